@@ -1,0 +1,51 @@
+# Each target sets up what it needs: a virtual environment with the versions in constraints.txt.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+# Where there is no NVIDIA GPU, PyTorch's CPU build (200 MB) is taken instead of the CUDA build (several GB).
+TORCH_INDEX ?= $(shell command -v nvidia-smi >/dev/null 2>&1 || echo "--extra-index-url https://download.pytorch.org/whl/cpu")
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+
+.PHONY: help setup demo test test-long lint format bench fidelity clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+
+setup: $(READY)  ## create .venv with everything the other targets need
+
+$(READY): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "aadsl: $(PYTHON) not found; install Python 3.11 or newer, or say: make PYTHON=/path/to/python3"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "aadsl: Python 3.11 or newer is needed, $(PYTHON) is $$($(PYTHON) -V 2>&1); say: make PYTHON=python3.11"; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "aadsl: Python's venv module is missing; on Debian: apt-get install python3-venv"; exit 1; }
+	@echo "aadsl: setting up $(VENV) (about a minute once the packages are downloaded)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) --retries 1 --timeout 30 $(TORCH_INDEX) torch 2>$(VENV)/torch.log || { cat $(VENV)/torch.log; echo "aadsl: PyTorch could not be installed (see above)"; exit 1; }
+	@$(PIP) --editable '.[test]' || { echo "aadsl: the packages could not be installed (see above)"; exit 1; }
+	@touch $@
+
+demo: $(READY)  ## record a real training run, attribute it, write demo/index.html
+	@$(BIN)/python -m tests.demo
+
+test: $(READY)  ## lint, types and the whole test suite
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest -m "not long"
+
+test-long: $(READY)  ## the tests that take minutes
+	@$(BIN)/python -m pytest -m long
+
+lint: $(READY)  ## style and types only
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+format: $(READY)  ## rewrite the sources in the project's style
+	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+bench: $(READY)  ## cost of recording and attribution, as ratios to plain training
+	@$(BIN)/python -m tests.benchmarks.cost
+
+fidelity: $(READY)  ## how close the estimates come to true retraining
+	@$(BIN)/python -m tests.benchmarks.fidelity
+
+clean:  ## remove what the targets made
+	rm -rf $(VENV) demo runs build dist *.egg-info
