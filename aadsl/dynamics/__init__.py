@@ -1,0 +1,34 @@
+"""Optimizers as pure step functions, by the name of their class in ``torch.optim``."""
+
+from __future__ import annotations
+
+from aadsl.dynamics.adagrad import Adagrad
+from aadsl.dynamics.adam import Adam
+from aadsl.dynamics.base import Dynamics, Hyper, Slots
+from aadsl.dynamics.rmsprop import RMSprop
+from aadsl.dynamics.sgd import SGD
+from aadsl.errors import AadslError
+
+__all__ = ["DYNAMICS", "Dynamics", "Hyper", "Slots", "dynamics_of"]
+
+DYNAMICS: dict[str, Dynamics] = {
+    "SGD": SGD(),
+    "Adam": Adam(),
+    "AdamW": Adam(decoupled=True),
+    "RMSprop": RMSprop(),
+    "Adagrad": Adagrad(),
+}
+
+
+def dynamics_of(optimizer: str) -> Dynamics:
+    """Return the step function of the ``torch.optim`` class named ``optimizer``.
+
+    Raises:
+        AadslError: the run was recorded with an optimizer that has no step function here.
+    """
+    if optimizer not in DYNAMICS:
+        raise AadslError(
+            f"the run was trained with {optimizer}, whose steps cannot be replayed or differentiated yet",
+            hint=f"known optimizers: {', '.join(DYNAMICS)}; the recorded metadata can still be read and charted",
+        )
+    return DYNAMICS[optimizer]

@@ -1,0 +1,73 @@
+"""What every optimizer looks like to the engine: one pure, elementwise, differentiable step."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, TypeAlias
+
+import torch
+from torch import Tensor
+
+Slots: TypeAlias = dict[str, Tensor]
+"""Optimizer buffers of one parameter group: flat vectors, and counters as 0-dimensional float64 tensors."""
+
+Hyper: TypeAlias = dict[str, Any]
+"""The scalars of one ``param_groups`` entry as PyTorch names them; ``betas`` arrive as ``beta1`` and ``beta2``."""
+
+
+class Dynamics(Protocol):
+    """An optimizer's update of one parameter group, θ and g flat vectors of the same length.
+
+    The step must be elementwise and differentiable in every argument but ``hyper``. Counters belong to the state
+    and are differentiated as real numbers; learning rates belong to the step. Run without gradients it performs
+    the operations of ``torch.optim`` in their order, so that a replay gives the recorded bits.
+    """
+
+    def initial(self, parameter: Tensor, hyper: Hyper) -> Slots:
+        """Return the slots before the first step; those that ``hyper`` switches off are left out."""
+        ...
+
+    def restore(self, recorded: Slots, initial: Slots) -> Slots:
+        """Return ``initial`` with what ``torch.optim`` keeps; what it has not created yet is absent there."""
+        ...
+
+    def step(self, parameter: Tensor, slots: Slots, gradient: Tensor, hyper: Hyper) -> tuple[Tensor, Slots]:
+        """Return (θ', slots') after one update."""
+        ...
+
+
+def filled(initial: Slots, recorded: Slots) -> Slots:
+    """Return ``initial`` with the recorded slots of the same names in their place, in its dtypes and shapes."""
+    return {
+        name: recorded[name].to(value).reshape(value.shape) if name in recorded else value
+        for name, value in initial.items()
+    }
+
+
+def number(counter: Tensor) -> float | Tensor:
+    """Return a counter as a float for a plain step, and as it is while it is being differentiated."""
+    return counter if counter.requires_grad else float(counter)
+
+
+def add_scaled(x: Tensor, y: Tensor, scale: float | Tensor) -> Tensor:
+    """Return x + scale·y, in the single operation that torch.optim uses where ``scale`` is a number."""
+    return x + scale * y if isinstance(scale, Tensor) else torch.add(x, y, alpha=scale)
+
+
+def add_quotient(x: Tensor, numerator: Tensor, denominator: Tensor, scale: float | Tensor) -> Tensor:
+    """Return x + scale·numerator/denominator, in one operation where ``scale`` is a number."""
+    if isinstance(scale, Tensor):
+        return x + scale * (numerator / denominator)
+    return torch.addcdiv(x, numerator, denominator, value=scale)
+
+
+def sqrt(x: Tensor) -> Tensor:
+    """Return √x with derivative 0, not ∞, where x = 0.
+
+    A second moment is exactly zero only where every gradient so far was zero (a dead unit, an unused embedding row).
+    There the first moment is zero as well and the update stays zero for every small change of the squared
+    gradient, so 0 is the derivative of the update. The textbook ∞ would turn 0·∞ into NaN.
+    """
+    if not x.requires_grad:
+        return x.sqrt()
+    positive = x > 0
+    return torch.where(positive, torch.where(positive, x, 1.0).sqrt(), 0.0)

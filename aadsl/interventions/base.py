@@ -1,0 +1,46 @@
+"""What a counterfactual run does differently, defined once for estimates and for exact retraining."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import ClassVar, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aadsl.propagation import Step, Variation
+
+
+@runtime_checkable
+class Intervention(Protocol):
+    """What happens at the steps of a stage instead of what was observed: Φ_t becomes Ψ_t.
+
+    Attributes:
+        resets_after: whether the optimizer's state is reset before the first step after the stage.
+        question: the question an effect under this intervention answers, in words.
+    """
+
+    resets_after: ClassVar[bool]
+    question: ClassVar[str]
+
+    def vary(self, step: Step) -> Step:
+        """Return Ψ_t for a step Φ_t inside the stage."""
+        ...
+
+
+def counterfactual(intervention: Intervention, member: NDArray[np.bool_]) -> Variation:
+    """Return the run in which ``intervention`` happens at the steps of a stage, ``member`` (T,) true there."""
+
+    def varied(step: Step) -> Step:
+        if member[step.index]:
+            return intervention.vary(step)
+        if intervention.resets_after and step.index and member[step.index - 1]:
+            return replace(step, resets_optimizer=True)
+        return step
+
+    return varied
+
+
+def first_change(member: NDArray[np.bool_]) -> int:
+    """Return the first step of a stage that is not empty."""
+    return int(np.argmax(member))

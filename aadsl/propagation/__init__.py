@@ -1,0 +1,42 @@
+"""Carrying effects through a training run: replay, adjoint and tangent sweeps. Torch only: no files, no xarray."""
+
+from __future__ import annotations
+
+from aadsl.propagation.adjoint import Sweep, adjoint_sweep
+from aadsl.propagation.curvature import CURVATURES, Curvature
+from aadsl.propagation.layout import FlatState, Layout, difference, inner
+from aadsl.propagation.objective import Loss, Objective
+from aadsl.propagation.readout import Metric, Readout
+from aadsl.propagation.replay import Moment, Variation, backward, final_state, forward, observed, rerun
+from aadsl.propagation.step import Clip, Progress, Run, Step, silent
+from aadsl.propagation.step_map import StepMap
+from aadsl.propagation.tangent import tangent_sweep
+
+__all__ = [
+    "CURVATURES",
+    "Clip",
+    "Curvature",
+    "FlatState",
+    "Layout",
+    "Loss",
+    "Metric",
+    "Moment",
+    "Objective",
+    "Progress",
+    "Readout",
+    "Run",
+    "Step",
+    "StepMap",
+    "Sweep",
+    "Variation",
+    "adjoint_sweep",
+    "backward",
+    "difference",
+    "final_state",
+    "forward",
+    "inner",
+    "observed",
+    "rerun",
+    "silent",
+    "tangent_sweep",
+]

@@ -1,0 +1,106 @@
+"""The adjoint sweep: effects of every step on a few behaviors, backwards through the run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from aadsl.errors import AadslError
+from aadsl.propagation.curvature import Curvature
+from aadsl.propagation.layout import FlatState, difference, inner
+from aadsl.propagation.replay import Moment, Variation, backward
+from aadsl.propagation.step import Progress, Run, silent
+from aadsl.propagation.step_map import StepMap
+
+
+class Sweep(NamedTuple):
+    """Where an adjoint sweep stands before it treats step ``stop`` − 1, and in the end its result.
+
+    Attributes:
+        stop: steps ``stop`` … T − 1 are done.
+        cotangents: u_stop, one for each behavior.
+        scores: (T, K) ⟨u_{t+1}, Φ_t(ξ_t) − Ψ_t(ξ_t)⟩ of the done steps, zero elsewhere; float64.
+        growth: (T, K) ‖u_t‖ of the done steps, zero elsewhere; float64.
+    """
+
+    stop: int
+    cotangents: tuple[FlatState, ...]
+    scores: Tensor
+    growth: Tensor
+
+    @classmethod
+    def starting(cls, length: int, cotangents: Sequence[FlatState]) -> Sweep:
+        """Return the sweep at its start, u_T = ∇γ(ξ_T)."""
+        empty = torch.zeros(length, len(cotangents), dtype=torch.float64)
+        return cls(length, tuple(cotangents), empty, empty.clone())
+
+
+def adjoint_sweep(
+    run: Run,
+    step_map: StepMap,
+    sweep: Sweep,
+    curvature: Curvature,
+    *,
+    jacobian: Variation,
+    varied: Variation,
+    start: int = 0,
+    limit: int = 64,
+    progress: Progress = silent,
+) -> Iterator[Sweep]:
+    """Yield the sweep after every step, from T − 1 down to ``start``.
+
+    u_T = ∇γ(ξ_T);   score_t = ⟨u_{t+1}, Φ_t(ξ_t) − Ψ_t(ξ_t)⟩;   u_t = DΨ_tᵀ u_{t+1}
+
+    Args:
+        run: the observed run.
+        step_map: how a step changes the state, and its derivative.
+        sweep: where to begin: :meth:`Sweep.starting`, or where an interrupted sweep stood.
+        curvature: how Hessian-vector products are computed.
+        jacobian: the steps whose derivative carries u: the observed ones for the first-order estimate (the paper's
+            M_t everywhere), the counterfactual ones for the linearized one (eq. 24).
+        varied: the steps Ψ_t that the scores compare with.
+        start: the first step of interest.
+        limit: how many states may be held at a time.
+        progress: called after each step.
+
+    Raises:
+        AadslError: a score is not a finite number; the message says at which step.
+    """
+    scores, growth = sweep.scores, sweep.growth
+    for moment in backward(run, step_map, start, limit):
+        t = moment.step.index
+        if t >= sweep.stop:
+            continue
+        removed = source(step_map, moment, varied)
+        if removed is not None:
+            scores[t] = torch.stack([inner(u, removed) for u in sweep.cotangents])
+        cotangents = step_map.pullback(
+            moment.state,
+            jacobian(moment.step),
+            sweep.cotangents,
+            curvature,
+            step_length=moment.length,
+            gradient=moment.evaluation.gradient,
+        )
+        growth[t] = torch.stack([u.parameters.norm().double() for u in cotangents])
+        if not bool(torch.isfinite(scores[t]).all() and torch.isfinite(growth[t]).all()):
+            raise AadslError(
+                f"the sweep left the finite numbers at step {t}, {run.length - t} steps before the end of the run",
+                hint="training is unstable there; ask for later stages, or for the exact answer: retraining()",
+            )
+        sweep = Sweep(t, tuple(cotangents), scores, growth)
+        progress("sweep", run.length - t, run.length - start)
+        yield sweep
+
+
+def source(step_map: StepMap, moment: Moment, varied: Variation) -> FlatState | None:
+    """Return Φ_t(ξ_t) − Ψ_t(ξ_t), or None where Ψ_t is Φ_t."""
+    other = varied(moment.step)
+    if other is moment.step:
+        return None
+    same_gradient = other.batches is moment.step.batches and other.training == moment.step.training
+    after, _ = step_map.advance(moment.state, other, moment.evaluation if same_gradient else None)
+    return difference(moment.after, after)

@@ -1,0 +1,160 @@
+"""Many tensors as one flat vector, and the state of a run in that form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+# Every tensor starts at a multiple of this many elements: 64 bytes in single precision, as PyTorch's own allocations.
+# Matrix kernels choose their order of summation by alignment, and a replay must give the recorded bits.
+ALIGNMENT = 16
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where each named tensor lies in one flat vector; tensors of one parameter group are neighbors.
+
+    Attributes:
+        names: tensor names in flat order.
+        shapes: their shapes.
+        groups: the parameter group of each, ascending.
+    """
+
+    names: tuple[str, ...]
+    shapes: tuple[tuple[int, ...], ...]
+    groups: tuple[int, ...]
+
+    @classmethod
+    def of(cls, shapes: Mapping[str, Sequence[int]], groups: Mapping[str, int] | None = None) -> Layout:
+        """Return the layout of tensors with these ``shapes``, ordered by their ``groups`` (all 0 where not given)."""
+        names = sorted(shapes, key=lambda name: groups[name]) if groups else list(shapes)
+        return cls(
+            tuple(names),
+            tuple(tuple(shapes[name]) for name in names),
+            tuple(groups[name] if groups else 0 for name in names),
+        )
+
+    @cached_property
+    def counts(self) -> tuple[int, ...]:
+        """Number of elements of each tensor."""
+        return tuple(prod(shape) for shape in self.shapes)
+
+    @cached_property
+    def _paddings(self) -> tuple[int, ...]:
+        return tuple(-count % ALIGNMENT for count in self.counts)
+
+    @cached_property
+    def offsets(self) -> tuple[int, ...]:
+        """First element of each tensor, and the total length as the last entry."""
+        offsets = [0]
+        for count, padding in zip(self.counts, self._paddings, strict=True):
+            offsets.append(offsets[-1] + count + padding)
+        return tuple(offsets)
+
+    @property
+    def size(self) -> int:
+        """Length of the flat vector, padding included."""
+        return self.offsets[-1]
+
+    @cached_property
+    def group_slices(self) -> tuple[slice, ...]:
+        """The stretch of the flat vector that each parameter group takes."""
+        bounds: dict[int, tuple[int, int]] = {}
+        for position, group in enumerate(self.groups):
+            start = bounds.get(group, (self.offsets[position], 0))[0]
+            bounds[group] = (start, self.offsets[position + 1])
+        last = max(bounds, default=-1)
+        return tuple(slice(*bounds.get(group, (0, 0))) for group in range(last + 1))
+
+    def views(self, vector: Tensor) -> list[Tensor]:
+        """Return each tensor as a shaped view into ``vector`` (size,)."""
+        return [
+            vector[offset : offset + count].view(shape)
+            for offset, count, shape in zip(self.offsets, self.counts, self.shapes, strict=False)
+        ]
+
+    def named_views(self, vector: Tensor) -> dict[str, Tensor]:
+        """Return :meth:`views` by name."""
+        return dict(zip(self.names, self.views(vector), strict=True))
+
+    def flatten(self, tensors: Iterable[Tensor | None], like: Tensor) -> Tensor:
+        """Return the tensors, in the order of ``names``, as one vector like ``like``; None is zero."""
+        parts = []
+        for tensor, count, padding in zip(tensors, self.counts, self._paddings, strict=True):
+            if tensor is None:
+                parts.append(like.new_zeros(count + padding))
+                continue
+            parts.append(tensor.reshape(-1).to(like))
+            if padding:
+                parts.append(like.new_zeros(padding))
+        return torch.cat(parts) if parts else like.new_zeros(0)
+
+    def mask(self, present: Iterable[bool], device: torch.device) -> Tensor:
+        """Return a boolean vector that is true over the tensors that are ``present``."""
+        lengths = torch.tensor([c + p for c, p in zip(self.counts, self._paddings, strict=True)], device=device)
+        return torch.repeat_interleave(torch.tensor(list(present), device=device), lengths)
+
+
+class FlatState(NamedTuple):
+    """ξ_t in flat form, and equally a difference of two states or a cotangent of one.
+
+    Attributes:
+        parameters: (P,) all trainable parameters.
+        slots: one dictionary per parameter group: vectors over the group's parameters and 0-dimensional counters.
+        buffers: (B,) the module buffers of floating type.
+        integers: module buffers of integer type (BatchNorm's batch counter); carried along, never differentiated.
+    """
+
+    parameters: Tensor
+    slots: tuple[dict[str, Tensor], ...]
+    buffers: Tensor
+    integers: tuple[Tensor, ...] = ()
+
+    def tensors(self) -> list[Tensor]:
+        """Return the differentiable tensors in a fixed order."""
+        return [self.parameters, *(t for slots in self.slots for t in slots.values()), self.buffers]
+
+    def with_tensors(self, tensors: Iterable[Tensor]) -> FlatState:
+        """Return this structure around other tensors, in the order of :meth:`tensors`."""
+        values = iter(tensors)
+        parameters = next(values)
+        slots = tuple({name: next(values) for name in slots} for slots in self.slots)
+        return FlatState(parameters, slots, next(values), self.integers)
+
+    def clone(self) -> FlatState:
+        """Return a deep copy."""
+        return self.with_tensors(t.clone() for t in self.tensors())._replace(
+            integers=tuple(t.clone() for t in self.integers)
+        )
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of one such state in bytes."""
+        return sum(t.nbytes for t in self.tensors())
+
+
+def inner(a: FlatState, b: FlatState) -> Tensor:
+    """Return ⟨a, b⟩ over parameters, optimizer slots and buffers, summed in double precision across the parts."""
+    products = [torch.sum(x * y, dtype=torch.float64) for x, y in zip(a.tensors(), b.tensors(), strict=True)]
+    return torch.stack(products).sum()
+
+
+def difference(a: FlatState, b: FlatState) -> FlatState:
+    """Return a − b."""
+    return a.with_tensors(x - y for x, y in zip(a.tensors(), b.tensors(), strict=True))
+
+
+def total(a: FlatState, b: FlatState) -> FlatState:
+    """Return a + b."""
+    return a.with_tensors(x + y for x, y in zip(a.tensors(), b.tensors(), strict=True))
+
+
+def zeros_like(state: FlatState) -> FlatState:
+    """Return the zero of the state space."""
+    return state.with_tensors(torch.zeros_like(t) for t in state.tensors())

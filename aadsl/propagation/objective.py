@@ -1,0 +1,246 @@
+"""The loss of one step as a function of flat parameters and buffers, with its first and second derivatives."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from aadsl.errors import AadslError
+from aadsl.propagation.layout import FlatState, Layout
+from aadsl.propagation.statistics import RunningStatistics
+from aadsl.propagation.step import Step
+
+Loss = Callable[[nn.Module, Any], Tensor]
+"""``loss(model, batch)``: the mean loss of the batch as a scalar tensor."""
+
+
+class Evaluation(NamedTuple):
+    """What one forward and backward pass gives.
+
+    Attributes:
+        loss: mean loss, a scalar.
+        gradient: (P,) its gradient.
+        present: (P,) false over parameters that took no part in the loss; None where all did.
+        buffers: (B,) buffers after the forward pass.
+        integers: integer buffers after the forward pass.
+    """
+
+    loss: Tensor
+    gradient: Tensor
+    present: Tensor | None
+    buffers: Tensor
+    integers: tuple[Tensor, ...]
+
+
+class Objective:
+    """A private copy of the model whose parameters and buffers are views into flat vectors, and the loss on it.
+
+    The caller's model is never touched. Each evaluation loads the state it is asked about, so no state leaks from
+    one to the next.
+    """
+
+    def __init__(
+        self, model: nn.Module, loss: Loss, parameters: Layout, buffers: Layout, integers: Sequence[str], like: Tensor
+    ) -> None:
+        self.model = copy.deepcopy(model).to(like.device)
+        self.loss = loss
+        self.parameters, self.buffers = parameters, buffers
+        self.statistics = RunningStatistics(self.model)
+        self._vector, self._buffer_vector = like.new_zeros(parameters.size), like.new_zeros(buffers.size)
+        own_parameters, own_buffers = dict(self.model.named_parameters()), dict(self.model.named_buffers())
+        for parameter in own_parameters.values():
+            parameter.requires_grad_(False)
+        self.leaves = [own_parameters[name] for name in parameters.names]
+        for leaf, view in zip(self.leaves, parameters.views(self._vector), strict=True):
+            leaf.data = view
+            leaf.requires_grad_(True)
+        for name, view in buffers.named_views(self._buffer_vector).items():
+            own_buffers[name].data = view
+        self._integers = [own_buffers[name] for name in integers]
+
+    def load(self, state: FlatState) -> None:
+        """Copy ``state`` into the private model."""
+        with torch.no_grad():
+            self._vector.copy_(state.parameters)
+            self._buffer_vector.copy_(state.buffers)
+            for own, value in zip(self._integers, state.integers, strict=True):
+                own.copy_(value)
+
+    def evaluate(self, state: FlatState, step: Step) -> Evaluation:
+        """Return loss and gradient of the mean over the step's micro-batches, and the buffers after it."""
+        batches = step.batches()
+        gradients: list[Tensor | None] = [None] * len(self.leaves)
+        loss = state.parameters.new_zeros(())
+        with self._at(state, step):
+            for batch in batches:
+                part = self.loss(self.model, batch) / len(batches) if len(batches) > 1 else self.loss(self.model, batch)
+                found = torch.autograd.grad(part, self.leaves, allow_unused=True)
+                gradients = [_accumulate(old, new) for old, new in zip(gradients, found, strict=True)]
+                loss = loss + part.detach()
+        present = [gradient is not None for gradient in gradients]
+        return Evaluation(
+            loss,
+            self.parameters.flatten(gradients, self._vector),
+            None if all(present) else self.parameters.mask(present, self._vector.device),
+            self._buffer_vector.clone(),
+            tuple(own.clone() for own in self._integers),
+        )
+
+    def gradient(self, state: FlatState, step: Step, cotangent: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return (∂/∂θ, ∂/∂b) of L + ⟨cotangent, b'⟩, where b' (B,) are the buffers after the forward pass.
+
+        Without a ``cotangent`` and in train mode the loss does not read b, and ∂/∂b is zero.
+        """
+        if cotangent is None and (step.training or not self.buffers.size):
+            return self.evaluate(state, step).gradient, torch.zeros_like(state.buffers)
+        with self._at(state, step), self._traced(step) as (value, after, leaf):
+            objective = value() + (0.0 if cotangent is None else (after() * cotangent).sum())
+            return self.flat_gradient(objective, leaf)
+
+    def curvature_pullback(
+        self, state: FlatState, step: Step, directions: Sequence[tuple[Tensor, Tensor | None]]
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Return (∂/∂θ, ∂/∂b) of ⟨∂L/∂θ, c⟩ + ⟨w, b'⟩ for each direction (c, w): the exact Hessian-vector products.
+
+        One graph of the gradient serves all directions. Attention runs in its math kernel, the only one with a
+        second derivative.
+        """
+        with self._at(state, step), sdpa_kernel(SDPBackend.MATH), self._traced(step) as (value, after, leaf):
+            gradient = torch.autograd.grad(value(), self.leaves, create_graph=True, allow_unused=True)
+            flat = self.parameters.flatten(gradient, self._vector)
+            products = []
+            for c, w in directions:
+                objective = (flat * c).sum() + (0.0 if w is None else (after() * w).sum())
+                products.append(self.flat_gradient(objective, leaf, retain=True))
+            return products
+
+    def curvature_pushforward(
+        self, state: FlatState, step: Step, tangents: Sequence[tuple[Tensor, Tensor]]
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Return the changes of (∂L/∂θ, b') along each tangent (e_θ, e_b), to first order and exactly."""
+        with self._at(state, step), sdpa_kernel(SDPBackend.MATH), self._traced(step) as (value, after, leaf):
+            inputs = [*self.leaves, leaf]
+            *gradient, buffer_gradient = torch.autograd.grad(value(), inputs, create_graph=True, allow_unused=True)
+            flat = self.parameters.flatten(gradient, self._vector)
+            probe = torch.zeros_like(leaf, requires_grad=True)
+            traced = (after() * probe).sum()
+            pulled = torch.autograd.grad(traced, inputs, create_graph=True, materialize_grads=True)
+            changes = []
+            for e_theta, e_buffers in tangents:
+                objective = (flat * e_theta).sum()
+                if buffer_gradient is not None:
+                    objective = objective + (buffer_gradient * e_buffers).sum()
+                change, _ = self.flat_gradient(objective, leaf, retain=True)
+                along = sum(
+                    ((p * e).sum() for p, e in zip(pulled, [*self.parameters.views(e_theta), e_buffers], strict=True)),
+                    start=leaf.new_zeros(()),
+                )
+                moved = torch.autograd.grad(along, probe, retain_graph=True, materialize_grads=True)[0]
+                changes.append((change, moved.detach()))
+            return changes
+
+    def gauss_newton_product(self, state: FlatState, step: Step, directions: Sequence[Tensor]) -> list[Tensor]:
+        """Return Jᵀ(∂²L/∂z²)J c for each direction c, z being the model's output."""
+        products = [torch.zeros_like(c) for c in directions]
+        batches = step.batches()
+        with self._at(state, step), sdpa_kernel(SDPBackend.MATH), _captured_output(self.model) as outputs:
+            for batch in batches:
+                outputs.clear()
+                value = self.loss(self.model, batch) / len(batches)
+                output = _only_tensor(outputs)
+                (slope,) = torch.autograd.grad(value, output, create_graph=True)
+                probe = torch.zeros_like(output, requires_grad=True)
+                pulled = torch.autograd.grad(output, self.leaves, probe, create_graph=True, allow_unused=True)
+                flat = self.parameters.flatten(pulled, self._vector)
+                for position, c in enumerate(directions):
+                    (moved,) = torch.autograd.grad((flat * c).sum(), probe, retain_graph=True)
+                    (bent,) = torch.autograd.grad(
+                        (slope * moved).sum(), output, retain_graph=True, materialize_grads=True
+                    )
+                    back = torch.autograd.grad(output, self.leaves, bent, retain_graph=True, allow_unused=True)
+                    products[position] = products[position] + self.parameters.flatten(back, self._vector)
+        return products
+
+    def retention(self, state: FlatState, step: Step) -> Tensor:
+        """Return ∂b'/∂b (B,) at fixed inputs: 1 − momentum for running statistics in train mode, else 1."""
+        self.load(state)
+        self.model.train(step.training)
+        factors = self.statistics.retention()
+        ones = torch.ones_like(self._buffer_vector)
+        for name, view in self.buffers.named_views(ones).items():
+            view.mul_(factors.get(name, 1.0))
+        return ones
+
+    @contextmanager
+    def _at(self, state: FlatState, step: Step) -> Iterator[None]:
+        """Load the state, the mode and the random generator of the step; leave the generator as it was."""
+        self.load(state)
+        self.model.train(step.training)
+        with torch.random.fork_rng(devices=[], enabled=step.rng_state is not None), torch.enable_grad():
+            if step.rng_state is not None:
+                torch.set_rng_state(step.rng_state)
+            yield
+
+    @contextmanager
+    def traced_buffers(self) -> Iterator[Tensor]:
+        """Yield the loaded buffers (B,) as a leaf of the graph that forward passes inside the block build."""
+        leaf = self._buffer_vector.clone().requires_grad_(True)
+        kept = {n: v for n, v in self.buffers.named_views(leaf).items() if n in self.statistics.names}
+        with self.statistics.tracing(kept):
+            yield leaf
+
+    @contextmanager
+    def _traced(self, step: Step) -> Iterator[tuple[Callable[[], Tensor], Callable[[], Tensor], Tensor]]:
+        """Yield the loss, the buffers after it, and the buffers before it, all inside one graph."""
+        batches = step.batches()
+
+        def value() -> Tensor:
+            parts = [self.loss(self.model, batch) for batch in batches]
+            return torch.stack(parts).mean() if len(parts) > 1 else parts[0]
+
+        def after() -> Tensor:
+            traced = self.statistics.current
+            parts = [traced.get(name, view) for name, view in self.buffers.named_views(leaf).items()]
+            return self.buffers.flatten(parts, leaf)
+
+        with self.traced_buffers() as leaf:
+            yield value, after, leaf
+
+    def flat_gradient(self, objective: Tensor, leaf: Tensor, *, retain: bool = False) -> tuple[Tensor, Tensor]:
+        """Return (∂/∂θ (P,), ∂/∂b (B,)) of a scalar; ``leaf`` are the buffers inside its graph."""
+        if not objective.requires_grad:
+            return torch.zeros_like(self._vector), torch.zeros_like(leaf)
+        *found, of_buffers = torch.autograd.grad(
+            objective, [*self.leaves, leaf], retain_graph=retain, allow_unused=True
+        )
+        flat = self.parameters.flatten(found, self._vector)
+        return flat, torch.zeros_like(leaf) if of_buffers is None else of_buffers
+
+
+def _accumulate(old: Tensor | None, new: Tensor | None) -> Tensor | None:
+    return new if old is None else old if new is None else old + new
+
+
+@contextmanager
+def _captured_output(model: nn.Module) -> Iterator[list[Any]]:
+    outputs: list[Any] = []
+    handle = model.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
+    try:
+        yield outputs
+    finally:
+        handle.remove()
+
+
+def _only_tensor(outputs: list[Any]) -> Tensor:
+    if len(outputs) == 1 and isinstance(outputs[0], Tensor):
+        return outputs[0]
+    raise AadslError(
+        "gauss_newton needs a loss that calls model(inputs) once and a model that returns one tensor",
+        hint="choose the curvature exact() or central_difference()",
+    )

@@ -1,0 +1,101 @@
+"""Reading behaviors off a state: their values, their gradient, and their change along a direction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from aadsl.errors import AadslError
+from aadsl.propagation.layout import FlatState, zeros_like
+from aadsl.propagation.objective import Objective
+
+Metric = Callable[[nn.Module, Any], Tensor]
+"""``metric(model, examples)``: one number an example, shape (n,)."""
+
+
+class Readout:
+    """A behavior γ as a function of the state, evaluated in eval mode.
+
+    Args:
+        objective: whose private model is used.
+        metric: the performance function.
+        batches: the examples in chunks; a chunk of n examples gives n numbers.
+    """
+
+    def __init__(self, objective: Objective, metric: Metric, batches: Sequence[Any]) -> None:
+        self.objective = objective
+        self.metric = metric
+        self.batches = batches
+
+    def values(self, state: FlatState) -> Tensor:
+        """Return γ of every example, (n,) float64."""
+        self._load(state)
+        with torch.no_grad():
+            return torch.cat([self._numbers(batch).double() for batch in self.batches])
+
+    def cotangent(self, state: FlatState) -> FlatState:
+        """Return ∇γ of the mean over the examples: u_T, its optimizer part zero.
+
+        Raises:
+            AadslError: the metric has no gradient.
+        """
+        sums = zeros_like(state)._replace(integers=())
+        count = 0
+        for numbers, leaf in self._graphs(state):
+            self._require_gradient(numbers)
+            theta, buffers = self.objective.flat_gradient(numbers.sum(), leaf)
+            sums = sums._replace(parameters=sums.parameters + theta, buffers=sums.buffers + buffers)
+            count += len(numbers)
+        return sums._replace(parameters=sums.parameters / count, buffers=sums.buffers / count)
+
+    def along(self, state: FlatState, tangents: Sequence[FlatState]) -> Tensor:
+        """Return ⟨∇γ_i, e⟩ for each tangent e and example i, (number of tangents, n) float64.
+
+        The derivative of the pullback Jᵀw along e, which is linear in w, is J e.
+        """
+        columns = []
+        leaves = self.objective.leaves
+        for numbers, leaf in self._graphs(state):
+            self._require_gradient(numbers)
+            probe = torch.zeros_like(numbers, requires_grad=True)
+            pulled = torch.autograd.grad(numbers, [*leaves, leaf], probe, create_graph=True, materialize_grads=True)
+            rows = []
+            for e in tangents:
+                directions = [*self.objective.parameters.views(e.parameters), e.buffers]
+                pairs = [(p, d) for p, d in zip(pulled, directions, strict=True) if p.requires_grad]
+                along = torch.stack([(p * d).sum() for p, d in pairs]).sum()
+                rows.append(torch.autograd.grad(along, probe, retain_graph=True)[0].double())
+            columns.append(torch.stack(rows))
+        return torch.cat(columns, dim=1)
+
+    def _graphs(self, state: FlatState) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield for each chunk its numbers and the buffers they read, inside a graph."""
+        for batch in self.batches:
+            self._load(state)
+            with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), self.objective.traced_buffers() as leaf:
+                yield self._numbers(batch), leaf
+
+    def _load(self, state: FlatState) -> None:
+        self.objective.load(state)
+        self.objective.model.eval()
+
+    def _numbers(self, batch: Any) -> Tensor:
+        numbers = self.metric(self.objective.model, batch)
+        if not isinstance(numbers, Tensor) or numbers.dim() != 1:
+            shape = tuple(numbers.shape) if isinstance(numbers, Tensor) else type(numbers).__name__
+            raise AadslError(
+                f"a behavior must return one number an example, a tensor of shape (n,); this one returned {shape}",
+                hint="average over tokens, pixels or classes inside the behavior",
+            )
+        return numbers
+
+    def _require_gradient(self, numbers: Tensor) -> None:
+        if not numbers.requires_grad:
+            raise AadslError(
+                "this behavior has no gradient, so its effects cannot be estimated",
+                hint="ask for the exact answer, which needs none: retraining(); or for a smooth behavior like margin",
+            )

@@ -1,0 +1,135 @@
+"""Recomputing the states between those that were kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+
+from aadsl.errors import AadslError
+from aadsl.propagation.layout import FlatState
+from aadsl.propagation.objective import Evaluation
+from aadsl.propagation.step import Progress, Run, Step, silent
+from aadsl.propagation.step_map import StepMap
+
+Variation = Callable[[Step], Step]
+"""A counterfactual run: what happens instead of each observed step; the same object where nothing changes."""
+
+
+def observed(step: Step) -> Step:
+    """Change nothing."""
+    return step
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One observed step with all that it read and made.
+
+    Attributes:
+        step: Φ_t.
+        state: ξ_t.
+        after: ξ_{t+1}.
+        evaluation: the loss and gradient g_t(θ_t) that the step used.
+    """
+
+    step: Step
+    state: FlatState
+    after: FlatState
+    evaluation: Evaluation
+
+    @property
+    def length(self) -> float:
+        """‖θ_{t+1} − θ_t‖."""
+        return float((self.after.parameters - self.state.parameters).norm())
+
+
+def forward(run: Run, step_map: StepMap, start: int = 0, stop: int | None = None) -> Iterator[Moment]:
+    """Yield the observed steps ``start`` … ``stop`` − 1 in order, recomputed from the last state kept before them.
+
+    Kept states are taken as they are wherever there is one, so rounding errors of a replay on another machine
+    cannot pile up.
+    """
+    stop = run.length if stop is None else stop
+    kept = set(run.checkpoints)
+    first = max(t for t in run.checkpoints if t <= start)
+    state = run.state(first)
+    for t in range(first, stop):
+        step = run.step(t)
+        after, evaluation = step_map.advance(state, step)
+        assert evaluation is not None
+        if t + 1 in kept:
+            after = run.state(t + 1)
+        if t >= start:
+            yield Moment(step, state, after, evaluation)
+        state = after
+
+
+def backward(run: Run, step_map: StepMap, start: int = 0, limit: int = 64) -> Iterator[Moment]:
+    """Yield the observed steps T − 1 … ``start`` in reverse, holding at most about 2·``limit`` states at a time.
+
+    A gap between kept states longer than ``limit`` is replayed once more, to keep every ``limit``-th of its states.
+    """
+    bounds = [t for t in run.checkpoints if t < run.length] + [run.length]
+    for first, last in reversed(list(pairwise(bounds))):
+        if last <= start:
+            return
+        resting = {first: run.state(first)}
+        if last - first > limit:
+            state = resting[first]
+            for t in range(first, last - limit):
+                state = step_map(state, run.step(t))
+                if (t + 1 - first) % limit == 0:
+                    resting[t + 1] = state
+        for rest in sorted(resting, reverse=True):
+            stretch = _stretch(run, step_map, resting.pop(rest), rest, min(rest + limit, last))
+            while stretch:
+                moment = stretch.pop()
+                if moment.step.index >= start:
+                    yield moment
+
+
+def _stretch(run: Run, step_map: StepMap, state: FlatState, start: int, stop: int) -> list[Moment]:
+    moments = []
+    kept = set(run.checkpoints)
+    for t in range(start, stop):
+        step = run.step(t)
+        after, evaluation = step_map.advance(state, step)
+        assert evaluation is not None
+        if t + 1 in kept:
+            after = run.state(t + 1)
+        moments.append(Moment(step, state, after, evaluation))
+        state = after
+    return moments
+
+
+def final_state(run: Run, step_map: StepMap, progress: Progress = silent) -> FlatState:
+    """Return ξ_T, replayed where the run ended without keeping it."""
+    return rerun(run, step_map, observed, run.checkpoints[-1], progress)
+
+
+def rerun(run: Run, step_map: StepMap, varied: Variation, first: int, progress: Progress = silent) -> FlatState:
+    """Return the final state of the run in which the ``varied`` steps happen instead, exactly.
+
+    Args:
+        run: the observed run.
+        step_map: how a step changes the state.
+        varied: the counterfactual steps Ψ_t, equal to the observed ones before ``first``.
+        first: the first step that differs; everything before it is taken from the observed run.
+        progress: called after each step.
+
+    Raises:
+        AadslError: the counterfactual run leaves the finite numbers.
+    """
+    start = max(t for t in run.checkpoints if t <= first)
+    state = run.state(start)
+    for t in range(start, run.length):
+        state = step_map(state, varied(run.step(t)))
+        progress("retraining", t + 1 - start, run.length - start)
+    if not bool(torch.isfinite(state.parameters).all()):
+        raise AadslError(
+            "training without this stage diverges: the retrained parameters are not finite",
+            hint="the exact effect is not a number; look at the loss of the observed run around the stage",
+        )
+    return state

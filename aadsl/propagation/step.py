@@ -1,0 +1,79 @@
+"""What one optimizer step does, as a value that an intervention can change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from aadsl.dynamics import Hyper
+from aadsl.propagation.layout import FlatState
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Gradient clipping, as ``clip_grad_norm_`` (``norm``, with ``norm_type``) or ``clip_grad_value_`` (``value``)."""
+
+    norm: float | None = None
+    value: float | None = None
+    norm_type: float = 2.0
+
+
+@dataclass(frozen=True)
+class Step:
+    """The update Φ_t: which batch, which hyperparameters, and whether it happens at all.
+
+    Attributes:
+        index: t.
+        batches: loads the micro-batches whose mean gradient the step uses.
+        hyper: one dictionary of optimizer scalars per parameter group.
+        applied: False for a step that is skipped: the state stays as it is.
+        resets_optimizer: the optimizer's slots start afresh before this step.
+        gradient_weight: factor on the gradient; 0 needs no gradient at all.
+        training: whether the model was in train mode.
+        rng_state: state of the CPU random generator at the start of the forward pass, where it matters.
+        clip: gradient clipping.
+    """
+
+    index: int
+    batches: Callable[[], tuple[Any, ...]]
+    hyper: tuple[Hyper, ...]
+    applied: bool = True
+    resets_optimizer: bool = False
+    gradient_weight: float = 1.0
+    training: bool = True
+    rng_state: Tensor | None = None
+    clip: Clip | None = None
+
+
+class Run(Protocol):
+    """A recorded run as propagation sees it: its steps, and the states that were kept.
+
+    Attributes:
+        length: number of steps T.
+        checkpoints: the steps whose state is kept, ascending, starting with 0.
+    """
+
+    @property
+    def length(self) -> int: ...  # noqa: D102
+
+    @property
+    def checkpoints(self) -> tuple[int, ...]: ...  # noqa: D102
+
+    def step(self, index: int) -> Step:
+        """Return Φ_t."""
+        ...
+
+    def state(self, index: int) -> FlatState:
+        """Return the kept state ξ_t of a checkpoint."""
+        ...
+
+
+Progress = Callable[[str, int, int], None]
+"""Called as ``progress(what, done, total)``."""
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """Report no progress."""
