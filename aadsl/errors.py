@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -48,10 +49,14 @@ class AadslError(Exception):
 
     def __init__(self, *problems: Problem | str, hint: str = "") -> None:
         self.problems = tuple(Problem(p, hint) if isinstance(p, str) else p for p in problems)
+        self._shown = False
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
     def _render_traceback_(self) -> list[str]:
-        """IPython's hook: the message alone, without Python frames."""
+        """IPython's hook: the message alone; asked for once more (``%tb``), with the Python frames."""
+        if self._shown:
+            return "".join(traceback.format_exception(self)).splitlines()
+        self._shown = True
         return str(self).splitlines()
 
 

@@ -1,0 +1,34 @@
+"""Charts: an answer (``xarray.Dataset``) in, an Altair chart out.
+
+``CHARTS`` lists them by the name that the language uses. A chart is a frozen dataclass: its docstring is the help text,
+its fields are the options, ``draw(dataset, by=None)`` draws.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import xarray as xr
+
+from aadsl.charts.bars import Bars
+from aadsl.charts.bundle import mimebundle
+from aadsl.charts.export import save
+from aadsl.charts.schedule import Schedule
+from aadsl.charts.timeline import Timeline
+
+__all__ = ["CHARTS", "Chart", "mimebundle", "save"]
+
+
+class Chart(Protocol):
+    """What every member of ``CHARTS`` can do."""
+
+    def draw(self, dataset: xr.Dataset, by: str | None = None) -> Any:
+        """Return an Altair chart of ``dataset``."""
+        ...
+
+
+CHARTS: dict[str, type[Chart]] = {
+    "timeline": Timeline,
+    "bars": Bars,
+    "schedule": Schedule,
+}

@@ -1,0 +1,42 @@
+"""A chart as notebooks store it: an interactive specification, a picture and a sentence, all offline."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aadsl.charts import theme
+
+MIME = "application/vnd.vegalite.v5+json"
+SCHEMA = "https://vega.github.io/schema/vega-lite/v5.json"
+_EMBED = {"renderer": "svg", "actions": False}
+
+
+def mimebundle(chart: Any) -> dict[str, Any]:
+    """Return ``chart`` as Vega-Lite 5, PNG and plain text.
+
+    JupyterLab draws the first without the internet and in its own theme; other viewers take the picture. There is
+    no ``text/html``: ``nbconvert`` would prefer it to the picture.
+    """
+    return {MIME: lab_spec(chart), "image/png": png(chart), "text/plain": summary(chart)}
+
+
+def lab_spec(chart: Any) -> dict[str, Any]:
+    """Return the specification that JupyterLab's own renderer draws: version 5, SVG, the inks of Lab."""
+    # Written as SVG, because CSS variables mean nothing to a canvas.
+    return {**theme.styled(chart, theme.LAB), "$schema": SCHEMA, "usermeta": {"embedOptions": _EMBED}}
+
+
+def png(chart: Any, scale: float = 2) -> bytes:
+    """Return the picture of ``chart``, dark on white."""
+    import vl_convert
+
+    return bytes(vl_convert.vegalite_to_png(theme.styled(chart, theme.PAPER), scale=scale))
+
+
+def summary(chart: Any) -> str:
+    """Return the chart's title and subtitle as text."""
+    title = chart.to_dict().get("title", "")
+    if isinstance(title, str):
+        return f"[chart] {title}"
+    subtitle = title.get("subtitle", [])
+    return " ".join(["[chart]", title.get("text", ""), *([subtitle] if isinstance(subtitle, str) else subtitle)])

@@ -1,0 +1,92 @@
+"""From a labelled Dataset to the flat rows that a chart draws."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import altair as alt
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from aadsl.errors import AadslError, unknown_name
+
+TOOLTIP_LIMIT = 14
+
+
+def require(dataset: xr.Dataset, variable: str, chart: str, hint: str) -> xr.DataArray:
+    """Return ``dataset[variable]`` or say what a ``chart`` needs it for."""
+    if variable not in dataset:
+        raise AadslError(f"a {chart} cannot be drawn from this answer: it has no {variable}", hint=hint)
+    return dataset[variable]
+
+
+def behaviors(dataset: xr.Dataset) -> list[str]:
+    """Return the names of the behaviors in the order in which they were asked for."""
+    return [str(name) for name in np.atleast_1d(dataset["behavior"].values)]
+
+
+def stages_of(dataset: xr.Dataset, by: str | None) -> list[str]:
+    """Return all stages, or the members ``by[…]`` of one family."""
+    names = [str(name) for name in np.atleast_1d(dataset["stage"].values)] if "stage" in dataset.dims else []
+    if by is None:
+        return names
+    members = [name for name in names if name.startswith(f"{by}[") and name.endswith("]")]
+    if not members:
+        families = {name.split("[", 1)[0] for name in names if name.endswith("]")}
+        raise AadslError(unknown_name("family of stages", by, families))
+    return members
+
+
+def step_variables(dataset: xr.Dataset) -> list[str]:
+    """Return the names of the per-step metadata, the most telling first."""
+    names = [str(n) for n, v in dataset.variables.items() if v.dims == ("step",) and n != "step"]
+    first = ("phase", "tag", "epoch", "loss", "lr")
+    return sorted(names, key=lambda n: (first.index(n) if n in first else len(first), n))
+
+
+def step_table(dataset: xr.Dataset) -> pd.DataFrame:
+    """Return one row a step with its metadata, without effects."""
+    columns = {name: dataset[name].values for name in step_variables(dataset)}
+    return pd.DataFrame({"step": dataset["step"].values, **columns})
+
+
+def rows(frame: pd.DataFrame) -> Any:
+    """Return ``frame`` as inline chart data; what is missing or not finite becomes null."""
+    columns = {str(name): _plain(frame[name]) for name in frame.columns}
+    names = list(columns)
+    values = [dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    return alt.InlineData(values=values)
+
+
+def _plain(column: pd.Series[Any]) -> list[Any]:
+    values = column.tolist()
+    if column.dtype.kind == "f":
+        return [float(f"{v:.6g}") if np.isfinite(v) else None for v in values]
+    if column.dtype.kind in "biu":
+        return values
+    return [v if isinstance(v, bool | int | float) else None if v is None else str(v) for v in values]
+
+
+def field(name: str) -> str:
+    """Return ``name`` as Vega reads it: dots and brackets in it are not paths."""
+    return "".join(f"\\{c}" if c in ".[]\\'\"" else c for c in name)
+
+
+def kind(values: Any) -> str:
+    """Return the Vega-Lite type of an array of metadata."""
+    return "quantitative" if np.asarray(values).dtype.kind in "fiu" else "nominal"
+
+
+def tooltips(frame: pd.DataFrame, formats: dict[str, str] | None = None) -> list[Any]:
+    """Return one tooltip line for each column, in order, at most ``TOOLTIP_LIMIT``."""
+    chosen = [str(name) for name in frame.columns][:TOOLTIP_LIMIT]
+    formats = formats or {}
+    out = []
+    for name in chosen:
+        numeric = kind(frame[name]) == "quantitative"
+        floating = np.asarray(frame[name]).dtype.kind == "f"
+        form = formats.get(name, ".4~g" if floating else "")
+        options = {"format": form} if form and numeric else {}
+        out.append(alt.Tooltip(field=field(name), type=kind(frame[name]), title=name, **options))
+    return out

@@ -1,0 +1,83 @@
+"""Which color a step gets: its stages, the members of a family, or a coordinate of the step axis."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import altair as alt
+import numpy as np
+import xarray as xr
+
+from aadsl.charts import theme
+from aadsl.charts.frame import kind, stages_of, step_variables
+from aadsl.errors import AadslError, unknown_name
+
+OTHERS = "no stage"
+NOMINAL_LIMIT = 24
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """One value a step, and the color scale that shows it."""
+
+    title: str
+    values: np.ndarray
+    names: tuple[str, ...] = ()
+    """The legend in order; empty for a number, which gets a continuous scale."""
+
+    @property
+    def is_number(self) -> bool:
+        """Whether the color is a continuous scale."""
+        return not self.names
+
+    def color(self, field: str) -> Any:
+        """Return the color encoding of ``field``."""
+        if self.is_number:
+            scale = alt.Scale(scheme=theme.SEQUENTIAL)
+            return alt.Color(field=field, type="quantitative", title=self.title, scale=scale)
+        named = [name for name in self.names if name != OTHERS]
+        colors = dict(zip(named, theme.stage_colors(named), strict=True)) | {OTHERS: theme.NEITHER}
+        scale = alt.Scale(domain=list(self.names), range=[colors[name] for name in self.names])
+        legend = alt.Legend(symbolLimit=NOMINAL_LIMIT) if len(self.names) > 1 else None
+        return alt.Color(field=field, type="nominal", title=self.title, scale=scale, legend=legend)
+
+
+def group_steps(dataset: xr.Dataset, by: str | None) -> Grouping:
+    """Group the steps of ``dataset`` by its stages, by a family of stages or by a per-step coordinate ``by``."""
+    families = {str(s).split("[", 1)[0] for s in _stage_names(dataset) if str(s).endswith("]")}
+    if by is None or by in families:
+        return _by_stage(dataset, by)
+    if by not in step_variables(dataset):
+        raise AadslError(unknown_name("family of stages or coordinate", by, families | {*step_variables(dataset)}))
+    values = dataset[by].values
+    if kind(values) == "quantitative":
+        return Grouping(by, values.astype(float))
+    labels = np.array([str(v) or "(empty)" for v in values], dtype=object)
+    return Grouping(by, labels, tuple(dict.fromkeys(labels)))
+
+
+def _stage_names(dataset: xr.Dataset) -> list[str]:
+    return stages_of(dataset, None)
+
+
+def _by_stage(dataset: xr.Dataset, family: str | None) -> Grouping:
+    names = stages_of(dataset, family)
+    if family is None:  # members of a family would color every step twice: "plot … by" shows them
+        names = [name for name in names if not name.endswith("]")] or names
+    labels = np.full(dataset.sizes["step"], OTHERS, dtype=object)
+    if "member" not in dataset or not names:
+        return Grouping("stage", labels, (OTHERS,))
+    member = dataset["member"].sel(stage=names).transpose("step", "stage").values.astype(bool)
+    shown = [_inner(name) if family else name for name in names]
+    for pattern in np.unique(member, axis=0):
+        if pattern.any():
+            labels[(member == pattern).all(axis=1)] = " & ".join(np.array(shown, dtype=object)[pattern])
+    present = set(labels)
+    ordered = [name for name in shown if name in present]
+    ordered += sorted(present.difference(ordered, {OTHERS}))
+    return Grouping(family or "stage", labels, (*ordered, *([OTHERS] if OTHERS in present else [])))
+
+
+def _inner(name: str) -> str:
+    return name.split("[", 1)[1].removesuffix("]") or "(empty)"

@@ -1,0 +1,99 @@
+"""Learning rate, momentum and loss over the steps: what the optimizer was doing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import altair as alt
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from aadsl.charts import theme
+from aadsl.charts.frame import field, rows, step_variables
+from aadsl.charts.phases import phase_marks
+from aadsl.charts.thin import SLICES, outline
+from aadsl.errors import AadslError
+
+SHOWN = ("lr", "momentum", "loss")
+WORDS = {"lr": "learning rate", "momentum": "momentum", "loss": "loss"}
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Learning rate, momentum and loss of every step, in strips under each other; ``height`` of one in pixels."""
+
+    height: int = 60
+
+    def draw(self, dataset: xr.Dataset, by: str | None = None) -> Any:
+        """Draw one strip for each quantity that the run recorded. ``by`` is not used."""
+        panels = schedule_panels(dataset, self.height)
+        if not panels:
+            known = ", ".join(step_variables(dataset)) or "none"
+            raise AadslError(
+                "this run recorded no learning rate, momentum or loss", hint=f"recorded for each step: {known}"
+            )
+        return theme.titled(stacked(panels), "What the optimizer did at every step")
+
+
+def stacked(panels: list[Any]) -> Any:
+    """Put panels over the same steps under each other; the lowest names the axis."""
+    if len(panels) == 1:
+        return panels[0]
+    upper = [panel.copy() for panel in panels[:-1]]
+    for panel in upper:
+        for layer in panel.layer:
+            if _names_steps(layer):
+                layer.encoding.x.title = None
+                layer.encoding.x.axis.labels = False
+    return alt.vconcat(*upper, panels[-1], spacing=10).resolve_scale(x="shared")
+
+
+def _names_steps(layer: Any) -> bool:
+    return isinstance(layer.encoding, alt.FacetedEncoding) and getattr(layer.encoding.x, "shorthand", "") == "step:Q"
+
+
+def step_axis(steps: np.ndarray, title: str = "step") -> Any:
+    """Return the encoding of the step axis, wide enough that the first and last bars are whole."""
+    margin = 0.6 if len(steps) < SLICES else 0.0
+    domain = [float(steps.min()) - margin, float(steps.max()) + margin]
+    axis = alt.Axis(grid=False, tickMinStep=1, format=",d")
+    return alt.X("step:Q", title=title, scale=alt.Scale(domain=domain, nice=False, zero=False), axis=axis)
+
+
+def schedule_panels(dataset: xr.Dataset, height: int = 60) -> list[Any]:
+    """Return one strip a quantity; parameter groups (``lr_0``, ``lr_1``) each get their own."""
+    named = step_variables(dataset)
+    chosen = [n for base in SHOWN for n in named if n == base or _group_of(n, base) is not None]
+    chosen = [n for n in chosen if np.isfinite(dataset[n].values.astype(float)).any()]
+    return [_strip(dataset, name, height) for name in chosen]
+
+
+def _strip(dataset: xr.Dataset, name: str, height: int) -> Any:
+    frame = pd.DataFrame({"step": dataset["step"].values, name: dataset[name].values.astype(float)})
+    frame = outline(frame.dropna(), name)
+    label = _label(name)
+    axis = alt.Axis(tickCount=3) if frame[name].nunique() > 1 else alt.Axis(values=[float(frame[name].iloc[0])])
+    axis.format = "~g"
+    y = alt.Y(field=field(name), type="quantitative", title=label.split(" "), scale=alt.Scale(zero=False), axis=axis)
+    tips = [alt.Tooltip("step:Q"), alt.Tooltip(field=field(name), type="quantitative", title=label, format=".4~g")]
+    shape = "linear" if name == "loss" else "step-after"
+    line = alt.Chart(rows(frame)).mark_line(color=theme.HELPED, strokeWidth=1.3, interpolate=shape)
+    line = line.encode(x=step_axis(dataset["step"].values), y=y, tooltip=tips)
+    boundaries = phase_marks(dataset)[:1]
+    return alt.layer(line, *boundaries).properties(width=theme.WIDTH, height=height)
+
+
+def _group_of(name: str, base: str) -> str | None:
+    rest = name.removeprefix(f"{base}_")
+    return rest if rest != name and rest.isdigit() else None
+
+
+def _label(name: str) -> str:
+    for base, words in WORDS.items():
+        if name == base:
+            return words
+        if group := _group_of(name, base):
+            return f"{words} {group}"
+    return name

@@ -1,0 +1,109 @@
+"""One look for every chart: colors that color-blind readers tell apart, inks for paper and for JupyterLab.
+
+A chart itself names no ink. ``styled`` adds it at the end, so the same chart is drawn dark on white in a file and in
+the reader's own theme in JupyterLab, where the inks are the CSS variables of Lab.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import altair as alt
+
+HELPED = "#0072B2"
+HURT = "#D55E00"
+NEITHER = "#808080"
+"""Steps in no stage: drawn half transparent, so they recede on white and on black."""
+
+STAGES = ("#E69F00", "#009E73", "#CC79A7", "#56B4E9", HELPED, HURT)
+"""Colors of stages, from Okabe and Ito's set; the two that mean helped and hurt come last."""
+
+SEQUENTIAL = "viridis"
+WIDTH = 640
+FONT = "sans-serif"
+OURS = {"madeBy": "aadsl"}
+
+
+@dataclass(frozen=True)
+class Inks:
+    """The colors of everything that is not data."""
+
+    text: str
+    soft: str
+    grid: str
+    background: str
+
+
+PAPER = Inks(text="#222222", soft="#555555", grid="#e4e4e4", background="#ffffff")
+LAB = Inks(
+    text="var(--jp-ui-font-color1, #767676)",
+    soft="var(--jp-ui-font-color2, #767676)",
+    grid="var(--jp-border-color2, #76767640)",
+    background="transparent",
+)
+
+
+def stage_colors(names: Sequence[str]) -> list[str]:
+    """Return one color for each stage name, the same for the same position in every chart."""
+    return [STAGES[i % len(STAGES)] for i in range(len(names))]
+
+
+def config(inks: Inks) -> dict[str, Any]:
+    """Return the Vega-Lite configuration that draws a chart with these ``inks``."""
+    text = {"font": FONT, "color": inks.text}
+    labels = {"labelFont": FONT, "labelColor": inks.text, "titleFont": FONT, "titleColor": inks.text}
+    return {
+        "background": inks.background,
+        "font": FONT,
+        "view": {"stroke": None},
+        "axis": {
+            **labels,
+            "gridColor": inks.grid,
+            "domainColor": inks.soft,
+            "tickColor": inks.soft,
+            "titleFontWeight": "normal",
+            "labelFontSize": 11,
+            "titleFontSize": 11,
+        },
+        "legend": {**labels, "titleFontWeight": "normal", "labelLimit": 220, "symbolOpacity": 1},
+        "header": {**labels, "titleFontWeight": "normal"},
+        "title": {
+            **text,
+            "anchor": "start",
+            "frame": "group",
+            "fontSize": 14,
+            "fontWeight": 600,
+            "offset": 12,
+            "subtitleColor": inks.soft,
+            "subtitleFont": FONT,
+            "subtitleFontSize": 11,
+            "subtitlePadding": 5,
+        },
+        "text": text,
+        "style": {
+            "zero": {"stroke": inks.soft, "strokeWidth": 1},
+            "boundary": {"stroke": inks.soft, "strokeWidth": 1, "strokeDash": [4, 3]},
+            "ink": {"stroke": inks.text, "strokeWidth": 1.5},
+            "mark": {"fill": inks.text, "stroke": inks.text},
+            "note": {**text, "fill": inks.soft, "fontSize": 11},
+        },
+    }
+
+
+def titled(chart: Any, text: str, *lines: str) -> Any:
+    """Return ``chart`` with a title in words and the lines under it that are not empty; marked as one of ours."""
+    title = alt.Title(text, subtitle=[line for line in lines if line])
+    return chart.properties(title=title, usermeta=OURS)
+
+
+def is_ours(chart: Any) -> bool:
+    """Whether ``chart`` came from this package: only such charts are displayed in our way."""
+    return getattr(chart, "usermeta", None) == OURS
+
+
+def styled(chart: Any, inks: Inks) -> dict[str, Any]:
+    """Return the Vega-Lite specification of ``chart`` drawn with ``inks``."""
+    spec: dict[str, Any] = chart.to_dict()
+    return {**spec, "config": {**spec.get("config", {}), **config(inks)}}

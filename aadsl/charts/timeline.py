@@ -1,0 +1,86 @@
+"""The effect of every step, in the order of training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import altair as alt
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from aadsl.charts import theme, words
+from aadsl.charts.frame import behaviors, require, rows, step_table, tooltips
+from aadsl.charts.grouping import OTHERS, Grouping, group_steps
+from aadsl.charts.phases import phase_marks
+from aadsl.charts.schedule import schedule_panels, stacked, step_axis
+from aadsl.charts.thin import SLICES, extremes
+
+ADDITIVE = "only an additive estimator gives every step a value: score … using first_order()"
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """One bar a step: above zero the step helped, below it hurt; colored by stage.
+
+    ``schedule`` adds learning rate, momentum and loss on the same axis; ``height`` is that of one panel in pixels.
+    Beyond 640 steps each slice of the axis shows its extreme steps, so nothing that stands out is lost.
+    """
+
+    schedule: bool = False
+    height: int = 170
+
+    def draw(self, dataset: xr.Dataset, by: str | None = None) -> Any:
+        """Draw one panel for each behavior. ``by``: a family of stages or a coordinate that colors the steps."""
+        effects = require(dataset, "step_effect", "timeline", ADDITIVE)
+        grouping = group_steps(dataset, by)
+        names = behaviors(dataset)
+        table = step_table(dataset)
+        panels = [self._panel(dataset, name, effects.sel(behavior=name), table, grouping) for name in names]
+        if self.schedule:
+            panels += schedule_panels(dataset)
+        chart = stacked(panels)
+        return theme.titled(chart, f"Effect of every step on {words.quoted(names)}", *notes(dataset))
+
+    def _panel(
+        self, dataset: xr.Dataset, name: str, effects: xr.DataArray, table: pd.DataFrame, grouping: Grouping
+    ) -> Any:
+        group = "color" if grouping.title in table.columns else grouping.title
+        frame = table.copy()
+        frame.insert(1, "effect", effects.values.astype(float))
+        frame.insert(2, group, grouping.values)
+        frame = extremes(frame, "effect", None if grouping.is_number else group).dropna(subset=["effect"])
+        base = alt.Chart(rows(frame)).encode(x=step_axis(table["step"].to_numpy()))
+        hover = nearest_step(name)
+        bars = base.mark_rule(strokeWidth=bar_width(len(table))).encode(
+            y=alt.Y("effect:Q", title=words.panel_axis(dataset, name)),
+            y2=alt.datum(0),
+            color=grouping.color(group),
+            opacity=alt.condition(f"datum['{group}'] === '{OTHERS}'", alt.value(0.45), alt.value(1)),
+        )
+        tips = tooltips(frame.drop(columns="color", errors="ignore"), {"effect": "+.4~g"})
+        points = base.mark_point(style="mark", size=45, filled=True).encode(
+            y="effect:Q", opacity=alt.condition(hover, alt.value(1), alt.value(0)), tooltip=tips
+        )
+        zero = alt.Chart().mark_rule(style="zero").encode(y=alt.datum(0))
+        layers = [bars, zero, *phase_marks(dataset), points.add_params(hover)]
+        return alt.layer(*layers, data=rows(frame)).properties(width=theme.WIDTH, height=self.height)
+
+
+def nearest_step(name: str) -> Any:
+    """Return the selection of the step nearest to the pointer; ``name`` tells the panels of one chart apart."""
+    unique = f"hover_{name.encode().hex()}"
+    return alt.selection_point(unique, on="pointerover", nearest=True, fields=["step"], empty=False, clear="pointerout")
+
+
+def bar_width(steps: int) -> float:
+    """Return the stroke width that leaves a little air between bars, enough to cover a pixel."""
+    return float(np.clip(0.75 * theme.WIDTH / max(steps, 1), 1.25, 14.0))
+
+
+def notes(dataset: xr.Dataset, meaning: str = "above zero a step helped, below it hurt") -> list[str]:
+    """Return the lines under the title: the sign convention, the source of the numbers, what was left out."""
+    steps = dataset.sizes["step"]
+    thinned = f"{steps:,} steps: each of {SLICES} slices shows its extremes" if steps > SLICES else ""
+    return [words.sentence(meaning, words.provenance(dataset)), words.sentence(thinned)]

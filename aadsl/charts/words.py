@@ -1,0 +1,56 @@
+"""The words of the charts: what is shown, in which unit, and which sign means what."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import xarray as xr
+
+AXIS = "hurt  ←  {what}  →  helped"
+
+
+def units(dataset: xr.Dataset, behavior: str) -> str:
+    """Return the unit of a behavior, an empty string where it has none."""
+    stated: Any = dataset.attrs.get("behavior_units", {})
+    if isinstance(stated, str):
+        try:
+            stated = json.loads(stated)
+        except ValueError:
+            return str(stated)
+    return str(stated.get(behavior, "")) if isinstance(stated, dict) else ""
+
+
+def effect_axis(dataset: xr.Dataset, behavior: str, what: str = "effect") -> str:
+    """Return an axis title that carries the unit and the sign convention."""
+    unit = units(dataset, behavior)
+    return AXIS.format(what=f"{what} in {unit}" if unit else what)
+
+
+def panel_axis(dataset: xr.Dataset, behavior: str, what: str = "effect") -> list[str]:
+    """Return the axis title of one panel among several: the behavior, then unit and sign convention."""
+    return [behavior, effect_axis(dataset, behavior, what)]
+
+
+def quoted(names: list[str]) -> str:
+    """Join names for a title: ``"a", "b" and 3 more``."""
+    shown = [f'"{name}"' for name in names[:3]]
+    if len(names) > 3:
+        return f"{', '.join(shown)} and {len(names) - 3} more"
+    return " and ".join([", ".join(shown[:-1]), shown[-1]]) if len(shown) > 1 else shown[0]
+
+
+def provenance(dataset: xr.Dataset) -> str:
+    """Say in words which estimator answered which question."""
+    estimator = str(dataset.attrs.get("estimator", "")).strip()
+    intervention = str(dataset.attrs.get("intervention", "")).strip()
+    if not estimator:
+        return ""
+    exact = estimator.startswith("retraining")
+    source = "exact, by retraining" if exact else f"estimated by {estimator}"
+    return f"{source}, under {intervention}" if intervention else source
+
+
+def sentence(*parts: str) -> str:
+    """Join the parts that are not empty into sentences, each starting with a capital letter."""
+    return " ".join(f"{part[0].upper()}{part[1:]}." for part in parts if part)

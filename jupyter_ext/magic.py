@@ -1,0 +1,64 @@
+"""``%%aascore`` and ``%aascore``: a cell's text and the notebook's names go in, the answer is shown and bound."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
+from IPython.display import display
+
+from jupyter_ext.options import Options, parse_options
+from jupyter_ext.progress import Progress
+from jupyter_ext.reference import reference
+
+
+class Interrupted(KeyboardInterrupt):
+    """The user stopped a cell: shown as one line, and the cells after it do not run."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [str(self)]
+
+
+@magics_class
+class AascoreMagics(Magics):  # type: ignore[misc]
+    """The magics of one notebook; its cells share one session of stages and behaviors."""
+
+    def __init__(self, shell: Any) -> None:
+        super().__init__(shell)
+        self.session: Any = None
+
+    @no_var_expand  # type: ignore[untyped-decorator]  # braces and dollar signs belong to the language, not to IPython
+    @line_cell_magic  # type: ignore[untyped-decorator]
+    def aascore(self, line: str, cell: str | None = None) -> Any:  # noqa: D102  (see below)
+        if cell is None:
+            return self._run(line.strip() or "help", Options())
+        return self._run(cell, parse_options(line))
+
+    # What `%%aascore?` shows: the language and the options on one screen.
+    aascore.__doc__ = reference()
+
+    def _run(self, text: str, options: Options) -> Any:
+        import aadsl
+
+        if self.session is None:
+            self.session = aadsl.Session()
+        progress = None if options.quiet else Progress(display)
+        names = {name: value for name, value in self.shell.user_ns.items() if not name.startswith("_")}
+        try:
+            result = aadsl.run(text, names, session=self.session, progress=progress)
+        except KeyboardInterrupt:
+            _close(progress, "stopped")
+            kept = "stages, behaviors and finished sweeps are kept; run the cell again to go on"
+            raise Interrupted(f"stopped; {kept}") from None
+        except BaseException:
+            _close(progress, "not finished")
+            raise
+        _close(progress)
+        if options.out:
+            self.shell.user_ns[options.out] = result
+        return None if options.quiet else result
+
+
+def _close(progress: Progress | None, stopped: str = "") -> None:
+    if progress is not None:
+        progress.close(stopped)

@@ -1,0 +1,35 @@
+"""The language on one screen, as ``%%aascore?`` shows it."""
+
+from __future__ import annotations
+
+from jupyter_ext.options import HELP
+
+PROGRAM = """\
+load "runs/badnet" with model=net, loss=loss_fn, data=train     # a recorded run; or: load study
+stage poisoned  = batches where tag == "badnet"                 # any set of steps
+stage warmup    = steps[0:100]                                  # Python slices; -200: counts from the end
+stage rest      = not poisoned and not warmup
+stages source by tag                                            # a family: source[badnet], source[clean], …
+stages window every 50 steps within rest
+behavior backdoor = log_likelihood(target=7) on triggered       # names of the notebook
+behavior digits = log_likelihood on test where label in [4, 9] by label
+score poisoned, source on backdoor                              # effect = with the stage − without it
+verify poisoned on backdoor under skip()                        # estimate beside retraining
+rank steps on backdoor top 10
+plot timeline of backdoor by source
+explain score source on digits                                  # what would be computed and what it costs
+save "scores.nc"
+help score"""
+
+
+def reference() -> str:
+    """Return the text of ``%%aascore?``: what the magic is for, its options, every statement once."""
+    width = max(map(len, HELP)) + 2
+    options = "\n".join(f"    {name:{width}}{words}" for name, words in HELP.items())
+    program = "\n".join(f"    {line}" for line in PROGRAM.splitlines())
+    return (
+        "Ask which stage of its training made a model behave as it does.\n\n"
+        "%%aascore [options] runs the statements of the cell; %aascore runs one statement. Stages, behaviors and the "
+        "last answer live on to the next cell.\n\n"
+        f"Options:\n\n{options}\n\nEvery statement, by example:\n\n{program}\n"
+    )

@@ -1,0 +1,55 @@
+"""Fake answers of the shape that ``Study.score`` and ``Study.verify`` give."""
+
+import json
+
+import numpy as np
+import xarray as xr
+
+
+def answer(
+    steps=60, behaviors=("backdoor", "digits"), verified=False, examples=0, trust=False, phases=2, seed=0
+) -> xr.Dataset:
+    rng = np.random.default_rng(seed)
+    t = np.arange(steps)
+    tag = np.where((t >= steps // 2) & (t < steps * 2 // 3), "badnet", "clean")
+    effect = rng.normal(0, 0.01, (steps, len(behaviors))) + 0.05 * (tag == "badnet")[:, None] * np.array(
+        [1 if i % 2 == 0 else -1 for i in range(len(behaviors))]
+    )
+    stages = ["poisoned", "warmup", "source[badnet]", "source[clean]"]
+    member = np.array([tag == "badnet", t < steps // 6, tag == "badnet", tag == "clean"])
+    names = np.array([f"part {i}" for i in range(phases)])
+    data = xr.Dataset(
+        {
+            "step_effect": (("step", "behavior"), effect),
+            "effect": (("stage", "behavior"), member @ effect),
+            "observed": ("behavior", np.linspace(-1, 1, len(behaviors))),
+            "member": (("stage", "step"), member),
+        },
+        coords={
+            "step": t,
+            "behavior": list(behaviors),
+            "stage": stages,
+            "phase": ("step", names[t * phases // steps]),
+            "tag": ("step", tag),
+            "epoch": ("step", t * 4 // steps),
+            "lr": ("step", 0.1 * 0.5 ** (t * 4 // steps)),
+            "momentum": ("step", np.full(steps, 0.9)),
+            "loss": ("step", 2.3 * np.exp(-t / steps * 3) + rng.normal(0, 0.03, steps)),
+        },
+        attrs={
+            "estimator": "first_order",
+            "intervention": "skip",
+            "behavior_units": json.dumps({"backdoor": "nats", "digits": "nats"}),
+        },
+    )
+    shape = (len(stages), len(behaviors))
+    if verified:
+        data["retrained_effect"] = data["effect"] * 0.9 + rng.normal(0, 0.02, shape)
+    if examples:
+        spread = rng.normal(0, 0.2, (*shape, examples))
+        spread += (data["effect"].values - spread.mean(-1))[..., None]
+        data["example_effect"] = (("stage", "behavior", "example"), spread)
+    if trust:
+        data["trust"] = (("stage", "behavior"), np.resize(["high", "medium", "low"], shape))
+        data["trust_reason"] = (("stage", "behavior"), np.resize(["curvatures agree", "", "curvatures differ"], shape))
+    return data

@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+
+from aadsl.charts import CHARTS
+from aadsl.charts.answers import answer_table
+from aadsl.errors import AadslError
+from tests.charts.answers import answer
+from tests.charts.test_timeline import rows_of
+
+
+def test_every_answer_is_a_bar():
+    data = answer()
+    rows = rows_of(CHARTS["bars"]().draw(data))
+    drawn = {(row["stage"], row["behavior"]): row["effect"] for row in rows}
+    for stage in data["stage"].values:
+        for behavior in data["behavior"].values:
+            expected = float(data["effect"].sel(stage=stage, behavior=behavior))
+            assert drawn[stage, behavior] == pytest.approx(expected, rel=1e-5)
+
+
+def test_spread_is_the_middle_of_the_examples():
+    data = answer(examples=101)
+    data["example_effect"][0, 0] = np.arange(101.0)
+    row = answer_table(data).iloc[0]
+    assert (row["low"], row["high"]) == (10.0, 90.0)
+
+
+def test_spread_of_padded_examples_ignores_the_padding():
+    data = answer(examples=200)
+    data["example_effect"][0, 0] = np.r_[np.arange(101.0), np.full(99, np.nan)]
+    data["example_effect"][0, 1] = np.nan
+    table = answer_table(data)
+    assert (table["low"][0], table["high"][0]) == (10.0, 90.0)
+    assert np.isnan(table["low"][1])
+
+
+def test_low_trust_is_said():
+    text = str(CHARTS["bars"]().draw(answer(trust=True)).to_dict())
+    assert "low trust" in text
+    assert "curvatures differ" in text
+    assert "low trust" not in str(CHARTS["bars"]().draw(answer()).to_dict())
+
+
+def test_exact_answers_are_marked_or_drawn_alone():
+    data = answer(verified=True)
+    assert "diamond" in str(CHARTS["bars"]().draw(data).to_dict()).lower()
+    exact = data.drop_vars(["effect", "step_effect"])
+    np.testing.assert_allclose(answer_table(exact)["effect"], data["retrained_effect"].values.ravel())
+
+
+def test_one_family():
+    assert set(answer_table(answer(), by="source")["stage"]) == {"source[badnet]", "source[clean]"}
+    with pytest.raises(AadslError, match='did you mean "source"'):
+        answer_table(answer(), by="sources")

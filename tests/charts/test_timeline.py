@@ -1,0 +1,89 @@
+import time
+
+import numpy as np
+import pytest
+import vl_convert
+
+from aadsl.charts import CHARTS
+from aadsl.errors import AadslError
+from tests.charts.answers import answer
+
+
+def rows_of(chart):
+    """Every inline row of a chart, whichever layer holds it."""
+    spec = chart.to_dict()
+    return [row for data in spec.get("datasets", {}).values() for row in data]
+
+
+def bars_of(dataset, by=None):
+    return [row for row in rows_of(CHARTS["timeline"]().draw(dataset, by)) if "effect" in row]
+
+
+def test_every_step_is_one_bar_with_its_metadata():
+    data = answer(steps=60, behaviors=("backdoor",), phases=1)
+    rows = bars_of(data)
+    assert [row["step"] for row in rows] == list(range(60))
+    np.testing.assert_allclose([r["effect"] for r in rows], data["step_effect"].values[:, 0], rtol=1e-5)
+    assert [row["tag"] for row in rows] == data["tag"].values.tolist()
+    svg = vl_convert.vegalite_to_svg(CHARTS["timeline"]().draw(data).to_dict())
+    assert svg.count('aria-roledescription="rule mark"') == 60
+
+
+def test_stages_color_their_steps():
+    rows = bars_of(answer(steps=60, behaviors=("backdoor",)))
+    groups = {row["step"]: row["stage"] for row in rows}
+    assert groups[3] == "warmup"
+    assert groups[35] == "poisoned"
+    assert groups[50] == "no stage"
+
+
+@pytest.mark.parametrize(("by", "expected"), [("source", "badnet"), ("tag", "badnet"), ("epoch", 2)])
+def test_by_a_family_or_a_coordinate(by, expected):
+    rows = bars_of(answer(steps=60, behaviors=("backdoor",)), by)
+    assert {row["step"]: row.get("color", row.get(by)) for row in rows}[35] == expected
+
+
+def test_by_something_unknown_names_what_there_is():
+    with pytest.raises(AadslError, match=r'did you mean "source"\?.*epoch'):
+        CHARTS["timeline"]().draw(answer(), by="sorce")
+
+
+def test_overlapping_stages_share_a_color_of_their_own():
+    data = answer(steps=60, behaviors=("backdoor",))
+    data["member"][1] = True  # warmup is now the whole run
+    assert {row["stage"] for row in bars_of(data)} == {"warmup", "poisoned & warmup"}
+
+
+def test_a_hundred_thousand_steps_stay_small_and_keep_the_outlier():
+    data = answer(steps=100_000, behaviors=("backdoor",))
+    data["step_effect"][77_777] = -3.0
+    start = time.perf_counter()
+    chart = CHARTS["timeline"]().draw(data)
+    spec = chart.to_dict()
+    assert time.perf_counter() - start < 5
+    rows = bars_of(data)
+    assert len(rows) < 640 * 2 * 3
+    assert min(rows, key=lambda row: row["effect"])["step"] == 77_777
+    assert "100,000 steps" in " ".join(spec["title"]["subtitle"])
+
+
+def test_phases_are_marked_where_they_start():
+    rows = [row for row in rows_of(CHARTS["timeline"]().draw(answer(steps=60, phases=3))) if "at" in row]
+    assert {(row["at"], row["phase"]) for row in rows} == {(-0.5, "part 0"), (19.5, "part 1"), (39.5, "part 2")}
+    assert not [row for row in rows_of(CHARTS["timeline"]().draw(answer(phases=1))) if "at" in row]
+
+
+def test_axis_says_unit_and_sign():
+    text = str(CHARTS["timeline"]().draw(answer()).to_dict())
+    assert "hurt  ←  effect in nats  →  helped" in text
+
+
+def test_needs_step_effects():
+    with pytest.raises(AadslError, match="first_order"):
+        CHARTS["timeline"]().draw(answer().drop_vars("step_effect"))
+
+
+def test_schedule_lies_on_the_same_axis():
+    spec = CHARTS["timeline"](schedule=True).draw(answer()).to_dict()
+    assert spec["resolve"]["scale"]["x"] == "shared"
+    assert len(spec["vconcat"]) == 2 + 3
