@@ -1,0 +1,30 @@
+"""The language of ``%%aascore`` cells: text → statements with source positions.
+
+``Parser`` knows syntax only. What a statement does is written in :mod:`aadsl.statements`, one file each.
+"""
+
+from __future__ import annotations
+
+from aadsl.language.columns import Column
+from aadsl.language.environment import Environment, Expression
+from aadsl.language.nodes import Argument, Call, Items, Literal, Name, Node, Positional, Reference, Scalar
+from aadsl.language.parser import Parsed, Parser
+from aadsl.language.source import Source
+
+__all__ = [
+    "Argument",
+    "Call",
+    "Column",
+    "Environment",
+    "Expression",
+    "Items",
+    "Literal",
+    "Name",
+    "Node",
+    "Parsed",
+    "Parser",
+    "Positional",
+    "Reference",
+    "Scalar",
+    "Source",
+]

@@ -1,0 +1,36 @@
+"""The text of a program, to point into."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from aadsl.errors import Problem, Span
+
+END_OF_LINE = 1 << 30
+"""The end column of what goes on in a later line; :meth:`Source.problem` cuts it to the line."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A program's text by lines."""
+
+    text: str
+
+    @cached_property
+    def lines(self) -> list[str]:
+        """The lines without their ends."""
+        return [line.rstrip() for line in self.text.split("\n")]
+
+    def problem(self, span: Span, message: str, hint: str = "") -> Problem:
+        """Return a problem that shows the line of ``span`` with a caret under it."""
+        line = self.lines[span.line - 1] if span.line <= len(self.lines) else ""
+        end = max(span.column + 1, min(span.end_column, len(line) + 1))
+        # A tab would move the caret; one space keeps the columns.
+        return Problem(message, hint, Span(span.line, span.column, end), line.replace("\t", " "))
+
+    def span(self, start: int, stop: int) -> Span:
+        """Return the place of ``text[start:stop]``."""
+        line = self.text.count("\n", 0, start) + 1
+        column = start - self.text.rfind("\n", 0, start)
+        return Span(line, column, END_OF_LINE if "\n" in self.text[start:stop] else column + stop - start)

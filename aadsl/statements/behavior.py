@@ -1,0 +1,116 @@
+"""``behavior``: name what the final model does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aadsl.errors import AadslError, unknown_name
+from aadsl.language import Call, Column, Expression, Name
+from aadsl.language.conditions import truth
+from aadsl.statements.axis import Coordinates, Examples
+from aadsl.statements.base import Action, Definition
+from aadsl.statements.grouping import Mask, grouped
+from aadsl.statements.scope import Declared
+from aadsl.statements.vocabulary import build, notebook_name, table
+
+if TYPE_CHECKING:
+    from aadsl.statements.scope import Scope
+    from aadsl.statements.session import Result
+
+
+@dataclass(frozen=True)
+class Behavior(Definition):
+    """Name a behavior: a performance function of the final model on given examples, one number an example.
+
+    behavior backdoor = log_likelihood(target=7) on triggered
+    behavior digits   = log_likelihood on test where label in [4, 9] by label
+    behavior each     = margin on test per example
+    behavior mine     = my_metric on test
+
+    `on` names examples in the notebook: a tuple of tensors, a dataset, or an xarray Dataset, whose coordinates `where`
+    and `by` can use. `by` makes a family: digits[4], digits[9]. `per example` keeps the effect on every example.
+    A callable my_metric(model, examples) of the notebook serves as well as a metric of `help behaviors`.
+    """
+
+    metric: Call
+    on: Name
+    where: Expression | None
+    by: Name | None
+    per_example: bool | None
+
+    def define(self, scope: Scope) -> Action | None:
+        """Check the metric, the examples and their coordinates."""
+        loaded = scope.needs_study(self.span)
+        metric = self._metric(scope)
+        data = notebook_name(scope, self.on)
+        chosen = None if data is None else self._chosen(scope, data)
+        if metric is None or chosen is None or not loaded:
+            return None
+        per_example = self.per_example is True
+        scope.define_behaviors(self.name, dict.fromkeys(chosen, Declared(is_differentiable(metric), per_example)))
+        return partial(self.run, metric=metric, data=data, chosen=chosen)
+
+    def run(self, result: Result, metric: Any, data: Any, chosen: dict[str, Mask | None]) -> None:
+        """Define the behavior, or each member of the family, on the study."""
+        study = result.study
+        for name, where in chosen.items():
+            study.behavior(name, metric, on=data, where=where, per_example=self.per_example is True)
+        study.behavior_families.pop(self.name.text, None)
+        if self.by is not None:
+            study.behavior_families[self.name.text] = tuple(chosen)
+        result.say(f"behavior {', '.join(chosen)}: {self.metric.name.text} on {self.on.text}")
+
+    def _metric(self, scope: Scope) -> Any | None:
+        """Return a metric of the table, or a callable of the notebook."""
+        name = self.metric.name.text
+        metrics = table("behavior")
+        own = scope.names.get(name)
+        if name in metrics or not isinstance(own, Callable):  # type: ignore[arg-type]
+            if name not in metrics and name not in scope.names:
+                problem = unknown_name("behavior metric", name, metrics)
+                scope.report(self.metric.name.span, problem.message, f"{problem.hint}, or a callable in the notebook")
+                return None
+            return build(scope, self.metric, "behavior")
+        if self.metric.arguments is not None:
+            scope.report(self.metric.span, "Python is not called here", "give the name of the callable alone")
+            return None
+        return own
+
+    def _chosen(self, scope: Scope, data: Any) -> dict[str, Mask | None] | None:
+        """Return the masks over the examples by the names of the behaviors; None in place of all examples."""
+        name = self.name.text
+        if self.where is None and self.by is None:
+            return {name: None}
+        examples = self._examples(scope, data)
+        if examples is None:
+            return None
+        column = Column.of(True) if self.where is None else truth(self.where, examples)
+        keys = None if self.by is None else examples.coordinate(self.by)
+        if column is None or (self.by is not None and keys is None):
+            return None
+        inside: Mask = np.broadcast_to(column.matching(), examples.length)
+        if not inside.any():
+            scope.report((self.where or self.on).span, f'no example of "{self.on.text}" matches')
+            return None
+        if keys is None:
+            return {name: inside}
+        return {f"{name}[{key}]": mask for key, mask in grouped(keys, inside).items()}
+
+    def _examples(self, scope: Scope, data: Any) -> Examples | None:
+        from aadsl.examples import Examples as Sample
+
+        try:
+            return Examples(Coordinates(Sample.of(data).coordinates, "example"), scope.names, scope.report)
+        except AadslError as error:
+            scope.repeat(self.on.span, error)
+            return None
+
+
+def is_differentiable(metric: Any) -> bool:
+    """Return whether a metric has a gradient; a callable of the notebook is taken to have one."""
+    return bool(getattr(metric, "differentiable", True))

@@ -1,0 +1,34 @@
+"""``explain``: what a question would compute, and what it costs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from aadsl.statements.base import Action, Statement
+from aadsl.statements.question import Asked, Question
+
+if TYPE_CHECKING:
+    from aadsl.statements.scope import Scope
+    from aadsl.statements.session import Result
+
+
+@dataclass(frozen=True)
+class Explain(Statement):
+    """Say what a question would compute and what it costs on this machine, without computing it.
+
+    explain score source on digits
+    explain verify window on backdoor using linearized()
+    """
+
+    question: Question
+
+    def resolve(self, scope: Scope) -> Action | None:
+        """Check the question as if it were asked."""
+        asked = self.question.ask(scope)
+        return None if asked is None else partial(self.run, asked=asked)
+
+    def run(self, result: Result, asked: Asked) -> None:
+        """Say the plan."""
+        result.plans.append(asked.plan(result.study))

@@ -1,0 +1,103 @@
+"""``load``: take up a trajectory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+from aadsl.errors import AadslError, did_you_mean
+from aadsl.language import Argument, Literal, Name, Positional
+from aadsl.statements.base import Action, Statement
+from aadsl.statements.vocabulary import notebook_name, value_of
+
+if TYPE_CHECKING:
+    from aadsl.statements.scope import Scope
+    from aadsl.statements.session import Result
+    from aadsl.study import Study
+
+OPTIONS = ("model", "loss", "data", "device")
+
+
+@dataclass(frozen=True)
+class Load(Statement):
+    """Take up a trajectory, or a study that lives in the notebook.
+
+    load "runs/badnet" with model=net, loss=loss_fn, data=train
+    load "runs/pretrain", "runs/finetune" with model=net, loss=loss_fn, data=train
+    load study
+
+    Several paths are runs that were chained one after the other. `model`, `loss` and `data` are names from the
+    notebook: the model as it was trained, loss(model, batch) and the training data; `device` is "auto" unless given.
+    Stages and behaviors of an earlier trajectory are left behind; those defined on a loaded study are there.
+    """
+
+    sources: tuple[Literal | Name, ...]
+    arguments: tuple[Argument | Positional, ...] | None
+
+    def resolve(self, scope: Scope) -> Action | None:
+        """Open the trajectory: its coordinates are what the statements below are checked against."""
+        given = self._given(scope)
+        sources = [self._source(scope, source) for source in self.sources]
+        study = self._study(scope, sources, given) if given is not None and None not in sources else None
+        if study is None:
+            scope.leave()
+            return None
+        scope.enter(study)
+        return partial(self.run, study=study)
+
+    def run(self, result: Result, study: Study) -> None:
+        """Take up the study."""
+        result.session.study = study
+        names = ", ".join(result.session.coordinates(study).names)
+        result.say(f"loaded {study.trajectory.length} steps, coordinates: {names}")
+
+    def _given(self, scope: Scope) -> dict[str, Any] | None:
+        given: dict[str, Any] = {}
+        mistakes = len(scope.problems)
+        for argument in self.arguments or ():
+            if isinstance(argument, Positional):
+                scope.report(argument.span, "options are given by name", "write model=…, loss=…, data=…")
+            elif argument.name.text not in OPTIONS:
+                hint = did_you_mean(argument.name.text, OPTIONS) or f"options: {', '.join(OPTIONS)}"
+                scope.report(argument.name.span, f'load has no option "{argument.name.text}"', hint)
+            elif argument.name.text in given:
+                scope.report(argument.name.span, f'"{argument.name.text}" is given twice')
+            else:
+                given[argument.name.text] = value_of(scope, argument, Any)
+        return given if len(scope.problems) == mistakes else None
+
+    def _source(self, scope: Scope, source: Literal | Name) -> Any:
+        return source.value if isinstance(source, Literal) else notebook_name(scope, source)
+
+    def _study(self, scope: Scope, sources: list[Any], given: dict[str, Any]) -> Study | None:
+        from aadsl.study import Study
+        from aadsl.trajectory import Trajectory, open_trajectory
+
+        first = sources[0]
+        if isinstance(first, Study) or first is scope.session.study:
+            if self.arguments or len(sources) > 1:
+                scope.report(self.span, "a study has its model, loss and data already", "write: load study")
+                return None
+            return first
+        for source, value in zip(self.sources, sources, strict=True):
+            if not isinstance(value, str | PathLike | Trajectory):
+                hint = "give a path in quotes, or the name of a Study or Trajectory"
+                scope.report(source.span, f"this is a {type(value).__name__}, nothing that can be loaded", hint)
+                return None
+        missing = [name for name in ("model", "loss") if name not in given]
+        if missing:
+            hint = 'write: load "runs/name" with model=net, loss=loss_fn, data=train'
+            scope.report(self.span, f"load needs {' and '.join(missing)}", hint)
+            return None
+        try:
+            trajectory = (
+                first if isinstance(first, Trajectory) else open_trajectory(first if len(sources) == 1 else sources)
+            )
+            return Study(trajectory, **given)
+        except AadslError as error:
+            scope.repeat(self.sources[0].span, error)
+        except OSError as error:
+            scope.report(self.sources[0].span, f"this cannot be opened: {error}")
+        return None

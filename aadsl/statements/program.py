@@ -1,0 +1,82 @@
+"""Run a program: parse → resolve → run.
+
+Every mistake of the program is found and said before anything is computed, and a program with a mistake changes
+nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+from aadsl.errors import AadslError, Problem
+from aadsl.language import Parsed, Parser
+from aadsl.statements.base import Action, Statement
+from aadsl.statements.scope import Scope
+from aadsl.statements.session import Progress, Result, Session
+
+
+@cache
+def parser() -> Parser:
+    """Return the parser of all statements."""
+    from aadsl.statements import STATEMENTS
+
+    return Parser(node for nodes in STATEMENTS.values() for node in nodes)
+
+
+def run(
+    text: str, names: Mapping[str, Any] | None = None, session: Session | None = None, progress: Progress | None = None
+) -> Result:
+    """Run a program of the language.
+
+    Args:
+        text: the program.
+        names: what lives in the notebook: models, losses, data, examples, lists and numbers, by name.
+        session: the session of an earlier result, whose stages, behaviors and answers this program goes on with.
+        progress: called as ``progress(label, done, total)`` while something is computed.
+
+    Raises:
+        AadslError: with every mistake of the program, each with its line, a caret and the way out.
+    """
+    session = Session() if session is None else session
+    parsed = parser().parse(text)
+    actions = resolve(parsed, {} if names is None else names, session)
+    result = Result(session, progress=progress)
+    for statement, action in actions:
+        try:
+            action(result)
+        except AadslError as error:
+            raise _placed(error, parsed, statement) from error.__cause__
+    return result
+
+
+def resolve(parsed: Parsed, names: Mapping[str, Any], session: Session) -> list[tuple[Statement, Action]]:
+    """Return the actions of a parsed program, or raise all its mistakes in the order of its lines."""
+    scope = Scope(parsed, names, session)
+    actions = []
+    for statement in parsed.statements:
+        scope.span = statement.span
+        action = statement.resolve(scope)
+        if action is not None:
+            actions.append((statement, action))
+    problems = sorted([*parsed.problems, *scope.problems], key=_position)
+    if problems:
+        raise AadslError(*problems)
+    return actions
+
+
+def _position(problem: Problem) -> tuple[int, int]:
+    return (problem.span.line, problem.span.column) if problem.span else (0, 0)
+
+
+def _placed(error: AadslError, parsed: Parsed, statement: Statement) -> AadslError:
+    """Return an error of a lower layer with the place of the statement that met it."""
+    place = parsed.source.problem(statement.span, "")
+    return AadslError(
+        *(
+            problem if problem.span else replace(problem, span=place.span, source_line=place.source_line)
+            for problem in error.problems
+        )
+    )

@@ -1,0 +1,99 @@
+"""What ``score``, ``verify`` and ``rank`` have in common: stages, behaviors, an estimator and an intervention."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from aadsl.language import Call, Reference
+from aadsl.statements.base import Action, Statement
+from aadsl.statements.scope import Answer
+from aadsl.statements.vocabulary import build, table
+
+if TYPE_CHECKING:
+    from aadsl.statements.scope import Scope
+    from aadsl.study import Study
+
+DEFAULT_ESTIMATOR = "first_order"
+DEFAULT_INTERVENTION = "skip"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A resolved question, ready for the study."""
+
+    stages: tuple[str, ...]
+    behaviors: tuple[str, ...]
+    estimator: Any
+    intervention: Any
+
+    def plan(self, study: Study) -> str:
+        """Return what would be computed and what it costs, in words."""
+        return str(
+            study.plan(
+                list(self.stages), list(self.behaviors), estimator=self.estimator, intervention=self.intervention
+            )
+        )
+
+
+class Question(Statement):
+    """A statement that asks for effects. ``ask`` gives what it asks for; None after a mistake."""
+
+    def ask(self, scope: Scope) -> Asked | None:
+        """Resolve the names without computing anything."""
+        raise NotImplementedError
+
+    def answer(self, asked: Asked) -> Action:
+        """Return the action that computes the answer."""
+        raise NotImplementedError
+
+    def resolve(self, scope: Scope) -> Action | None:
+        """Check the question and announce its answer to the statements below."""
+        asked = self.ask(scope)
+        if asked is None:
+            return None
+        scope.answers.append(Answer(frozenset(asked.stages), frozenset(asked.behaviors)))
+        return self.answer(asked)
+
+
+def asked_of(
+    scope: Scope,
+    stages: Sequence[Reference],
+    behaviors: Sequence[Reference],
+    using: Call | None,
+    under: Call | None,
+) -> Asked | None:
+    """Resolve the parts of a question; report every mistake and return None where there is one."""
+    mistakes = len(scope.problems)
+    if not scope.needs_study(scope.span):
+        return None
+    stage_names, behavior_names = scope.all_names("stage", stages), scope.all_names("behavior", behaviors)
+    estimator = DEFAULT_ESTIMATOR if using is None else build(scope, using, "estimator")
+    intervention = DEFAULT_INTERVENTION if under is None else build(scope, under, "intervention")
+    for reference in stages:
+        _refuse_everything(scope, reference)
+    for reference in behaviors:
+        _refuse_without_gradient(scope, reference, estimator)
+    if stage_names is None or behavior_names is None or len(scope.problems) > mistakes:
+        return None
+    return Asked(stage_names, behavior_names, estimator, intervention)
+
+
+def _refuse_without_gradient(scope: Scope, reference: Reference, estimator: Any) -> None:
+    """Report a behavior whose effects this estimator cannot tell."""
+    method = table("estimator")[estimator] if isinstance(estimator, str) else estimator
+    if method is None or not method.needs_gradient:
+        return
+    names = (reference.text, *scope.behavior_families().get(reference.text, ()))
+    if any(name in scope.behaviors and not scope.behaviors[name].differentiable for name in names):
+        message = f'behavior "{reference.text}" has no gradient, and the estimator needs one'
+        scope.report(reference.span, message, "ask for the exact answer: using retraining()")
+
+
+def _refuse_everything(scope: Scope, reference: Reference) -> None:
+    """Report a stage that holds every step: a run without any training is no counterfactual of a stage."""
+    mask = scope.stages.get(reference.text)
+    if mask is not None and mask.all():
+        hint = "a stage is a part of the training; what would be left is the untrained model"
+        scope.report(reference.span, f'stage "{reference.text}" holds all {len(mask)} steps', hint)

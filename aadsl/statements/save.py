@@ -1,0 +1,81 @@
+"""``save``: the last answer to a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aadsl.errors import AadslError
+from aadsl.language import Literal
+from aadsl.statements.base import Action, Statement
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+    from aadsl.statements.scope import Scope
+    from aadsl.statements.session import Result
+
+
+@dataclass(frozen=True)
+class Save(Statement):
+    """Write the newest answer to a file; the extension says how.
+
+    save "scores.nc"
+    save "scores.csv"
+    save "scores.parquet"
+
+    netCDF keeps everything, with the plan and the provenance. CSV and Parquet are tables with one row for each stage
+    and behavior (and example); Parquet needs pyarrow.
+    """
+
+    path: Literal
+
+    def resolve(self, scope: Scope) -> Action | None:
+        """Check the extension, the folder, and that there is an answer."""
+        path = Path(str(self.path.value)).expanduser()
+        if path.suffix.lower() not in WRITERS:
+            scope.report(self.path.span, f'cannot save as "{path.suffix}"', f"extensions: {', '.join(WRITERS)}")
+            return None
+        if not path.parent.is_dir():
+            scope.report(self.path.span, f'there is no folder "{path.parent}"', "make it first")
+            return None
+        if not scope.answers and not scope.lost:
+            scope.report(self.span, "there is no answer to save", "ask first: score STAGES on BEHAVIORS")
+        return partial(self.run, path=path) if scope.answers else None
+
+    def run(self, result: Result, path: Path) -> None:
+        """Write the file."""
+        dataset = result.session.answers[-1]
+        WRITERS[path.suffix.lower()](dataset, path)
+        result.say(f"saved {path}")
+
+
+def _netcdf(dataset: xr.Dataset, path: Path) -> None:
+    dataset.to_netcdf(path)
+
+
+def _csv(dataset: xr.Dataset, path: Path) -> None:
+    table(dataset).to_csv(path, index=False)
+
+
+def _parquet(dataset: xr.Dataset, path: Path) -> None:
+    try:
+        table(dataset).to_parquet(path, index=False)
+    except ImportError:
+        raise AadslError("Parquet needs pyarrow", hint='pip install pyarrow, or save as ".csv"') from None
+
+
+WRITERS: dict[str, Callable[[xr.Dataset, Path], None]] = {".nc": _netcdf, ".csv": _csv, ".parquet": _parquet}
+
+
+def table(dataset: xr.Dataset) -> pd.DataFrame:
+    """Return one row for each stage and behavior (and example), or for each step where no stage was asked about."""
+    wide = {"stage", "behavior", "example"} if "stage" in dataset.dims else {"step", "behavior"}
+    chosen = [name for name, v in dataset.data_vars.items() if set(map(str, v.dims)) <= wide and v.dims]
+    if "example_effect" not in dataset:
+        wide -= {"example"}
+    return dataset[chosen].to_dataframe().reset_index()

@@ -1,0 +1,156 @@
+"""What the names of a program mean while it is resolved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aadsl.errors import AadslError, Problem, Span, unknown_name
+from aadsl.language import Name, Parsed, Reference
+
+if TYPE_CHECKING:
+    from aadsl.statements.session import Session
+    from aadsl.study import Study
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What resolution has to know about a behavior."""
+
+    differentiable: bool = True
+    per_example: bool = False
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a plot or a save may refer to: the stages and behaviors of a result."""
+
+    stages: frozenset[str]
+    behaviors: frozenset[str]
+
+
+class Scope:
+    """Names and their meaning, and the mistakes found so far.
+
+    Statements change a scope while they are resolved, so that later ones see what earlier ones define; the session
+    itself changes only when the whole program is free of mistakes and runs.
+    """
+
+    def __init__(self, parsed: Parsed, names: Mapping[str, Any], session: Session) -> None:
+        self.source, self.names, self.session = parsed.source, names, session
+        self.problems: list[Problem] = []
+        self.lost = set(parsed.lost)
+        self.answers = [Answer(labels(dataset, "stage"), labels(dataset, "behavior")) for dataset in session.answers]
+        self.stages: dict[str, NDArray[np.bool_]] = {}
+        self.families: dict[str, tuple[str, ...]] = {}
+        self.behaviors: dict[str, Declared] = {}
+        self.study: Study | None = None
+        self.span = Span(1, 1, 2)
+        """The statement that is being resolved."""
+        self._said_no_study = False
+        if session.study is not None:
+            self.enter(session.study)
+
+    def enter(self, study: Study) -> None:
+        """Take up a study with everything that is defined on it."""
+        self.study = study
+        self.steps = self.session.coordinates(study)
+        self.stages = {name: np.asarray(member, dtype=bool) for name, member in study.stages.items()}
+        self.families = dict(study.families)
+        self.behaviors = {
+            name: Declared(bool(getattr(b, "differentiable", True)), bool(getattr(b, "per_example", False)))
+            for name, b in study.behaviors.items()
+        }
+
+    def leave(self) -> None:
+        """Give up the study after a mistaken load: what depends on it is not checked against another."""
+        self.study = None
+        self.lost.add("load")
+
+    def define_stages(self, name: Name, masks: dict[str, NDArray[np.bool_]]) -> None:
+        """Define a stage, or the members of a family, in place of what had the name before."""
+        self.stages = {old: mask for old, mask in self.stages.items() if old.partition("[")[0] != name.text} | masks
+        self.families.pop(name.text, None)
+        self.lost.discard(name.text)
+        if name.text not in masks:
+            self.families[name.text] = tuple(masks)
+
+    def define_behaviors(self, name: Name, declared: dict[str, Declared]) -> None:
+        """Define a behavior, or the members of a family, in place of what had the name before."""
+        others = {old: kept for old, kept in self.behaviors.items() if old.partition("[")[0] != name.text}
+        self.behaviors = others | declared
+        self.lost.discard(name.text)
+
+    def report(self, span: Span, message: str, hint: str = "") -> None:
+        """Note a mistake at ``span``."""
+        self.problems.append(self.source.problem(span, message, hint))
+
+    def repeat(self, span: Span, error: AadslError) -> None:
+        """Note what another layer found wrong, at ``span``."""
+        for problem in error.problems:
+            self.report(span, problem.message, problem.hint)
+
+    def needs_study(self, span: Span) -> bool:
+        """Return whether a trajectory is loaded; say it once where none is."""
+        if self.study is None and not self._said_no_study and "load" not in self.lost:
+            self._said_no_study = True
+            hint = 'begin with: load "runs/name" with model=…, loss=…, data=…'
+            self.report(span, "no trajectory is loaded", hint)
+        return self.study is not None
+
+    def stage_names(self, reference: Reference) -> tuple[str, ...] | None:
+        """Return the stage of a reference, or the members of a family; report what does not exist."""
+        return self._names("stage", reference, self.stages, self.families)
+
+    def behavior_names(self, reference: Reference) -> tuple[str, ...] | None:
+        """Return the behavior of a reference, or the members of a family; report what does not exist."""
+        return self._names("behavior", reference, self.behaviors, members(self.behaviors))
+
+    def behavior_families(self) -> dict[str, tuple[str, ...]]:
+        """Return the families of behaviors with their members."""
+        return members(self.behaviors)
+
+    def all_names(self, kind: str, references: Iterable[Reference]) -> tuple[str, ...] | None:
+        """Return the names of several references in order, each once; None after a mistake."""
+        find = self.stage_names if kind == "stage" else self.behavior_names
+        found = [find(reference) for reference in references]
+        if None in found:
+            return None
+        return tuple(dict.fromkeys(name for names in found if names is not None for name in names))
+
+    def _names(
+        self, kind: str, reference: Reference, singles: Mapping[str, Any], families: Mapping[str, tuple[str, ...]]
+    ) -> tuple[str, ...] | None:
+        if reference.text in singles:
+            return (reference.text,)
+        if reference.text in families:
+            return families[reference.text]
+        name = reference.name.text
+        if name in self.lost:
+            return None
+        if reference.member is not None and name in families:
+            known = [full[len(name) + 1 : -1] for full in families[name]]
+            problem = unknown_name(f"member of {name}", reference.member, known)
+        else:
+            single = [known for known in singles if "[" not in known]
+            problem = unknown_name(kind, reference.text, [*single, *families])
+        self.report(reference.span, problem.message, problem.hint)
+        return None
+
+
+def members(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Return the families among ``names``: ``digits`` → ``digits[4]``, ``digits[9]``."""
+    families: dict[str, list[str]] = {}
+    for name in names:
+        if name.endswith("]") and "[" in name:
+            families.setdefault(name.partition("[")[0], []).append(name)
+    return {family: tuple(full) for family, full in families.items()}
+
+
+def labels(dataset: Any, dimension: str) -> frozenset[str]:
+    """Return the labels along one dimension of a result; none where it has no such dimension."""
+    return frozenset(map(str, dataset[dimension].values)) if dimension in dataset.dims else frozenset()

@@ -1,0 +1,75 @@
+"""What lives from cell to cell, and what a cell gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from aadsl.statements.axis import Coordinates
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from aadsl.study import Study
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass
+class Session:
+    """The loaded study, with its stages and behaviors, and the answers so far, the newest last."""
+
+    study: Study | None = None
+    answers: list[xr.Dataset] = field(default_factory=list)
+    _coordinates: tuple[Any, Coordinates] | None = field(default=None, repr=False)
+
+    def coordinates(self, study: Study) -> Coordinates:
+        """Return the step coordinates of ``study``, read once."""
+        if self._coordinates is None or self._coordinates[0] is not study:
+            self._coordinates = (study, Coordinates(study.steps, "step"))
+        return self._coordinates[1]
+
+
+@dataclass
+class Result:
+    """What a program gave.
+
+    Attributes:
+        dataset: the last answer of the program, None where it asked nothing.
+        charts: the Altair charts it plotted, in order.
+        plan: what `explain` says would be computed; an answer carries its own plan in ``dataset.attrs``.
+        messages: what its statements have to say, in order.
+        session: pass it on to let the names live in the next program.
+    """
+
+    session: Session
+    dataset: xr.Dataset | None = None
+    charts: list[Any] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
+    plans: list[str] = field(default_factory=list)
+    progress: Progress | None = None
+
+    @property
+    def plan(self) -> str:
+        """The plans of the questions, in order."""
+        return "\n\n".join(self.plans)
+
+    @property
+    def study(self) -> Study:
+        """The loaded study; resolution made sure that there is one."""
+        assert self.session.study is not None
+        return self.session.study
+
+    def say(self, message: str) -> None:
+        """Add a message."""
+        self.messages.append(message)
+
+    def answer(self, dataset: xr.Dataset) -> None:
+        """Keep an answer for this result and for later statements."""
+        self.dataset = dataset
+        self.session.answers.append(dataset)
+
+    def __str__(self) -> str:
+        dataset = [] if self.dataset is None else [str(self.dataset)]
+        return "\n\n".join([*self.messages, *self.plans, *dataset])

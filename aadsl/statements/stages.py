@@ -1,0 +1,95 @@
+"""``stages``: name a family of stages at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from aadsl.language import Expression, Literal, Name
+from aadsl.statements.base import Action, Definition
+from aadsl.statements.grouping import LIMIT, Mask, grouped
+from aadsl.statements.stage import selected
+from aadsl.statements.steps import Steps
+
+if TYPE_CHECKING:
+    from aadsl.statements.scope import Scope
+    from aadsl.statements.session import Result
+
+
+@dataclass(frozen=True)
+class Stages(Definition):
+    """Name a family of stages: one for each value of a coordinate, or windows of equal length.
+
+    stages source by tag
+    stages window every 50 steps within clean
+
+    The members are source[badnet], source[clean] …, and window[0:50], window[50:100] …; a question about a family
+    asks about each member. `within` takes any selection of steps.
+    """
+
+    def defined(self, scope: Scope, members: dict[str, Mask]) -> Action | None:
+        """Define the family from the masks of its members."""
+        if not members:
+            scope.report(self.span, f'the family "{self.name.text}" is empty', "no step is left to choose from")
+            return None
+        if len(members) > LIMIT:
+            hint = "take another coordinate, larger windows, or select with `within`"
+            scope.report(self.span, f'"{self.name.text}" would have more than {LIMIT} members', hint)
+            return None
+        scope.define_stages(self.name, {f"{self.name.text}[{key}]": mask for key, mask in members.items()})
+        return partial(self.run, members=members)
+
+    def run(self, result: Result, members: dict[str, Mask]) -> None:
+        """Define the family on the study."""
+        result.study.family(self.name.text, members)
+        result.say(f"stages {self.name.text}: " + ", ".join(f"{key} ({mask.sum()})" for key, mask in members.items()))
+
+
+@dataclass(frozen=True)
+class StagesBy(Stages):
+    """``stages source by tag``."""
+
+    coordinate: Name
+    within: Expression | None
+
+    def define(self, scope: Scope) -> Action | None:
+        """Group the steps by the coordinate's values; steps without a value belong to no member."""
+        inside = selected(scope, self.within)
+        if inside is None:
+            return None
+        column = Steps(scope).coordinate(self.coordinate)
+        if column is None or not column.values.ndim:
+            return None
+        return self.defined(scope, grouped(column, inside))
+
+
+@dataclass(frozen=True)
+class StagesEvery(Stages):
+    """``stages window every 50 steps``."""
+
+    count: Literal
+    word: str
+    within: Expression | None
+
+    def define(self, scope: Scope) -> Action | None:
+        """Cut the steps into windows; windows that `within` empties are left out."""
+        inside = selected(scope, self.within)
+        count = int(self.count.value)
+        if count < 1:
+            scope.report(self.count.span, "a window needs at least one step")
+            return None
+        if inside is None:
+            return None
+        length = len(inside)
+        windows = np.arange(length) // count
+        present = np.unique(windows[inside])
+        members = {}
+        for k in present.tolist()[: LIMIT + 1]:
+            start, stop = k * count, min(length, (k + 1) * count)
+            mask = np.zeros(length, dtype=bool)
+            mask[start:stop] = inside[start:stop]
+            members[f"{start}:{stop}"] = mask
+        return self.defined(scope, members)

@@ -1,0 +1,196 @@
+"""From a call in a program to an object: names are looked up in the tables, options in dataclass fields."""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, fields
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from aadsl.errors import AadslError, did_you_mean, unknown_name
+from aadsl.language import Argument, Call, Items, Literal, Name, Positional
+
+if TYPE_CHECKING:
+    from aadsl.statements.scope import Scope
+
+HOMES = {
+    "behavior": ("aadsl.behaviors", "BEHAVIORS"),
+    "intervention": ("aadsl.interventions", "INTERVENTIONS"),
+    "estimator": ("aadsl.estimators", "ESTIMATORS"),
+    "curvature": ("aadsl.propagation", "CURVATURES"),
+    "chart": ("aadsl.charts", "CHARTS"),
+}
+"""Where each table lives. A field with one of these names takes a member of that table."""
+
+
+def table(kind: str) -> Mapping[str, type[Any]]:
+    """Return a table of the vocabulary, imported on first use: charts and torch are slow to import."""
+    module, name = HOMES[kind]
+    return typing.cast("Mapping[str, type[Any]]", getattr(import_module(module), name))
+
+
+def options(member: type[Any]) -> tuple[Field[Any], ...]:
+    """Return the options of a member of a table."""
+    return tuple(field for field in fields(member) if field.init)
+
+
+def required(field: Field[Any]) -> bool:
+    """Return whether an option has no default."""
+    return field.default is MISSING and field.default_factory is MISSING
+
+
+def signature(name: str, member: type[Any]) -> str:
+    """Return how to call a member: ``linearized(read="linear")``.
+
+    >>> from dataclasses import dataclass
+    >>> @dataclass
+    ... class Radius:
+    ...     size: float
+    ...     scaled: bool = True
+    >>> signature("radius", Radius)
+    'radius(size, scaled=true)'
+    """
+    shown = []
+    for field in options(member):
+        if required(field):
+            shown.append(field.name)
+        elif field.default is None:
+            shown.append(f"[{field.name}]")
+        else:
+            default = field.default if field.default_factory is MISSING else field.default_factory()
+            shown.append(f"{field.name}={_written(default)}")
+    return f"{name}({', '.join(shown)})"
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return f'"{value}"'
+    for kind in ("curvature",):
+        for name, member in table(kind).items():
+            if type(value) is member:
+                return name
+    return str(value)
+
+
+def build(scope: Scope, call: Call, kind: str) -> Any | None:
+    """Return the member of a table that ``call`` describes; report every mistake in it."""
+    members = table(kind)
+    name = call.name.text
+    if name not in members:
+        problem = unknown_name(kind, name, members)
+        scope.report(call.name.span, problem.message, problem.hint)
+        return None
+    member, mistakes = members[name], len(scope.problems)
+    given = _arguments(scope, call, member)
+    missing = [field.name for field in options(member) if required(field) and field.name not in given]
+    if missing and len(scope.problems) == mistakes:
+        scope.report(call.span, f"{name} needs {' and '.join(missing)}", f"write {signature(name, member)}")
+    if len(scope.problems) > mistakes:
+        return None
+    try:
+        return member(**given)
+    except AadslError as error:
+        scope.repeat(call.span, error)
+    except (TypeError, ValueError) as error:
+        scope.report(call.span, f"{name} cannot be made from these options: {error}", signature(name, member))
+    return None
+
+
+def _arguments(scope: Scope, call: Call, member: type[Any]) -> dict[str, Any]:
+    """Return the values of the options that ``call`` gives; report unknown, repeated and unfitting ones."""
+    known = {field.name: field for field in options(member)}
+    types_of = hints(member)
+    given: dict[str, Any] = {}
+    for argument in call.arguments or ():
+        if isinstance(argument, Positional):
+            names = [name for name in known if name not in given]
+            way_out = f"write {call.name.text}({names[0]}=…)" if names else f"{call.name.text} has no options"
+            scope.report(argument.span, "options are given by name", way_out)
+            continue
+        option = argument.name.text
+        if option not in known:
+            listing = f"write {signature(call.name.text, member)}" if known else f"{call.name.text} has no options"
+            hint = " ".join(filter(None, [did_you_mean(option, known), listing]))
+            scope.report(argument.name.span, f'{call.name.text} has no option "{option}"', hint)
+            continue
+        if option in given:
+            scope.report(argument.name.span, f'"{option}" is given twice')
+            continue
+        given[option] = value_of(scope, argument, types_of.get(option, Any))
+    return given
+
+
+def value_of(scope: Scope, argument: Argument, expected: Any) -> Any:
+    """Return the value of an option: a literal, a list, a member of a table or something in the notebook."""
+    value = argument.value
+    if isinstance(value, Items):
+        return value.values
+    if isinstance(value, Literal):
+        if not fits(value.value, expected):
+            scope.report(
+                value.span, f"{argument.name.text} must be {describe(expected)}", _choices(value.value, expected)
+            )
+        return value.value
+    if argument.name.text in HOMES:
+        return build(scope, value, argument.name.text)
+    return notebook_value(scope, value)
+
+
+def notebook_value(scope: Scope, call: Call) -> Any:
+    """Return what lives in the notebook under a name; report what does not, and calls."""
+    if call.arguments is not None:
+        scope.report(call.span, "Python is not called here", "call it in a cell above and give the name of the result")
+        return None
+    return notebook_name(scope, call.name)
+
+
+def notebook_name(scope: Scope, name: Name) -> Any:
+    """Return what lives in the notebook under a name; report what does not."""
+    if name.text in scope.names:
+        return scope.names[name.text]
+    close = did_you_mean(name.text, (known for known in scope.names if not known.startswith("_")))
+    scope.report(name.span, f'no "{name.text}" in the notebook', close or "define it in a cell above")
+    return None
+
+
+def hints(member: type[Any]) -> dict[str, Any]:
+    """Return the types of a member's options; nothing where they cannot be read."""
+    try:
+        return typing.get_type_hints(member)
+    except (NameError, TypeError):
+        return {}
+
+
+def fits(value: Any, expected: Any) -> bool:
+    """Return whether a literal may stand for an option of the annotated type; True where that cannot be told."""
+    origin = typing.get_origin(expected)
+    if origin in (typing.Union, types.UnionType):
+        return any(fits(value, option) for option in typing.get_args(expected))
+    if origin is typing.Literal:
+        return value in typing.get_args(expected)
+    if expected is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if expected in (int, bool, str):
+        return type(value) is expected
+    return expected is Any or not isinstance(expected, type) or isinstance(value, expected)
+
+
+def describe(expected: Any) -> str:
+    """Return an annotated type in words."""
+    origin = typing.get_origin(expected)
+    if origin in (typing.Union, types.UnionType):
+        parts = [describe(option) for option in typing.get_args(expected) if option is not type(None)]
+        return " or ".join(dict.fromkeys(parts))
+    if origin is typing.Literal:
+        return "one of " + ", ".join(_written(choice) for choice in typing.get_args(expected))
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "text in quotes"}
+    return words.get(expected, f"a {getattr(expected, '__name__', expected)}")
+
+
+def _choices(value: Any, expected: Any) -> str:
+    choices = [choice for choice in typing.get_args(expected) if isinstance(choice, str)]
+    return did_you_mean(value, choices) if isinstance(value, str) else ""

@@ -1,0 +1,95 @@
+"""A study without a model: the contract's interface over coordinates alone, effects that can be told by hand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+LENGTH = 60
+
+
+def steps() -> xr.Dataset:
+    """Sixty steps in three epochs; steps 30 to 34 are poisoned, the first five have no tag and no score."""
+    step = np.arange(LENGTH)
+    tag = np.where((step >= 30) & (step < 35), "badnet", "clean").astype(object)
+    tag[:5] = ""
+    return xr.Dataset(
+        {
+            "lr": ("step", np.where(step < 40, 0.1, 0.01)),
+            "epoch": ("step", step // 20),
+            "loss": ("step", 1.0 / (1 + step)),
+            "tag": ("step", tag),
+            "flipped": ("step", step % 2 == 0),
+            "sure": ("step", np.where(step < 5, np.nan, (step < 20) & (step % 2 == 0))),
+            "quality": ("step", np.where(step < 5, np.nan, step / 10)),
+            "top": ("step", step % 3),
+        },
+        {"step": step},
+    )
+
+
+@dataclass
+class FakeStudy:
+    """Effects are the number of a stage's steps; a step's effect is its own index."""
+
+    steps: xr.Dataset = field(default_factory=steps)
+    stages: dict[str, Any] = field(default_factory=dict)
+    families: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    behaviors: dict[str, Any] = field(default_factory=dict)
+    behavior_families: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    calls: list[tuple[Any, ...]] = field(default_factory=list)
+
+    @property
+    def trajectory(self) -> Any:
+        return SimpleNamespace(path="runs/fake", length=LENGTH)
+
+    def stage(self, name: str, selection: Any) -> None:
+        self.stages[name] = xr.DataArray(np.asarray(selection), dims="step")
+
+    def family(self, name: str, members: dict[str, Any]) -> None:
+        for key, selection in members.items():
+            self.stage(f"{name}[{key}]", selection)
+        self.families[name] = tuple(f"{name}[{key}]" for key in members)
+
+    def behavior(
+        self, name: str, metric: Any, on: Any, *, where: Any = None, by: Any = None, per_example: bool = False
+    ) -> None:
+        self.calls.append(("behavior", name, metric, where, by, per_example))
+        self.behaviors[name] = metric
+
+    def step_effects(
+        self, behaviors: list[str], estimator: Any = "first_order", intervention: Any = "skip", progress: Any = None
+    ) -> xr.DataArray:
+        self.calls.append(("step_effects", tuple(behaviors), estimator))
+        effects = np.repeat(np.arange(LENGTH, dtype=float)[:, None] - 40, len(behaviors), axis=1)
+        coordinates = {"step": np.arange(LENGTH), "behavior": behaviors}
+        return xr.DataArray(effects, coordinates, ("step", "behavior"))
+
+    def score(
+        self,
+        stages: list[str],
+        behaviors: list[str],
+        estimator: Any = "first_order",
+        intervention: Any = "skip",
+        progress: Any = None,
+    ) -> xr.Dataset:
+        self.calls.append(("score", tuple(stages), tuple(behaviors), estimator, intervention))
+        member = np.stack([np.asarray(self.stages[name]) for name in stages])
+        effects = np.repeat(member.sum(1, keepdims=True).astype(float), len(behaviors), axis=1)
+        return self.steps.assign(
+            effect=(("stage", "behavior"), effects),
+            observed=("behavior", np.zeros(len(behaviors))),
+            step_effect=self.step_effects(behaviors),
+            member=(("stage", "step"), member),
+        ).assign_coords(stage=stages, behavior=behaviors)
+
+    def verify(self, *args: Any, **options: Any) -> xr.Dataset:
+        dataset = self.score(*args, **options)
+        return dataset.assign(retrained_effect=dataset["effect"] * 1.1)
+
+    def plan(self, stages: Any, behaviors: Any, *, estimator: Any, intervention: Any) -> str:
+        return f"plan: {len(stages)} stages, {len(behaviors)} behaviors"
