@@ -34,7 +34,7 @@ def counterfactual(intervention: Intervention, member: NDArray[np.bool_]) -> Var
     def varied(step: Step) -> Step:
         if member[step.index]:
             return intervention.vary(step)
-        if intervention.resets_after and step.index and member[step.index - 1]:
+        if intervention.resets_after and step.index and member[step.index - 1] and not step.resets_optimizer:
             return replace(step, resets_optimizer=True)
         return step
 

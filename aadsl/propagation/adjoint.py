@@ -22,7 +22,7 @@ class Sweep(NamedTuple):
     Attributes:
         stop: steps ``stop`` … T − 1 are done.
         cotangents: u_stop, one for each behavior.
-        scores: (T, K) ⟨u_{t+1}, Φ_t(ξ_t) − Ψ_t(ξ_t)⟩ of the done steps, zero elsewhere; float64.
+        scores: (V, T, K) ⟨u_{t+1}, Φ_t(ξ_t) − Ψ_t(ξ_t)⟩ of the done steps for each variation Ψ, else zero; float64.
         growth: (T, K) ‖u_t‖ of the done steps, zero elsewhere; float64.
     """
 
@@ -32,10 +32,10 @@ class Sweep(NamedTuple):
     growth: Tensor
 
     @classmethod
-    def starting(cls, length: int, cotangents: Sequence[FlatState]) -> Sweep:
+    def starting(cls, length: int, cotangents: Sequence[FlatState], variations: int = 1) -> Sweep:
         """Return the sweep at its start, u_T = ∇γ(ξ_T)."""
-        empty = torch.zeros(length, len(cotangents), dtype=torch.float64)
-        return cls(length, tuple(cotangents), empty, empty.clone())
+        empty = torch.zeros(variations, length, len(cotangents), dtype=torch.float64)
+        return cls(length, tuple(cotangents), empty, empty[0].clone())
 
 
 def adjoint_sweep(
@@ -45,7 +45,7 @@ def adjoint_sweep(
     curvature: Curvature,
     *,
     jacobian: Variation,
-    varied: Variation,
+    variations: Sequence[Variation],
     start: int = 0,
     limit: int = 64,
     progress: Progress = silent,
@@ -61,7 +61,7 @@ def adjoint_sweep(
         curvature: how Hessian-vector products are computed.
         jacobian: the steps whose derivative carries u: the observed ones for the first-order estimate (the paper's
             M_t everywhere), the counterfactual ones for the linearized one (eq. 24).
-        varied: the steps Ψ_t that the scores compare with.
+        variations: the steps Ψ_t that the scores compare with, in as many versions as are wanted.
         start: the first step of interest.
         limit: how many states may be held at a time.
         progress: called after each step.
@@ -74,9 +74,10 @@ def adjoint_sweep(
         t = moment.step.index
         if t >= sweep.stop:
             continue
-        removed = source(step_map, moment, varied)
-        if removed is not None:
-            scores[t] = torch.stack([inner(u, removed) for u in sweep.cotangents])
+        for v, varied in enumerate(variations):
+            removed = source(step_map, moment, varied)
+            if removed is not None:
+                scores[v, t] = torch.stack([inner(u, removed) for u in sweep.cotangents])
         cotangents = step_map.pullback(
             moment.state,
             jacobian(moment.step),
@@ -86,7 +87,7 @@ def adjoint_sweep(
             gradient=moment.evaluation.gradient,
         )
         growth[t] = torch.stack([u.parameters.norm().double() for u in cotangents])
-        if not bool(torch.isfinite(scores[t]).all() and torch.isfinite(growth[t]).all()):
+        if not bool(torch.isfinite(scores[:, t]).all() and torch.isfinite(growth[t]).all()):
             raise AadslError(
                 f"the sweep left the finite numbers at step {t}, {run.length - t} steps before the end of the run",
                 hint="training is unstable there; ask for later stages, or for the exact answer: retraining()",

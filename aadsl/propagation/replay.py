@@ -76,12 +76,11 @@ def backward(run: Run, step_map: StepMap, start: int = 0, limit: int = 64) -> It
         if last <= start:
             return
         resting = {first: run.state(first)}
-        if last - first > limit:
-            state = resting[first]
-            for t in range(first, last - limit):
-                state = step_map(state, run.step(t))
-                if (t + 1 - first) % limit == 0:
-                    resting[t + 1] = state
+        state, end = resting[first], first + (last - first - 1) // limit * limit
+        for t in range(first, end):
+            state = step_map(state, run.step(t))
+            if (t + 1 - first) % limit == 0:
+                resting[t + 1] = state
         for rest in sorted(resting, reverse=True):
             stretch = _stretch(run, step_map, resting.pop(rest), rest, min(rest + limit, last))
             while stretch:

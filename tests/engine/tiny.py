@@ -101,7 +101,10 @@ def tiny_run(
     states = [state]
     for step in steps:
         states.append(step_map(states[-1], step))
-    examples = (torch.randn(6, 3, generator=generator, dtype=like.dtype), torch.randint(0, 3, (6,), generator=generator))
+    examples = (
+        torch.randn(6, 3, generator=generator, dtype=like.dtype),
+        torch.randint(0, 3, (6,), generator=generator),
+    )
     return TinyRun(steps, states, step_map, Readout(objective, log_likelihood, [examples]), tuple(range(length + 1)))
 
 
@@ -153,4 +156,3 @@ def _plain_update(
     for s, own, hyper in zip(layout.group_slices, slots, step.hyper, strict=True):
         results.append(dynamics.step(parameters[s], dict(own), gradient[s], hyper))
     return torch.cat([p for p, _ in results]), tuple(s for _, s in results)
-

@@ -1,0 +1,59 @@
+"""What a behavior is: a performance function of the final model, one number an example."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+from torch import Tensor, nn
+
+from aadsl.errors import AadslError
+
+
+@runtime_checkable
+class Metric(Protocol):
+    """A performance function.
+
+    Attributes:
+        differentiable: False where it has no useful gradient: then only exact retraining can tell its effects.
+        higher_is_better: whether a positive effect means that the stage helped.
+        unit: the unit of its numbers.
+    """
+
+    differentiable: ClassVar[bool]
+    higher_is_better: ClassVar[bool]
+    unit: ClassVar[str]
+
+    def __call__(self, model: nn.Module, examples: Any) -> Tensor:
+        """Return one number an example, (n,), from a batch of examples."""
+        ...
+
+
+def inputs_and_targets(examples: Any) -> tuple[Any, Tensor]:
+    """Return a batch's two parts.
+
+    Raises:
+        AadslError: the batch is not a pair of inputs and targets.
+    """
+    if isinstance(examples, (tuple, list)) and len(examples) == 2:
+        return examples[0], examples[1]
+    raise AadslError(
+        "this behavior needs examples that are pairs of inputs and targets",
+        hint="give on=(inputs, targets), or a callable fn(model, examples) that knows the examples' form",
+    )
+
+
+def logits(model: nn.Module, inputs: Any) -> Tensor:
+    """Return the model's class scores (n, classes); outputs with a ``logits`` attribute are unwrapped.
+
+    Raises:
+        AadslError: the output is not a matrix of scores.
+    """
+    output = model(inputs)
+    output = getattr(output, "logits", output)
+    if not isinstance(output, Tensor) or output.dim() != 2:
+        shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        raise AadslError(
+            f"this behavior needs class scores of shape (examples, classes) from model(inputs), which gave {shape}",
+            hint="for other models give a callable fn(model, examples) that returns one number an example",
+        )
+    return output

@@ -1,0 +1,25 @@
+"""Behaviors of regression models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from aadsl.behaviors.base import inputs_and_targets
+
+
+@dataclass(frozen=True)
+class SquaredError:
+    """Squared error of ``model(inputs)``, averaged over outputs: a positive effect means that the stage hurt."""
+
+    differentiable: ClassVar[bool] = True
+    higher_is_better: ClassVar[bool] = False
+    unit: ClassVar[str] = "squared units of the target"
+
+    def __call__(self, model: nn.Module, examples: Any) -> Tensor:
+        """Return the mean squared error of each example, (n,)."""
+        inputs, targets = inputs_and_targets(examples)
+        errors: Tensor = model(inputs).reshape(len(targets), -1) - targets.reshape(len(targets), -1)
+        return errors.square().mean(dim=1)

@@ -1,0 +1,120 @@
+"""What an estimator is asked and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aadsl.examples import Examples
+from aadsl.history import History
+from aadsl.interventions import Intervention
+from aadsl.propagation import FlatState, Progress, Readout, final_state
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Behavior:
+    """A named performance function on given examples.
+
+    Attributes:
+        name: its name in the language.
+        metric: ``metric(model, batch)`` → (n,) numbers.
+        examples: what it is evaluated on.
+        per_example: whether effects are wanted for every example, not only for their mean.
+    """
+
+    name: str
+    metric: Any
+    examples: Examples
+    per_example: bool = False
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether its effects can be estimated; a custom callable is taken to be differentiable."""
+        return bool(getattr(self.metric, "differentiable", True))
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Whether a positive effect means that the stage helped."""
+        return bool(getattr(self.metric, "higher_is_better", True))
+
+    @property
+    def unit(self) -> str:
+        """The unit of its numbers."""
+        return str(getattr(self.metric, "unit", ""))
+
+    def readout(self, history: History) -> Readout:
+        """Return the function that reads the behavior off a state of the run."""
+        return Readout(history.objective, self.metric, list(self.examples.chunks(history.device)))
+
+
+@dataclass(frozen=True)
+class Question:
+    """Which effects are asked for.
+
+    Attributes:
+        members: (S, T) true where a step belongs to a stage; no row is empty.
+        behaviors: the K behaviors.
+        intervention: what is changed at the steps of a stage.
+    """
+
+    members: NDArray[np.bool_]
+    behaviors: tuple[Behavior, ...]
+    intervention: Intervention
+
+
+@dataclass
+class Answer:
+    """The effects that were asked for.
+
+    Attributes:
+        effect: (S, K) effects on the mean over each behavior's examples.
+        example_effects: for each behavior that is per example: (S, n) effects, by position of the behavior.
+        step_effect: (T, K) effect of each step alone, where the estimator is additive.
+        notes: further results by name, each an array over (S, K) or a text.
+    """
+
+    effect: Floats
+    example_effects: dict[int, Floats] = field(default_factory=dict)
+    step_effect: Floats | None = None
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What an answer costs, in gradients of one batch (a Hessian-vector product counted by what it costs)."""
+
+    gradients: float
+    products: int
+    direction: str
+
+
+@runtime_checkable
+class Estimator(Protocol):
+    """A way to compute effects.
+
+    Attributes:
+        exact: whether it retrains, so that its effects are the truth.
+        needs_gradient: whether behaviors must be differentiable.
+    """
+
+    exact: ClassVar[bool]
+    needs_gradient: ClassVar[bool]
+
+    def answer(self, history: History, question: Question, progress: Progress) -> Answer:
+        """Return the effects."""
+        ...
+
+    def cost(self, history: History, question: Question) -> Cost:
+        """Return what :meth:`answer` will cost."""
+        ...
+
+
+def final_readouts(history: History, behaviors: Sequence[Behavior]) -> tuple[FlatState, list[Readout]]:
+    """Return ξ_T and the behaviors' readouts."""
+    return final_state(history, history.step_map), [behavior.readout(history) for behavior in behaviors]

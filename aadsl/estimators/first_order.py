@@ -1,0 +1,122 @@
+"""AA-Score: the first-order estimate, additive over steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aadsl.errors import AadslError
+from aadsl.estimators.base import Answer, Behavior, Cost, Floats, Question, final_readouts
+from aadsl.history import History
+from aadsl.interventions import Intervention, counterfactual, first_change
+from aadsl.propagation import CURVATURES, Curvature, Progress, Step, Sweep, adjoint_sweep, observed, tangent_sweep
+
+
+def default_curvature() -> Curvature:
+    """Return exact()."""
+    return CURVATURES["exact"]()
+
+
+@dataclass(frozen=True)
+class FirstOrder:
+    """AA-Score (the paper's Estimators 4.1 to 4.3): the observed propagator everywhere, additive over steps.
+
+    One adjoint sweep a behavior gives the effect of every step; any stage is then a sum. Best for stages that change
+    little; for stages of many steps ``linearized`` is closer.
+
+    Attributes:
+        curvature: how Hessian-vector products are computed; by default chosen for the model.
+    """
+
+    curvature: Curvature | None = None
+
+    exact: ClassVar[bool] = False
+    needs_gradient: ClassVar[bool] = True
+
+    def answer(self, history: History, question: Question, progress: Progress) -> Answer:
+        """Return Σ_{t∈S} ⟨u_{t+1}, Φ_t(ξ_t) − Ψ_t(ξ_t)⟩ for each stage, and the summands."""
+        step_effect, reset_effect = self.step_effects(history, question.behaviors, question.intervention, progress)
+        effect = stage_sums(question, step_effect, reset_effect)
+        return Answer(effect, self._example_effects(history, question, progress), step_effect)
+
+    def step_effects(
+        self, history: History, behaviors: Sequence[Behavior], intervention: Intervention, progress: Progress
+    ) -> tuple[Floats, Floats]:
+        """Return (T, K) the effect of every step, and (T, K) that of an optimizer reset before every step.
+
+        The second is zero for interventions that reset nothing.
+        """
+        state, readouts = final_readouts(history, behaviors)
+        sweep = Sweep.starting(history.length, [readout.cotangent(state) for readout in readouts], variations=2)
+        variations = [intervention.vary, _reset if intervention.resets_after else observed]
+        for stand in adjoint_sweep(
+            history,
+            history.step_map,
+            sweep,
+            self.curvature or default_curvature(),
+            jacobian=observed,
+            variations=variations,
+            progress=progress,
+        ):
+            sweep = stand
+        own, resets = sweep.scores.numpy()
+        return own, resets
+
+    def cost(self, history: History, question: Question) -> Cost:
+        """Return the replay and one Hessian-vector product a step and behavior."""
+        products = history.length * len(question.behaviors)
+        return Cost(history.length + 2.0 * products, products, "adjoint")
+
+    def _example_effects(self, history: History, question: Question, progress: Progress) -> dict[int, Floats]:
+        """Return the effects of each example where they are asked for: e_T once for all stages, then dot products."""
+        wanted = [k for k, behavior in enumerate(question.behaviors) if behavior.per_example]
+        if not wanted:
+            return {}
+        tangents = tangent_sweep(
+            history,
+            history.step_map,
+            self.curvature or default_curvature(),
+            jacobians=[observed] * len(question.members),
+            varied=[counterfactual(question.intervention, member) for member in question.members],
+            start=min(first_change(member) for member in question.members),
+            progress=progress,
+        )
+        state, readouts = final_readouts(history, question.behaviors)
+        return {k: readouts[k].along(state, tangents).cpu().numpy() for k in wanted}
+
+
+def stage_sums(question: Question, step_effect: Floats, reset_effect: Floats) -> Floats:
+    """Return (S, K) sums of the effects of the steps of each stage and of the resets after it: milliseconds."""
+    effect = question.members.astype(np.float64) @ step_effect
+    if question.intervention.resets_after:
+        effect = effect + _after(question.members).astype(np.float64) @ reset_effect
+    return effect
+
+
+def _after(members: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return (S, T) true at the first step after each stretch of a stage."""
+    after = np.zeros_like(members)
+    after[:, 1:] = members[:, :-1] & ~members[:, 1:]
+    return after
+
+
+def _reset(step: Step) -> Step:
+    return step if step.resets_optimizer else replace(step, resets_optimizer=True)
+
+
+def require_differentiable(behaviors: Sequence[Behavior]) -> None:
+    """Raise where a behavior has no gradient.
+
+    Raises:
+        AadslError: names the first one, and the way out.
+    """
+    for behavior in behaviors:
+        if not behavior.differentiable:
+            raise AadslError(
+                f'behavior "{behavior.name}" has no gradient, so its effects cannot be estimated',
+                hint="ask for the exact answer: using retraining(); or for a smooth behavior such as margin",
+            )

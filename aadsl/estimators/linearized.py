@@ -1,0 +1,74 @@
+"""The linearized estimate: the counterfactual propagator, so the identity inside a skipped stage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal, get_args
+
+import numpy as np
+
+from aadsl.errors import AadslError, did_you_mean
+from aadsl.estimators.base import Answer, Cost, Question, final_readouts
+from aadsl.estimators.first_order import default_curvature
+from aadsl.history import History
+from aadsl.interventions import counterfactual, first_change
+from aadsl.propagation import Curvature, Progress, difference, tangent_sweep
+
+Read = Literal["plug_in", "linear"]
+
+
+@dataclass(frozen=True)
+class Linearized:
+    """The recursion linearized around the observed run with the counterfactual's own Jacobians (eq. 24).
+
+    One tangent sweep a stage, whose result e_T serves any number of behaviors and examples. Not additive over steps;
+    much closer to retraining than ``first_order`` for stages of many steps.
+
+    Attributes:
+        read: how a behavior is read off e_T: ``"plug_in"`` γ(ξ_T) − γ(ξ_T − e_T), or ``"linear"`` ⟨∇γ(ξ_T), e_T⟩.
+        curvature: how Hessian-vector products are computed; by default chosen for the model.
+    """
+
+    read: Read = "plug_in"
+    curvature: Curvature | None = None
+
+    exact: ClassVar[bool] = False
+    needs_gradient: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.read not in get_args(Read):
+            known = get_args(Read)
+            hint = did_you_mean(str(self.read), known) or f"known: {', '.join(known)}"
+            raise AadslError(f'no way to read "{self.read}"', hint=hint)
+
+    def answer(self, history: History, question: Question, progress: Progress) -> Answer:
+        """Return the effect of each stage, read off e_T, with e_{t+1} = DΨ_t(ξ_t) e_t + Φ_t(ξ_t) − Ψ_t(ξ_t)."""
+        varied = [counterfactual(question.intervention, member) for member in question.members]
+        tangents = tangent_sweep(
+            history,
+            history.step_map,
+            self.curvature or default_curvature(),
+            jacobians=varied,
+            varied=varied,
+            start=min(first_change(member) for member in question.members),
+            progress=progress,
+        )
+        state, readouts = final_readouts(history, question.behaviors)
+        effect = np.zeros((len(tangents), len(readouts)))
+        examples = {}
+        for k, readout in enumerate(readouts):
+            if self.read == "linear":
+                values = readout.along(state, tangents).cpu().numpy()
+            else:
+                observed = readout.values(state)
+                moved = [readout.values(difference(state, e)) for e in tangents]
+                values = np.stack([(observed - other).cpu().numpy() for other in moved])
+            effect[:, k] = values.mean(axis=1)
+            if question.behaviors[k].per_example:
+                examples[k] = values
+        return Answer(effect, examples)
+
+    def cost(self, history: History, question: Question) -> Cost:
+        """Return the replay and one Hessian-vector product a step and stage, from each stage's first step on."""
+        products = sum(history.length - first_change(member) for member in question.members)
+        return Cost(history.length + 2.0 * products, products, "tangent")

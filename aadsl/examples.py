@@ -1,0 +1,151 @@
+"""Examples, whatever holds them: tensors, a map-style dataset, or a labelled xarray Dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import TensorDataset, default_collate
+
+from aadsl.errors import AadslError
+
+CHUNK = 512  # examples evaluated at a time: bounds memory, and is large enough to keep the cores busy
+
+
+@dataclass(frozen=True)
+class Examples:
+    """A finite, ordered set of examples.
+
+    Attributes:
+        source: tensors of equal length, or a map-style dataset.
+        coordinates: what is known about each example, 1-D variables over the dimension ``example``.
+        positions: which examples of ``source`` these are, in order.
+    """
+
+    source: Any
+    coordinates: xr.Dataset = field(repr=False)
+    positions: NDArray[np.int64] = field(repr=False)
+
+    @classmethod
+    def of(cls, data: Any) -> Examples:
+        """Return the examples that ``data`` holds.
+
+        Args:
+            data: a tuple of tensors or arrays of equal length (inputs, targets, …); a map-style dataset; an xarray
+                Dataset whose first variable is the model's input and whose ``label`` or ``target`` (else second)
+                variable the target, every 1-D variable over its first dimension being a coordinate.
+
+        Raises:
+            AadslError: ``data`` is none of these, or its parts differ in length.
+        """
+        if isinstance(data, Examples):
+            return data
+        if isinstance(data, xr.Dataset):
+            return _of_dataset(data)
+        if isinstance(data, TensorDataset):
+            data = data.tensors
+        if isinstance(data, (Tensor, np.ndarray)):
+            data = (data,)
+        if isinstance(data, (tuple, list)) and data and all(isinstance(part, (Tensor, np.ndarray)) for part in data):
+            return _of_tensors(tuple(torch.as_tensor(part) for part in data))
+        if isinstance(data, torch.utils.data.DataLoader):
+            raise AadslError(
+                "a DataLoader draws its examples anew each time, so they cannot be looked up again",
+                hint="give the dataset itself (loader.dataset) and record the indices of each batch",
+            )
+        if hasattr(data, "__getitem__") and hasattr(data, "__len__") and not isinstance(data, (str, Mapping)):
+            count = len(data)
+            return cls(data, _columns(data, count), np.arange(count))
+        raise AadslError(
+            f"examples cannot be taken from {type(data).__name__}",
+            hint="give a tuple of tensors (inputs, targets), a map-style dataset, or an xarray Dataset",
+        )
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def select(self, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> Examples:
+        """Return the examples where the mask ``chosen`` is true, or at these positions."""
+        where = np.flatnonzero(chosen) if chosen.dtype == bool else chosen
+        return Examples(self.source, self.coordinates.isel(example=where), self.positions[where])
+
+    def take(self, indices: NDArray[np.int64] | Sequence[int], device: torch.device | str = "cpu") -> Any:
+        """Return one batch of the examples at ``indices``: a tuple of tensors, or what the dataset collates to.
+
+        Raises:
+            AadslError: an index lies outside.
+        """
+        wanted = np.asarray(indices, dtype=np.int64)
+        if wanted.size and not (-len(self) <= wanted.min() and wanted.max() < len(self)):
+            raise AadslError(
+                f"the data hold {len(self)} examples, but example {int(wanted.max())} is asked for",
+                hint="give the dataset that the run was trained on, in the same order",
+            )
+        positions = self.positions[wanted]
+        if isinstance(self.source, tuple):
+            rows = torch.from_numpy(positions)
+            return tuple(part[rows].to(device) for part in self.source)
+        return to_device(default_collate([self.source[int(i)] for i in positions]), device)
+
+    def chunks(self, device: torch.device | str = "cpu", size: int = CHUNK) -> Iterator[Any]:
+        """Yield all examples in batches of at most ``size``."""
+        for start in range(0, len(self), size):
+            yield self.take(np.arange(start, min(start + size, len(self))), device)
+
+
+def to_device(batch: Any, device: torch.device | str) -> Any:
+    """Return ``batch`` with every tensor in it moved to ``device``."""
+    if isinstance(batch, Tensor):
+        return batch.to(device)
+    if isinstance(batch, Mapping):
+        return {key: to_device(value, device) for key, value in batch.items()}
+    if isinstance(batch, (tuple, list)):
+        return type(batch)(to_device(value, device) for value in batch)
+    return batch
+
+
+def _of_tensors(parts: tuple[Tensor, ...]) -> Examples:
+    lengths = {len(part) for part in parts}
+    if len(lengths) != 1:
+        raise AadslError(
+            f"the tensors hold different numbers of examples: {', '.join(str(len(part)) for part in parts)}",
+            hint="the first dimension of each tensor counts the examples",
+        )
+    (count,) = lengths
+    known = {}
+    if len(parts) == 2 and parts[1].dim() == 1:
+        known["label"] = ("example", parts[1].cpu().numpy())
+    return Examples(parts, xr.Dataset(known, {"example": np.arange(count)}), np.arange(count))
+
+
+def _of_dataset(data: xr.Dataset) -> Examples:
+    names = [str(name) for name in data.data_vars]
+    if not names or not data[names[0]].dims:
+        raise AadslError("the Dataset holds no variable with examples", hint="its first variable is the model's input")
+    dimension = data[names[0]].dims[0]
+    targets = [name for name in ("label", "target") if name in data.variables] or names[1:]
+    parts = [names[0], *[name for name in targets if name != names[0]][:1]]
+    known = {
+        str(name): ("example", variable.to_numpy())
+        for name, variable in data.variables.items()
+        if variable.dims == (dimension,) and name != "example"
+    }
+    count = data.sizes[dimension]
+    tensors = tuple(torch.as_tensor(data[name].to_numpy()) for name in parts)
+    return Examples(tensors, xr.Dataset(known, {"example": np.arange(count)}), np.arange(count))
+
+
+def _columns(data: Any, count: int) -> xr.Dataset:
+    """Return the scalar columns of a table-like dataset (``datasets.Dataset`` has ``features``)."""
+    known = {}
+    for name in getattr(data, "column_names", None) or ():
+        column = np.asarray(data[name]) if count else np.empty(0)
+        if column.ndim == 1 and column.dtype != object:
+            known[name] = ("example", column)
+    return xr.Dataset(known, {"example": np.arange(count)})

@@ -1,0 +1,202 @@
+"""A trajectory joined with the model, loss and data that made it: the run that propagation walks over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from aadsl.dynamics import Hyper, dynamics_of
+from aadsl.errors import AadslError, did_you_mean
+from aadsl.examples import Examples, to_device
+from aadsl.propagation import Clip, FlatState, Layout, Loss, Objective, Step, StepMap
+from aadsl.state import State
+from aadsl.trajectory import Trajectory
+
+RECENT = 4  # batches kept: a difference quotient reads the same batch twice in a row
+
+
+class History:
+    """The observed run as :class:`aadsl.propagation.Run`, on one device.
+
+    Args:
+        trajectory: what was recorded.
+        model: a model with the recorded parameters; it is copied, its weights do not matter.
+        loss: ``loss(model, batch)``, the mean loss of a batch as a scalar tensor.
+        data: what the recorded indices point into; not needed where the batches themselves were stored.
+        device: where to compute: ``"cpu"``, ``"cuda"``, or ``"auto"`` for a GPU where there is one.
+
+    Raises:
+        AadslError: the model's parameters are not the recorded ones, or the data are missing.
+    """
+
+    def __init__(
+        self, trajectory: Trajectory, *, model: nn.Module, loss: Loss, data: Any = None, device: str = "auto"
+    ) -> None:
+        self.trajectory = trajectory
+        self.device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+        _check_model(trajectory, model)
+        self.examples = None if data is None else Examples.of(data)
+        if self.examples is None and trajectory.length and trajectory.batch_tensors(0) is None:
+            raise AadslError(
+                "the run was recorded by the indices of its batches, and no data were given to look them up in",
+                hint="give data=..., the dataset that the run was trained on",
+            )
+        self.dynamics = dynamics_of(trajectory.optimizer)
+        specs = trajectory.parameters
+        layout = Layout.of({n: s.shape for n, s in specs.items()}, {n: s.group for n, s in specs.items()})
+        kinds = {name: spec.dtype for name, spec in trajectory.buffers.items()}
+        moving = [name for name in kinds if _moves(trajectory, name)]
+        self._integers = tuple(name for name in moving if "int" in kinds[name])
+        buffers = Layout.of({n: trajectory.buffers[n].shape for n in moving if n not in self._integers})
+        first = trajectory.state(0)
+        like = next(iter(first.parameters.values())).to(self.device)
+        objective = Objective(model, loss, layout, buffers, self._integers, like)
+        _restore_constants(objective.model, first, moving)
+        self.step_map = StepMap(objective, self.dynamics)
+        self._phases = {phase.start for phase in trajectory.phases if phase.resets_optimizer and phase.start}
+        self._clip = _clip(trajectory)
+        self._batches = lru_cache(maxsize=RECENT)(self._load_batches)
+
+    @property
+    def length(self) -> int:
+        """Number of steps T."""
+        return self.trajectory.length
+
+    @property
+    def checkpoints(self) -> tuple[int, ...]:
+        """Steps whose state was recorded."""
+        return self.trajectory.checkpoints
+
+    @property
+    def objective(self) -> Objective:
+        """The loss as a function of flat states."""
+        return self.step_map.objective
+
+    def step(self, index: int) -> Step:
+        """Return the recorded step Φ_t."""
+        return Step(
+            index,
+            _Batches(self._batches, index),
+            tuple(self.trajectory.hyperparameters(index)),
+            resets_optimizer=index in self._phases,
+            training=self.trajectory.training(index),
+            rng_state=self.trajectory.rng_state(index),
+            clip=self._clip,
+        )
+
+    def state(self, index: int) -> FlatState:
+        """Return the recorded state ξ_t of a checkpoint, flat and on the device."""
+        return self.flat(self.trajectory.state(index), index)
+
+    def flat(self, state: State, index: int) -> FlatState:
+        """Return ``state``, recorded before step ``index``, in flat form."""
+        layout, buffers = self.objective.parameters, self.objective.buffers
+        parameters = self._flatten(layout, state.parameters)
+        hypers = self._slot_hypers()
+        slots = []
+        for group, stretch in enumerate(layout.group_slices):
+            names = [n for n, g in zip(layout.names, layout.groups, strict=True) if g == group]
+            part = Layout.of({n: state.parameters[n].shape for n in names})
+            recorded = {slot: _slot(slot, part, values, parameters) for slot, values in state.optimizer.items()}
+            initial = self.dynamics.initial(parameters[stretch], hypers[group])
+            own = {slot: t for slot, t in recorded.items() if t is not None}
+            slots.append(self.dynamics.restore(own, initial))
+        integers = tuple(state.buffers[n].to(self.device) for n in self._integers)
+        like = parameters.new_zeros(0)
+        floating = buffers.flatten([state.buffers[n] for n in buffers.names], like)
+        return FlatState(parameters, tuple(slots), floating, integers)
+
+    def _flatten(self, layout: Layout, tensors: dict[str, Tensor]) -> Tensor:
+        like = next(iter(tensors.values())).to(self.device)
+        return layout.flatten([tensors[name] for name in layout.names], like)
+
+    def _slot_hypers(self) -> tuple[Hyper, ...]:
+        """Return scalars that switch on every slot the run ever uses (a momentum that starts at 0, say)."""
+        if not hasattr(self, "_used"):
+            hypers = [self.trajectory.hyperparameters(t) for t in _changes(self.trajectory)]
+            self._used = tuple(
+                {name: max(hyper[group][name] for hyper in hypers) for name in hypers[0][group]}
+                for group in range(len(hypers[0]))
+            )
+        return self._used
+
+    def _load_batches(self, index: int) -> tuple[Any, ...]:
+        stored = self.trajectory.batch_tensors(index)
+        if stored is not None:
+            return (to_device(stored, self.device),)
+        indices = self.trajectory.batch_indices(index)
+        assert indices is not None and self.examples is not None
+        return (self.examples.take(indices, self.device),)
+
+
+class _Batches:
+    """Loads the batches of one step; equal for equal steps, so that gradients can be shared."""
+
+    def __init__(self, load: Callable[[int], tuple[Any, ...]], index: int) -> None:
+        self._load, self._index = load, index
+
+    def __call__(self) -> tuple[Any, ...]:
+        return self._load(self._index)
+
+
+def _slot(slot: str, layout: Layout, values: dict[str, Tensor], like: Tensor) -> Tensor | None:
+    """Return one optimizer slot of a group as a vector, or its counter; None where PyTorch has not made it yet."""
+    present = [values[name] for name in layout.names if name in values]
+    if not present:
+        return None
+    if any(tuple(t.shape) != shape for t, shape in zip(present, layout.shapes, strict=False)) or slot == "step":
+        return torch.stack([t.reshape(()).double() for t in present]).max().to(like.device)
+    return layout.flatten([values.get(name) for name in layout.names], like)
+
+
+def _changes(trajectory: Trajectory) -> list[int]:
+    """Return steps that show every set of scalars which is switched on or off (momentum, mostly) during the run."""
+    momentum = [n for n in trajectory.steps.data_vars if str(n).split("_")[0] == "momentum"]
+    steps = {0}
+    for name in momentum:
+        steps.add(int(trajectory.steps[name].argmax()))
+    return sorted(steps)
+
+
+def _moves(trajectory: Trajectory, name: str) -> bool:
+    """Return whether a buffer is part of the state: whether it differs between the first and the last kept state."""
+    first, last = (trajectory.state(t).buffers[name] for t in (0, trajectory.checkpoints[-1]))
+    return not torch.equal(first, last)
+
+
+def _restore_constants(model: nn.Module, first: State, moving: list[str]) -> None:
+    """Give the buffers that never change the values they had in the run."""
+    with torch.no_grad():
+        for name, buffer in model.named_buffers():
+            if name in first.buffers and name not in moving:
+                buffer.copy_(first.buffers[name])
+
+
+def _clip(trajectory: Trajectory) -> Clip | None:
+    declared = trajectory.clip
+    if declared is None:
+        return None
+    if declared.kind == "value":
+        return Clip(value=declared.limit)
+    return Clip(norm=declared.limit, norm_type=declared.norm_type)
+
+
+def _check_model(trajectory: Trajectory, model: nn.Module) -> None:
+    own = dict(model.named_parameters())
+    recorded = trajectory.parameters
+    missing = [name for name in recorded if name not in own]
+    if missing:
+        raise AadslError(
+            f'the model has no parameter "{missing[0]}", which the run trained',
+            hint=did_you_mean(missing[0], own) or f"its parameters: {', '.join(list(own)[:8])}",
+        )
+    for name, spec in recorded.items():
+        if tuple(own[name].shape) != tuple(spec.shape):
+            raise AadslError(
+                f'parameter "{name}" has shape {tuple(own[name].shape)} in the model, {tuple(spec.shape)} in the run',
+                hint="build the model with the sizes that were trained",
+            )

@@ -1,0 +1,89 @@
+"""Every step function gives the bits of torch.optim, whatever its options."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from aadsl.dynamics import DYNAMICS, dynamics_of
+from aadsl.errors import AadslError
+
+CASES = [
+    ("SGD", {"lr": 0.1}),
+    ("SGD", {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.01}),
+    ("SGD", {"lr": 0.1, "momentum": 0.9, "dampening": 0.3}),
+    ("SGD", {"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 0.01, "maximize": True}),
+    ("Adam", {"lr": 0.01}),
+    ("Adam", {"lr": 0.01, "weight_decay": 0.1, "amsgrad": True}),
+    ("Adam", {"lr": 0.01, "betas": (0.8, 0.95), "eps": 1e-4, "maximize": True}),
+    ("AdamW", {"lr": 0.01, "weight_decay": 0.1}),
+    ("AdamW", {"lr": 0.01, "weight_decay": 0.1, "amsgrad": True, "maximize": True}),
+    ("RMSprop", {"lr": 0.01}),
+    ("RMSprop", {"lr": 0.01, "momentum": 0.9, "weight_decay": 0.1}),
+    ("RMSprop", {"lr": 0.01, "centered": True, "alpha": 0.9, "momentum": 0.9, "maximize": True}),
+    ("Adagrad", {"lr": 0.1, "lr_decay": 0.1, "weight_decay": 0.01}),
+    ("Adagrad", {"lr": 0.1, "maximize": True}),
+]
+
+
+def hyper(group: dict) -> dict:
+    scalars = {name: value for name, value in group.items() if name not in ("params", "betas")}
+    return scalars | dict(zip(("beta1", "beta2"), group.get("betas", ()), strict=False))
+
+
+def test_the_cases_cover_the_table() -> None:
+    assert {name for name, _ in CASES} == set(DYNAMICS)
+
+
+@pytest.mark.parametrize("how", [{"foreach": False}, {"foreach": True}], ids=["loop", "foreach"])
+@pytest.mark.parametrize(("name", "options"), CASES, ids=lambda case: str(case))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_fifty_steps_give_the_bits_of_torch_optim(name: str, options: dict, how: dict, dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    parameter = torch.nn.Parameter(torch.randn(1009, generator=generator, dtype=dtype))
+    optimizer = getattr(torch.optim, name)([parameter], **options, **how)
+    own, dynamics = parameter.detach().clone(), DYNAMICS[name]
+    slots = dynamics.initial(own, hyper(optimizer.param_groups[0]))
+    for t in range(50):
+        dead = torch.rand(1009, generator=generator) < 0.1
+        parameter.grad = torch.randn(1009, generator=generator, dtype=dtype).masked_fill(dead, 0)
+        optimizer.param_groups[0]["lr"] = options["lr"] * (1 - t / 100)
+        optimizer.step()
+        own, slots = dynamics.step(own, slots, parameter.grad, hyper(optimizer.param_groups[0]))
+    assert torch.equal(own, parameter.detach())
+
+
+@pytest.mark.parametrize(("name", "options"), CASES, ids=lambda case: str(case))
+def test_a_state_restored_from_torch_goes_on_with_the_same_bits(name: str, options: dict) -> None:
+    parameter = torch.nn.Parameter(torch.linspace(-1, 1, 33))
+    optimizer = getattr(torch.optim, name)([parameter], **options)
+    for t in range(6):
+        if t == 3:
+            own, scalars = parameter.detach().clone(), hyper(optimizer.param_groups[0])
+            recorded = {slot: value for slot, value in optimizer.state[parameter].items() if value is not None}
+            slots = DYNAMICS[name].restore(recorded, DYNAMICS[name].initial(own, scalars))
+        parameter.grad = torch.sin(parameter.detach() * (t + 1))
+        if t >= 3:
+            own, slots = DYNAMICS[name].step(own, slots, parameter.grad, scalars)
+        optimizer.step()
+    assert torch.equal(own, parameter.detach())
+
+
+@pytest.mark.parametrize("name", ["Adam", "AdamW", "RMSprop", "Adagrad"])
+def test_the_derivative_at_a_zero_second_moment_is_finite_and_zero(name: str) -> None:
+    """Where every gradient was zero so far the textbook derivative is 0·∞; the chosen one leaves θ alone."""
+    parameter = torch.zeros(2)
+    group = hyper(getattr(torch.optim, name)([torch.nn.Parameter(parameter)], lr=0.1).param_groups[0])
+    slots = DYNAMICS[name].initial(parameter, group)
+    inputs = {slot: value.clone().requires_grad_(True) for slot, value in slots.items()}
+    gradient = torch.tensor([0.0, 1.0], requires_grad=True)
+    after, _ = DYNAMICS[name].step(parameter, inputs, gradient, group)
+    found = torch.autograd.grad(after.sum(), [gradient, *inputs.values()], allow_unused=True)
+    assert all(bool(torch.isfinite(f).all()) for f in found if f is not None)
+    second = [f for f, slot in zip(found[1:], inputs, strict=True) if slot in ("exp_avg_sq", "square_avg", "sum")]
+    assert second and float(second[0][0]) == 0.0
+
+
+def test_an_unknown_optimizer_is_refused_in_words() -> None:
+    with pytest.raises(AadslError, match="trained with LBFGS.*\n.*known optimizers: SGD, Adam"):
+        dynamics_of("LBFGS")
