@@ -1,0 +1,110 @@
+"""What ``recorder.batch(...)`` was given, checked and copied."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import isfinite
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aadsl.errors import AadslError
+from aadsl.trajectory.rows import MicroBatch
+
+# Names that the recorder gives itself.
+RESERVED = {
+    "step", "phase", "batch_size", "micro_batch_count", "training", "modules_off_mode", "phase_boundary",
+    "row_size", "index", "example", "micro_batch",
+}  # fmt: skip
+
+
+def announced(
+    tensors: Any, indices: Any, metadata: Mapping[str, Any], reserved: set[str], data_length: int | None
+) -> tuple[MicroBatch, dict[str, Any]]:
+    """Return the micro-batch and the step's metadata. Raises AadslError for what cannot be recorded."""
+    kept = _tensors(tensors)
+    positions = None if indices is None else _indices(indices, data_length)
+    if positions is not None:
+        size = len(positions)
+    else:
+        first = next(iter(kept.values()), None)
+        size = 0 if first is None else first.shape[0] if first.ndim else 1
+    batch = MicroBatch(size, positions, kept)
+    scalars: dict[str, Any] = {}
+    for name, value in metadata.items():
+        if type(value) in (str, bool, int, float):
+            scalars[name] = value
+        elif name in reserved:
+            pass  # refused below
+        elif value is not None:
+            _convert(name, value, batch, scalars)
+    if clash := reserved.intersection(metadata):
+        raise AadslError(
+            f'"{min(clash)}" is recorded already, metadata cannot have that name',
+            hint=f"call it {min(clash)}_given, or leave it out",
+        )
+    loss = scalars.get("loss")
+    if isinstance(loss, float) and not isfinite(loss):
+        raise AadslError(f"the loss is {loss}", hint="what was recorded before stays readable")
+    return batch, scalars
+
+
+def _convert(name: str, value: Any, batch: MicroBatch, scalars: dict[str, Any]) -> None:
+    """Put a tensor, array or NumPy scalar where it belongs: one value for the step, or one an example."""
+    if isinstance(value, Tensor):
+        value = value.detach()
+        if value.numel() == 1 and value.ndim == 0:
+            # On a GPU .item() would wait for all queued work; the writer does that later.
+            scalars[name] = value.item() if value.device.type == "cpu" else value.clone()
+            return
+        value = value.cpu().numpy()
+    if isinstance(value, (int, float, np.generic)):
+        scalars[name] = value.item() if isinstance(value, np.generic) else value
+        return
+    array = np.array(value) if isinstance(value, (list, tuple, np.ndarray)) else np.empty((0, 0))
+    if array.ndim != 1 or len(array) != batch.size or array.dtype.kind not in "biufUO":
+        raise AadslError(
+            f'the metadata "{name}" is neither one value nor one for each of the {batch.size} examples',
+            hint="give text, true/false, a number or a 0-dim tensor; for examples a list as long as the batch",
+        )
+    batch.examples[name] = array.astype(object) if array.dtype.kind == "U" else array
+
+
+def _indices(indices: Any, data_length: int | None) -> np.ndarray[Any, np.dtype[np.int64]]:
+    array = indices.detach().cpu().numpy() if isinstance(indices, Tensor) else np.asarray(indices)
+    if array.dtype.kind not in "iu" and array.size:
+        raise AadslError(
+            f"indices are {array.dtype}, not whole numbers", hint="give the positions of the examples in the data"
+        )
+    array = np.array(array, dtype=np.int64, copy=True).reshape(-1)
+    if data_length is not None and array.size and not 0 <= array.min() <= array.max() < data_length:
+        outside = array[(array < 0) | (array >= data_length)][0]
+        raise AadslError(
+            f"index {outside} is outside the data of {data_length} examples",
+            hint="indices count from 0 in the data set given to the recorder",
+        )
+    return array
+
+
+def _tensors(tensors: Any) -> dict[str, Tensor]:
+    """Return copies on the CPU by name; the members of a tuple are named "0", "1", …"""
+    if tensors is None:
+        return {}
+    if isinstance(tensors, Tensor):
+        tensors = (tensors,)
+    if isinstance(tensors, Mapping):
+        named = {str(name): value for name, value in tensors.items()}
+    elif isinstance(tensors, (tuple, list)):
+        named = {str(position): value for position, value in enumerate(tensors)}
+    else:
+        named = {"0": tensors}
+    for name, value in named.items():
+        if not isinstance(value, Tensor):
+            raise AadslError(
+                f"member {name} of the batch is a {type(value).__name__}, not a tensor",
+                hint="give a tuple or dict of tensors, or indices= into the data",
+            )
+    return {name: torch.clone(value.detach().cpu(), memory_format=torch.contiguous_format)
+            for name, value in named.items()}  # fmt: skip

@@ -1,0 +1,119 @@
+"""One file of a trajectory: written under another name, sealed, flushed, renamed; read back only if intact.
+
+A sealed file is a netCDF-4 file with 79 bytes after its end (HDF5 ignores them, so every netCDF reader opens it):
+``\naadsl sha256 <64 hexadecimal digits>\n``, the digest of all bytes before. Reading checks it *before* the netCDF
+library sees the file, because HDF5 can crash the process on damaged input.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import netCDF4
+from xarray.backends.locks import HDF5_LOCK, NETCDFC_LOCK
+
+from aadsl.errors import AadslError
+
+SCHEMA_VERSION = 1
+SEAL_LENGTH = 79
+_SEAL = re.compile(rb"\naadsl sha256 ([0-9a-f]{64})\n")
+_BLOCK = 1 << 20
+
+
+@contextmanager
+def netcdf_lock() -> Iterator[None]:
+    """Hold the locks that xarray holds: the netCDF library is not thread-safe, and we write from a thread."""
+    with NETCDFC_LOCK, HDF5_LOCK:
+        yield
+
+
+def commit(path: Path, attributes: Mapping[str, Any], write: Callable[[Any], None]) -> str:
+    """Write a netCDF file with ``write(dataset)`` so that ``path`` has all of it or does not change.
+
+    Returns the digest of the file. Raises OSError where the disk refuses.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with netcdf_lock():
+            dataset = netCDF4.Dataset(temporary, "w", format="NETCDF4")
+            try:
+                dataset.setncatts({"Conventions": "CF-1.11", "aadsl_schema": SCHEMA_VERSION, **attributes})
+                write(dataset)
+            finally:
+                dataset.close()
+        with temporary.open("r+b") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            file.seek(0, os.SEEK_END)
+            file.write(b"\naadsl sha256 %s\n" % digest.encode())
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except RuntimeError as error:  # how netCDF reports a failed write
+        raise OSError(f"{path}: {error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_folder(path.parent)
+    return digest
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in ``folder`` outlast a power failure, where the system can."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def check_seal(path: Path) -> str:
+    """Return the digest of the sealed file ``path``; raise AadslError where its bytes are not the sealed ones."""
+    with path.open("rb") as file:
+        length = file.seek(0, os.SEEK_END) - SEAL_LENGTH
+        if length < 0:
+            raise AadslError(f"{path} is cut short", hint="restore the file, or record the run again")
+        file.seek(length)
+        seal = _SEAL.fullmatch(file.read())
+        if seal is None:
+            raise AadslError(
+                f"{path} does not end with its digest: it is cut short, or another program changed it",
+                hint="restore the file, or record the run again",
+            )
+        file.seek(0)
+        sha = hashlib.sha256()
+        while length:
+            block = file.read(min(length, _BLOCK))
+            sha.update(block)
+            length -= len(block)
+    if sha.hexdigest() != seal[1].decode():
+        raise AadslError(
+            f"{path} was changed after it was written: its bytes do not match their digest",
+            hint="restore the file, or record the run again",
+        )
+    return sha.hexdigest()
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Any]:
+    """Open a sealed file for reading raw values; its seal is checked before the netCDF library sees it."""
+    check_seal(path)
+    with netcdf_opened(path) as dataset:
+        yield dataset
+
+
+@contextmanager
+def netcdf_opened(path: Path) -> Iterator[Any]:
+    """Open a file whose seal was checked before."""
+    with netcdf_lock():
+        dataset = netCDF4.Dataset(path, "r")
+        try:
+            dataset.set_auto_maskandscale(False)
+            yield dataset
+        finally:
+            dataset.close()

@@ -1,0 +1,157 @@
+"""``run.nc``: what is known of a run as a whole, and the file that makes a folder a trajectory."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+import torch
+
+from aadsl.errors import AadslError
+from aadsl.trajectory.files import SCHEMA_VERSION, commit
+from aadsl.trajectory.specs import Clip, ParameterSpec
+from aadsl.trajectory.subject import Subject
+
+NAME = "run.nc"
+
+
+@dataclass
+class Header:
+    """A run's description.
+
+    ``length`` is the number of steps when the run was closed properly, and -1 while it is recorded.
+    ``provenance`` says with what it was made; it is for readers, nothing is computed from it.
+    """
+
+    optimizer: str
+    parameters: dict[str, ParameterSpec]
+    buffers: dict[str, ParameterSpec]
+    group_count: int
+    clip: Clip | None = None
+    accumulation: int | None = None
+    run: str = field(default_factory=lambda: uuid4().hex)
+    length: int = -1
+    fingerprints: dict[str, str] = field(default_factory=dict)
+    provenance: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """What every file of the run says of it."""
+        return {"run": self.run}
+
+
+def describe(subject: Subject, data: object, clip: Clip | None, accumulation: int | None) -> Header:
+    """Return the header of a new run."""
+    device = next(iter(subject.parameters.values())).device
+    return Header(
+        optimizer=type(subject.optimizer).__name__,
+        parameters=subject.specs,
+        buffers=subject.buffer_specs,
+        group_count=len(subject.optimizer.param_groups),
+        clip=clip,
+        accumulation=accumulation,
+        provenance={
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "model": _qualified(subject.model),
+            "optimizer_class": _qualified(subject.optimizer),
+            "data": "" if data is None else _qualified(data),
+            "device": str(device) if device.type == "cpu" else torch.cuda.get_device_name(device),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+        },
+    )
+
+
+def _qualified(thing: object) -> str:
+    return f"{type(thing).__module__}.{type(thing).__qualname__}"
+
+
+def write_header(folder: Path, header: Header) -> None:
+    """Commit ``run.nc``."""
+    attributes = {
+        "title": "a recorded training run",
+        "source": f"aadsl, PyTorch {header.provenance.get('torch', '')}",
+        "history": f"{header.provenance.get('created', '')} recorded",
+        "optimizer": header.optimizer,
+        "group_count": header.group_count,
+        "length": header.length,
+        "clip": json.dumps(asdict(header.clip)) if header.clip else "",
+        "accumulation": header.accumulation or 0,
+        "fingerprints": json.dumps(header.fingerprints),
+        **{f"provenance_{key}": value for key, value in header.provenance.items()},
+        **header.attributes,
+    }
+
+    def write(dataset: Any) -> None:
+        _write_specs(dataset, "parameter", list(header.parameters.values()))
+        _write_specs(dataset, "buffer", list(header.buffers.values()))
+
+    commit(folder / NAME, attributes, write)
+
+
+def _write_specs(dataset: Any, kind: str, specs: Sequence[ParameterSpec]) -> None:
+    columns = {
+        "name": ([spec.name for spec in specs], "name in the model"),
+        "shape": (["x".join(map(str, spec.shape)) for spec in specs], "shape"),
+        "dtype": ([spec.dtype for spec in specs], "PyTorch dtype"),
+        "aliases": ([" ".join(spec.aliases) for spec in specs], "further names of the same tensor"),
+    }
+    dataset.createDimension(kind, len(specs))
+    for name, (values, long_name) in columns.items():
+        variable = dataset.createVariable(f"{kind}_{name}", str, (kind,))
+        variable.setncatts({"long_name": f"{long_name} of each {kind}"})
+        variable[:] = np.array(values, dtype=object)
+    group = dataset.createVariable(f"{kind}_group", np.int32, (kind,))
+    group.setncatts({"long_name": f"number of the optimizer's group of each {kind}", "units": "1"})
+    group[:] = np.array([spec.group for spec in specs], dtype=np.int32)
+
+
+def read_header(dataset: Any) -> Header:
+    """Read an open ``run.nc``. Raises AadslError where it is of a later version."""
+    values = {key: dataset.getncattr(key) for key in dataset.ncattrs()}
+    version = int(values.get("aadsl_schema", 0))
+    if version > SCHEMA_VERSION:
+        raise AadslError(
+            f"the trajectory was written with schema {version}, this aadsl reads up to {SCHEMA_VERSION}",
+            hint="update aadsl",
+        )
+    parameters, buffers = (_read_specs(dataset, kind) for kind in ("parameter", "buffer"))
+    prefix = "provenance_"
+    return Header(
+        optimizer=values["optimizer"],
+        parameters=parameters,
+        buffers=buffers,
+        group_count=int(values["group_count"]),
+        clip=Clip(**json.loads(values["clip"])) if values["clip"] else None,
+        accumulation=int(values["accumulation"]) or None,
+        run=values["run"],
+        length=int(values["length"]),
+        fingerprints=json.loads(values["fingerprints"]),
+        provenance={k.removeprefix(prefix): v for k, v in values.items() if k.startswith(prefix)},
+    )
+
+
+def _read_specs(dataset: Any, kind: str) -> dict[str, ParameterSpec]:
+    names, shapes, dtypes, aliases = (
+        dataset.variables[f"{kind}_{column}"][:] for column in ("name", "shape", "dtype", "aliases")
+    )
+    groups = dataset.variables[f"{kind}_group"][:]
+    return {
+        str(name): ParameterSpec(
+            str(name),
+            tuple(int(side) for side in shape.split("x") if side),
+            str(dtype),
+            int(group),
+            tuple(alias.split()),
+        )
+        for name, shape, dtype, group, alias in zip(names, shapes, dtypes, groups, aliases, strict=True)
+    }

@@ -1,0 +1,83 @@
+"""The recorder's hand on the disk: commits states and segments in the background, thins states by plan."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from aadsl.errors import AadslError
+from aadsl.trajectory.header import Header, write_header
+from aadsl.trajectory.plans import Plan
+from aadsl.trajectory.rows import Row, batch_columns, step_columns
+from aadsl.trajectory.segments import (
+    Segment,
+    append,
+    cover,
+    merge,
+    segments_in,
+    state_name,
+    states_in,
+)
+from aadsl.trajectory.states import write_state
+from aadsl.trajectory.tensors import Packed
+from aadsl.trajectory.writer import Writer
+
+
+class Journal:
+    """Writes one run into ``folder``, which holds ``header`` already. Errors wait for :meth:`problem`."""
+
+    def __init__(self, folder: Path, header: Header, plan: Plan) -> None:
+        self.folder = folder
+        self.header = header
+        self._plan = plan
+        self._stored = states_in(path.name for path in folder.iterdir())
+        self._writer = Writer()
+
+    def problem(self) -> AadslError | None:
+        """Return what went wrong in the background, if anything did."""
+        error = self._writer.error
+        if error is None or isinstance(error, AadslError):
+            return error
+        return AadslError(
+            f"recording into {self.folder} failed: {error}", hint="what was committed before stays readable"
+        )
+
+    def state(self, step: int, packed: Packed) -> None:
+        """Queue ξ_step."""
+        self._writer.put(lambda: self._write_state(step, packed), packed.nbytes)
+
+    def rows(self, start: int, rows: Sequence[Row]) -> None:
+        """Queue the steps from ``start`` on."""
+        held = sum(batch.nbytes for row in rows for batch in row.batches)
+        self._writer.put(lambda: self._write_rows(start, rows), held)
+
+    def flush(self) -> None:
+        """Wait until everything queued is on disk, or failed."""
+        self._writer.flush()
+
+    def close(self, length: int) -> None:
+        """Finish: join the segments of steps and note that the run has ``length`` steps."""
+        self._writer.put(lambda: self._finish(length))
+        self._writer.close()
+
+    def _write_state(self, step: int, packed: Packed) -> None:
+        write_state(self.folder, step, packed, self.header.attributes)
+        if step not in self._stored:
+            self._stored.append(step)
+        for surplus in self._plan.surplus(self._stored, packed.nbytes):
+            if surplus != step:
+                (self.folder / state_name(surplus)).unlink(missing_ok=True)
+                self._stored.remove(surplus)
+
+    def _write_rows(self, start: int, rows: Sequence[Row]) -> None:
+        stop = start + len(rows)
+        attributes = self.header.attributes
+        # Batches first: the segments of steps say how long the run is.
+        append(self.folder, Segment("batches", start, stop), batch_columns(start, rows), attributes)
+        append(self.folder, Segment("steps", start, stop), step_columns(start, rows), attributes)
+
+    def _finish(self, length: int) -> None:
+        names = [path.name for path in self.folder.iterdir()]
+        merge(self.folder, cover(segments_in(names, "steps")), self.header.attributes)
+        write_header(self.folder, replace(self.header, length=length))

@@ -1,0 +1,189 @@
+"""What the recorder notes for one step, and how a stretch of notes becomes two segments' columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from aadsl.errors import AadslError
+from aadsl.trajectory.columns import Column, Columns, column_of
+from aadsl.trajectory.tensors import dtype_name, to_array
+
+BOUNDARY = {"none": 0, "phase": 1, "optimizer_reset": 2}
+
+_DESCRIPTIONS = {
+    "lr": "learning rate",
+    "momentum": "momentum factor",
+    "dampening": "dampening of the momentum",
+    "weight_decay": "weight decay factor",
+    "nesterov": "whether the momentum is Nesterov's",
+    "loss": "loss of the batch, before the step",
+}
+
+
+@dataclass
+class MicroBatch:
+    """The data of one forward and backward pass; a step has one, or several when gradients accumulate."""
+
+    size: int
+    indices: NDArray[np.int64] | None = None
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    examples: dict[str, NDArray[Any]] = field(default_factory=dict)
+    rng: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory held until it is written."""
+        kept = [self.indices, *self.examples.values()]
+        tensors = [*self.tensors.values(), *self.rng.values()]
+        return sum(array.nbytes for array in kept if array is not None) + sum(t.nbytes for t in tensors)
+
+
+class Row(NamedTuple):
+    """One step: what the user said, the hyperparameters of each group, what was observed, the data."""
+
+    metadata: dict[str, Any]
+    hyperparameters: list[dict[str, Any]]
+    phase: str
+    boundary: int
+    training: bool
+    off_mode: str
+    batches: list[MicroBatch]
+
+
+def step_columns(start: int, rows: Sequence[Row]) -> Columns:
+    """Return the columns over ``step`` of ``rows``, the first of which is step ``start``."""
+
+    def column(values: Any, long_name: str, **attributes: Any) -> Column:
+        return Column("step", np.asarray(values), {"long_name": long_name, "units": "1", **attributes})
+
+    columns = {"step": column(np.arange(start, start + len(rows)), "number of the optimizer step")}
+    columns |= _hyperparameter_columns(rows)
+    meanings = {"flag_values": list(BOUNDARY.values()), "flag_meanings": " ".join(BOUNDARY)}
+    columns["batch_size"] = column(
+        [sum(batch.size for batch in row.batches) for row in rows], "examples consumed", role="observed"
+    )
+    columns["micro_batch_count"] = column([len(row.batches) for row in rows], "micro-batches accumulated")
+    columns["training"] = column([row.training for row in rows], "whether the model was in train mode")
+    columns["phase"] = _text([row.phase for row in rows], "name of the phase")
+    columns["modules_off_mode"] = _text([row.off_mode for row in rows], "modules whose mode was not the model's")
+    columns["phase_boundary"] = column(
+        np.array([row.boundary for row in rows], dtype=np.int8), "what begins at this step", **meanings
+    )
+    for name in dict.fromkeys(name for row in rows for name in row.metadata):
+        values = [_number(row.metadata.get(name)) for row in rows]
+        described = {"long_name": _DESCRIPTIONS.get(name, f"{name}, as told to the recorder"), "units": "1"}
+        columns[name] = Column("step", _column(name, values), {**described, "role": "metadata"})
+        if columns[name].values.dtype == object:
+            del columns[name].attributes["units"]
+    return columns
+
+
+def _text(values: list[str], long_name: str) -> Column:
+    return Column("step", np.array(values, dtype=object), {"long_name": long_name})
+
+
+def _column(name: str, values: list[Any]) -> NDArray[Any]:
+    try:
+        return column_of(values)
+    except TypeError:
+        raise AadslError(
+            f'the metadata "{name}" is text at some steps and a number at others',
+            hint="give one kind of value to one name",
+        ) from None
+
+
+def _number(value: Any) -> Any:
+    """Return a 0-dim tensor that waited on its device as a Python number."""
+    return value.item() if isinstance(value, Tensor) else value
+
+
+def _hyperparameter_columns(rows: Sequence[Row]) -> Columns:
+    """Return ``lr`` where all groups agree at every step, else ``lr_0``, ``lr_1``, …"""
+    columns: Columns = {}
+    for key in rows[0].hyperparameters[0]:
+        groups = [
+            column_of([row.hyperparameters[group].get(key) for row in rows])
+            for group in range(len(rows[0].hyperparameters))
+        ]
+        alike = all(np.array_equal(values, groups[0], equal_nan=True) for values in groups[1:])
+        names = [key] if alike else [f"{key}_{group}" for group in range(len(groups))]
+        for group, (name, values) in enumerate(zip(names, groups, strict=False)):
+            described = _DESCRIPTIONS.get(key, key) + ("" if alike else f" of parameter group {group}")
+            attributes = {"long_name": described, "units": "1", "hyperparameter": key}
+            columns[name] = Column("step", values, attributes)
+    return columns
+
+
+def batch_columns(start: int, rows: Sequence[Row]) -> Columns:
+    """Return what the steps consumed: CF contiguous ragged arrays over ``micro_batch``."""
+    numbered = [(start + position, batch) for position, row in enumerate(rows) for batch in row.batches]
+    batches = [batch for _, batch in numbered]
+    steps = np.array([step for step, _ in numbered], dtype=np.int64)
+    columns = {"step": _micro(steps, "step that consumed the micro-batch")}
+    columns["row_size"] = _micro(_sizes(batches), "examples in the micro-batch", sample_dimension="example")
+    if any(batch.indices is not None for batch in batches):
+        indices = [np.full(b.size, -1) if b.indices is None else b.indices for b in batches]
+        columns["index"] = _flat("example", indices, "position of the example in the data set")
+    columns |= _example_columns(batches)
+    for name in dict.fromkeys(name for batch in batches for name in batch.tensors):
+        columns |= _tensor_columns(name, [batch.tensors.get(name) for batch in batches])
+    for device in dict.fromkeys(device for batch in batches for device in batch.rng):
+        states = [batch.rng.get(device) for batch in batches]
+        columns |= _ragged(f"rng_{device}", states, {"long_name": f"generator state, {device}, at the forward"})
+    return columns
+
+
+def _sizes(batches: Sequence[MicroBatch]) -> NDArray[np.int64]:
+    return np.array([batch.size for batch in batches], dtype=np.int64)
+
+
+def _micro(values: NDArray[Any], long_name: str, **attributes: Any) -> Column:
+    return Column("micro_batch", values, {"long_name": long_name, "units": "1", **attributes})
+
+
+def _flat(dimension: str, parts: Sequence[NDArray[Any]], long_name: str) -> Column:
+    return Column(dimension, np.concatenate(parts), {"long_name": long_name, "units": "1"})
+
+
+def _example_columns(batches: Sequence[MicroBatch]) -> Columns:
+    columns: Columns = {}
+    for name in dict.fromkeys(name for batch in batches for name in batch.examples):
+        values = [
+            value
+            for batch in batches
+            for value in (batch.examples[name].tolist() if name in batch.examples else [None] * batch.size)
+        ]
+        described = {"long_name": f"{name} of the example, as told to the recorder", "role": "metadata"}
+        columns[name] = Column("example", _column(name, values), described)
+    return columns
+
+
+def _tensor_columns(name: str, tensors: Sequence[Tensor | None]) -> Columns:
+    """Return flat values, sizes and shapes of the batch tensors called ``name``, one set for each dtype."""
+    columns: Columns = {}
+    for dtype in dict.fromkeys(tensor.dtype for tensor in tensors if tensor is not None):
+        chosen = [tensor if tensor is not None and tensor.dtype == dtype else None for tensor in tensors]
+        variable = f"tensor_{name}_{dtype_name(dtype)}"
+        described = {"long_name": f"batch tensor {name}", "tensor": name, "torch_dtype": dtype_name(dtype)}
+        columns |= _ragged(variable, chosen, described)
+        shapes = ["" if t is None else "x".join(map(str, t.shape)) or "scalar" for t in chosen]
+        shape_column = Column("micro_batch", np.array(shapes, dtype=object), {"long_name": "shape"})
+        columns[f"{variable}_shape"] = shape_column
+    return columns
+
+
+def _ragged(variable: str, tensors: Sequence[Tensor | None], described: dict[str, Any]) -> Columns:
+    dimension = f"{variable}_element"
+    present = [tensor.reshape(-1) for tensor in tensors if tensor is not None]
+    sizes = np.array([0 if tensor is None else tensor.numel() for tensor in tensors], dtype=np.int64)
+    return {
+        f"{variable}_size": _micro(sizes, f"elements of {variable}", sample_dimension=dimension),
+        variable: Column(dimension, to_array(torch.cat(present)), described),
+    }

@@ -1,0 +1,149 @@
+"""What is recorded of a model and its optimizer: names, states, hyperparameters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from aadsl.errors import AadslError
+from aadsl.trajectory.specs import ParameterSpec
+from aadsl.trajectory.tensors import Entry, dtype_name
+
+# How PyTorch computes a step, not what it computes.
+_IMPLEMENTATION = {"foreach", "fused", "capturable", "differentiable"}
+
+
+def unwrapped_model(model: nn.Module) -> nn.Module:
+    """Return the model inside wrappers that rename its parameters (``torch.compile``, data parallel)."""
+    while True:
+        inner = getattr(model, "_orig_mod", None)
+        if inner is None and type(model).__name__ in ("DataParallel", "DistributedDataParallel"):
+            inner = model.module
+        if not isinstance(inner, nn.Module):
+            return model
+        model = inner
+
+
+def unwrapped_optimizer(optimizer: Any) -> Optimizer:
+    """Return the torch optimizer inside a wrapper such as Accelerate's."""
+    while isinstance(getattr(optimizer, "optimizer", None), Optimizer):
+        optimizer = optimizer.optimizer
+    if not isinstance(optimizer, Optimizer):
+        raise AadslError(
+            f"the optimizer is a {type(optimizer).__name__}, not a torch.optim.Optimizer",
+            hint="pass the object whose step() the training loop calls",
+        )
+    return optimizer
+
+
+class Subject:
+    """A model and its optimizer.
+
+    Attributes:
+        parameters: the optimizer's parameters by their name in the model.
+        specs, buffer_specs: their descriptions.
+    """
+
+    def __init__(self, model: nn.Module, optimizer: Any) -> None:
+        self.model = unwrapped_model(model)
+        self.optimizer = unwrapped_optimizer(optimizer)
+        self.modules = dict(self.model.named_modules())
+        names: dict[int, list[str]] = {}
+        for name, parameter in self.model.named_parameters(remove_duplicate=False):
+            names.setdefault(id(parameter), []).append(name)
+        self.parameters: dict[str, nn.Parameter] = {}
+        self.specs: dict[str, ParameterSpec] = {}
+        for group, content in enumerate(self.optimizer.param_groups):
+            for parameter in content["params"]:
+                name, *aliases = names.get(id(parameter)) or self._refuse_stranger(parameter)
+                self.parameters[name] = parameter
+                self.specs[name] = _spec(name, parameter, group, aliases)
+        if not any(parameter.requires_grad for parameter in self.parameters.values()):
+            raise AadslError(
+                "the model has no trainable parameters in this optimizer",
+                hint="parameters need requires_grad=True and must be in the optimizer's groups",
+            )
+        self.buffer_specs = {name: _spec(name, buffer, -1, []) for name, buffer in self.model.named_buffers()}
+        self.frozen = {
+            name: parameter for name, parameter in self.model.named_parameters() if name not in self.parameters
+        }
+        self._keys = _scalar_keys(self.optimizer)
+
+    def _refuse_stranger(self, parameter: Tensor) -> list[str]:
+        raise AadslError(
+            f"the optimizer updates a tensor of shape {tuple(parameter.shape)} that is no parameter of the model",
+            hint="put all modules the optimizer trains into one nn.Module and record that",
+        )
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield every tensor of the present state."""
+        for name, parameter in self.parameters.items():
+            yield Entry("parameters", "", name, parameter)
+        for name, parameter in self.parameters.items():
+            for slot, value in self.optimizer.state.get(parameter, {}).items():
+                yield from _slot_entries(str(slot), name, value)
+        for name, buffer in self.model.named_buffers():
+            yield Entry("buffers", "", name, buffer)
+
+    def optimizer_is_fresh(self) -> bool:
+        """Return whether the optimizer holds no state."""
+        return not any(self.optimizer.state.values())
+
+    def hyperparameters(self) -> list[dict[str, Any]]:
+        """Return the scalars of each parameter group, as torch names them; tuples are numbered (beta1, beta2)."""
+        return [_scalars(group, self._keys) for group in self.optimizer.param_groups]
+
+    def modules_off_mode(self) -> str:
+        """Return the names of the modules whose train/eval mode differs from the model's, separated by spaces."""
+        mode = self.model.training
+        return " ".join(name for name, module in self.modules.items() if module.training is not mode)
+
+
+def _spec(name: str, tensor: Tensor, group: int, aliases: list[str]) -> ParameterSpec:
+    return ParameterSpec(name, tuple(tensor.shape), dtype_name(tensor.dtype), group, tuple(aliases))
+
+
+def _slot_entries(slot: str, name: str, value: Any) -> Iterator[Entry]:
+    """Yield the tensors in a value of ``optimizer.state[parameter]``; the members of containers are numbered."""
+    if isinstance(value, Tensor):
+        yield Entry("optimizer", slot, name, value)
+    elif isinstance(value, (bool, int, float)):
+        yield Entry("optimizer", slot, name, torch.tensor(value, dtype=_PYTHON_DTYPES[type(value)]))
+    elif isinstance(value, (list, tuple)):
+        for position, item in enumerate(value):
+            yield from _slot_entries(f"{slot}.{position}", name, item)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _slot_entries(f"{slot}.{key}", name, item)
+
+
+_PYTHON_DTYPES = {bool: torch.bool, int: torch.int64, float: torch.float64}
+
+
+def _scalar_keys(optimizer: Optimizer) -> list[str]:
+    """Return the hyperparameters, those of every group, which are numbers or tuples of numbers."""
+    found: dict[str, None] = {}
+    for group in optimizer.param_groups:
+        for key, value in group.items():
+            numbers = value if isinstance(value, tuple) else (value,)
+            # Learning rate schedulers leave further keys of their own in the groups.
+            known = key in optimizer.defaults and key not in _IMPLEMENTATION
+            if known and all(isinstance(number, (bool, int, float, Tensor)) for number in numbers):
+                found[key] = None
+    return list(found)
+
+
+def _scalars(group: dict[str, Any], keys: list[str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for key in keys:
+        value = group.get(key)
+        if type(value) is tuple:
+            stem = key.removesuffix("s")
+            values.update({f"{stem}{number}": item for number, item in enumerate(value, 1)})
+        else:
+            values[key] = value.item() if isinstance(value, Tensor) else value
+    return values

@@ -1,0 +1,144 @@
+"""Tensors to flat netCDF variables and back, bit by bit.
+
+All tensors of one role, slot and dtype lie one after the other in one variable (CF: a contiguous ragged array).
+A variable a tensor would cost half a millisecond each, ten times what the flat copy costs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from aadsl.state import State
+
+_PLAIN = {"float32", "float64", "int8", "int16", "int32", "int64", "uint8"}
+_BITS = {1: torch.uint8, 2: torch.uint16, 4: torch.uint32, 8: torch.uint64}
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """Return ``"float32"`` for ``torch.float32``."""
+    return str(dtype).removeprefix("torch.")
+
+
+def to_array(flat: Tensor) -> NDArray[Any]:
+    """Return the values of a CPU tensor as a dtype netCDF has; where it has none, the bits as unsigned integers."""
+    if dtype_name(flat.dtype) not in _PLAIN:
+        wide = flat.dtype == torch.complex128
+        flat = torch.view_as_real(flat) if wide else flat.view(_BITS[flat.element_size()])
+    array: NDArray[Any] = flat.numpy()
+    return array
+
+
+def from_array(array: NDArray[Any], dtype: str) -> Tensor:
+    """Undo :func:`to_array`."""
+    tensor = torch.from_numpy(np.ascontiguousarray(array))
+    wanted: torch.dtype = getattr(torch, dtype)
+    return tensor if tensor.dtype == wanted else tensor.view(wanted)
+
+
+class Entry(NamedTuple):
+    """One tensor of a state: its ``role`` (a field of State), ``slot`` (of the optimizer) and name."""
+
+    role: str
+    slot: str
+    name: str
+    tensor: Tensor
+
+
+@dataclass
+class Packed:
+    """A copy of a state on the CPU: flat tensors by variable name, and what lies in each.
+
+    ``layout[variable]`` is ``{"role", "slot", "dtype", "tensors": [[name, shape], …]}``. ``ready`` is the event
+    after which copies from a GPU are complete.
+    """
+
+    flats: dict[str, Tensor]
+    layout: dict[str, dict[str, Any]]
+    ready: torch.cuda.Event | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all flat tensors."""
+        return sum(flat.nbytes for flat in self.flats.values())
+
+    def layout_text(self) -> str:
+        """Return the layout as JSON."""
+        return json.dumps(self.layout)
+
+
+def pack(entries: Iterable[Entry]) -> Packed:
+    """Copy tensors into flat CPU tensors, pinned and asynchronous where they are on a GPU; nothing is aliased."""
+    groups: dict[str, list[Entry]] = {}
+    for entry in entries:
+        parts = filter(None, (entry.role, entry.slot, dtype_name(entry.tensor.dtype)))
+        groups.setdefault("_".join(parts).replace("/", "_"), []).append(entry)
+    flats: dict[str, Tensor] = {}
+    layout: dict[str, dict[str, Any]] = {}
+    on_gpu = False
+    for variable, members in groups.items():
+        first = members[0]
+        cuda = any(member.tensor.is_cuda for member in members)
+        on_gpu |= cuda
+        flats[variable] = _flatten([member.tensor.detach() for member in members], pinned=cuda)
+        layout[variable] = {
+            "role": first.role,
+            "slot": first.slot,
+            "dtype": dtype_name(first.tensor.dtype),
+            "tensors": [[member.name, list(member.tensor.shape)] for member in members],
+        }
+    ready = None
+    if on_gpu:
+        ready = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        ready.record()
+    return Packed(flats, layout, ready)
+
+
+def _flatten(tensors: list[Tensor], pinned: bool) -> Tensor:
+    if not pinned and all(tensor.device.type == "cpu" for tensor in tensors):
+        return torch.cat([tensor.reshape(-1) for tensor in tensors])
+    total = sum(tensor.numel() for tensor in tensors)
+    flat = torch.empty(total, dtype=tensors[0].dtype, pin_memory=pinned)
+    offset = 0
+    for tensor in tensors:
+        flat[offset : offset + tensor.numel()].view(tensor.shape).copy_(tensor, non_blocking=pinned)
+        offset += tensor.numel()
+    return flat
+
+
+def unpack(packed: Packed, device: str | torch.device = "cpu") -> State:
+    """Return the state that was packed; its tensors are views of the flat ones."""
+    state = State({}, {}, {})
+    for variable, content in packed.layout.items():
+        flat = packed.flats[variable].to(device)
+        if content["role"] == "optimizer":
+            target = state.optimizer.setdefault(content["slot"], {})
+        else:
+            target = getattr(state, content["role"])
+        offset = 0
+        for name, shape in content["tensors"]:
+            size = int(np.prod(shape, dtype=np.int64))
+            target[name] = flat[offset : offset + size].view(shape)
+            offset += size
+    return state
+
+
+def all_finite(packed: Packed) -> bool:
+    """Return whether no floating-point value is NaN or infinite."""
+    for flat in packed.flats.values():
+        if flat.is_complex():
+            flat = torch.view_as_real(flat)
+        if flat.is_floating_point() and flat.numel():
+            if flat.element_size() == 1:  # float8 has no arithmetic
+                flat = flat.float()
+            low, high = torch.aminmax(flat)  # NaN wins in both
+            if not (torch.isfinite(low) and torch.isfinite(high)):
+                return False
+    return True

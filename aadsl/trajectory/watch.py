@@ -1,0 +1,84 @@
+"""Watches a model's forward passes: the generator states they start from, and train or eval mode."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from aadsl.trajectory.rows import MicroBatch
+from aadsl.trajectory.subject import Subject
+
+# A caller who differentiates through the model without stepping must not fill the memory.
+_KEPT = 1024
+
+
+class ForwardWatch:
+    """Notes each forward pass that records gradients; others (evaluation under ``no_grad``) are not training.
+
+    Attributes:
+        seen: whether there was one since the last step.
+        training, off_mode: the model's mode at the first of them, and the modules that deviate from it.
+    """
+
+    def __init__(self, model: nn.Module, subject: Subject, before: Callable[[], None]) -> None:
+        self.seen = False
+        self._subject = subject
+        self._before = before
+        self._generators: list[dict[str, Tensor]] = []
+        self._cuda = sorted({p.device.index for p in subject.parameters.values() if p.is_cuda})
+        self.look_at_mode()
+        self._witness = next(p for p in subject.parameters.values() if p.requires_grad)
+        self._gradient_came = False
+        self.hooks = [
+            model.register_forward_pre_hook(self._on_forward),
+            self._witness.register_post_accumulate_grad_hook(self._on_gradient),  # type: ignore[no-untyped-call]
+        ]
+
+    def look_at_mode(self) -> None:
+        """Note the model's present mode."""
+        self.training = self._subject.model.training
+        self.off_mode = self._subject.modules_off_mode()
+
+    def _on_forward(self, module: nn.Module, args: Any) -> None:
+        if not torch.is_grad_enabled():
+            return
+        self._before()
+        if not self.seen:
+            self.look_at_mode()
+        self.seen = True
+        if len(self._generators) < _KEPT:
+            self._generators.append(self._generator_states())
+
+    def _on_gradient(self, parameter: Tensor) -> None:
+        self._gradient_came = True
+
+    def gradients_discarded(self) -> bool:
+        """Return whether gradients were computed since the last step and then set to None."""
+        return self._gradient_came and self._witness.grad is None
+
+    def _generator_states(self) -> dict[str, Tensor]:
+        states = {"cpu": torch.get_rng_state()}
+        for index in self._cuda:
+            states[f"cuda{index}"] = torch.cuda.get_rng_state(index)
+        return states
+
+    def finish_step(self, batches: Sequence[MicroBatch]) -> None:
+        """Give each micro-batch the generator states its forward started from, where the step drew random numbers."""
+        if self._generators:
+            now = self._generator_states()
+            for device, state in now.items():
+                if not torch.equal(state, self._generators[0][device]):
+                    # One forward a micro-batch is the rule; otherwise only where the step began is sure.
+                    one_each = len(self._generators) == len(batches)
+                    for batch, states in zip(batches if one_each else batches[:1], self._generators, strict=False):
+                        batch.rng[device] = states[device]
+        self.forget()
+
+    def forget(self) -> None:
+        """Start the next step."""
+        self._generators.clear()
+        self.seen = False
+        self._gradient_came = False
