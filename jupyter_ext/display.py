@@ -8,7 +8,7 @@ from IPython.display import display
 
 from jupyter_ext.html import answer_html, answer_text, preformatted
 
-_ANSWER = ("aadsl.statements.result", "Result")
+_ANSWER = ("aadsl.statements.session", "Result")
 _CHARTS = tuple((f"altair.vegalite.{version}.api", "TopLevelMixin") for version in ("v5", "v6"))
 
 

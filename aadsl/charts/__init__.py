@@ -10,9 +10,13 @@ from typing import Any, Protocol
 
 import xarray as xr
 
+from aadsl.charts.agreement import Agreement
 from aadsl.charts.bars import Bars
 from aadsl.charts.bundle import mimebundle
+from aadsl.charts.cumulative import Cumulative
+from aadsl.charts.examples import Examples
 from aadsl.charts.export import save
+from aadsl.charts.heatmap import Heatmap
 from aadsl.charts.schedule import Schedule
 from aadsl.charts.timeline import Timeline
 
@@ -29,6 +33,10 @@ class Chart(Protocol):
 
 CHARTS: dict[str, type[Chart]] = {
     "timeline": Timeline,
+    "cumulative": Cumulative,
     "bars": Bars,
+    "heatmap": Heatmap,
+    "agreement": Agreement,
+    "examples": Examples,
     "schedule": Schedule,
 }

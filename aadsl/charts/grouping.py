@@ -45,7 +45,7 @@ class Grouping:
 
 def group_steps(dataset: xr.Dataset, by: str | None) -> Grouping:
     """Group the steps of ``dataset`` by its stages, by a family of stages or by a per-step coordinate ``by``."""
-    families = {str(s).split("[", 1)[0] for s in _stage_names(dataset) if str(s).endswith("]")}
+    families = {str(s).split("[", 1)[0] for s in stages_of(dataset, None) if str(s).endswith("]")}
     if by is None or by in families:
         return _by_stage(dataset, by)
     if by not in step_variables(dataset):
@@ -57,14 +57,14 @@ def group_steps(dataset: xr.Dataset, by: str | None) -> Grouping:
     return Grouping(by, labels, tuple(dict.fromkeys(labels)))
 
 
-def _stage_names(dataset: xr.Dataset) -> list[str]:
-    return stages_of(dataset, None)
+def colored_stages(dataset: xr.Dataset, family: str | None) -> list[str]:
+    """Return the members of a family, or the stages that are no members: those would show every step twice."""
+    names = stages_of(dataset, family)
+    return names if family else [name for name in names if not name.endswith("]")] or names
 
 
 def _by_stage(dataset: xr.Dataset, family: str | None) -> Grouping:
-    names = stages_of(dataset, family)
-    if family is None:  # members of a family would color every step twice: "plot … by" shows them
-        names = [name for name in names if not name.endswith("]")] or names
+    names = colored_stages(dataset, family)
     labels = np.full(dataset.sizes["step"], OTHERS, dtype=object)
     if "member" not in dataset or not names:
         return Grouping("stage", labels, (OTHERS,))

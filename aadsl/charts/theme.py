@@ -82,12 +82,13 @@ def config(inks: Inks) -> dict[str, Any]:
             "subtitlePadding": 5,
         },
         "text": text,
+        "rule": {"color": inks.soft},
         "style": {
-            "zero": {"stroke": inks.soft, "strokeWidth": 1},
-            "boundary": {"stroke": inks.soft, "strokeWidth": 1, "strokeDash": [4, 3]},
-            "ink": {"stroke": inks.text, "strokeWidth": 1.5},
-            "mark": {"fill": inks.text, "stroke": inks.text},
-            "note": {**text, "fill": inks.soft, "fontSize": 11},
+            "zero": {"color": inks.soft, "strokeWidth": 1},
+            "boundary": {"color": inks.soft, "strokeWidth": 1, "strokeDash": [4, 3]},
+            "ink": {"color": inks.text, "strokeWidth": 1.5},
+            "mark": {"color": inks.text},
+            "note": {"font": FONT, "color": inks.soft, "fontSize": 11},
         },
     }
 

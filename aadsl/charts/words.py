@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 import xarray as xr
 
 AXIS = "hurt  ←  {what}  →  helped"
@@ -12,13 +9,7 @@ AXIS = "hurt  ←  {what}  →  helped"
 
 def units(dataset: xr.Dataset, behavior: str) -> str:
     """Return the unit of a behavior, an empty string where it has none."""
-    stated: Any = dataset.attrs.get("behavior_units", {})
-    if isinstance(stated, str):
-        try:
-            stated = json.loads(stated)
-        except ValueError:
-            return str(stated)
-    return str(stated.get(behavior, "")) if isinstance(stated, dict) else ""
+    return str(dataset["unit"].sel(behavior=behavior).item()) if "unit" in dataset else ""
 
 
 def effect_axis(dataset: xr.Dataset, behavior: str, what: str = "effect") -> str:

@@ -1,7 +1,5 @@
 """Fake answers of the shape that ``Study.score`` and ``Study.verify`` give."""
 
-import json
-
 import numpy as np
 import xarray as xr
 
@@ -23,6 +21,7 @@ def answer(
             "step_effect": (("step", "behavior"), effect),
             "effect": (("stage", "behavior"), member @ effect),
             "observed": ("behavior", np.linspace(-1, 1, len(behaviors))),
+            "unit": ("behavior", ["nats"] * len(behaviors)),
             "member": (("stage", "step"), member),
         },
         coords={
@@ -39,7 +38,6 @@ def answer(
         attrs={
             "estimator": "first_order",
             "intervention": "skip",
-            "behavior_units": json.dumps({"backdoor": "nats", "digits": "nats"}),
         },
     )
     shape = (len(stages), len(behaviors))

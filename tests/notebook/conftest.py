@@ -20,7 +20,7 @@ class Result:
 
 
 # The displays know answers by the name of their class, so that nothing is imported before one is shown.
-Result.__module__ = "aadsl.statements.result"
+Result.__module__ = "aadsl.statements.session"
 
 
 class Session:

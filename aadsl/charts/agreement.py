@@ -1,0 +1,76 @@
+"""Estimated effects against exact ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import altair as alt
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from aadsl.charts import theme, words
+from aadsl.charts.answers import answer_table
+from aadsl.charts.frame import behaviors, require, rows, tooltips
+
+COLUMNS = 2
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """One point a stage: the exact effect (by retraining) to the right, the estimate upward; on the line they agree."""
+
+    size: int = 260
+
+    def draw(self, dataset: xr.Dataset, by: str | None = None) -> Any:
+        """Draw one panel for each behavior. ``by``: only the members of this family of stages."""
+        require(dataset, "retrained_effect", "chart of agreement", "ask for the exact effects too: verify … on …")
+        require(dataset, "effect", "chart of agreement", "ask for an estimate too: verify … on …")
+        table = answer_table(dataset, by)
+        names = behaviors(dataset)
+        panels = [self._panel(dataset, name, table[table["behavior"] == name]) for name in names]
+        chart = panels[0] if len(panels) == 1 else alt.concat(*panels, columns=COLUMNS, spacing=30)
+        title = f"Do estimate and retraining agree on {words.quoted(names)}?"
+        text = words.sentence("one point a stage, on the dashed line both agree", words.provenance(dataset))
+        return theme.titled(chart, title, text)
+
+    def _panel(self, dataset: xr.Dataset, name: str, frame: pd.DataFrame) -> Any:
+        exact, estimate = frame["retrained"].to_numpy(), frame["effect"].to_numpy()
+        values = np.concatenate([exact, estimate, [0.0]])
+        values = values[np.isfinite(values)]
+        margin = 0.06 * float(np.ptp(values)) or 1.0
+        ends = [float(values.min()) - margin, float(values.max()) + margin]
+        scale = alt.Scale(domain=ends, nice=False)
+        unit = words.units(dataset, name)
+        suffix = f", {unit}" if unit else ""
+        x = alt.X("retrained:Q", scale=scale, title=f"exact effect, by retraining{suffix}", axis=alt.Axis(tickCount=5))
+        y = alt.Y("effect:Q", scale=scale, title=f"estimated effect{suffix}", axis=alt.Axis(tickCount=5))
+        same = alt.Chart(rows(pd.DataFrame({"retrained": ends, "effect": ends})))
+        tips = tooltips(frame.drop(columns="mark"), {"effect": "+.4~g", "retrained": "+.4~g"})
+        faint = alt.condition("datum.mark !== ''", alt.value(0.35), alt.value(0.9))
+        points = alt.Chart(rows(frame)).mark_point(filled=True, size=70, color=theme.HELPED)
+        layers = [
+            same.mark_line(style="boundary").encode(x=x, y=y),
+            points.encode(x=x, y=y, opacity=faint, tooltip=tips),
+        ]
+        heading = alt.Title(name, subtitle=fit(exact, estimate), fontSize=12, offset=6)
+        return alt.layer(*layers).properties(width=self.size, height=self.size, title=heading)
+
+
+def fit(exact: np.ndarray, estimate: np.ndarray) -> str:
+    """Say how ``estimate`` follows ``exact``: correlation (Pearson), slope of the line through the origin, error.
+
+    slope = Σ exact·estimate / Σ exact²; relative error = ‖estimate − exact‖ / ‖exact‖.
+    """
+    known = np.isfinite(exact) & np.isfinite(estimate)
+    exact, estimate = exact[known], estimate[known]
+    size = float(np.linalg.norm(exact))
+    if not size:
+        return "no exact effect differs from zero"
+    slope = float(exact @ estimate) / size**2
+    error = float(np.linalg.norm(estimate - exact)) / size
+    parts = [f"slope {slope:.3g}", f"relative error {error:.2g}"]
+    if len(exact) > 2 and np.ptp(exact) > 0 and np.ptp(estimate) > 0:
+        parts.insert(0, f"correlation {np.corrcoef(exact, estimate)[0, 1]:.3f}")
+    return ", ".join(parts)

@@ -1,0 +1,65 @@
+"""The effect that each stage has gathered, step after step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import altair as alt
+import pandas as pd
+import xarray as xr
+
+from aadsl.charts import theme, words
+from aadsl.charts.frame import behaviors, require, rows
+from aadsl.charts.grouping import colored_stages
+from aadsl.charts.phases import phase_marks
+from aadsl.charts.schedule import stacked, step_axis
+from aadsl.charts.thin import outline
+from aadsl.charts.timeline import ADDITIVE, notes
+
+LINES = 12
+
+
+@dataclass(frozen=True)
+class Cumulative:
+    """One line a stage: the sum of its steps' effects so far. Where a line ends is the effect of the whole stage.
+
+    ``height`` is that of one panel in pixels. More than 12 stages: those with the largest effects are drawn.
+    """
+
+    height: int = 190
+
+    def draw(self, dataset: xr.Dataset, by: str | None = None) -> Any:
+        """Draw one panel for each behavior. ``by``: draw the members of this family of stages."""
+        effects = require(dataset, "step_effect", "cumulative timeline", ADDITIVE)
+        names = colored_stages(dataset, by)
+        member = require(dataset, "member", "cumulative timeline", "ask for the effects of stages: score … on …")
+        sums = (member * effects.fillna(0)).cumsum("step").transpose("stage", "step", "behavior").sel(stage=names)
+        largest = abs(sums.isel(step=-1)).max("behavior").values.argsort()[::-1][:LINES]
+        sums = sums.isel(stage=sorted(largest))
+        panels = [self._panel(dataset, name, sums.sel(behavior=name)) for name in behaviors(dataset)]
+        dropped = len(names) - sums.sizes["stage"]
+        few = f"the {LINES} largest of {len(names)} stages" if dropped else ""
+        meaning = "rising: the steps helped, falling: they hurt"
+        title = f"Effect gathered by each stage on {words.quoted(behaviors(dataset))}"
+        return theme.titled(stacked(panels), title, *notes(dataset, meaning), words.sentence(few))
+
+    def _panel(self, dataset: xr.Dataset, name: str, sums: xr.DataArray) -> Any:
+        steps = dataset["step"].values
+        parts = [
+            outline(pd.DataFrame({"step": steps, "stage": str(stage), "sum": sums.sel(stage=stage).values}), "sum")
+            for stage in sums["stage"].values
+        ]
+        frame = pd.concat(parts, ignore_index=True)
+        stages = [str(stage) for stage in sums["stage"].values]
+        scale = alt.Scale(domain=stages, range=theme.stage_colors(stages))
+        line = alt.Chart(rows(frame)).mark_line(interpolate="step-after", strokeWidth=2)
+        line = line.encode(
+            x=step_axis(steps),
+            y=alt.Y("sum:Q", title=words.panel_axis(dataset, name, "effect so far")),
+            color=alt.Color("stage:N", scale=scale, title="stage"),
+            tooltip=["stage:N", "step:Q", alt.Tooltip("sum:Q", title="effect so far", format="+.4~g")],
+        )
+        zero = alt.Chart().mark_rule(style="zero").encode(y=alt.datum(0))
+        layers = [line, zero, *phase_marks(dataset)]
+        return alt.layer(*layers, data=rows(frame)).properties(width=theme.WIDTH, height=self.height)

@@ -1,0 +1,75 @@
+"""Small pictures and short texts of examples, for the hover of charts."""
+
+from __future__ import annotations
+
+import base64
+import struct
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+SIDE = 64
+TEXT_LIMIT = 160
+
+
+def with_thumbnails(dataset: xr.Dataset, inputs: Mapping[str, Any]) -> xr.Dataset:
+    """Return ``dataset`` with ``thumbnail(behavior, example)``: what each example looks like.
+
+    Args:
+        dataset: an answer with the dimensions behavior and example.
+        inputs: for each behavior its examples in order: an array (n, height, width[, channels]) or
+            (n, channels, height, width) of pixels, or a sequence of texts. Others are shown by their number alone.
+    """
+    shown = np.full((dataset.sizes["behavior"], dataset.sizes["example"]), "", dtype=object)
+    for k, name in enumerate(dataset["behavior"].values):
+        pictures = thumbnails(inputs.get(str(name)))
+        shown[k, : len(pictures)] = pictures[: shown.shape[1]]
+    return dataset.assign(thumbnail=(("behavior", "example"), shown))
+
+
+def thumbnails(inputs: Any) -> list[str]:
+    """Return one data URI or text for each example, nothing where ``inputs`` are neither pictures nor texts."""
+    if inputs is None:
+        return []
+    if isinstance(inputs, Sequence) and all(isinstance(text, str) for text in inputs):
+        return [text if len(text) <= TEXT_LIMIT else f"{text[: TEXT_LIMIT - 1]}…" for text in inputs]
+    array = np.asarray(inputs)
+    if array.ndim == 4 and array.shape[1] in (1, 3):
+        array = np.moveaxis(array, 1, -1)
+    if array.ndim == 2 and array.shape[1] > 64 and round(array.shape[1] ** 0.5) ** 2 == array.shape[1]:
+        side = round(array.shape[1] ** 0.5)
+        array = array.reshape(len(array), side, side)
+    if array.ndim not in (3, 4) or (array.ndim == 4 and array.shape[-1] not in (1, 3)) or min(array.shape[1:3]) < 4:
+        return []
+    return [data_uri(picture) for picture in array]
+
+
+def data_uri(picture: np.ndarray) -> str:
+    """Return one picture (height, width[, 1 or 3]) of any range as a PNG in a data URI, enlarged to be seen."""
+    pixels = np.asarray(picture, dtype=np.float64)
+    if pixels.ndim == 3 and pixels.shape[-1] == 1:
+        pixels = pixels[..., 0]
+    low, high = np.nanmin(pixels), np.nanmax(pixels)
+    pixels = np.nan_to_num((pixels - low) / ((high - low) or 1.0) * 255).astype(np.uint8)
+    shrink = -(-max(pixels.shape[:2]) // (2 * SIDE))
+    pixels = pixels[::shrink, ::shrink]
+    times = max(1, SIDE // max(pixels.shape[:2]))
+    pixels = pixels.repeat(times, axis=0).repeat(times, axis=1)
+    return f"data:image/png;base64,{base64.b64encode(png_bytes(pixels)).decode()}"
+
+
+def png_bytes(pixels: np.ndarray) -> bytes:
+    """Return 8-bit ``pixels`` (height, width) or (height, width, 3) as a PNG file."""
+    height, width = pixels.shape[:2]
+    color = 2 if pixels.ndim == 3 else 0
+    lines = pixels.reshape(height, -1)
+    raw = np.concatenate([np.zeros((height, 1), np.uint8), lines], axis=1).tobytes()  # filter 0 on every line
+    header = struct.pack(">IIBBBBB", width, height, 8, color, 0, 0, 0)
+    parts = [(b"IHDR", header), (b"IDAT", zlib.compress(raw, 9)), (b"IEND", b"")]
+    chunks = [
+        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body)) for name, body in parts
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)

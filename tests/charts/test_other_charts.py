@@ -1,0 +1,134 @@
+import base64
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aadsl.charts import CHARTS, save
+from aadsl.charts.agreement import fit
+from aadsl.charts.thumbnails import png_bytes, thumbnails, with_thumbnails
+from aadsl.errors import AadslError
+from tests.charts.answers import answer
+from tests.charts.test_timeline import rows_of
+
+
+@pytest.mark.parametrize("steps", [60, 20_000])
+def test_a_cumulative_line_ends_at_the_effect_of_its_stage(steps):
+    data = answer(steps=steps, behaviors=("backdoor",))
+    rows = [row for row in rows_of(CHARTS["cumulative"]().draw(data, by="source")) if "sum" in row]
+    assert len(rows) < 6000
+    for stage in ("source[badnet]", "source[clean]"):
+        last = max((row for row in rows if row["stage"] == stage), key=lambda row: row["step"])
+        assert last["sum"] == pytest.approx(float(data["effect"].sel(stage=stage, behavior="backdoor")), rel=1e-5)
+
+
+def test_many_stages_leave_the_largest_lines_and_say_so():
+    data = answer(behaviors=("backdoor",))
+    stages = [f"window {i}" for i in range(30)]
+    member = np.eye(30, 60, dtype=bool)
+    effect = member @ data["step_effect"].values
+    data = data.drop_dims("stage").assign(member=(("stage", "step"), member), effect=(("stage", "behavior"), effect))
+    chart = CHARTS["cumulative"]().draw(data.assign_coords(stage=stages))
+    drawn = {row["stage"] for row in rows_of(chart) if "sum" in row}
+    assert drawn == {stages[i] for i in np.argsort(-np.abs(effect[:, 0]))[:12]}
+    assert "12 largest of 30" in str(chart.to_dict()["title"])
+
+
+def test_cells_of_the_heatmap_are_relative_to_their_behavior():
+    data = answer(trust=True)
+    data["effect"] = data["effect"] * [1, 1000]
+    rows = rows_of(CHARTS["heatmap"]().draw(data))
+    for behavior in ("backdoor", "digits"):
+        column = [row for row in rows if row["behavior"] == behavior]
+        assert max(abs(row["share"]) for row in column) == 1
+        assert all(np.sign(row["share"]) == np.sign(row["effect"]) for row in column)
+    assert [row["label"].endswith("?") for row in rows] == [row["trust"] == "low" for row in rows]
+
+
+def test_no_effect_at_all_has_no_color():
+    data = answer()
+    data["effect"] = data["effect"] * 0
+    assert {row["share"] for row in rows_of(CHARTS["heatmap"]().draw(data))} == {0}
+
+
+@given(st.floats(0.1, 10), st.integers(0, 1000))
+def test_fit_finds_the_slope_it_was_given(slope, seed):
+    exact = np.random.default_rng(seed).normal(size=20)
+    said = fit(exact, slope * exact)
+    assert "correlation 1.000" in said
+    assert f"slope {slope:.3g}" in said
+    assert f"relative error {abs(slope - 1):.2g}" in said
+
+
+def test_fit_by_hand():
+    assert fit(np.array([1.0, 2.0]), np.array([2.0, 1.0])) == "slope 0.8, relative error 0.63"
+    assert "correlation -1.000" in fit(np.array([1.0, 2.0, 3.0]), np.array([3.0, 2.0, 1.0]))
+    assert fit(np.array([np.nan, 1.0]), np.array([5.0, 1.0])) == "slope 1, relative error 0"
+    assert fit(np.zeros(3), np.ones(3)) == "no exact effect differs from zero"
+
+
+def test_every_example_is_a_dot_with_its_picture():
+    data = answer(behaviors=("backdoor",), examples=30)
+    pictures = np.random.default_rng(0).random((30, 1, 28, 28))
+    rows = rows_of(CHARTS["examples"]().draw(with_thumbnails(data, {"backdoor": pictures})))
+    dots = [row for row in rows if "effect" in row]
+    assert len(dots) == 4 * 30
+    for row in dots[::17]:
+        value = data["example_effect"].sel(stage=row["stage"], behavior="backdoor", example=row["example"])
+        assert row["effect"] == pytest.approx(float(value), rel=1e-5)
+    assert sum(row.get("image", "").startswith("data:image/png") for row in rows) == 30  # once, not once a stage
+
+
+def test_many_examples_keep_their_extremes():
+    data = answer(behaviors=("backdoor",), examples=5000)
+    dots = [row for row in rows_of(CHARTS["examples"]().draw(data)) if "effect" in row]
+    assert len(dots) < 4 * 600
+    for stage in data["stage"].values:
+        drawn = [row["effect"] for row in dots if row["stage"] == stage]
+        true = data["example_effect"].sel(stage=stage, behavior="backdoor")
+        assert (min(drawn), max(drawn)) == pytest.approx((float(true.min()), float(true.max())), rel=1e-5)
+
+
+def test_texts_are_shown_as_texts():
+    data = answer(behaviors=("backdoor",), examples=2)
+    rows = rows_of(CHARTS["examples"]().draw(with_thumbnails(data, {"backdoor": ["<b>one</b>", "x" * 999]})))
+    texts = [row["text"] for row in rows if "text" in row]
+    assert texts == ["<b>one</b>", "x" * 159 + "…"]
+
+
+def test_a_picture_is_a_true_png():
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    written = png_bytes(pixels)
+    body = written[written.index(b"IDAT") + 4 : written.index(b"IEND") - 8]
+    lines = np.frombuffer(zlib.decompress(body), np.uint8).reshape(5, 1 + 7 * 3)
+    assert not lines[:, 0].any()
+    np.testing.assert_array_equal(lines[:, 1:].reshape(5, 7, 3), pixels)
+
+
+def test_pictures_of_any_layout():
+    rng = np.random.default_rng(0)
+    for shape in ((2, 28, 28), (2, 1, 28, 28), (2, 3, 32, 32), (2, 32, 32, 3), (2, 784), (2, 300, 200)):
+        shown = thumbnails(rng.random(shape))
+        assert len(shown) == 2
+        assert base64.b64decode(shown[0].split(",")[1]).startswith(b"\x89PNG")
+        assert len(shown[0]) < 40_000
+    assert thumbnails(rng.random((2, 10))) == []
+    assert thumbnails(None) == []
+
+
+def test_an_unknown_picture_format_names_the_known(tmp_path):
+    with pytest.raises(AadslError, match=r'no picture format "\.svgg"') as error:
+        save(CHARTS["bars"]().draw(answer()), tmp_path / "chart.svgg")
+    assert 'did you mean ".svg"' in str(error.value)
+
+
+def test_no_single_examples_says_how_to_ask():
+    with pytest.raises(AadslError, match="per example"):
+        CHARTS["examples"]().draw(answer())
+
+
+def test_a_run_without_a_schedule_says_what_it_has():
+    with pytest.raises(AadslError, match="tag, epoch"):
+        CHARTS["schedule"]().draw(answer().drop_vars(["lr", "momentum", "loss", "phase"]))

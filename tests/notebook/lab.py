@@ -1,0 +1,135 @@
+"""A real JupyterLab in a real browser that cannot reach the internet."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import contextmanager
+from pathlib import Path
+
+SCREENSHOTS = Path(__file__).parents[2] / "screenshots"
+FLAGS = [
+    "--no-sandbox",
+    "--headless",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PACKAGES = ("chromium", "fonts-dejavu-core")
+
+
+def chromium() -> str:
+    """Return the browser's path, or an empty string; as root on Debian it is installed when missing."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
+        for command in (["apt-get", "update", "-qq"], ["apt-get", "install", "-y", "-qq", *PACKAGES]):
+            environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+            subprocess.run(command, check=False, env=environment, capture_output=True, timeout=300)
+        found = shutil.which("chromium")
+    return found or ""
+
+
+@contextmanager
+def running_lab(root: Path, data: Path):
+    """Serve ``root`` from a JupyterLab on loopback with a configuration of its own; yield its address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    own = {name: str(data / name.lower()) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "IPYTHONDIR")}
+    own |= {f"JUPYTERLAB_{name}_DIR": str(data / name.lower()) for name in ("SETTINGS", "WORKSPACES")}
+    command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root", f"--port={port}"]
+    command += ["--ip=127.0.0.1", "--IdentityProvider.token=", "--ServerApp.disable_check_xsrf=True"]
+    command += ["--LabApp.expose_app_in_browser=True", f"--ServerApp.root_dir={root}"]
+    with (data / "lab.log").open("w") as log:
+        server = subprocess.Popen(command, env={**os.environ, **own}, stdout=log, stderr=log)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        _wait(lambda: urllib.request.urlopen(f"{address}/api/status", timeout=1), 60)
+        yield address
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+def _wait(ready, seconds):
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            return ready()
+        except OSError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.2)
+
+
+@contextmanager
+def browser_page(executable: str):
+    """Yield a page on which every request but loopback's is aborted and noted in ``page.aborted``."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=executable, args=FLAGS)
+        page = browser.new_page(viewport={"width": 1280, "height": 1400})
+        page.aborted = []
+
+        def gate(route):
+            if route.request.url.startswith(("http://127.0.0.1", "data:", "blob:", "file:")):
+                route.continue_()
+            else:
+                page.aborted.append(route.request.url)
+                route.abort()
+
+        page.route("**/*", gate)
+        page.set_default_timeout(30_000)
+        yield page
+        browser.close()
+
+
+class Notebook:
+    """What a person does with one notebook in JupyterLab."""
+
+    def __init__(self, page, address: str):
+        self.page, self.address = page, address
+
+    def open(self, name: str):
+        self.page.goto(f"{self.address}/doc/tree/{name}?reset")
+        self.page.wait_for_selector(".jp-Notebook")
+        self.page.wait_for_function("window.jupyterapp !== undefined")
+        return self
+
+    def execute(self, command: str, **arguments):
+        return self.page.evaluate(
+            "([name, args]) => window.jupyterapp.commands.execute(name, args).then(() => null)", [command, arguments]
+        )
+
+    def theme(self, name: str):
+        self.execute("apputils:change-theme", theme=f"JupyterLab {name}")
+        light = "true" if name == "Light" else "false"
+        self.page.wait_for_selector(f"body[data-jp-theme-light={light}]", state="attached")
+
+    def run_all(self, seconds: float = 90):
+        self.page.wait_for_function(
+            "window.jupyterapp.shell.currentWidget.sessionContext.session?.kernel?.status === 'idle'", timeout=60_000
+        )
+        self.execute("notebook:run-all-cells")
+        idle = (
+            "() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === 'idle' && "
+            "!Array.from(document.querySelectorAll('.jp-InputPrompt')).some(p => p.textContent.includes('[*]'))"
+        )
+        self.page.wait_for_function(idle, timeout=seconds * 1000)
+
+    def save(self):
+        self.execute("docmanager:save")
+
+    def picture(self, name: str):
+        SCREENSHOTS.mkdir(exist_ok=True)
+        self.page.wait_for_timeout(300)
+        self.page.screenshot(path=SCREENSHOTS / f"{name}.png")
