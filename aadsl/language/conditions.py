@@ -224,7 +224,10 @@ def _kind_hint(column: Column) -> str:
     return f"its values: {', '.join(values)}" if column.values.ndim and values else ""
 
 
-def value_hint(text: str, column: Column) -> str:
-    """Return the way out where no step has the value ``text``: the nearest and the existing values."""
-    values = column.distinct(limit=12)
-    return " ".join(filter(None, [did_you_mean(text, column.categories), f"values: {', '.join(values)}"]))
+def never(name: str, text: str, column: Column) -> str:
+    """Return why nothing has the value ``text``: the nearest and the existing values."""
+    folded = {category.casefold(): category for category in column.categories}
+    same = folded.get(text.casefold())
+    close = f'did you mean "{same}"?' if same else did_you_mean(text, column.categories)
+    listing = ", ".join(column.distinct(limit=12))
+    return " ".join(filter(None, [f'{name} is never "{text}";', close, f"values: {listing}"]))

@@ -15,6 +15,7 @@ from typing import Any, cast
 
 from lark import Lark, Token, Transformer, UnexpectedInput, v_args
 from lark.ast_utils import create_transformer
+from lark.lexer import TerminalDef
 from lark.tree import Meta
 from lark.utils import TextSlice
 
@@ -50,7 +51,7 @@ class Parser:
             propagate_positions=True,
             maybe_placeholders=True,
         )
-        self.words = frozenset(filter(None, (keyword(self.lark, t.name) for t in self.lark.terminals)))
+        self.words = frozenset(word for terminal in self.lark.terminals for word in words_of(terminal))
         self.openers = frozenset(filter(None, (keyword(self.lark, t) for t in self._first())))
         self._nodes = _transformer(statements)
 
@@ -64,7 +65,7 @@ class Parser:
             try:
                 statements.append(self._statement(text, extent))
             except UnexpectedInput as error:
-                problems.append(explain_syntax(error, self.lark, source, extent))
+                problems.append(explain_syntax(error, self.lark, source, extent, self.words))
                 if meant := DEFINITION.match(text, extent.start, extent.stop):
                     lost.add(meant[1] or meant[2])
             except RecursionError:
@@ -78,6 +79,13 @@ class Parser:
 
     def _first(self) -> set[str]:
         return set(self.lark.parse_interactive("").accepts())  # type: ignore[no-untyped-call]
+
+
+def words_of(terminal: TerminalDef) -> list[str]:
+    r"""Return the words that a terminal stands for: ``_STAGE: /stage\b/``, ``AXIS: /(batches|steps)\b/``."""
+    pattern = terminal.pattern.value
+    plain = re.fullmatch(r"\(?([\w|]+?)\)?\\b", pattern)
+    return plain[1].split("|") if plain else []
 
 
 def grammar_file() -> Path:

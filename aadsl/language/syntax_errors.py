@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from re import Match
 
@@ -13,11 +13,13 @@ from aadsl.language.layout import LEXEMES, Extent
 from aadsl.language.source import Source
 
 END = "$END"
+QUOTES = ('"', "'", "`")
 SILENT = ("space", "newline", "comment")
 NOUNS = {
     "NAME": "a name",
     "TOPIC": "a topic",
     "NUMBER": "a number",
+    "SIGNED": "a number",
     "INTEGER": "a whole number",
     "STRING": "text in quotes",
     "BOOLEAN": "true or false",
@@ -25,6 +27,8 @@ NOUNS = {
     "COMPARISON": "a comparison (==, !=, <, <=, >, >=)",
     END: "the end of the statement",
 }
+AXES = ("steps", "batches")
+MISSPELLED = {("==", "="): "==", ("<", ">"): "!=", ("=", ">"): ">=", ("=", "<"): "<=", ("=", "="): "=="}
 OPERATORS = {"&": "and", "&&": "and", "|": "or", "||": "or", "!": "not", "~": "not"}
 
 
@@ -45,30 +49,32 @@ class Place:
     before: tuple[str, ...]
 
 
-def explain_syntax(error: UnexpectedInput, parser: Lark, source: Source, extent: Extent) -> Problem:
-    """Return the problem that ``error`` stands for."""
+def explain_syntax(
+    error: UnexpectedInput, parser: Lark, source: Source, extent: Extent, reserved: Collection[str]
+) -> Problem:
+    """Return the problem that ``error`` stands for; ``reserved`` are the words that cannot be names."""
     lexemes = [
         match for match in LEXEMES.finditer(source.text, extent.start, extent.stop) if match.lastgroup not in SILENT
     ]
     at_end = isinstance(error, UnexpectedToken) and error.token.type == END
     start = extent.stop if at_end else error.pos_in_stream or extent.start
+    here = None if at_end else LEXEMES.match(source.text, start, extent.stop)
     accepted = frozenset(error.interactive_parser.accepts())  # type: ignore[no-untyped-call]
     place = Place(
-        found=next((match.group() for match in lexemes if match.end() > start), ""),
+        found=here.group() if here else "",
         accepted=accepted,
         words=tuple(sorted(filter(None, (keyword(parser, terminal) for terminal in accepted)))),
-        before=tuple(match.group() for match in lexemes if match.end() <= start),
+        before=tuple(match.group() for match in lexemes if match.start() < start),
     )
     if at_end and (bracket := _never_closed(lexemes)):
         return source.problem(source.span(*bracket.span()), f'this "{bracket.group()}" is never closed')
     span = source.span(start, start + max(1, len(place.found)))
+    shown = place.found if place.found[:1] in QUOTES else f'"{place.found}"'
     if not place.before:
-        hint = f"statements: {', '.join(place.words)}"
-        close = did_you_mean(place.found.lower(), place.words)
-        return source.problem(span, f'no statement "{place.found}"', f"{close} {hint}".strip())
-    message = f'unexpected "{place.found}"' if place.found else "the statement ends too early"
+        return source.problem(span, f"no statement {shown}", _which_statement(place))
+    message = f"unexpected {shown}" if place.found else "the statement ends too early"
     hint = next((hint for rule in RULES if (hint := rule(place))), "")
-    return source.problem(span, message, hint or _expectation(place, parser))
+    return source.problem(span, message, hint or _expectation(place, parser, reserved))
 
 
 def keyword(parser: Lark, terminal: str) -> str:
@@ -78,15 +84,25 @@ def keyword(parser: Lark, terminal: str) -> str:
     return parser.get_terminal(terminal).pattern.value.removesuffix(r"\b")
 
 
-def _expectation(place: Place, parser: Lark) -> str:
-    nouns = [noun for terminal, noun in NOUNS.items() if terminal in place.accepted]
+def _expectation(place: Place, parser: Lark, reserved: Collection[str]) -> str:
+    nouns = dict.fromkeys(noun for terminal, noun in NOUNS.items() if terminal in place.accepted)
     words = [f"`{word}`" for word in place.words]
     symbols = [
         f'"{parser.get_terminal(terminal).pattern.value}"'
         for terminal in sorted(place.accepted)
         if terminal not in NOUNS and not keyword(parser, terminal)
     ]
-    return f"expected: {', '.join([*nouns, *words, *symbols])}"
+    expected = f"expected: {', '.join([*nouns, *words, *symbols])}"
+    if "NAME" in place.accepted and place.found in reserved:
+        return f"{expected} (`{place.found}` is a word of the language; in backticks it is a name)"
+    return expected
+
+
+def _which_statement(place: Place) -> str:
+    if place.found in AXES:
+        return f"to name a set of steps: stage NAME = {place.found}[0:100]"
+    close = did_you_mean(place.found.lower(), place.words)
+    return f"{close} statements: {', '.join(place.words)}".strip()
 
 
 def _never_closed(lexemes: Sequence[Match[str]]) -> Match[str] | None:
@@ -101,64 +117,81 @@ def _never_closed(lexemes: Sequence[Match[str]]) -> Match[str] | None:
 
 
 def _operator(place: Place) -> str:
-    if place.found in OPERATORS:
+    last = place.before[-1]
+    if place.found in OPERATORS and ({"_AND", "_NOT"} & place.accepted):
         return f"write `{OPERATORS[place.found]}`"
+    if (last, place.found) in MISSPELLED:
+        return f'this comparison is written "{MISSPELLED[last, place.found]}"'
     if place.found == "=" and "COMPARISON" in place.accepted:
         return 'a comparison is written with two signs: "=="'
     if place.found == "==" and "EQUAL" in place.accepted:
         return 'this is written with one sign: "="'
     if place.found == "is" and "COMPARISON" in place.accepted:
         return 'a comparison is written "=="'
+    if place.found in ("+", "-", "*") and {"_AND", "_OR"} <= place.accepted:
+        return "stages are joined with `or`, and cut with `and` and `and not`"
+    if place.found == ":" and "EQUAL" in place.accepted and "(" in place.before:
+        return f"options are written with a sign of equality: {last}=…"
     return ""
 
 
 def _slice(place: Place) -> str:
-    inside = "[" in place.before and place.before[-1] not in ("[",) and "COLON" in place.accepted
-    if inside and place.found == "]":
-        return f"a slice needs a colon: step {place.before[-1]} alone is steps[{place.before[-1]}:{place.before[-1]}+1]"
-    return "a slice is written as in Python, for example steps[0:100]" if inside else ""
+    if place.found == "(" and place.before[-1] in AXES:
+        return f"a slice stands in square brackets: {place.before[-1]}[0:100]"
+    if place.before[-1] == "[" or "[" not in place.before or "COLON" not in place.accepted:
+        return ""
+    if place.found == "]":
+        return "a slice needs a colon: steps[5:6] is step 5 alone"
+    return "a slice is written as in Python, with whole numbers: steps[0:100]"
 
 
-def _unclosed_text(place: Place) -> str:
-    return "this text has no closing quote" if place.found in ('"', "'", "`") else ""
-
-
-def _braces(place: Place) -> str:
-    return "lists are written in square brackets: [4, 9]" if place.found in ("{", "}") else ""
-
-
-def _semicolon(place: Place) -> str:
-    return "statements stand on lines of their own" if place.found == ";" else ""
-
-
-def _ambiguous_where(place: Place) -> str:
-    if place.found == "where" and "_AND" in place.accepted and "_WHERE" not in place.accepted:
-        return "say what `where` belongs to with parentheses: a or (steps where …), (a or b) where …"
-    return ""
-
-
-def _quotes(place: Place) -> str:
+def _text(place: Place) -> str:
+    if place.found in QUOTES:
+        return "this text has no closing quote"
     if place.found[:1].isalnum() and place.accepted == {"STRING"}:
         return "text stands in quotes"
+    if place.before[0] == "load" and place.found in ("/", ".", ":", "~", "-"):
+        return 'a path stands in quotes: load "runs/name" with …'
+    if place.before[-1] == "in" and place.found[:1] in QUOTES:
+        return f"a list stands in square brackets: [{place.found}]; parts of a text are found with `matches`"
+    if place.found[:1] in QUOTES and {"NAME", "TOPIC"} & place.accepted and "STRING" not in place.accepted:
+        return "a name stands without quotes"
     return ""
 
 
-def _whole_number(place: Place) -> str:
-    return "a whole number is needed" if place.found[:1] == "." and "INTEGER" not in place.accepted else ""
+def _punctuation(place: Place) -> str:
+    if place.found in ("{", "}") or (place.found == "(" and place.before[-1] == "in"):
+        return "lists are written in square brackets: [4, 9]"
+    if place.found == "(" and place.before[-1].isidentifier():
+        return "only behaviors, estimators, interventions, charts and predicates are written with parentheses"
+    if place.found == ".":
+        return "what a Python object holds cannot be reached; give it a name of its own in a cell above"
+    if place.found == ";":
+        return "statements stand on lines of their own"
+    if place.found[:1].isdigit() and place.accepted == {"NAME"}:
+        return "a name begins with a letter"
+    return ""
+
+
+def _clause(place: Place) -> str:
+    if place.found == "where" and "where" in place.before and "_AND" in place.accepted:
+        return "a selection has one `where`; join its conditions with `and`"
+    if place.found == "where" and "_AND" in place.accepted:
+        return "say what `where` belongs to with parentheses: a or (steps where …), (a or b) where …"
+    if place.found == "with" and "using" in place.words:
+        return "did you mean `using`?"
+    if place.found == "using" and "under" in place.before:
+        return "`using` stands before `under`"
+    if place.found == "top" and place.before[0] != "rank":
+        return "`top` belongs to `rank`"
+    if place.before[0] in ("score", "verify") and place.found in (*AXES, "and", "or", "not"):
+        return "give the set of steps a name first: stage NAME = …"
+    return ""
 
 
 def _near_word(place: Place) -> str:
     return did_you_mean(place.found.lower(), place.words) if place.found.isidentifier() else ""
 
 
-RULES: tuple[Callable[[Place], str], ...] = (
-    _operator,
-    _slice,
-    _unclosed_text,
-    _braces,
-    _semicolon,
-    _ambiguous_where,
-    _quotes,
-    _near_word,
-)
-"""Each returns the way out of a common mistake, or an empty string; the first that knows one is taken."""
+RULES: tuple[Callable[[Place], str], ...] = (_operator, _slice, _text, _punctuation, _clause, _near_word)
+"""Each returns the way out of common mistakes, or an empty string; the first that knows one is taken."""

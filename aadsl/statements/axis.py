@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from aadsl.errors import Span, did_you_mean
@@ -11,32 +12,42 @@ from aadsl.language import Column, Expression, Name, Reference, Scalar
 if TYPE_CHECKING:
     import xarray as xr
 
+NOTHING = {"none", "null", "nan", "na"}
 Report = Callable[[Span, str, str], None]
 
 
 class Coordinates:
-    """The one-dimensional variables of a Dataset over ``dimension``; each is read and coded once."""
+    """Columns along one axis by name; each is read and coded once, when it is first used."""
 
-    def __init__(self, dataset: xr.Dataset, dimension: str) -> None:
-        self.dataset, self.dimension = dataset, dimension
-        self.length = int(dataset.sizes.get(dimension, 0))
-        self.names = tuple(str(name) for name, v in dataset.variables.items() if v.dims == (dimension,))
+    def __init__(self, readers: Mapping[str, Callable[[], Column]], length: int) -> None:
+        self.readers, self.length, self.names = readers, length, tuple(readers)
         self._columns: dict[str, Column] = {}
+
+    @classmethod
+    def of(cls, dataset: xr.Dataset, dimension: str) -> Coordinates:
+        """Return the one-dimensional variables of a Dataset over ``dimension``."""
+        names = [str(name) for name, variable in dataset.variables.items() if variable.dims == (dimension,)]
+        readers = {name: partial(_read, dataset, name) for name in names}
+        return cls(readers, int(dataset.sizes.get(dimension, 0)))
 
     def column(self, name: str) -> Column:
         """Return the values of a coordinate that exists."""
         if name not in self._columns:
-            self._columns[name] = Column.of(self.dataset[name].values)
+            self._columns[name] = self.readers[name]()
         return self._columns[name]
+
+
+def _read(dataset: xr.Dataset, name: str) -> Column:
+    return Column.of(dataset[name].values)
 
 
 class Examples:
     """An environment over examples: their coordinates and the notebook's values, nothing else."""
 
-    where = "these examples"
-
-    def __init__(self, coordinates: Coordinates, names: Mapping[str, Any], report: Report) -> None:
-        self.coordinates, self.names, self._report = coordinates, names, report
+    def __init__(
+        self, coordinates: Coordinates, names: Mapping[str, Any], report: Report, where: str = "these examples"
+    ) -> None:
+        self.coordinates, self.names, self._report, self.where = coordinates, names, report, where
 
     @property
     def length(self) -> int:
@@ -56,9 +67,16 @@ class Examples:
             return Column.of(value)
         if isinstance(value, str):
             return Column.text(value)
-        close, known = did_you_mean(name.text, self.coordinates.names), ", ".join(self.coordinates.names)
-        self.report(name.span, f'no coordinate "{name.text}" on {self.where}', f"{close} coordinates: {known}".strip())
+        self.report(name.span, f'no coordinate "{name.text}" on {self.where}', self._way_out(name.text))
         return None
+
+    def _way_out(self, name: str) -> str:
+        if name.casefold() in NOTHING:
+            return "what has no value never matches, so there is nothing to compare with"
+        columns = (self.coordinates.column(known) for known in self.coordinates.names)
+        if any(name in column.categories for column in columns):
+            return f'text stands in quotes: "{name}"'
+        return f"{did_you_mean(name, self.coordinates.names)} coordinates: {', '.join(self.coordinates.names)}".strip()
 
     def collection(self, name: Name) -> tuple[Scalar, ...] | None:
         """Return a list, tuple or set of numbers or texts that lives in the notebook."""

@@ -16,6 +16,7 @@ from aadsl.statements.axis import Coordinates, Examples
 from aadsl.statements.base import Action, Definition
 from aadsl.statements.grouping import Mask, grouped
 from aadsl.statements.scope import Declared
+from aadsl.statements.stage import why_empty
 from aadsl.statements.vocabulary import build, notebook_name, table
 
 if TYPE_CHECKING:
@@ -84,18 +85,19 @@ class Behavior(Definition):
     def _chosen(self, scope: Scope, data: Any) -> dict[str, Mask | None] | None:
         """Return the masks over the examples by the names of the behaviors; None in place of all examples."""
         name = self.name.text
-        if self.where is None and self.by is None:
-            return {name: None}
         examples = self._examples(scope, data)
         if examples is None:
             return None
+        if self.where is None and self.by is None:
+            return {name: None}
         column = Column.of(True) if self.where is None else truth(self.where, examples)
         keys = None if self.by is None else examples.coordinate(self.by)
         if column is None or (self.by is not None and keys is None):
             return None
         inside: Mask = np.broadcast_to(column.matching(), examples.length)
         if not inside.any():
-            scope.report((self.where or self.on).span, f'no example of "{self.on.text}" matches')
+            hint = why_empty(self.where, examples.coordinates)
+            scope.report((self.where or self.on).span, f'no example of "{self.on.text}" matches', hint)
             return None
         if keys is None:
             return {name: inside}
@@ -105,7 +107,7 @@ class Behavior(Definition):
         from aadsl.examples import Examples as Sample
 
         try:
-            return Examples(Coordinates(Sample.of(data).coordinates, "example"), scope.names, scope.report)
+            return Examples(Coordinates.of(Sample.of(data).coordinates, "example"), scope.names, scope.report)
         except AadslError as error:
             scope.repeat(self.on.span, error)
             return None

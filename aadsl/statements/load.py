@@ -84,7 +84,7 @@ class Load(Statement):
         for source, value in zip(self.sources, sources, strict=True):
             if not isinstance(value, str | PathLike | Trajectory):
                 hint = "give a path in quotes, or the name of a Study or Trajectory"
-                scope.report(source.span, f"this is a {type(value).__name__}, nothing that can be loaded", hint)
+                scope.report(source.span, f"a Python {type(value).__name__} cannot be loaded", hint)
                 return None
         missing = [name for name in ("model", "loss") if name not in given]
         if missing:

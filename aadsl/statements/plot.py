@@ -51,7 +51,7 @@ class Plot(Statement):
             return None
         if not any(answer.stages >= {*wanted} and answer.behaviors >= {*behaviors} for answer in scope.answers):
             if "answer" not in scope.lost:
-                scope.report(self.span, "there is no answer to plot", f"ask first: {_ask_for(wanted, behaviors)}")
+                scope.report(self.span, "there is no answer to plot", f"ask first: {self._ask_for(scope, wanted)}")
             return None
         return partial(self.run, chart=chart, stages=stages, wanted=wanted, behaviors=behaviors)
 
@@ -81,12 +81,12 @@ class Plot(Statement):
         names = {reference.name.text for reference in self.of or ()} | {self.by.text if self.by else ""}
         return bool(names & scope.lost) or "load" in scope.lost
 
+    def _ask_for(self, scope: Scope, stages: list[str]) -> str:
+        behaviors = [reference.text for reference in self.of or () if reference.name.text not in scope.families]
+        families = dict.fromkeys(name.partition("[")[0] for name in stages)
+        return f"score {', '.join(families) or 'STAGES'} on {', '.join(behaviors) or 'BEHAVIORS'}"
+
 
 def _part(dataset: xr.Dataset, stages: list[str], behaviors: list[str]) -> xr.Dataset:
     chosen = {"stage": stages, "behavior": behaviors}
     return dataset.sel({name: names for name, names in chosen.items() if names})
-
-
-def _ask_for(stages: list[str], behaviors: list[str]) -> str:
-    family = dict.fromkeys(name.partition("[")[0] for name in stages)
-    return f"score {', '.join(family) or 'STAGES'} on {', '.join(behaviors) or 'BEHAVIORS'}"

@@ -13,7 +13,7 @@ from typing import Any
 
 from aadsl.errors import AadslError, Problem
 from aadsl.language import Parsed, Parser
-from aadsl.statements.base import Action, Statement
+from aadsl.statements.base import Action, Definition, Statement
 from aadsl.statements.scope import Scope
 from aadsl.statements.session import Progress, Result, Session
 
@@ -56,8 +56,10 @@ def resolve(parsed: Parsed, names: Mapping[str, Any], session: Session) -> list[
     """Return the actions of a parsed program, or raise all its mistakes in the order of its lines."""
     scope = Scope(parsed, names, session)
     actions = []
-    for statement in parsed.statements:
+    for position, statement in enumerate(parsed.statements):
         scope.span = statement.span
+        rest = parsed.statements[position:]
+        scope.ahead = {later.name.text: later.span.line for later in rest if isinstance(later, Definition)}
         action = statement.resolve(scope)
         if action is not None:
             actions.append((statement, action))

@@ -38,7 +38,8 @@ class Save(Statement):
         """Check the extension, the folder, and that there is an answer."""
         path = Path(str(self.path.value)).expanduser()
         if path.suffix.lower() not in WRITERS:
-            scope.report(self.path.span, f'cannot save as "{path.suffix}"', f"extensions: {', '.join(WRITERS)}")
+            message = f'cannot save as "{path.suffix}"' if path.suffix else "the file needs an extension"
+            scope.report(self.path.span, message, f"extensions: {', '.join(WRITERS)}")
             return None
         if not path.parent.is_dir():
             scope.report(self.path.span, f'there is no folder "{path.parent}"', "make it first")

@@ -13,6 +13,7 @@ from aadsl.errors import AadslError, Problem, Span, unknown_name
 from aadsl.language import Name, Parsed, Reference
 
 if TYPE_CHECKING:
+    from aadsl.statements.batches import BatchExamples
     from aadsl.statements.session import Session
     from aadsl.study import Study
 
@@ -51,6 +52,8 @@ class Scope:
         self.study: Study | None = None
         self.span = Span(1, 1, 2)
         """The statement that is being resolved."""
+        self.ahead: dict[str, int] = {}
+        """The lines in which names are defined that this statement cannot know yet."""
         self._said_no_study = False
         if session.study is not None:
             self.enter(session.study)
@@ -84,6 +87,11 @@ class Scope:
         others = {old: kept for old, kept in self.behaviors.items() if old.partition("[")[0] != name.text}
         self.behaviors = others | declared
         self.lost.discard(name.text)
+
+    def batches(self) -> BatchExamples:
+        """Return the examples of every batch; only where a study is loaded."""
+        assert self.study is not None
+        return self.session.batches(self.study)
 
     def report(self, span: Span, message: str, hint: str = "") -> None:
         """Note a mistake at ``span``."""
@@ -132,14 +140,30 @@ class Scope:
         name = reference.name.text
         if name in self.lost:
             return None
+        self.report(reference.span, *self._unknown(kind, reference, singles, families))
+        return None
+
+    def _unknown(
+        self, kind: str, reference: Reference, singles: Mapping[str, Any], families: Mapping[str, tuple[str, ...]]
+    ) -> tuple[str, str]:
+        """Return message and hint for a name that no stage (behavior) has."""
+        name = reference.name.text
+        message = f'no {kind} "{reference.text}"'
+        if name in self.ahead:
+            line = self.ahead[name]
+            below = f'"{name}" is defined below, in line {line}: move that line up'
+            return message, below if line != self.span.line else "a name cannot be made from itself"
+        other, others = ("behavior", self.behaviors) if kind == "stage" else ("stage", self.stages)
+        if name in others:
+            return message, f'"{name}" is a {other}; say: score STAGES on BEHAVIORS'
         if reference.member is not None and name in families:
             known = [full[len(name) + 1 : -1] for full in families[name]]
-            problem = unknown_name(f"member of {name}", reference.member, known)
-        else:
-            single = [known for known in singles if "[" not in known]
-            problem = unknown_name(kind, reference.text, [*single, *families])
-        self.report(reference.span, problem.message, problem.hint)
-        return None
+            return message, unknown_name("member", reference.member, known).hint
+        if reference.member is not None and name in singles:
+            return message, f'"{name}" is a single {kind}, not a family'
+        single = [known for known in singles if "[" not in known]
+        hint = unknown_name(kind, name, [*single, *families]).hint
+        return message, f'did you mean "steps"? {hint}' if kind == "stage" and name in ("step", "batch") else hint
 
 
 def members(names: Iterable[str]) -> dict[str, tuple[str, ...]]:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from aadsl.statements.axis import Coordinates
+from aadsl.statements.batches import BatchExamples, batch_examples
 
 if TYPE_CHECKING:
     import xarray as xr
 
     from aadsl.study import Study
 
+T = TypeVar("T")
 Progress = Callable[[str, int, int], None]
 
 
@@ -22,13 +24,22 @@ class Session:
 
     study: Study | None = None
     answers: list[xr.Dataset] = field(default_factory=list)
-    _coordinates: tuple[Any, Coordinates] | None = field(default=None, repr=False)
+    _kept: dict[str, tuple[Any, Any]] = field(default_factory=dict, repr=False)
 
     def coordinates(self, study: Study) -> Coordinates:
         """Return the step coordinates of ``study``, read once."""
-        if self._coordinates is None or self._coordinates[0] is not study:
-            self._coordinates = (study, Coordinates(study.steps, "step"))
-        return self._coordinates[1]
+        return self._once("steps", study, lambda: Coordinates.of(study.steps, "step"))
+
+    def batches(self, study: Study) -> BatchExamples:
+        """Return what is known of the examples of every batch of ``study``, read once."""
+        return self._once("batches", study, lambda: batch_examples(study))
+
+    def _once(self, what: str, study: Study, read: Callable[[], T]) -> T:
+        kept, value = self._kept.get(what, (None, None))
+        if kept is not study:
+            value = read()
+            self._kept[what] = (study, value)
+        return cast(T, value)
 
 
 @dataclass

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aadsl.language import Expression, Literal, Name, Node
-from aadsl.language.conditions import Compare, value_hint
+from aadsl.language.conditions import AllOf, Compare, never
+from aadsl.statements.axis import Coordinates
 from aadsl.statements.base import Action, Definition
 from aadsl.statements.grouping import Mask
 from aadsl.statements.steps import Steps
@@ -42,7 +43,11 @@ class Stage(Definition):
         if member is None:
             return None
         if not member.any():
-            scope.report(self.selection.span, f'stage "{self.name.text}" is empty', way_out(scope, self.selection))
+            default = f"the trajectory has the steps 0 to {scope.steps.length - 1}"
+            if isinstance(self.selection, AllOf):
+                default = "its parts have no step in common"
+            hint = why_empty(self.selection, scope.steps) or default
+            scope.report(self.selection.span, f'stage "{self.name.text}" is empty', hint)
             return None
         scope.define_stages(self.name, {self.name.text: member})
         return partial(self.run, member=member)
@@ -63,20 +68,20 @@ def selected(scope: Scope, selection: Expression | None) -> Mask | None:
     return None if column is None else np.broadcast_to(column.matching(), scope.steps.length)
 
 
-def way_out(scope: Scope, selection: Expression) -> str:
-    """Return why no step may have matched: a value that never occurs, or the number of steps."""
+def why_empty(selection: Any, coordinates: Coordinates) -> str:
+    """Return why nothing may have matched: a value that never occurs, the range of a number; else nothing."""
     for node in walk(selection):
         if isinstance(node, Compare) and len(node.parts) == 3:
             name, symbol, literal = node.parts
-            if not isinstance(name, Name) or not isinstance(literal, Literal) or name.text not in scope.steps.names:
+            if not isinstance(name, Name) or not isinstance(literal, Literal) or name.text not in coordinates.names:
                 continue
-            column = scope.steps.column(name.text)
+            column = coordinates.column(name.text)
             if symbol == "==" and isinstance(literal.value, str) and literal.value not in column.categories:
-                return f'{name.text} is never "{literal.value}"; {value_hint(literal.value, column)}'
-            if column.kind == "number" and column.values.size:
-                low, high = np.nanmin(column.values), np.nanmax(column.values)
+                return never(name.text, literal.value, column)
+            if column.kind == "number" and column.values[column.known].size:
+                low, high = np.min(column.values[column.known]), np.max(column.values[column.known])
                 return f"{name.text} runs from {low:g} to {high:g}"
-    return f"the trajectory has the steps 0 to {scope.steps.length - 1}"
+    return ""
 
 
 def walk(node: Any) -> Iterator[Node]:

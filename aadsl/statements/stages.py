@@ -33,7 +33,7 @@ class Stages(Definition):
     def defined(self, scope: Scope, members: dict[str, Mask]) -> Action | None:
         """Define the family from the masks of its members."""
         if not members:
-            scope.report(self.span, f'the family "{self.name.text}" is empty', "no step is left to choose from")
+            scope.report(self.span, f'the family "{self.name.text}" is empty', "no step is left")
             return None
         if len(members) > LIMIT:
             hint = "take another coordinate, larger windows, or select with `within`"

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from aadsl.errors import unknown_name
 from aadsl.language import Column, Expression, Name, Reference
+from aadsl.language.conditions import truth
 from aadsl.statements.axis import Examples
+from aadsl.statements.batches import PREDICATES
 
 if TYPE_CHECKING:
     from aadsl.statements.scope import Scope
@@ -14,10 +17,8 @@ if TYPE_CHECKING:
 class Steps(Examples):
     """An environment over steps: coordinates, the stages defined so far, predicates over each step's examples."""
 
-    where = "this trajectory"
-
     def __init__(self, scope: Scope) -> None:
-        super().__init__(scope.steps, scope.names, scope.report)
+        super().__init__(scope.steps, scope.names, scope.report, "this trajectory")
         self.scope = scope
 
     def stage(self, reference: Reference) -> Column | None:
@@ -36,5 +37,10 @@ class Steps(Examples):
 
     def predicate(self, function: Name, condition: Expression) -> Column | None:
         """Return one value a step."""
-        self.report(function.span, "this trajectory has no metadata of single examples")
-        return None
+        if function.text not in PREDICATES:
+            problem = unknown_name("predicate", function.text, PREDICATES)
+            self.report(function.span, problem.message, problem.hint)
+            return None
+        batches = self.scope.batches()
+        truths = truth(condition, Examples(batches.coordinates, self.names, self.report, "the examples of the batches"))
+        return None if truths is None else batches.per_step(truths, PREDICATES[function.text])

@@ -82,7 +82,9 @@ def build(scope: Scope, call: Call, kind: str) -> Any | None:
     name = call.name.text
     if name not in members:
         problem = unknown_name(kind, name, members)
-        scope.report(call.name.span, problem.message, problem.hint)
+        others = [other for other in HOMES if other != kind and name in table(other)]
+        hint = f'"{name}" is one of `help {others[0]}s`; ' if others else ""
+        scope.report(call.name.span, problem.message, hint + problem.hint)
         return None
     member, mistakes = members[name], len(scope.problems)
     given = _arguments(scope, call, member)
@@ -131,9 +133,9 @@ def value_of(scope: Scope, argument: Argument, expected: Any) -> Any:
         return value.values
     if isinstance(value, Literal):
         if not fits(value.value, expected):
-            scope.report(
-                value.span, f"{argument.name.text} must be {describe(expected)}", _choices(value.value, expected)
-            )
+            option = argument.name.text
+            kinds = f"one of {', '.join(table(option))}" if option in HOMES else describe(expected)
+            scope.report(value.span, f"{option} must be {kinds}", _way_out(option, value.value, expected))
         return value.value
     if argument.name.text in HOMES:
         return build(scope, value, argument.name.text)
@@ -191,6 +193,10 @@ def describe(expected: Any) -> str:
     return words.get(expected, f"a {getattr(expected, '__name__', expected)}")
 
 
-def _choices(value: Any, expected: Any) -> str:
+def _way_out(option: str, value: Any, expected: Any) -> str:
+    if not isinstance(value, str):
+        return ""
+    if option in HOMES:
+        return f"write it without quotes: {option}={value}" if value in table(option) else ""
     choices = [choice for choice in typing.get_args(expected) if isinstance(choice, str)]
-    return did_you_mean(value, choices) if isinstance(value, str) else ""
+    return did_you_mean(value, choices)

@@ -32,6 +32,11 @@ def steps() -> xr.Dataset:
     )
 
 
+def batch(step: int) -> Any:
+    """Batches take three of the four examples in turn; step 7 was not announced by indices."""
+    return None if step == 7 else np.arange(step, step + 3) % 4
+
+
 @dataclass
 class FakeStudy:
     """Effects are the number of a stage's steps; a step's effect is its own index."""
@@ -45,7 +50,14 @@ class FakeStudy:
 
     @property
     def trajectory(self) -> Any:
-        return SimpleNamespace(path="runs/fake", length=LENGTH)
+        return SimpleNamespace(path="runs/fake", length=LENGTH, batch_indices=batch)
+
+    @property
+    def data(self) -> Any:
+        """Four examples: the first two are noisy, the third's label is missing."""
+        noise = ("example", np.array([True, True, False, False]))
+        label = ("example", np.array([4.0, 9.0, np.nan, 4.0]))
+        return SimpleNamespace(coordinates=xr.Dataset({"label_noise": noise, "label": label}))
 
     def stage(self, name: str, selection: Any) -> None:
         self.stages[name] = xr.DataArray(np.asarray(selection), dims="step")

@@ -74,6 +74,33 @@ def test_a_selection_holds_exactly_these_steps(
     np.testing.assert_array_equal(study.stages["chosen_steps"].values, expected)
 
 
+announced = step != 7
+# which of the examples 0 to 3 each batch takes: all but the one before the first
+left_out = (step - 1) % 4
+PREDICATES: list[tuple[str, Any]] = [
+    ("share(label_noise == true) > 0.5", announced & np.isin(left_out, [2, 3])),
+    ("share(label_noise) == 1 / 3", announced & np.isin(left_out, [0, 1])),
+    ("any(label == 9)", announced & (left_out != 1)),
+    ("not any(label == 9)", announced & (left_out == 1) & (left_out == 2)),  # the third label is missing
+    ("all(label > 0)", announced & (left_out == 2)),
+    ("not all(label == 4)", announced & (left_out != 1)),
+    ("share(label == 4) == 0.5", announced & np.isin(left_out, [0, 3])),
+    ("any(label == 9) and epoch == 0", announced & (left_out != 1) & (epoch == 0)),
+    ("share(not label_noise and label == 4) > 0", announced & (left_out != 3)),
+]
+
+
+@pytest.mark.parametrize(("condition", "expected"), PREDICATES, ids=[case[0] for case in PREDICATES])
+def test_a_predicate_looks_at_the_examples_of_each_batch(
+    condition: str, expected: Any, session: Session, study: FakeStudy
+) -> None:
+    if not expected.any():
+        condition = f"step == 0 or {condition}"
+        expected = expected | (step == 0)
+    run(f"stage noisy = batches where {condition}", {}, session)
+    np.testing.assert_array_equal(study.stages["noisy"].values, expected)
+
+
 def test_stages_combine_and_live_on_to_the_next_program(session: Session, study: FakeStudy) -> None:
     run('stage poisoned = batches where tag=="badnet"\nstage warmup = steps[0:10]', {}, session)
     run("stage clean = not poisoned and not warmup", {}, session)
