@@ -79,7 +79,8 @@ def _indices(indices: Any, data_length: int | None) -> np.ndarray[Any, np.dtype[
             f"indices are {array.dtype}, not whole numbers", hint="give the positions of the examples in the data"
         )
     array = np.array(array, dtype=np.int64, copy=True).reshape(-1)
-    if data_length is not None and array.size and not 0 <= array.min() <= array.max() < data_length:
+    # As unsigned numbers, negative ones are the largest: one pass finds both kinds of strays.
+    if data_length is not None and array.size and array.view(np.uint64).max() >= data_length:
         outside = array[(array < 0) | (array >= data_length)][0]
         raise AadslError(
             f"index {outside} is outside the data of {data_length} examples",

@@ -79,13 +79,13 @@ class Loaded:
     def tensors(self, row: int) -> dict[str, Tensor]:
         """Return a micro-batch's stored tensors by name."""
         found = {}
-        for variable, column in self.columns.items():
-            if "tensor" in column.attributes:
-                shape = self.columns[f"{variable}_shape"].values[row]
-                if shape:
-                    sides = [] if shape == "scalar" else [int(side) for side in shape.split("x")]
-                    flat = from_array(self.ragged(variable, row, f"{variable}_size"), column.attributes["torch_dtype"])
-                    found[str(column.attributes["tensor"])] = flat.clone().view(sides)
+        members = [(name, column) for name, column in self.columns.items() if "tensor" in column.attributes]
+        for variable, column in sorted(members, key=lambda member: int(member[1].attributes["position"])):
+            shape = self.columns[f"{variable}_shape"].values[row]
+            if shape:
+                sides = [] if shape == "scalar" else [int(side) for side in shape.split("x")]
+                flat = from_array(self.ragged(variable, row, f"{variable}_size"), column.attributes["torch_dtype"])
+                found[str(column.attributes["tensor"])] = flat.clone().view(sides)
         return found
 
     def generators(self, row: int) -> dict[str, Tensor]:

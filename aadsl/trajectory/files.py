@@ -24,6 +24,8 @@ SCHEMA_VERSION = 1
 SEAL_LENGTH = 79
 _SEAL = re.compile(rb"\naadsl sha256 ([0-9a-f]{64})\n")
 _BLOCK = 1 << 20
+_LARGE = 16 << 20
+_ROOM = 1 << 14
 
 
 @contextmanager
@@ -33,20 +35,24 @@ def netcdf_lock() -> Iterator[None]:
         yield
 
 
-def commit(path: Path, attributes: Mapping[str, Any], write: Callable[[Any], None]) -> str:
+def commit(path: Path, attributes: Mapping[str, Any], write: Callable[[Any], None], nbytes: int = 0) -> str:
     """Write a netCDF file with ``write(dataset)`` so that ``path`` has all of it or does not change.
 
-    Returns the digest of the file. Raises OSError where the disk refuses.
+    ``nbytes`` is about how much will be written. Returns the digest of the file. Raises OSError where the disk refuses.
     """
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         with netcdf_lock():
-            dataset = netCDF4.Dataset(temporary, "w", format="NETCDF4")
+            # Building a small file in memory takes half the time; a large one would be in memory twice.
+            memory = {"memory": nbytes + _ROOM} if nbytes < _LARGE else {}
+            dataset = netCDF4.Dataset(temporary, "w", format="NETCDF4", **memory)
             try:
                 dataset.setncatts({"Conventions": "CF-1.11", "aadsl_schema": SCHEMA_VERSION, **attributes})
                 write(dataset)
             finally:
-                dataset.close()
+                content = dataset.close()
+        if memory:
+            temporary.write_bytes(content)
         with temporary.open("r+b") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             file.seek(0, os.SEEK_END)

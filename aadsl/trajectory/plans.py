@@ -26,12 +26,15 @@ class Plan(Protocol):
 
 @dataclass(frozen=True)
 class SquareRoot:
-    """Gaps of about √t, so that the run's length need not be known: t = ⌊n²/4⌋, at most 2√T + 1 states."""
+    """The triangular numbers 0, 1, 3, 6, 10 …: gaps of √(2t), so that the run's length need not be known.
+
+    T steps have about √(2T) states, as many as the longest gap has steps.
+    """
 
     def due(self, step: int) -> bool:
-        """Return whether ``step`` is ⌊n²/4⌋ for some n; n = ⌈2√step⌉ is the only candidate."""
-        n = isqrt(4 * step - 1) + 1 if step else 0
-        return n * n // 4 == step
+        """Return whether ``step`` is n(n+1)/2 for some n, that is, whether 8·step + 1 is a square."""
+        square = 8 * step + 1
+        return isqrt(square) ** 2 == square
 
     def surplus(self, stored: Sequence[int], state_bytes: int) -> list[int]:
         """Return nothing: every state is kept."""

@@ -164,14 +164,19 @@ class Trajectory:
         known = [indices for indices in found if indices is not None]
         return np.concatenate(known) if known and len(known) == len(found) else None
 
-    def batch_tensors(self, step: int) -> tuple[Tensor, ...] | None:
-        """Return the stored tensors that step consumed, micro-batches joined; None where they were not stored."""
+    def batch_tensors(self, step: int) -> tuple[Tensor, ...] | dict[str, Tensor] | None:
+        """Return the stored tensors that step consumed, as the tuple or dict that was announced.
+
+        Micro-batches are joined along the first dimension. None where the tensors were not stored.
+        """
         run, local = self._place(step)
         loaded, first, last = run.batches.at(local)
-        found = [tuple(loaded.tensors(row).values()) for row in range(first, last)]
+        found = [loaded.tensors(row) for row in range(first, last)]
         if not all(found):
             return None
-        return tuple(torch.cat(members) if len(members) > 1 else members[0] for members in zip(*found, strict=True))
+        joined = {name: torch.cat([part[name] for part in found]) if len(found) > 1 else found[0][name]
+                  for name in found[0]}  # fmt: skip
+        return tuple(joined.values()) if all(name.isdigit() for name in joined) else joined
 
     def micro_batch_sizes(self, step: int) -> tuple[int, ...]:
         """Return the number of examples of each micro-batch of a step."""

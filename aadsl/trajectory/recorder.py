@@ -143,6 +143,14 @@ class Recorder:
             self._phase, self._reset = str(name), reset
             self._phase_due = self._state_due = True
 
+    def flush(self) -> None:
+        """Commit the steps so far and wait until they are on disk. Raises AadslError where that fails."""
+        if self._open:
+            self._queue_rows()
+            self._journal.flush()
+            if error := self._journal.problem():
+                self._fail(error)
+
     def close(self) -> None:
         """Commit everything, with the final state. Raises AadslError where that fails; a second call does nothing."""
         if not self._open or os.getpid() != self._process:
@@ -217,9 +225,9 @@ class Recorder:
         if self._plan.due(self.step):
             self._capture()
         if self._held > FLUSH_BYTES or time.monotonic() - self._flushed > FLUSH_SECONDS:
-            self._flush()
+            self._queue_rows()
 
-    def _flush(self) -> None:
+    def _queue_rows(self) -> None:
         if self._rows:
             self._journal.rows(self.step - len(self._rows), self._rows)
         self._rows, self._held = [], 0
@@ -251,7 +259,7 @@ class Recorder:
 
     def _stop(self) -> None:
         self._open = False
-        self._flush()
+        self._queue_rows()
         for hook in self._hooks:
             hook.remove()
         atexit.unregister(self.close)

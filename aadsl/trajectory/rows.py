@@ -132,8 +132,8 @@ def batch_columns(start: int, rows: Sequence[Row]) -> Columns:
         indices = [np.full(b.size, -1) if b.indices is None else b.indices for b in batches]
         columns["index"] = _flat("example", indices, "position of the example in the data set")
     columns |= _example_columns(batches)
-    for name in dict.fromkeys(name for batch in batches for name in batch.tensors):
-        columns |= _tensor_columns(name, [batch.tensors.get(name) for batch in batches])
+    for position, name in enumerate(dict.fromkeys(name for batch in batches for name in batch.tensors)):
+        columns |= _tensor_columns(name, position, [batch.tensors.get(name) for batch in batches])
     for device in dict.fromkeys(device for batch in batches for device in batch.rng):
         states = [batch.rng.get(device) for batch in batches]
         columns |= _ragged(f"rng_{device}", states, {"long_name": f"generator state, {device}, at the forward"})
@@ -165,13 +165,18 @@ def _example_columns(batches: Sequence[MicroBatch]) -> Columns:
     return columns
 
 
-def _tensor_columns(name: str, tensors: Sequence[Tensor | None]) -> Columns:
+def _tensor_columns(name: str, position: int, tensors: Sequence[Tensor | None]) -> Columns:
     """Return flat values, sizes and shapes of the batch tensors called ``name``, one set for each dtype."""
     columns: Columns = {}
     for dtype in dict.fromkeys(tensor.dtype for tensor in tensors if tensor is not None):
         chosen = [tensor if tensor is not None and tensor.dtype == dtype else None for tensor in tensors]
         variable = f"tensor_{name}_{dtype_name(dtype)}"
-        described = {"long_name": f"batch tensor {name}", "tensor": name, "torch_dtype": dtype_name(dtype)}
+        described = {
+            "long_name": f"batch tensor {name}",
+            "tensor": name,
+            "position": position,
+            "torch_dtype": dtype_name(dtype),
+        }
         columns |= _ragged(variable, chosen, described)
         shapes = ["" if t is None else "x".join(map(str, t.shape)) or "scalar" for t in chosen]
         shape_column = Column("micro_batch", np.array(shapes, dtype=object), {"long_name": "shape"})

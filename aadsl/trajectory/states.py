@@ -28,9 +28,6 @@ def write_state(folder: Path, step: int, packed: Packed, attributes: dict[str, A
         )
 
     def write(dataset: Any) -> None:
-        layout = dataset.createVariable("layout", str, ())
-        layout.setncatts({"long_name": "JSON: which tensors lie in each variable, in order, and their shapes"})
-        layout[...] = packed.layout_text()
         for name, flat in packed.flats.items():
             values = to_array(flat)
             dimension = f"{name}_element"
@@ -47,13 +44,19 @@ def write_state(folder: Path, step: int, packed: Packed, attributes: dict[str, A
             variable.set_auto_maskandscale(False)
             variable[:] = values
 
-    described = {"title": "a state of a training run: what the next step reads", "step": step, **attributes}
-    commit(folder / state_name(step), described, write)
+    described = {
+        "title": "a state of a training run: what the next step reads",
+        "step": step,
+        # Which tensors lie in each variable, in order, with their shapes: JSON.
+        "layout": json.dumps(packed.layout),
+        **attributes,
+    }
+    commit(folder / state_name(step), described, write, packed.nbytes)
 
 
 def read_packed(dataset: Any) -> Packed:
     """Read an open state file."""
-    layout = json.loads(str(dataset.variables["layout"][...]))
+    layout = json.loads(dataset.getncattr("layout"))
     arrays = {name: np.asarray(dataset.variables[name][:]) for name in layout}
     return Packed({name: from_array(array, layout[name]["dtype"]) for name, array in arrays.items()}, layout)
 
