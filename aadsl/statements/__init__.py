@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from aadsl.language import Node
 from aadsl.statements.behavior import Behavior
+from aadsl.statements.completion import complete, signature_at
 from aadsl.statements.explain import Explain
 from aadsl.statements.help import Help
 from aadsl.statements.load import Load
@@ -18,7 +19,7 @@ from aadsl.statements.stage import Stage
 from aadsl.statements.stages import Stages, StagesBy, StagesEvery
 from aadsl.statements.verify import Verify
 
-__all__ = ["STATEMENTS", "Result", "Session", "run"]
+__all__ = ["STATEMENTS", "Result", "Session", "complete", "run", "signature_at"]
 
 STATEMENTS: dict[str, tuple[type[Node], ...]] = {
     "load": (Load,),

@@ -24,6 +24,7 @@ class Session:
 
     study: Study | None = None
     answers: list[xr.Dataset] = field(default_factory=list)
+    previewed: tuple[Any, Study | None] | None = field(default=None, repr=False)
     _kept: dict[str, tuple[Any, Any]] = field(default_factory=dict, repr=False)
 
     def coordinates(self, study: Study) -> Coordinates:
