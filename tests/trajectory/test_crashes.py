@@ -1,0 +1,107 @@
+"""A process killed at any moment leaves a trajectory that opens and is true up to its last committed segment."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import struct
+import time
+import traceback
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import aadsl.trajectory.recorder
+from aadsl.trajectory import Recorder, Trajectory, open_trajectory
+from aadsl.trajectory.header import NAME
+
+RATE = 0.5
+KILLS = 100
+
+
+def expected_weight(step: int) -> torch.Tensor:
+    """θ_t of gradient descent on the sum of two weights: exact in float32 as long as t is small."""
+    return torch.full((1, 2), -RATE * step)
+
+
+def count_on(folder: Path, committed: int) -> None:
+    """Train without end, from the last stored state; tell the pipe ``committed`` which steps are surely on disk."""
+    model = nn.Linear(2, 1, bias=False)
+    resumed = (folder / NAME).exists()
+    start = max(open_trajectory(folder).checkpoints, default=0) if resumed else 0
+    with torch.no_grad():
+        model.weight.copy_(expected_weight(start))
+    optimizer = torch.optim.SGD(model.parameters(), lr=RATE)
+    recorder = Recorder(folder, model, optimizer, states=3, step=start if resumed else None)
+    inputs = torch.ones(1, 2)
+    for step in range(start, 10**6):
+        optimizer.zero_grad()
+        model(inputs).sum().backward()
+        recorder.batch(indices=[step, step], number=step, tag=f"step {step}")
+        optimizer.step()
+        if step % 7 == 0:
+            recorder.flush()
+            os.write(committed, struct.pack("q", step + 1))
+
+
+def killed_after(seconds: float, folder: Path) -> int:
+    """Fork a child that records, kill it after some time; return how many steps it had surely committed."""
+    receive, send = os.pipe()
+    child = os.fork()
+    if child == 0:
+        warnings.simplefilter("ignore")
+        try:
+            count_on(folder, send)
+        except BaseException:
+            folder.with_suffix(".txt").write_text(traceback.format_exc())
+        finally:
+            os._exit(1)
+    os.close(send)
+    time.sleep(seconds)
+    os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    told = b""
+    while chunk := os.read(receive, 1 << 16):
+        told += chunk
+    os.close(receive)
+    assert os.WIFSIGNALED(status), folder.with_suffix(".txt").read_text()
+    return struct.unpack("q", told[-8:])[0] if told else 0
+
+
+def check(trajectory: Trajectory) -> None:
+    for step in trajectory.checkpoints:
+        assert torch.equal(trajectory.state(step).parameters["weight"], expected_weight(step))
+    if not trajectory.length:
+        return
+    assert trajectory.steps["number"].values.tolist() == list(range(trajectory.length))
+    assert trajectory.steps["tag"].values.tolist() == [f"step {t}" for t in range(trajectory.length)]
+    for step in (0, trajectory.length // 2, trajectory.length - 1):
+        assert np.array_equal(trajectory.batch_indices(step), [step, step])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # forking with threads about: the child only records
+def test_killed_at_random_moments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aadsl.trajectory.recorder, "FLUSH_SECONDS", 0.0)
+    torch.optim.SGD([torch.zeros(1)], lr=0.1)  # imports half of PyTorch: here, not in each child
+    moments = random.Random(0)
+    opened = lengths = leftovers = 0
+    folder = tmp_path / "run-0"
+    for kill in range(KILLS):
+        if kill % 10 == 0:  # a new run, continued nine times after its crashes
+            folder = tmp_path / f"run-{kill}"
+        committed = killed_after(moments.uniform(0.01, 0.2), folder)
+        leftovers += any(folder.glob(".*.tmp"))
+        if committed or (folder / NAME).exists():
+            trajectory = open_trajectory(folder)
+            assert trajectory.length >= committed
+            check(trajectory)
+            opened += 1
+            lengths += trajectory.length
+    assert opened > KILLS // 2 and lengths > KILLS, "the kills came before anything happened"
+    assert leftovers, "no kill ever hit a file half-written"
