@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import lru_cache
+from fnmatch import fnmatchcase
+from functools import cached_property, lru_cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from aadsl.dynamics import Hyper, dynamics_of
 from aadsl.errors import AadslError, did_you_mean
-from aadsl.examples import Examples, to_device
+from aadsl.examples import Examples
 from aadsl.propagation import Clip, FlatState, Layout, Loss, Objective, Step, StepMap
 from aadsl.state import State
 from aadsl.trajectory import Trajectory
@@ -59,7 +60,7 @@ class History:
         self.step_map = StepMap(objective, self.dynamics)
         self._phases = {phase.start for phase in trajectory.phases if phase.resets_optimizer and phase.start}
         self._clip = _clip(trajectory)
-        self._batches = lru_cache(maxsize=RECENT)(self._load_batches)
+        self.recent_batches = lru_cache(maxsize=RECENT)(self._load_batches)
 
     @property
     def length(self) -> int:
@@ -76,15 +77,31 @@ class History:
         """The loss as a function of flat states."""
         return self.step_map.objective
 
+    def chosen(self, pattern: str) -> Tensor:
+        """Return (P,) true over the parameters whose names match a pattern such as ``"head.*"``.
+
+        Raises:
+            AadslError: no name matches.
+        """
+        layout = self.objective.parameters
+        present = [fnmatchcase(name, pattern) for name in layout.names]
+        if not any(present):
+            raise AadslError(
+                f'no parameter matches "{pattern}"',
+                hint=did_you_mean(pattern, layout.names) or f"the run trained {', '.join(layout.names[:8])}",
+            )
+        return layout.mask(present, self.device)
+
     def step(self, index: int) -> Step:
         """Return the recorded step Φ_t."""
         return Step(
             index,
-            _Batches(self._batches, index),
+            RecordedBatches(self, index),
             tuple(self.trajectory.hyperparameters(index)),
             resets_optimizer=index in self._phases,
             training=self.trajectory.training(index),
-            rng_state=self.trajectory.rng_state(index),
+            off_mode=self.trajectory.modules_off_mode(index),
+            rng_states=self._rng_states(index),
             clip=self._clip,
         )
 
@@ -96,7 +113,7 @@ class History:
         """Return ``state``, recorded before step ``index``, in flat form."""
         layout, buffers = self.objective.parameters, self.objective.buffers
         parameters = self._flatten(layout, state.parameters)
-        hypers = self._slot_hypers()
+        hypers = self._slot_hypers
         slots = []
         for group, stretch in enumerate(layout.group_slices):
             names = [n for n, g in zip(layout.names, layout.groups, strict=True) if g == group]
@@ -114,33 +131,64 @@ class History:
         like = next(iter(tensors.values())).to(self.device)
         return layout.flatten([tensors[name] for name in layout.names], like)
 
+    @cached_property
     def _slot_hypers(self) -> tuple[Hyper, ...]:
-        """Return scalars that switch on every slot the run ever uses (a momentum that starts at 0, say)."""
-        if not hasattr(self, "_used"):
-            hypers = [self.trajectory.hyperparameters(t) for t in _changes(self.trajectory)]
-            self._used = tuple(
-                {name: max(hyper[group][name] for hyper in hypers) for name in hypers[0][group]}
-                for group in range(len(hypers[0]))
-            )
-        return self._used
+        """Scalars that switch on every slot the run ever uses (a momentum that starts at 0, say)."""
+        hypers = [self.trajectory.hyperparameters(t) for t in _changes(self.trajectory)]
+        return tuple(
+            {name: max(hyper[group][name] for hyper in hypers) for name in hypers[0][group]}
+            for group in range(len(hypers[0]))
+        )
+
+    def _rng_states(self, index: int) -> tuple[dict[str, Tensor], ...]:
+        devices = ["cpu"] if self.device.type == "cpu" else ["cpu", str(self.device)]
+        states = []
+        for micro in range(len(self.trajectory.micro_batch_sizes(index))):
+            found = {d: self.trajectory.rng_state(index, micro, d) for d in devices}
+            states.append({d: state for d, state in found.items() if state is not None})
+        return tuple(states) if any(states) else ()
 
     def _load_batches(self, index: int) -> tuple[Any, ...]:
         stored = self.trajectory.batch_tensors(index)
-        if stored is not None:
-            return (to_device(stored, self.device),)
+        if stored is None:
+            assert self.examples is not None
+            return self.look_up(index, self.examples)
+        sizes = list(self.trajectory.micro_batch_sizes(index))
+        names, tensors = zip(*stored.items(), strict=True) if isinstance(stored, dict) else (None, stored)
+        parts = zip(*(torch.split(tensor.to(self.device), sizes) for tensor in tensors), strict=True)
+        return tuple(part if names is None else dict(zip(names, part, strict=True)) for part in parts)
+
+    def look_up(self, index: int, examples: Examples) -> tuple[Any, ...]:
+        """Return the micro-batches of step ``index``, its examples taken from ``examples``.
+
+        Raises:
+            AadslError: the run stored its batches without saying which examples they were.
+        """
         indices = self.trajectory.batch_indices(index)
-        assert indices is not None and self.examples is not None
-        return (self.examples.take(indices, self.device),)
+        if indices is None:
+            raise AadslError(
+                f"which examples step {index} used was not recorded, only their values",
+                hint="record indices=... to be able to replace data",
+            )
+        ends = np.cumsum(self.trajectory.micro_batch_sizes(index))[:-1]
+        return tuple(examples.take(part, self.device) for part in np.split(indices, ends))
 
 
-class _Batches:
-    """Loads the batches of one step; equal for equal steps, so that gradients can be shared."""
+class RecordedBatches:
+    """Loads the micro-batches of one recorded step."""
 
-    def __init__(self, load: Callable[[int], tuple[Any, ...]], index: int) -> None:
-        self._load, self._index = load, index
+    def __init__(self, history: History, index: int, data: Any = None) -> None:
+        self._history, self._index, self._data = history, index, data
 
     def __call__(self) -> tuple[Any, ...]:
-        return self._load(self._index)
+        """Return the micro-batches, on the run's device."""
+        if self._data is None:
+            return self._history.recent_batches(self._index)
+        return self._history.look_up(self._index, Examples.of(self._data))
+
+    def looked_up_in(self, data: Any) -> RecordedBatches:
+        """Return the same examples of other data."""
+        return RecordedBatches(self._history, self._index, data)
 
 
 def _slot(slot: str, layout: Layout, values: dict[str, Tensor], like: Tensor) -> Tensor | None:
@@ -158,7 +206,7 @@ def _changes(trajectory: Trajectory) -> list[int]:
     momentum = [n for n in trajectory.steps.data_vars if str(n).split("_")[0] == "momentum"]
     steps = {0}
     for name in momentum:
-        steps.add(int(trajectory.steps[name].argmax()))
+        steps.add(int(trajectory.steps[name].to_numpy().argmax()))
     return sorted(steps)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any
 
@@ -29,6 +29,16 @@ def member_of(kind: str, table: Mapping[str, type[Any]], name: str, options: Map
     return table[name](**options)
 
 
+def require_choice(option: str, value: Any, known: Sequence[str]) -> None:
+    """Raise where ``value`` is not one of the ``known`` words.
+
+    Raises:
+        AadslError: names the nearest one.
+    """
+    if value not in known:
+        raise AadslError(unknown_name(option, str(value), known))
+
+
 def describe(member: Any) -> str:
     """Return a member of a table as the language writes it.
 
@@ -44,7 +54,9 @@ def describe(member: Any) -> str:
 def _shown(value: Any) -> str:
     if isinstance(value, str):
         return f'"{value}"'
-    return describe(value) if is_dataclass(value) and not isinstance(value, type) else repr(value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return describe(value)
+    return repr(value) if isinstance(value, (bool, int, float)) else f"<{type(value).__name__}>"
 
 
 def _snake(name: str) -> str:

@@ -14,10 +14,11 @@ from aadsl.behaviors import BEHAVIORS
 from aadsl.errors import AadslError, Problem, unknown_name
 from aadsl.estimators import (
     ESTIMATORS,
+    Additive,
     Answer,
+    Auto,
     Behavior,
     Estimator,
-    FirstOrder,
     Question,
     require_differentiable,
     stage_sums,
@@ -195,10 +196,10 @@ class Study:
         """
         names, question = self._question(stages, behaviors, intervention)
         report = progress or silent
-        method = self._estimator(estimator)
+        method = self._estimator(estimator, question)
         if method.needs_gradient:
             require_differentiable(question.behaviors)
-        if isinstance(method, FirstOrder) and not any(b.per_example for b in question.behaviors):
+        if isinstance(method, Additive) and not any(b.per_example for b in question.behaviors):
             own, resets = self._swept(method, question.behaviors, question.intervention, report)
             answer = Answer(stage_sums(question, own, resets), step_effect=own)
         else:
@@ -240,7 +241,7 @@ class Study:
     ) -> Plan:
         """Return what :meth:`score` would compute and what that costs, without computing it."""
         _, question = self._question(stages, behaviors, intervention)
-        return plan_for(self.history, question, self._estimator(estimator))
+        return plan_for(self.history, question, self._estimator(estimator, question))
 
     def _question(
         self, stages: Sequence[str], behaviors: Sequence[str], intervention: Any
@@ -261,7 +262,7 @@ class Study:
         return [self.behaviors[name] for name in flat]
 
     def _swept(
-        self, method: FirstOrder, behaviors: Sequence[Behavior], intervention: Intervention, progress: Progress
+        self, method: Additive, behaviors: Sequence[Behavior], intervention: Intervention, progress: Progress
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return step and reset effects (T, K), sweeping only for the behaviors that were not asked about before."""
 
@@ -283,15 +284,15 @@ class Study:
             return metric
         return member_of("behavior", BEHAVIORS, metric, options)
 
-    def _estimator(self, estimator: Any) -> Estimator:
+    def _estimator(self, estimator: Any, question: Question | None = None) -> Estimator:
         chosen: Estimator = (
             member_of("estimator", ESTIMATORS, estimator, {}) if isinstance(estimator, str) else estimator
         )
-        return chosen
+        return chosen.choose(self.history, question) if isinstance(chosen, Auto) and question is not None else chosen
 
-    def _first_order(self, estimator: Any) -> FirstOrder:
+    def _first_order(self, estimator: Any) -> Additive:
         method = self._estimator(estimator)
-        if not isinstance(method, FirstOrder):
+        if not isinstance(method, Additive):
             raise AadslError(
                 f"{type(method).__name__} gives no effects of single steps", hint="use first_order(), which is additive"
             )

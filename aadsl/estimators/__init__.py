@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from aadsl.estimators.base import Answer, Behavior, Cost, Estimator, Question
-from aadsl.estimators.first_order import FirstOrder, require_differentiable, stage_sums
+from aadsl.estimators.additive import Additive, stage_sums
+from aadsl.estimators.auto import Auto
+from aadsl.estimators.base import Answer, Behavior, Cost, Estimator, Question, require_differentiable
+from aadsl.estimators.dvemb import Dvemb
+from aadsl.estimators.first_order import FirstOrder
 from aadsl.estimators.linearized import Linearized
 from aadsl.estimators.retraining import Retraining
+from aadsl.estimators.tracin import Tracin
 
 __all__ = [
     "ESTIMATORS",
+    "Additive",
     "Answer",
+    "Auto",
     "Behavior",
     "Cost",
+    "Dvemb",
     "Estimator",
     "FirstOrder",
+    "Linearized",
     "Question",
     "Retraining",
+    "Tracin",
     "require_differentiable",
     "stage_sums",
 ]
@@ -24,4 +33,7 @@ ESTIMATORS: dict[str, type[Estimator]] = {
     "first_order": FirstOrder,
     "linearized": Linearized,
     "retraining": Retraining,
+    "auto": Auto,
+    "dvemb": Dvemb,
+    "tracin": Tracin,
 }

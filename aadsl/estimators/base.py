@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from aadsl.errors import AadslError
 from aadsl.examples import Examples
 from aadsl.history import History
 from aadsl.interventions import Intervention
@@ -118,3 +119,17 @@ class Estimator(Protocol):
 def final_readouts(history: History, behaviors: Sequence[Behavior]) -> tuple[FlatState, list[Readout]]:
     """Return ξ_T and the behaviors' readouts."""
     return final_state(history, history.step_map), [behavior.readout(history) for behavior in behaviors]
+
+
+def require_differentiable(behaviors: Sequence[Behavior]) -> None:
+    """Raise where a behavior has no gradient.
+
+    Raises:
+        AadslError: names the first one, and the way out.
+    """
+    for behavior in behaviors:
+        if not behavior.differentiable:
+            raise AadslError(
+                f'behavior "{behavior.name}" has no gradient, so its effects cannot be estimated',
+                hint="ask for the exact answer: using retraining(); or for a smooth behavior such as margin",
+            )

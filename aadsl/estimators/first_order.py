@@ -6,19 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from aadsl.errors import AadslError
+from aadsl.estimators.additive import stage_sums
 from aadsl.estimators.base import Answer, Behavior, Cost, Floats, Question, final_readouts
+from aadsl.estimators.defaults import curvature_for, restricted
 from aadsl.history import History
 from aadsl.interventions import Intervention, counterfactual, first_change
-from aadsl.propagation import CURVATURES, Curvature, Progress, Step, Sweep, adjoint_sweep, observed, tangent_sweep
-
-
-def default_curvature() -> Curvature:
-    """Return exact()."""
-    return CURVATURES["exact"]()
+from aadsl.propagation import Curvature, Progress, Step, Sweep, adjoint_sweep, observed, tangent_sweep
 
 
 @dataclass(frozen=True)
@@ -30,12 +23,15 @@ class FirstOrder:
 
     Attributes:
         curvature: how Hessian-vector products are computed; by default chosen for the model.
+        parameters: only what reaches the behavior through parameters of this name pattern, such as ``"head.*"``.
     """
 
     curvature: Curvature | None = None
+    parameters: str | None = None
 
     exact: ClassVar[bool] = False
     needs_gradient: ClassVar[bool] = True
+    additive: ClassVar[bool] = True
 
     def answer(self, history: History, question: Question, progress: Progress) -> Answer:
         """Return Σ_{t∈S} ⟨u_{t+1}, Φ_t(ξ_t) − Ψ_t(ξ_t)⟩ for each stage, and the summands."""
@@ -51,13 +47,14 @@ class FirstOrder:
         The second is zero for interventions that reset nothing.
         """
         state, readouts = final_readouts(history, behaviors)
-        sweep = Sweep.starting(history.length, [readout.cotangent(state) for readout in readouts], variations=2)
+        cotangents = [restricted(history, readout.cotangent(state), self.parameters) for readout in readouts]
+        sweep = Sweep.starting(history.length, cotangents, variations=2)
         variations = [intervention.vary, _reset if intervention.resets_after else observed]
         for stand in adjoint_sweep(
             history,
             history.step_map,
             sweep,
-            self.curvature or default_curvature(),
+            curvature_for(history, self.curvature, self.parameters),
             jacobian=observed,
             variations=variations,
             progress=progress,
@@ -79,44 +76,16 @@ class FirstOrder:
         tangents = tangent_sweep(
             history,
             history.step_map,
-            self.curvature or default_curvature(),
+            curvature_for(history, self.curvature, self.parameters),
             jacobians=[observed] * len(question.members),
             varied=[counterfactual(question.intervention, member) for member in question.members],
             start=min(first_change(member) for member in question.members),
             progress=progress,
         )
+        tangents = [restricted(history, e, self.parameters) for e in tangents]
         state, readouts = final_readouts(history, question.behaviors)
         return {k: readouts[k].along(state, tangents).cpu().numpy() for k in wanted}
 
 
-def stage_sums(question: Question, step_effect: Floats, reset_effect: Floats) -> Floats:
-    """Return (S, K) sums of the effects of the steps of each stage and of the resets after it: milliseconds."""
-    effect = question.members.astype(np.float64) @ step_effect
-    if question.intervention.resets_after:
-        effect = effect + _after(question.members).astype(np.float64) @ reset_effect
-    return effect
-
-
-def _after(members: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return (S, T) true at the first step after each stretch of a stage."""
-    after = np.zeros_like(members)
-    after[:, 1:] = members[:, :-1] & ~members[:, 1:]
-    return after
-
-
 def _reset(step: Step) -> Step:
     return step if step.resets_optimizer else replace(step, resets_optimizer=True)
-
-
-def require_differentiable(behaviors: Sequence[Behavior]) -> None:
-    """Raise where a behavior has no gradient.
-
-    Raises:
-        AadslError: names the first one, and the way out.
-    """
-    for behavior in behaviors:
-        if not behavior.differentiable:
-            raise AadslError(
-                f'behavior "{behavior.name}" has no gradient, so its effects cannot be estimated',
-                hint="ask for the exact answer: using retraining(); or for a smooth behavior such as margin",
-            )

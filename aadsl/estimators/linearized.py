@@ -7,11 +7,11 @@ from typing import ClassVar, Literal, get_args
 
 import numpy as np
 
-from aadsl.errors import AadslError, did_you_mean
 from aadsl.estimators.base import Answer, Cost, Question, final_readouts
-from aadsl.estimators.first_order import default_curvature
+from aadsl.estimators.defaults import curvature_for, restricted
 from aadsl.history import History
 from aadsl.interventions import counterfactual, first_change
+from aadsl.members import require_choice
 from aadsl.propagation import Curvature, Progress, difference, tangent_sweep
 
 Read = Literal["plug_in", "linear"]
@@ -27,19 +27,18 @@ class Linearized:
     Attributes:
         read: how a behavior is read off e_T: ``"plug_in"`` γ(ξ_T) − γ(ξ_T − e_T), or ``"linear"`` ⟨∇γ(ξ_T), e_T⟩.
         curvature: how Hessian-vector products are computed; by default chosen for the model.
+        parameters: only what reaches the behavior through parameters of this name pattern, such as ``"head.*"``.
     """
 
     read: Read = "plug_in"
     curvature: Curvature | None = None
+    parameters: str | None = None
 
     exact: ClassVar[bool] = False
     needs_gradient: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if self.read not in get_args(Read):
-            known = get_args(Read)
-            hint = did_you_mean(str(self.read), known) or f"known: {', '.join(known)}"
-            raise AadslError(f'no way to read "{self.read}"', hint=hint)
+        require_choice("read", self.read, get_args(Read))
 
     def answer(self, history: History, question: Question, progress: Progress) -> Answer:
         """Return the effect of each stage, read off e_T, with e_{t+1} = DΨ_t(ξ_t) e_t + Φ_t(ξ_t) − Ψ_t(ξ_t)."""
@@ -47,12 +46,13 @@ class Linearized:
         tangents = tangent_sweep(
             history,
             history.step_map,
-            self.curvature or default_curvature(),
+            curvature_for(history, self.curvature, self.parameters),
             jacobians=varied,
             varied=varied,
             start=min(first_change(member) for member in question.members),
             progress=progress,
         )
+        tangents = [restricted(history, e, self.parameters) for e in tangents]
         state, readouts = final_readouts(history, question.behaviors)
         effect = np.zeros((len(tangents), len(readouts)))
         examples = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from aadsl.interventions.base import Intervention, counterfactual, first_change
+from aadsl.interventions.replace import Replace
 from aadsl.interventions.restart import Restart
 from aadsl.interventions.reweight import Reweight
 from aadsl.interventions.scale_lr import ScaleLr
@@ -17,4 +18,5 @@ INTERVENTIONS: dict[str, type[Intervention]] = {
     "zero_gradient": ZeroGradient,
     "scale_lr": ScaleLr,
     "reweight": Reweight,
+    "replace": Replace,
 }

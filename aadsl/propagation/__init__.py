@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from aadsl.propagation.adjoint import Sweep, adjoint_sweep
-from aadsl.propagation.curvature import CURVATURES, Curvature
+from aadsl.propagation.curvature import CentralDifference, Curvature, Exact, GaussNewton, Zero
 from aadsl.propagation.layout import FlatState, Layout, difference, inner
 from aadsl.propagation.objective import Loss, Objective
 from aadsl.propagation.readout import Metric, Readout
 from aadsl.propagation.replay import Moment, Variation, backward, final_state, forward, observed, rerun
-from aadsl.propagation.step import Clip, Progress, Run, Step, silent
+from aadsl.propagation.step import Batches, Clip, Progress, Run, Step, silent
 from aadsl.propagation.step_map import StepMap
+from aadsl.propagation.structure import Blockwise, Layerwise, Restricted
 from aadsl.propagation.tangent import tangent_sweep
 
 __all__ = [
     "CURVATURES",
+    "Batches",
     "Clip",
     "Curvature",
+    "Exact",
     "FlatState",
     "Layout",
     "Loss",
@@ -24,6 +27,7 @@ __all__ = [
     "Objective",
     "Progress",
     "Readout",
+    "Restricted",
     "Run",
     "Step",
     "StepMap",
@@ -40,3 +44,12 @@ __all__ = [
     "silent",
     "tangent_sweep",
 ]
+
+CURVATURES: dict[str, type[Curvature]] = {
+    "exact": Exact,
+    "central_difference": CentralDifference,
+    "gauss_newton": GaussNewton,
+    "zero": Zero,
+    "layerwise": Layerwise,
+    "blockwise": Blockwise,
+}

@@ -78,13 +78,10 @@ def adjoint_sweep(
             removed = source(step_map, moment, varied)
             if removed is not None:
                 scores[v, t] = torch.stack([inner(u, removed) for u in sweep.cotangents])
+        linear = jacobian(moment.step)
+        evaluation = moment.evaluation_for(step_map, linear)
         cotangents = step_map.pullback(
-            moment.state,
-            jacobian(moment.step),
-            sweep.cotangents,
-            curvature,
-            step_length=moment.length,
-            gradient=moment.evaluation.gradient,
+            moment.state, linear, sweep.cotangents, curvature, step_length=moment.length, evaluation=evaluation
         )
         growth[t] = torch.stack([u.parameters.norm().double() for u in cotangents])
         if not bool(torch.isfinite(scores[:, t]).all() and torch.isfinite(growth[t]).all()):
@@ -102,6 +99,5 @@ def source(step_map: StepMap, moment: Moment, varied: Variation) -> FlatState | 
     other = varied(moment.step)
     if other is moment.step:
         return None
-    same_gradient = other.batches is moment.step.batches and other.training == moment.step.training
-    after, _ = step_map.advance(moment.state, other, moment.evaluation if same_gradient else None)
+    after, _ = step_map.advance(moment.state, other, moment.evaluation_for(step_map, other))
     return difference(moment.after, after)

@@ -145,14 +145,6 @@ class Zero:
         return [(torch.zeros_like(e), _kept(objective, state, step, w)) for e, w in tangents]
 
 
-CURVATURES: dict[str, type[Curvature]] = {
-    "exact": Exact,
-    "central_difference": CentralDifference,
-    "gauss_newton": GaussNewton,
-    "zero": Zero,
-}
-
-
 def _moved(state: FlatState, h: float, e_theta: Tensor, e_buffers: Tensor | None = None) -> FlatState:
     buffers = state.buffers if e_buffers is None else torch.add(state.buffers, e_buffers, alpha=h)
     return state._replace(parameters=torch.add(state.parameters, e_theta, alpha=h), buffers=buffers)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -74,12 +74,10 @@ class Objective:
 
     def evaluate(self, state: FlatState, step: Step) -> Evaluation:
         """Return loss and gradient of the mean over the step's micro-batches, and the buffers after it."""
-        batches = step.batches()
         gradients: list[Tensor | None] = [None] * len(self.leaves)
         loss = state.parameters.new_zeros(())
         with self._at(state, step):
-            for batch in batches:
-                part = self.loss(self.model, batch) / len(batches) if len(batches) > 1 else self.loss(self.model, batch)
+            for part in self._losses(step):
                 found = torch.autograd.grad(part, self.leaves, allow_unused=True)
                 gradients = [_accumulate(old, new) for old, new in zip(gradients, found, strict=True)]
                 loss = loss + part.detach()
@@ -148,11 +146,8 @@ class Objective:
     def gauss_newton_product(self, state: FlatState, step: Step, directions: Sequence[Tensor]) -> list[Tensor]:
         """Return Jᵀ(∂²L/∂z²)J c for each direction c, z being the model's output."""
         products = [torch.zeros_like(c) for c in directions]
-        batches = step.batches()
         with self._at(state, step), sdpa_kernel(SDPBackend.MATH), _captured_output(self.model) as outputs:
-            for batch in batches:
-                outputs.clear()
-                value = self.loss(self.model, batch) / len(batches)
+            for value in self._losses(step):
                 output = _only_tensor(outputs)
                 (slope,) = torch.autograd.grad(value, output, create_graph=True)
                 probe = torch.zeros_like(output, requires_grad=True)
@@ -165,12 +160,13 @@ class Objective:
                     )
                     back = torch.autograd.grad(output, self.leaves, bent, retain_graph=True, allow_unused=True)
                     products[position] = products[position] + self.parameters.flatten(back, self._vector)
+                outputs.clear()
         return products
 
     def retention(self, state: FlatState, step: Step) -> Tensor:
         """Return ∂b'/∂b (B,) at fixed inputs: 1 − momentum for running statistics in train mode, else 1."""
         self.load(state)
-        self.model.train(step.training)
+        self._set_mode(step)
         factors = self.statistics.retention()
         ones = torch.ones_like(self._buffer_vector)
         for name, view in self.buffers.named_views(ones).items():
@@ -179,13 +175,26 @@ class Objective:
 
     @contextmanager
     def _at(self, state: FlatState, step: Step) -> Iterator[None]:
-        """Load the state, the mode and the random generator of the step; leave the generator as it was."""
+        """Load the state and the mode of the step; leave the random generators as they were."""
         self.load(state)
-        self.model.train(step.training)
-        with torch.random.fork_rng(devices=[], enabled=step.rng_state is not None), torch.enable_grad():
-            if step.rng_state is not None:
-                torch.set_rng_state(step.rng_state)
+        self._set_mode(step)
+        devices = [d for states in step.rng_states[:1] for d in states if d != "cpu"]
+        with torch.random.fork_rng(devices=devices, enabled=bool(step.rng_states)), torch.enable_grad():
             yield
+
+    def _set_mode(self, step: Step) -> None:
+        self.model.train(step.training)
+        for name in step.off_mode:
+            self.model.get_submodule(name).training = not step.training
+
+    def _losses(self, step: Step) -> Iterator[Tensor]:
+        """Yield the loss of each micro-batch over their number: they add up to the loss of the step."""
+        batches = step.batches()
+        for position, batch in enumerate(batches):
+            if position < len(step.rng_states):
+                _set_generators(step.rng_states[position])
+            value = self.loss(self.model, batch)
+            yield value / len(batches) if len(batches) > 1 else value
 
     @contextmanager
     def traced_buffers(self) -> Iterator[Tensor]:
@@ -198,11 +207,9 @@ class Objective:
     @contextmanager
     def _traced(self, step: Step) -> Iterator[tuple[Callable[[], Tensor], Callable[[], Tensor], Tensor]]:
         """Yield the loss, the buffers after it, and the buffers before it, all inside one graph."""
-        batches = step.batches()
 
         def value() -> Tensor:
-            parts = [self.loss(self.model, batch) for batch in batches]
-            return torch.stack(parts).mean() if len(parts) > 1 else parts[0]
+            return sum(self._losses(step), start=self._vector.new_zeros(()))
 
         def after() -> Tensor:
             traced = self.statistics.current
@@ -221,6 +228,14 @@ class Objective:
         )
         flat = self.parameters.flatten(found, self._vector)
         return flat, torch.zeros_like(leaf) if of_buffers is None else of_buffers
+
+
+def _set_generators(states: Mapping[str, Tensor]) -> None:
+    for device, state in states.items():
+        if device == "cpu":
+            torch.set_rng_state(state)
+        else:
+            torch.cuda.set_rng_state(state, device)
 
 
 def _accumulate(old: Tensor | None, new: Tensor | None) -> Tensor | None:

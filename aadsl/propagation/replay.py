@@ -44,6 +44,17 @@ class Moment:
         """‖θ_{t+1} − θ_t‖."""
         return float((self.after.parameters - self.state.parameters).norm())
 
+    def evaluation_for(self, step_map: StepMap, other: Step) -> Evaluation | None:
+        """Return loss and gradient of another step at θ_t: the observed ones where it reads the same data.
+
+        None for a step that is not applied.
+        """
+        if not other.applied:
+            return None
+        if other.batches is self.step.batches and other.training == self.step.training:
+            return self.evaluation
+        return step_map.evaluate(self.state, other)
+
 
 def forward(run: Run, step_map: StepMap, start: int = 0, stop: int | None = None) -> Iterator[Moment]:
     """Yield the observed steps ``start`` … ``stop`` − 1 in order, recomputed from the last state kept before them.

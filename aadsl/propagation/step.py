@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -21,30 +21,45 @@ class Clip:
     norm_type: float = 2.0
 
 
+class Batches(Protocol):
+    """The micro-batches of one step, loaded when they are needed."""
+
+    def __call__(self) -> tuple[Any, ...]:
+        """Return the micro-batches whose mean gradient the step uses."""
+        ...
+
+    def looked_up_in(self, data: Any) -> Batches:
+        """Return the same examples of other data: relabelled, cleaned."""
+        ...
+
+
 @dataclass(frozen=True)
 class Step:
     """The update Φ_t: which batch, which hyperparameters, and whether it happens at all.
 
     Attributes:
         index: t.
-        batches: loads the micro-batches whose mean gradient the step uses.
+        batches: the data it reads.
         hyper: one dictionary of optimizer scalars per parameter group.
         applied: False for a step that is skipped: the state stays as it is.
         resets_optimizer: the optimizer's slots start afresh before this step.
         gradient_weight: factor on the gradient; 0 needs no gradient at all.
         training: whether the model was in train mode.
-        rng_state: state of the CPU random generator at the start of the forward pass, where it matters.
+        off_mode: modules that were in the other mode than the model (frozen normalization).
+        rng_states: for each micro-batch the state of the random generator by device (``"cpu"``, ``"cuda:0"``) at the
+            start of its forward pass; empty where nothing random happened.
         clip: gradient clipping.
     """
 
     index: int
-    batches: Callable[[], tuple[Any, ...]]
+    batches: Batches
     hyper: tuple[Hyper, ...]
     applied: bool = True
     resets_optimizer: bool = False
     gradient_weight: float = 1.0
     training: bool = True
-    rng_state: Tensor | None = None
+    off_mode: tuple[str, ...] = ()
+    rng_states: tuple[Mapping[str, Tensor], ...] = ()
     clip: Clip | None = None
 
 

@@ -45,7 +45,7 @@ class StepMap:
         if not step.applied:
             return state, None
         start = reset(state) if step.resets_optimizer else state
-        evaluation = known or self._evaluate(start, step)
+        evaluation = known or self.evaluate(start, step)
         with torch.no_grad():
             parameters, slots = self.update(start.parameters, start.slots, evaluation.gradient, step)
             if evaluation.present is not None:
@@ -77,7 +77,7 @@ class StepMap:
         curvature: Curvature,
         *,
         step_length: float,
-        gradient: Tensor,
+        evaluation: Evaluation | None,
     ) -> list[FlatState]:
         """Return DΦ_tᵀ(ξ_t) u for each cotangent u.
 
@@ -87,12 +87,12 @@ class StepMap:
             cotangents: u, each a cotangent of ξ_{t+1}.
             curvature: how Hessian-vector products are computed.
             step_length: ‖θ_{t+1} − θ_t‖ of the observed step.
-            gradient: (P,) g_t(θ_t); its value matters only where the optimizer is not linear in it.
+            evaluation: loss and gradient of ``step`` at θ_t; None for a step that is not applied.
         """
-        if not step.applied:
+        if evaluation is None:
             return list(cotangents)
         start = reset(state) if step.resets_optimizer else state
-        pulled = self._optimizer_pullback(start, step, cotangents, gradient)
+        pulled = self._optimizer_pullback(start, step, cotangents, evaluation.gradient)
         results = []
         if self._reads_no_data(start, step):
             return [reset(direct) if step.resets_optimizer else direct for direct, _ in pulled]
@@ -117,10 +117,10 @@ class StepMap:
         curvature: Curvature,
         *,
         step_length: float,
-        gradient: Tensor,
+        evaluation: Evaluation | None,
     ) -> list[FlatState]:
         """Return DΦ_t(ξ_t) e for each tangent e; arguments as for :meth:`pullback`."""
-        if not step.applied:
+        if evaluation is None:
             return list(tangents)
         start = reset(state) if step.resets_optimizer else state
         if step.resets_optimizer:
@@ -130,9 +130,10 @@ class StepMap:
             changes = [(torch.zeros_like(e), b) for e, b in moving]
         else:
             changes = curvature.pushforward(self.objective, start, step, moving, step_length)
-        return self._optimizer_pushforward(start, step, tangents, changes, gradient)
+        return self._optimizer_pushforward(start, step, tangents, changes, evaluation.gradient)
 
-    def _evaluate(self, state: FlatState, step: Step) -> Evaluation:
+    def evaluate(self, state: FlatState, step: Step) -> Evaluation:
+        """Return loss and gradient of ``step`` at θ_t; nothing is computed where the gradient has no weight."""
         if not self._reads_no_data(state, step):
             return self.objective.evaluate(state, step)
         nothing = torch.zeros_like(state.parameters)

@@ -56,7 +56,7 @@ def tangent_sweep(
                 [e for e in (tangents[p] for p in positions) if e is not None],
                 curvature,
                 step_length=moment.length,
-                gradient=moment.evaluation.gradient,
+                evaluation=moment.evaluation_for(step_map, step),
             )
             for position, after in zip(positions, pushed, strict=True):
                 tangents[position] = after

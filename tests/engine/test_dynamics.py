@@ -85,5 +85,5 @@ def test_the_derivative_at_a_zero_second_moment_is_finite_and_zero(name: str) ->
 
 
 def test_an_unknown_optimizer_is_refused_in_words() -> None:
-    with pytest.raises(AadslError, match="trained with LBFGS.*\n.*known optimizers: SGD, Adam"):
+    with pytest.raises(AadslError, match=r"trained with LBFGS.*\n.*known optimizers: SGD, Adam"):
         dynamics_of("LBFGS")

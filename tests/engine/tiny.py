@@ -13,12 +13,13 @@ from aadsl.dynamics import DYNAMICS, Dynamics
 from aadsl.propagation import Clip, FlatState, Layout, Objective, Readout, Step, StepMap
 
 OPTIONS = {
-    "SGD": {"lr": 0.1, "momentum": 0.9, "dampening": 0.2, "weight_decay": 0.02, "nesterov": False, "maximize": False},
-    "Adam": {"lr": 0.05, "beta1": 0.9, "beta2": 0.99, "eps": 1e-3, "weight_decay": 0.02, "amsgrad": True, "maximize": False},
-    "AdamW": {"lr": 0.05, "beta1": 0.9, "beta2": 0.99, "eps": 1e-3, "weight_decay": 0.1, "amsgrad": False, "maximize": False},
-    "RMSprop": {"lr": 0.02, "alpha": 0.9, "eps": 1e-2, "weight_decay": 0.02, "momentum": 0.5, "centered": True, "maximize": False},
-    "Adagrad": {"lr": 0.1, "lr_decay": 0.01, "eps": 1e-2, "weight_decay": 0.02, "maximize": False},
-}  # fmt: skip
+    "SGD": {"lr": 0.1, "momentum": 0.9, "dampening": 0.2, "nesterov": False},
+    "Adam": {"lr": 0.05, "beta1": 0.9, "beta2": 0.99, "eps": 1e-3, "amsgrad": True},
+    "AdamW": {"lr": 0.05, "beta1": 0.9, "beta2": 0.99, "eps": 1e-3, "amsgrad": False},
+    "RMSprop": {"lr": 0.02, "alpha": 0.9, "eps": 1e-2, "momentum": 0.5, "centered": True},
+    "Adagrad": {"lr": 0.1, "lr_decay": 0.01, "eps": 1e-2},
+}
+COMMON = {"weight_decay": 0.02, "maximize": False}
 
 
 def loss(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
@@ -32,6 +33,19 @@ def log_likelihood(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
 def network() -> nn.Module:
     torch.manual_seed(3)
     return nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 3)).double()
+
+
+@dataclass
+class Held:
+    """Micro-batches in memory; other data are the same inputs with the labels of ``data`` added to theirs."""
+
+    batches: tuple
+
+    def __call__(self) -> tuple:
+        return self.batches
+
+    def looked_up_in(self, data: int) -> Held:
+        return Held(tuple((x, (y + data) % 3) for x, y in self.batches))
 
 
 @dataclass
@@ -109,9 +123,9 @@ def tiny_run(
 
 
 def _step(t: int, batches: tuple, optimizer: str, factor: float, groups: int, clip: Clip | None) -> Step:
-    options = OPTIONS[optimizer]
+    options = OPTIONS[optimizer] | COMMON
     hyper = tuple({**options, "lr": options["lr"] * factor * (1 + 0.5 * g)} for g in range(groups))
-    return Step(t, lambda: batches, hyper, clip=clip)
+    return Step(t, Held(batches), hyper, clip=clip)
 
 
 def dense_vector(state: FlatState) -> Tensor:

@@ -1,0 +1,78 @@
+"""DVEmb for stages: what data-value embeddings assume, as a baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aadsl.estimators.additive import answer_by_sums, baseline_cost
+from aadsl.estimators.base import Answer, Behavior, Cost, Floats, Question, final_readouts
+from aadsl.estimators.defaults import default_curvature
+from aadsl.history import History
+from aadsl.interventions import Intervention
+from aadsl.propagation import Curvature, Moment, Progress, backward
+
+Rate = Literal["lr", "effective"]
+
+
+@dataclass(frozen=True)
+class Dvemb:
+    """Stage-level DVEmb (Wang et al., 2025): plain SGD, momentum and weight decay ignored; a baseline.
+
+    u_T = ∇γ(ξ_T);   score_t = −η ⟨u_{t+1}, g_t⟩;   u_t = (I − ηH) u_{t+1}. It knows one intervention, the
+    gradients of the stage left out.
+
+    Attributes:
+        rate: the η it uses: ``"lr"`` the recorded rate, or ``"effective"`` η/(1 − μ), what momentum makes of it.
+        curvature: how Hessian-vector products are computed; by default chosen for the model.
+    """
+
+    rate: Rate = "lr"
+    curvature: Curvature | None = None
+
+    exact: ClassVar[bool] = False
+    needs_gradient: ClassVar[bool] = True
+    additive: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        require_choice("rate", self.rate, get_args(Rate))
+
+    def answer(self, history: History, question: Question, progress: Progress) -> Answer:
+        """Return the sums of the steps' scores."""
+        return answer_by_sums(self, history, question, progress)
+
+    def step_effects(
+        self, history: History, behaviors: Sequence[Behavior], intervention: Intervention, progress: Progress
+    ) -> tuple[Floats, Floats]:
+        """Return the score of every step, (T, K), and zeros."""
+        curvature = self.curvature or default_curvature(history)
+        state, readouts = final_readouts(history, behaviors)
+        cotangents = [readout.cotangent(state).parameters for readout in readouts]
+        scores = np.zeros((history.length, len(behaviors)))
+        for moment in backward(history, history.step_map):
+            eta = rates(history, moment, self.rate)
+            update = eta * moment.evaluation.gradient
+            scores[moment.step.index] = [-float((u * update).sum(dtype=torch.float64)) for u in cotangents]
+            products = curvature.pullback(
+                history.objective, moment.state, moment.step, [(eta * u, None) for u in cotangents], moment.length
+            )
+            cotangents = [u - product for u, (product, _) in zip(cotangents, products, strict=True)]
+            progress("sweep", history.length - moment.step.index, history.length)
+        return scores, np.zeros_like(scores)
+
+    def cost(self, history: History, question: Question) -> Cost:
+        """Return the replay and one Hessian-vector product a step and behavior."""
+        return baseline_cost(history, question, 2.0, "adjoint")
+
+
+def rates(history: History, moment: Moment, rate: Rate = "lr") -> Tensor:
+    """Return the learning rate of every parameter, (P,)."""
+    values = torch.empty_like(moment.state.parameters)
+    for stretch, hyper in zip(history.objective.parameters.group_slices, moment.step.hyper, strict=True):
+        values[stretch] = hyper["lr"] / (1 - hyper.get("momentum", 0.0)) if rate == "effective" else hyper["lr"]
+    return values

@@ -1,0 +1,63 @@
+"""The models that the benchmarks train: small, but each of a kind that people use."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU}
+
+
+def mlp(activation: str = "relu", hidden: int = 128) -> nn.Module:
+    """Return the two-layer network of the paper's MNIST experiments."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(784, hidden), ACTIVATIONS[activation](), nn.Linear(hidden, 10))
+
+
+class Block(nn.Module):
+    """Two 3×3 convolutions with normalization and a shortcut."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, activation: str, norm: str) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.second = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        self.norms = nn.ModuleList([_norm(norm, outputs), _norm(norm, outputs)])
+        self.shortcut = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+        self.activation = ACTIVATIONS[activation]()
+
+    def forward(self, x: Tensor) -> Tensor:
+        inner = self.activation(self.norms[0](self.first(x)))
+        return self.activation(self.norms[1](self.second(inner)) + self.shortcut(x))
+
+
+def resnet(activation: str = "relu", norm: str = "batch", width: int = 8, blocks: int = 1) -> nn.Module:
+    """Return a residual network over one-channel images with stages of ``width``, 2·width and 4·width channels."""
+    layers: list[nn.Module] = [nn.Conv2d(1, width, 3, 2, 1, bias=False), _norm(norm, width), ACTIVATIONS[activation]()]
+    channels = width
+    for stage, outputs in enumerate((width, 2 * width, 4 * width)):
+        for position in range(blocks):
+            stride = 2 if stage and not position else 1
+            layers.append(Block(channels, outputs, stride, activation, norm))
+            channels = outputs
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, 10))
+
+
+class Transformer(nn.Module):
+    """A small vision transformer over 7×7 patches."""
+
+    def __init__(self, activation: str = "gelu", width: int = 32, layers: int = 2) -> None:
+        super().__init__()
+        self.embed = nn.Linear(49, width)
+        self.position = nn.Parameter(0.02 * torch.randn(16, width))
+        layer = nn.TransformerEncoderLayer(
+            width, 4, 4 * width, dropout=0.0, activation=activation, batch_first=True, norm_first=True
+        )
+        self.layers = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
+        self.head = nn.Linear(width, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        patches = images.reshape(-1, 4, 7, 4, 7).transpose(2, 3).reshape(-1, 16, 49)
+        return self.head(self.layers(self.embed(patches) + self.position).mean(dim=1))
+
+
+def _norm(kind: str, channels: int) -> nn.Module:
+    return nn.BatchNorm2d(channels) if kind == "batch" else nn.GroupNorm(4, channels)
