@@ -15,6 +15,7 @@ from aadsl.estimators.base import Answer, Behavior, Cost, Floats, Question, fina
 from aadsl.estimators.defaults import default_curvature
 from aadsl.history import History
 from aadsl.interventions import Intervention
+from aadsl.members import require_choice
 from aadsl.propagation import Curvature, Moment, Progress, backward
 
 Rate = Literal["lr", "effective"]
