@@ -14,9 +14,10 @@ def load_ipython_extension(shell: Any) -> None:
     from jupyter_ext.magic import AascoreMagics
 
     if "aascore" not in shell.magics_manager.magics["cell"]:
-        shell.register_magics(AascoreMagics(shell))
+        magics = AascoreMagics(shell)
+        shell.register_magics(magics)
+        completion.register(shell, magics.current_session, magics.names)
     display.register(shell)
-    completion.register(shell)
 
 
 def unload_ipython_extension(shell: Any) -> None:

@@ -7,6 +7,9 @@ from typing import Any
 from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
 from IPython.display import display
 
+import aadsl
+from jupyter_ext.display import show
+from jupyter_ext.explorer import explore
 from jupyter_ext.options import Options, parse_options
 from jupyter_ext.progress import Progress
 from jupyter_ext.reference import reference
@@ -30,22 +33,19 @@ class AascoreMagics(Magics):  # type: ignore[misc]
     @no_var_expand  # type: ignore[untyped-decorator]  # braces and dollar signs belong to the language, not to IPython
     @line_cell_magic  # type: ignore[untyped-decorator]
     def aascore(self, line: str, cell: str | None = None) -> Any:  # noqa: D102  (see below)
-        if cell is None:
-            return self._run(line.strip() or "help", Options())
-        return self._run(cell, parse_options(line))
+        if cell is not None:
+            return self._run(cell, parse_options(line))
+        if line.strip() == "explore":
+            return explore(aadsl.Result(self.current_session()), self.names)
+        return self._run(line.strip() or "help", Options())
 
     # What `%%aascore?` shows: the language and the options on one screen.
     aascore.__doc__ = reference()
 
     def _run(self, text: str, options: Options) -> Any:
-        import aadsl
-
-        if self.session is None:
-            self.session = aadsl.Session()
         progress = None if options.quiet else Progress(display)
-        names = {name: value for name, value in self.shell.user_ns.items() if not name.startswith("_")}
         try:
-            result = aadsl.run(text, names, session=self.session, progress=progress)
+            result = aadsl.run(text, self.names(), session=self.current_session(), progress=progress)
         except KeyboardInterrupt:
             _close(progress, "stopped")
             kept = "stages, behaviors and finished sweeps are kept; run the cell again to go on"
@@ -56,7 +56,22 @@ class AascoreMagics(Magics):  # type: ignore[misc]
         _close(progress)
         if options.out:
             self.shell.user_ns[options.out] = result
-        return None if options.quiet else result
+        if options.quiet:
+            return None
+        if options.explore:
+            show(result)
+            return explore(result, self.names)
+        return result
+
+    def current_session(self) -> Any:
+        """Return the session of this notebook; it begins when it is first needed."""
+        if self.session is None:
+            self.session = aadsl.Session()
+        return self.session
+
+    def names(self) -> dict[str, Any]:
+        """Return the notebook's names, without the hidden ones."""
+        return {name: value for name, value in self.shell.user_ns.items() if not name.startswith("_")}
 
 
 def _close(progress: Progress | None, stopped: str = "") -> None:

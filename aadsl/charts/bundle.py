@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from aadsl.charts import theme
+from aadsl.charts.png import smaller
 
 MIME = "application/vnd.vegalite.v5+json"
 SCHEMA = "https://vega.github.io/schema/vega-lite/v5.json"
@@ -26,11 +27,11 @@ def lab_spec(chart: Any) -> dict[str, Any]:
     return {**theme.styled(chart, theme.LAB), "$schema": SCHEMA, "usermeta": {"embedOptions": _EMBED}}
 
 
-def png(chart: Any, scale: float = 2) -> bytes:
+def png(chart: Any, scale: float = 1.5) -> bytes:
     """Return the picture of ``chart``, dark on white."""
     import vl_convert
 
-    return bytes(vl_convert.vegalite_to_png(theme.styled(chart, theme.PAPER), scale=scale))
+    return smaller(vl_convert.vegalite_to_png(theme.styled(chart, theme.PAPER), scale=scale))
 
 
 def summary(chart: Any) -> str:

@@ -45,9 +45,20 @@ def step_variables(dataset: xr.Dataset) -> list[str]:
     return sorted(names, key=lambda n: (first.index(n) if n in first else len(first), n))
 
 
+def telling_variables(dataset: xr.Dataset) -> list[str]:
+    """Return the per-step metadata that differ between steps; what is the same at every step tells nothing of one."""
+    return [name for name in step_variables(dataset) if _differs(dataset[name].values)]
+
+
+def _differs(values: np.ndarray) -> bool:
+    if values.dtype.kind in "fiub":
+        return bool((values != values[:1]).any() and not np.isnan(values.astype(float)).all())
+    return len(set(values.tolist())) > 1
+
+
 def step_table(dataset: xr.Dataset) -> pd.DataFrame:
-    """Return one row a step with its metadata, without effects."""
-    columns = {name: dataset[name].values for name in step_variables(dataset)}
+    """Return one row a step with the metadata that tell it from others, without effects."""
+    columns = {name: dataset[name].values for name in telling_variables(dataset)}
     return pd.DataFrame({"step": dataset["step"].values, **columns})
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import base64
-import struct
-import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
+
+from aadsl.charts.png import encode
 
 SIDE = 64
 TEXT_LIMIT = 160
@@ -58,18 +58,4 @@ def data_uri(picture: np.ndarray) -> str:
     pixels = pixels[::shrink, ::shrink]
     times = max(1, SIDE // max(pixels.shape[:2]))
     pixels = pixels.repeat(times, axis=0).repeat(times, axis=1)
-    return f"data:image/png;base64,{base64.b64encode(png_bytes(pixels)).decode()}"
-
-
-def png_bytes(pixels: np.ndarray) -> bytes:
-    """Return 8-bit ``pixels`` (height, width) or (height, width, 3) as a PNG file."""
-    height, width = pixels.shape[:2]
-    color = 2 if pixels.ndim == 3 else 0
-    lines = pixels.reshape(height, -1)
-    raw = np.concatenate([np.zeros((height, 1), np.uint8), lines], axis=1).tobytes()  # filter 0 on every line
-    header = struct.pack(">IIBBBBB", width, height, 8, color, 0, 0, 0)
-    parts = [(b"IHDR", header), (b"IDAT", zlib.compress(raw, 9)), (b"IEND", b"")]
-    chunks = [
-        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body)) for name, body in parts
-    ]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+    return f"data:image/png;base64,{base64.b64encode(encode(pixels)).decode()}"

@@ -3,12 +3,14 @@ import zlib
 
 import numpy as np
 import pytest
+import vl_convert
 from hypothesis import given
 from hypothesis import strategies as st
 
 from aadsl.charts import CHARTS, save
 from aadsl.charts.agreement import fit
-from aadsl.charts.thumbnails import png_bytes, thumbnails, with_thumbnails
+from aadsl.charts.png import SIGNATURE, encode, smaller
+from aadsl.charts.thumbnails import thumbnails, with_thumbnails
 from aadsl.errors import AadslError
 from tests.charts.answers import answer
 from tests.charts.test_timeline import rows_of
@@ -98,13 +100,32 @@ def test_texts_are_shown_as_texts():
     assert texts == ["<b>one</b>", "x" * 159 + "…"]
 
 
+def decoded(picture):
+    """The bytes of all lines of a picture, read without the code under test."""
+    parts, place = {}, 8
+    while place < len(picture):
+        length = int.from_bytes(picture[place : place + 4], "big")
+        name, body = picture[place + 4 : place + 8], picture[place + 8 : place + 8 + length]
+        assert zlib.crc32(name + body) == int.from_bytes(picture[place + 8 + length : place + 12 + length], "big")
+        parts[name] = parts.get(name, b"") + body
+        place += 12 + length
+    assert list(parts)[-1] == b"IEND"
+    return zlib.decompress(parts[b"IDAT"])
+
+
 def test_a_picture_is_a_true_png():
     pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
-    written = png_bytes(pixels)
-    body = written[written.index(b"IDAT") + 4 : written.index(b"IEND") - 8]
-    lines = np.frombuffer(zlib.decompress(body), np.uint8).reshape(5, 1 + 7 * 3)
+    lines = np.frombuffer(decoded(encode(pixels)), np.uint8).reshape(5, 1 + 7 * 3)
     assert not lines[:, 0].any()
     np.testing.assert_array_equal(lines[:, 1:].reshape(5, 7, 3), pixels)
+
+
+def test_a_smaller_picture_is_the_same_picture():
+    large = vl_convert.vegalite_to_png(CHARTS["timeline"]().draw(answer()).to_dict())
+    small = smaller(large)
+    assert small.startswith(SIGNATURE)
+    assert len(small) < len(large) / 2
+    assert decoded(small) == decoded(large)
 
 
 def test_pictures_of_any_layout():
