@@ -1,0 +1,43 @@
+// Small helpers around the document.
+
+function h(tag, attributes = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith('on')) node.addEventListener(name.slice(2), value);
+    else if (name in node && typeof value !== 'string') node[name] = value;
+    else node.setAttribute(name, value);
+  }
+  node.append(...children.filter(child => child !== null && child !== undefined));
+  return node;
+}
+
+function fill(node, ...children) {
+  node.replaceChildren(...children.filter(child => child !== null && child !== undefined));
+}
+
+function table(header, rows) {
+  const head = h('thead', {}, h('tr', {}, ...header.map(cell => (cell instanceof Node ? cell : h('th', { scope: 'col' }, cell)))));
+  return h('table', {}, head, h('tbody', {}, ...rows.map(row => h('tr', {}, ...row.map(cell => (cell instanceof Node ? cell : h('td', {}, cell)))))));
+}
+
+// Number of the latest `later` call of each name: only the latest runs.
+function debounced(wait, action) {
+  let timer;
+  return (...given) => {
+    clearTimeout(timer);
+    timer = setTimeout(() => action(...given), wait);
+  };
+}
+
+async function copy(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {
+    const area = h('textarea', {});
+    area.value = text;
+    document.body.append(area);
+    area.select();
+    document.execCommand('copy');
+    area.remove();
+  }
+}

@@ -1,0 +1,61 @@
+// What is said about a selection: its effects, the metadata of its steps, the statement that defines it.
+
+function effectCell(value) {
+  const meaning = value > 0 ? 'helped' : value < 0 ? 'hurt' : '';
+  return h('td', { class: `aadsl-number ${meaning && `aadsl-${meaning}`}` }, `${number(value, true)} ${meaning}`.trim());
+}
+
+function effectsTable(data, view, selection, exact) {
+  const kept = view.kept;
+  const known = exact?.key === selectionText(data, view) ? exact.effects : null;
+  const header = ['behavior', 'final model', 'effect of selection', known && 'exact', kept && 'effect of B', kept && 'selection − B'];
+  const rows = view.behaviors.map(name => {
+    const k = data.behaviors.findIndex(behavior => behavior.name === name);
+    const effect = effectOf(data, selection, k);
+    const { unit, observed } = data.behaviors[k];
+    const other = kept?.effects[name];
+    return [
+      h('th', { scope: 'row' }, name, unit ? h('small', {}, ` ${unit}`) : null),
+      h('td', { class: 'aadsl-number' }, number(observed)),
+      effectCell(effect),
+      known && effectCell(known[name]),
+      kept && (other === undefined ? h('td', {}) : effectCell(other)),
+      kept && (other === undefined ? h('td', {}) : h('td', { class: 'aadsl-number' }, number(effect - other, true)))
+    ].filter(Boolean);
+  });
+  return table(header.filter(Boolean), rows);
+}
+
+function metadataTable(data, steps) {
+  return table(['of these steps', ''], summary(data, steps).map(([name, said]) => [h('th', { scope: 'row' }, name), said]));
+}
+
+const SHOWN = 100;
+
+// The steps of the selection with all that is known of them, sorted by a column; a click on its head turns the order.
+function stepsTable(data, view, steps, sortBy) {
+  const effects = view.behaviors.map(name => ({
+    name: `effect on ${name}`, values: data.effects[data.behaviors.findIndex(b => b.name === name)]
+  }));
+  const columns = [{ name: 'step', values: null }, ...effects, ...data.columns];
+  const chosen = columns.find(column => column.name === view.sort.column) || columns[0];
+  const key = t => (chosen.values ? chosen.values[t] : t);
+  const sign = view.sort.descending ? -1 : 1;
+  const order = [...steps].sort((a, b) => {
+    const x = key(a), y = key(b);
+    return x !== x ? 1 : y !== y ? -1 : sign * (chosen.categories ? String(text(chosen, a)).localeCompare(text(chosen, b)) : x - y) || a - b;
+  });
+  const head = columns.map(column => {
+    const active = column === chosen;
+    const arrow = active ? (view.sort.descending ? ' ↓' : ' ↑') : '';
+    const sort = active ? (view.sort.descending ? 'descending' : 'ascending') : 'none';
+    return h('th', { scope: 'col', 'aria-sort': sort }, h('button', { onclick: () => sortBy(column.name) }, column.name + arrow));
+  });
+  const cell = (column, t) => {
+    if (!column.values) return h('td', { class: 'aadsl-number' }, String(t));
+    return effects.includes(column) ? effectCell(column.values[t]) : h('td', { class: column.categories ? '' : 'aadsl-number' }, text(column, t));
+  };
+  const rows = order.slice(0, SHOWN).map(t => columns.map(column => cell(column, t)));
+  const more = order.length > SHOWN ? h('p', {}, `the first ${SHOWN} of ${order.length.toLocaleString('en')} steps`) : null;
+  return h('div', {}, table(head, rows), more);
+}

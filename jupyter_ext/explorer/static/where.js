@@ -1,0 +1,70 @@
+// The condition under `where`, with completion and with its mistakes while it is typed.
+
+function whereBox(model, getView, change) {
+  const list = h('ul', { role: 'listbox', class: 'aadsl-completions', hidden: true });
+  const said = h('pre', { class: 'aadsl-mistake', role: 'alert', hidden: true });
+  const input = h('input', {
+    type: 'text', spellcheck: 'false', autocomplete: 'off', role: 'combobox', 'aria-expanded': 'false',
+    'aria-label': 'condition on the steps', placeholder: 'a condition, such as  lr < 0.01 and epoch == 2'
+  });
+  input.value = getView().where;
+  let offered = [], current = -1, start = 0, asked = 0;
+
+  function close() {
+    list.hidden = true;
+    offered = [];
+    input.setAttribute('aria-expanded', 'false');
+  }
+  function take(k) {
+    const rest = input.value.slice(input.selectionStart);
+    const before = input.value.slice(0, start) + offered[k].text;
+    input.value = before + rest;
+    input.setSelectionRange(before.length, before.length);
+    close();
+    check();
+    input.focus();
+  }
+  function mark(k) {
+    current = (k + offered.length) % offered.length;
+    [...list.children].forEach((item, i) => item.setAttribute('aria-selected', String(i === current)));
+    list.children[current].scrollIntoView({ block: 'nearest' });
+  }
+  const ask = () => send(model, { kind: 'complete', id: ++asked, text: input.value, cursor: input.selectionStart });
+  const check = debounced(80, () => change(input.value));
+
+  input.addEventListener('input', () => {
+    check();
+    ask();
+  });
+  input.addEventListener('keydown', event => {
+    event.stopPropagation(); // Lab's own shortcuts are not meant here
+    if (list.hidden) {
+      if (event.key === 'Tab' || !(event.ctrlKey && event.key === ' ')) return;
+      ask();
+    } else if (event.key === 'ArrowDown') mark(current + 1);
+    else if (event.key === 'ArrowUp') mark(current - 1);
+    else if (event.key === 'Enter' || event.key === 'Tab') take(Math.max(current, 0));
+    else if (event.key === 'Escape') close();
+    else return;
+    event.preventDefault();
+  });
+  input.addEventListener('blur', () => setTimeout(close, 200));
+  model.on('msg:custom', message => {
+    if (message.kind !== 'completions' || message.id !== asked || document.activeElement !== input) return;
+    ({ items: offered, start } = message);
+    fill(list, ...offered.map((item, k) => h('li', { role: 'option', onpointerdown: event => (event.preventDefault(), take(k)) },
+      h('span', {}, item.text), h('small', {}, item.kind))));
+    list.hidden = !offered.length;
+    input.setAttribute('aria-expanded', String(!list.hidden));
+    if (offered.length) mark(0);
+  });
+  function answer() {
+    const { mistake = '' } = model.get('where') || {};
+    said.textContent = mistake;
+    said.hidden = !mistake;
+    input.setAttribute('aria-invalid', String(Boolean(mistake)));
+  }
+  model.on('change:where', answer);
+  answer();
+  return h('div', { class: 'aadsl-where' }, h('label', {}, 'where ', input), list, said);
+}

@@ -1,0 +1,144 @@
+"""The widget: holds what the browser shows, answers what it asks, and leaves a picture for when it is not running."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import anywidget
+import numpy as np
+import traitlets as t
+import xarray as xr
+from IPython.display import display
+
+from aadsl.charts import CHARTS, mimebundle
+from aadsl.errors import AadslError
+from jupyter_ext.explorer.condition import mistakes, steps_where
+from jupyter_ext.explorer.exact import ExactAnswer
+from jupyter_ext.explorer.payload import header_of, selected, selection_text
+
+STATIC = Path(__file__).parent / "static"
+# One module for the browser, from files that a person can read.
+PARTS = ("dom", "lab", "data", "colors", "timeline", "brush", "hover", "panel", "where", "explorer")
+SCRIPT = "\n".join((STATIC / f"{part}.js").read_text(encoding="utf-8") for part in PARTS)
+VIEW = "application/vnd.jupyter.widget-view+json"
+
+Names = Callable[[], Mapping[str, Any]]
+
+
+class Explorer(anywidget.AnyWidget):  # type: ignore[misc]
+    """An answer to explore by hand. The browser computes the sums; the kernel reads conditions and trains again."""
+
+    _esm = f"{SCRIPT}\nexport default {{ render }};\n"
+    _css = (STATIC / "explorer.css").read_text(encoding="utf-8")
+    _made_by = t.Unicode("aadsl-explorer").tag(sync=True)
+    header = t.Dict().tag(sync=True)
+    effects = t.Bytes().tag(sync=True)
+    columns = t.List(t.Bytes()).tag(sync=True)
+    view = t.Dict().tag(sync=True)
+    mask = t.Bytes().tag(sync=True)
+    where = t.Dict().tag(sync=True)
+    exact = t.Dict().tag(sync=True)
+
+    def __init__(self, dataset: xr.Dataset, session: Any = None, names: Names = dict) -> None:
+        self._dataset, self._session, self._names = dataset, session, names
+        self._still: Any = None
+        self._exact = ExactAnswer(self._tell_exact)
+        can_retrain = session is not None and session.study is not None
+        header, effects, columns = header_of(dataset, can_retrain)
+        view = {
+            "start": 0,
+            "stop": header["length"],
+            "from": 0,
+            "to": header["length"],
+            "where": "",
+            "name": "picked",
+            "behaviors": [behavior["name"] for behavior in header["behaviors"]][:3],
+            "color": "stage",
+            "kept": None,
+            "sort": {"column": "step", "descending": False},
+        }
+        super().__init__(header=header, effects=effects, columns=columns, view=view)
+        self.on_msg(self._on_message)
+
+    @classmethod
+    def of(cls, result: Any, names: Names = dict) -> Explorer:
+        """Return the explorer of a result, or of a Dataset alone, which can neither be filtered nor retrained."""
+        if isinstance(result, xr.Dataset):
+            return cls(result, names=names)
+        answers = [result.dataset, *reversed(result.session.answers)]
+        dataset = next((answer for answer in answers if answer is not None and "step_effect" in answer), None)
+        if dataset is None:
+            raise AadslError("there is no answer to explore", hint="ask first: score STAGES on BEHAVIORS")
+        return cls(dataset, result.session, names)
+
+    @property
+    def selection(self) -> str:
+        """The selected steps in the words of the language."""
+        return selection_text(self.view, self.header["length"])
+
+    @property
+    def members(self) -> np.ndarray:
+        """Which steps are selected: (steps,) of bool."""
+        mask = np.frombuffer(self.mask, np.uint8).astype(bool) if self.view["where"].strip() and self.mask else None
+        return selected(self.view, mask, self.header["length"])
+
+    def _ipython_display_(self, **_: Any) -> None:
+        bundle = {VIEW: {"version_major": 2, "version_minor": 0, "model_id": self.model_id}}
+        display({**bundle, "text/plain": "[explorer of training steps]"}, raw=True)
+        # The picture is an output of its own: where no widget runs, in a page or a reopened notebook, it is what shows.
+        self._still = display(self.picture(), raw=True, display_id=True)
+
+    def picture(self) -> dict[str, Any]:
+        """Return the timeline of what is shown now, the selected steps as a stage, as a chart's mime bundle."""
+        member = xr.DataArray(self.members[None], {"stage": [self.selection]}, ("stage", "step"))
+        alone = self._dataset.drop_dims([name for name in ("stage", "example") if name in self._dataset.dims])
+        chosen = alone.sel(behavior=self.view["behaviors"]).assign(member=member)
+        return mimebundle(CHARTS["timeline"]().draw(chosen))
+
+    def _on_message(self, _: Any, message: dict[str, Any], __: Any) -> None:
+        handlers = {"where": self._on_where, "exact": self._on_exact, "still": self._on_still}
+        if message.get("kind") == "complete":
+            self._on_complete(message)
+        elif message.get("kind") == "cancel":
+            self._exact.cancel()
+        elif message.get("kind") in handlers:
+            handlers[message["kind"]](message)
+
+    def _on_where(self, message: dict[str, Any]) -> None:
+        text = message["text"]
+        length = self.header["length"]
+        try:
+            allowed = self._steps_where(text) if text.strip() else np.ones(length, dtype=bool)
+        except AadslError as error:
+            with self.hold_sync():
+                self.mask, self.where = np.zeros(length, np.uint8).tobytes(), {"mistake": mistakes(error, text)}
+            return
+        with self.hold_sync():
+            self.mask, self.where = allowed.astype(np.uint8).tobytes(), {"mistake": ""}
+
+    def _steps_where(self, text: str) -> np.ndarray:
+        if self._session is None:
+            raise AadslError("conditions need the run", hint="explore a result of %%aascore or aadsl.run")
+        return steps_where(text, self._names(), self._session)
+
+    def _on_complete(self, message: dict[str, Any]) -> None:
+        from jupyter_ext.completion import suggest_condition
+
+        start, items = suggest_condition(message["text"], message["cursor"], self._names(), self._session)
+        self.send({"kind": "completions", "id": message["id"], "start": start, "items": items})
+
+    def _on_exact(self, _: dict[str, Any]) -> None:
+        if self._session is None or self._session.study is None:
+            return
+        intervention = str(self._dataset.attrs.get("intervention", ""))
+        behaviors = list(self.view["behaviors"])
+        self._exact.start(self.selection, behaviors, intervention, self._session.study, dict(self._names()))
+
+    def _tell_exact(self, state: dict[str, Any]) -> None:
+        self.exact = state
+
+    def _on_still(self, _: dict[str, Any]) -> None:
+        if self._still is not None and self.members.any():
+            self._still.update(self.picture(), raw=True)
