@@ -129,7 +129,11 @@ class _Parts(Transformer[Token, Any]):
         """Return a whole number as int, if it fits 64 bits, any other as float."""
         return int(token) if re.fullmatch("-?[0-9]{1,18}", token) else float(token)
 
-    INTEGER = SIGNED = NUMBER
+    SIGNED = NUMBER
+
+    def INTEGER(self, token: str) -> int:
+        """Return a whole number; one beyond 64 bits counts steps that no run has, so its first digits do."""
+        return int(token[:18])
 
     def STRING(self, token: str) -> str:
         """Return a text without its quotes; a backslash guards quotes and backslashes, elsewhere it is itself."""

@@ -40,8 +40,17 @@ def run(
     Raises:
         AadslError: with every mistake of the program, each with its line, a caret and the way out.
     """
+    return run_parsed(parser().parse(text), names, session, progress)
+
+
+def run_parsed(
+    parsed: Parsed,
+    names: Mapping[str, Any] | None = None,
+    session: Session | None = None,
+    progress: Progress | None = None,
+) -> Result:
+    """Run a program that was parsed before, and perhaps changed since; as :func:`run`."""
     session = Session() if session is None else session
-    parsed = parser().parse(text)
     actions = resolve(parsed, {} if names is None else names, session)
     result = Result(session, progress=progress)
     for statement, action in actions:
@@ -60,7 +69,11 @@ def resolve(parsed: Parsed, names: Mapping[str, Any], session: Session) -> list[
         scope.span = statement.span
         rest = parsed.statements[position:]
         scope.ahead = {later.name.text: later.span.line for later in rest if isinstance(later, Definition)}
-        action = statement.resolve(scope)
+        try:
+            action = statement.resolve(scope)
+        except RecursionError:
+            scope.report(statement.span, "this is nested too deeply", "define a part of it first")
+            continue
         if action is not None:
             actions.append((statement, action))
     problems = sorted([*parsed.problems, *scope.problems], key=_position)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from aadsl.statements.axis import Coordinates
@@ -72,6 +73,14 @@ class Result:
         """The loaded study; resolution made sure that there is one."""
         assert self.session.study is not None
         return self.session.study
+
+    def explore(self) -> Any:
+        """Return the explorer of the answer, for a notebook: drag over the timeline to make a stage.
+
+        Raises:
+            AadslError: the answer has no effects of single steps.
+        """
+        return import_module("jupyter_ext.explorer").explore(self)  # by name: nothing here imports the notebook
 
     def say(self, message: str) -> None:
         """Add a message."""

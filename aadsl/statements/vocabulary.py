@@ -6,6 +6,7 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields
+from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -159,7 +160,8 @@ def notebook_name(scope: Scope, name: Name) -> Any:
     return None
 
 
-def hints(member: type[Any]) -> dict[str, Any]:
+@cache
+def hints(member: Any) -> dict[str, Any]:
     """Return the types of a member's options; nothing where they cannot be read."""
     try:
         return typing.get_type_hints(member)
