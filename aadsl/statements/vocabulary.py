@@ -6,7 +6,6 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields
-from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -160,13 +159,17 @@ def notebook_name(scope: Scope, name: Name) -> Any:
     return None
 
 
-@cache
-def hints(member: Any) -> dict[str, Any]:
-    """Return the types of a member's options; nothing where they cannot be read."""
-    try:
-        return typing.get_type_hints(member)
-    except (NameError, TypeError):
-        return {}
+_HINTS: dict[type[Any], dict[str, Any]] = {}
+
+
+def hints(member: type[Any]) -> dict[str, Any]:
+    """Return the types of a member's options, read once; nothing where they cannot be read."""
+    if member not in _HINTS:
+        try:
+            _HINTS[member] = typing.get_type_hints(member)
+        except (NameError, TypeError):
+            _HINTS[member] = {}
+    return _HINTS[member]
 
 
 def fits(value: Any, expected: Any) -> bool:

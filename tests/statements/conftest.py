@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import xarray as xr
 
 from aadsl.statements import Session
 from tests.statements.fakes import FakeStudy
+from tests.statements.tiny import record
 
 
 @pytest.fixture
@@ -45,3 +47,11 @@ def notebook() -> dict[str, Any]:
         "chosen": [4, 9],
         "number": 3,
     }
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """The folder that holds ``runs/tiny``, and the notebook's names."""
+    folder = tmp_path_factory.mktemp("tiny")
+    (folder / "runs").mkdir()
+    return folder, record(folder / "runs")
