@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from aadsl.dynamics import Hyper, dynamics_of
 from aadsl.errors import AadslError, did_you_mean
 from aadsl.examples import Examples
-from aadsl.propagation import Clip, FlatState, Layout, Loss, Objective, Step, StepMap
+from aadsl.propagation import Clip, FlatState, Layout, Loss, Objective, Step, StepMap, kinks
 from aadsl.state import State
 from aadsl.trajectory import Trajectory
 
@@ -76,6 +76,12 @@ class History:
     def objective(self) -> Objective:
         """The loss as a function of flat states."""
         return self.step_map.objective
+
+    @cached_property
+    def kinks(self) -> set[str]:
+        """The piecewise-linear operators of the network, seen on the first step's batch; empty for a smooth one."""
+        first, state = self.step(0), self.state(0)
+        return kinks(lambda: self.objective.loss_of(state, first))
 
     def chosen(self, pattern: str) -> Tensor:
         """Return (P,) true over the parameters whose names match a pattern such as ``"head.*"``.

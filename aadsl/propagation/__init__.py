@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from aadsl.propagation.adjoint import Sweep, adjoint_sweep
 from aadsl.propagation.curvature import CentralDifference, Curvature, Exact, GaussNewton, Zero
+from aadsl.propagation.kinks import kinks
 from aadsl.propagation.layout import FlatState, Layout, difference, inner
 from aadsl.propagation.objective import Loss, Objective
 from aadsl.propagation.readout import Metric, Readout
@@ -16,6 +17,7 @@ from aadsl.propagation.tangent import tangent_sweep
 __all__ = [
     "CURVATURES",
     "Batches",
+    "CentralDifference",
     "Clip",
     "Curvature",
     "Exact",
@@ -39,6 +41,7 @@ __all__ = [
     "final_state",
     "forward",
     "inner",
+    "kinks",
     "observed",
     "rerun",
     "silent",

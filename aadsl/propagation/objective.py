@@ -90,6 +90,11 @@ class Objective:
             tuple(own.clone() for own in self._integers),
         )
 
+    def loss_of(self, state: FlatState, step: Step) -> Tensor:
+        """Return the mean loss alone."""
+        with self._at(state, step), torch.no_grad():
+            return sum(self._losses(step), start=self._vector.new_zeros(()))
+
     def gradient(self, state: FlatState, step: Step, cotangent: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return (∂/∂θ, ∂/∂b) of L + ⟨cotangent, b'⟩, where b' (B,) are the buffers after the forward pass.
 
