@@ -26,7 +26,9 @@ def register(shell: Any, session: Callable[[], Any], names: Callable[[], Mapping
 
     @context_matcher(identifier=IDENTIFIER, priority=200)  # type: ignore[untyped-decorator]
     def matcher(context: Any) -> SimpleMatcherResult:
-        found = propose(context.full_text, context.cursor_position, session, names)
+        above = context.full_text.split("\n")[: context.cursor_line]  # IPython counts the cursor from its line's start
+        cursor = sum(len(line) + 1 for line in above) + context.cursor_position
+        found = propose(context.full_text, cursor, session, names)
         if found is None:
             return SimpleMatcherResult(completions=[], suppress=False)
         fragment, items = found

@@ -45,7 +45,7 @@ class AascoreMagics(Magics):  # type: ignore[misc]
     def _run(self, text: str, options: Options) -> Any:
         progress = None if options.quiet else Progress(display)
         try:
-            result = aadsl.run(text, self.names(), session=self.current_session(), progress=progress)
+            result = self._result(text, options, progress)
         except KeyboardInterrupt:
             _close(progress, "stopped")
             kept = "stages, behaviors and finished sweeps are kept; run the cell again to go on"
@@ -62,6 +62,15 @@ class AascoreMagics(Magics):  # type: ignore[misc]
             show(result)
             return explore(result, self.names)
         return result
+
+    def _result(self, text: str, options: Options, progress: Progress | None) -> Any:
+        if not (options.explain or options.device):
+            return aadsl.run(text, self.names(), session=self.current_session(), progress=progress)
+        from aadsl.statements.program import parser, run_parsed
+        from jupyter_ext.rewrite import rewritten
+
+        program = rewritten(parser().parse(text), options.explain, options.device)
+        return run_parsed(program, self.names(), self.current_session(), progress)
 
     def current_session(self) -> Any:
         """Return the session of this notebook; it begins when it is first needed."""

@@ -70,3 +70,22 @@ def outputs(shell, monkeypatch):
     published = []
     monkeypatch.setattr(shell.display_pub, "publish", lambda data, metadata=None, **kw: published.append((data, kw)))
     return published
+
+
+@pytest.fixture(scope="session")
+def recorded(tmp_path_factory):
+    """A real run of 24 steps on real digits."""
+    from tests.digits import record
+
+    return record(tmp_path_factory.mktemp("runs") / "digits")
+
+
+@pytest.fixture(scope="session")
+def answered(recorded):
+    """A result of the language on the real run, with effects of every step."""
+    names = {"study": recorded.study(), "test": (recorded.data[0][:20], recorded.data[1][:20])}
+    return aadsl.run(
+        "load study\nstage b = steps where tag == 'b'\nbehavior seven = log_likelihood(target=7) on test\n"
+        "behavior right = margin on test\nscore b on seven, right",
+        names,
+    )

@@ -1,0 +1,199 @@
+"""The kernel's half of the explorer: what it sends, what it answers. The browser's half is tested in a browser."""
+
+import re
+
+import numpy as np
+import pytest
+
+import aadsl
+from aadsl.errors import AadslError
+from jupyter_ext.explorer import explore
+from jupyter_ext.explorer.payload import header_of, selection_text
+from jupyter_ext.explorer.widget import PARTS, STATIC, VIEW
+from tests.charts.answers import answer
+
+
+def numbers(raw, *shape):
+    return np.frombuffer(raw, "<f8").reshape(shape)
+
+
+def select(explorer, start=None, stop=None, where=""):
+    chosen = {"start": start or 0, "stop": stop or explorer.header["length"], "where": where}
+    explorer.view = {**explorer.view, **chosen}
+    explorer._on_message(None, {"kind": "where", "text": where}, [])
+
+
+def test_effects_and_columns_arrive_as_numbers():
+    data = answer(steps=50)
+    header, effects, columns = header_of(data, can_retrain=False)
+    np.testing.assert_array_equal(numbers(effects, 2, 50), data["step_effect"].values.T)
+    by_name = {
+        column["name"]: (column, numbers(raw, 50)) for column, raw in zip(header["columns"], columns, strict=True)
+    }
+    column, codes = by_name["tag"]
+    assert [column["categories"][int(code)] for code in codes] == data["tag"].values.tolist()
+    np.testing.assert_array_equal(by_name["lr"][1], data["lr"].values)
+    assert "momentum" not in by_name  # the same at every step
+    column, codes = by_name["stage"]
+    assert {column["categories"][int(codes[t])] for t in (0, 26, 49)} == {"warmup", "poisoned", "no stage"}
+
+
+def test_missing_names_and_numbers_are_marked():
+    data = answer(steps=50)
+    tag = data["tag"].values.astype(object)
+    tag[3] = ""
+    data = data.assign_coords(
+        tag=("step", tag),
+        loss=(
+            "step",
+            np.r_[
+                np.nan,
+                np.ones(49),
+            ],
+        ),
+    )
+    header, _, columns = header_of(data, can_retrain=False)
+    names = [column["name"] for column in header["columns"]]
+    assert numbers(columns[names.index("tag")], 50)[3] == -1
+
+
+@pytest.mark.parametrize(
+    ("view", "text"),
+    [
+        ((0, 24, ""), "steps"),
+        ((3, 9, ""), "steps[3:9]"),
+        ((0, 24, " loss < 2 "), "steps where loss < 2"),
+        ((3, 24, 'tag == "b"'), 'steps[3:24] where tag == "b"'),
+    ],
+)
+def test_the_selection_is_said_in_the_language(answered, view, text):
+    start, stop, where = view
+    explorer = explore(answered)
+    select(explorer, start, stop, where)
+    assert selection_text(explorer.view, 24) == explorer.selection == text
+    aadsl.run(f"stage picked = {text}", session=answered.session)
+    members = answered.session.study.stages["picked"].values
+    np.testing.assert_array_equal(explorer.members, members)
+
+
+def test_a_mistaken_condition_selects_nothing_and_says_where(answered):
+    explorer = explore(answered)
+    select(explorer, where='tga == "b"')
+    assert explorer.where["mistake"].splitlines()[:3] == [
+        'no coordinate "tga" on this trajectory',
+        'tga == "b"',
+        "^^^",
+    ]
+    assert 'did you mean "tag"' in explorer.where["mistake"]
+    assert not explorer.members.any()
+    select(explorer, where='tag == "b"')
+    assert explorer.where["mistake"] == ""
+    assert explorer.members.sum() == 8
+
+
+@pytest.mark.parametrize("text", ["lr <", "(((", '"', "lr < 1 \n and", "x = 3", "steps", "# nothing", "tag in ["])
+def test_half_typed_conditions_never_raise(answered, text):
+    explorer = explore(answered)
+    select(explorer, where=text)
+    assert explorer.where["mistake"]
+
+
+def test_conditions_define_nothing(answered):
+    before = set(answered.session.study.stages)
+    select(explore(answered), where="loss > 0")
+    assert set(answered.session.study.stages) == before
+
+
+def test_names_of_the_notebook_may_stand_in_conditions(answered):
+    explorer = explore(answered, lambda: {"wanted": ["b"]})
+    select(explorer, where="tag in wanted")
+    assert explorer.members.sum() == 8
+
+
+def test_the_exact_answer_is_that_of_retraining(answered, recorded):
+    explorer = explore(answered)
+    select(explorer, 3, 12, "tag == 'b'")
+    explorer._on_message(None, {"kind": "exact"}, [])
+    explorer._exact.wait(60)
+    assert explorer.exact["state"] == "done"
+    assert explorer.exact["key"] == explorer.selection
+    skipped = np.flatnonzero(explorer.members)
+    assert skipped.tolist() == [5, 8, 11]
+    inputs = recorded.data[0][:20]
+    with_stage, without = (
+        net(inputs).log_softmax(-1)[:, 7].mean().item() for net in (recorded.retrained([]), recorded.retrained(skipped))
+    )
+    assert explorer.exact["effects"]["seven"] == pytest.approx(with_stage - without, rel=1e-4)
+    assert "explored_selection" not in answered.session.study.stages
+    assert len(answered.session.answers) == 1
+
+
+def test_the_exact_answer_can_be_cancelled(answered):
+    explorer = explore(answered)
+    select(explorer, 3, 12)
+    explorer._exact.tell = lambda state: (setattr(explorer, "exact", state), explorer._exact.cancel())
+    explorer._on_message(None, {"kind": "exact"}, [])
+    explorer._exact.wait(60)
+    assert explorer.exact == {"state": "stopped", "words": "cancelled"}
+    assert "explored_selection" not in answered.session.study.stages
+
+
+def test_completions_are_sent_for_the_condition(answered):
+    explorer, sent = explore(answered), []
+    explorer.send = sent.append
+    explorer._on_message(None, {"kind": "complete", "id": 7, "text": "lr < 1 and ta", "cursor": 13}, [])
+    assert sent[0]["id"] == 7
+    assert sent[0]["start"] == 11
+    assert {"text": "tag", "kind": "coordinate"} in sent[0]["items"]
+
+
+def test_it_is_displayed_with_a_picture_beside_it(answered, shell, outputs):
+    shell.user_ns["e"] = explore(answered)
+    shell.run_cell("e")
+    (widget, _), (picture, _) = outputs
+    assert VIEW in widget
+    assert "image/png" not in widget
+    assert set(picture) == {"application/vnd.vegalite.v5+json", "image/png", "text/plain"}
+
+
+def test_the_picture_follows_the_selection(answered):
+    explorer = explore(answered)
+    select(explorer, 3, 9)
+    spec = str(explorer.picture()["application/vnd.vegalite.v5+json"])
+    assert "steps[3:9]" in spec
+    assert "no stage" in spec
+
+
+def test_a_dataset_alone_can_be_explored_but_not_retrained():
+    explorer = explore(answer())
+    assert not explorer.header["can_retrain"]
+    select(explorer, where="lr < 1")
+    assert "result of %%aascore" in explorer.where["mistake"]
+    explorer._on_message(None, {"kind": "exact"}, [])
+    assert explorer.exact == {}
+
+
+def test_what_cannot_be_explored_says_why(answered):
+    with pytest.raises(AadslError, match="first_order"):
+        explore(answer().drop_vars("step_effect"))
+    with pytest.raises(AadslError, match="ask first"):
+        explore(aadsl.Result(aadsl.Session()))
+
+
+def test_result_and_magic_open_it(answered, shell):
+    assert type(answered.explore()).__name__ == "Explorer"
+    shell.user_ns["study"] = answered.session.study
+    shown = shell.run_cell("%%aascore --explore\nload study\nscore b on seven").result
+    assert type(shown).__name__ == "Explorer"
+    assert type(shell.run_cell("%aascore explore").result).__name__ == "Explorer"
+
+
+def test_a_hundred_thousand_steps_are_not_kept_in_the_notebook():
+    assert header_of(answer(steps=60), False)[0]["keep"]
+    assert not header_of(answer(steps=100_000, behaviors=("backdoor",)), False)[0]["keep"]
+
+
+def test_the_script_is_all_there_and_asks_for_nothing():
+    assert {path.stem for path in STATIC.glob("*.js")} == set(PARTS)
+    text = "\n".join(path.read_text(encoding="utf-8") for path in STATIC.iterdir())
+    assert not re.findall(r"https?://|\bimport\b.*from|\beval\(|innerHTML", text)
