@@ -12,7 +12,7 @@ import numpy as np
 from aadsl.errors import AadslError, unknown_name
 from aadsl.language import Call, Column, Expression, Name
 from aadsl.language.conditions import truth
-from aadsl.statements.axis import Coordinates, Examples
+from aadsl.statements.axis import Examples
 from aadsl.statements.base import Action, Definition
 from aadsl.statements.grouping import Mask, grouped
 from aadsl.statements.scope import Declared
@@ -85,8 +85,10 @@ class Behavior(Definition):
     def _chosen(self, scope: Scope, data: Any) -> dict[str, Mask | None] | None:
         """Return the masks over the examples by the names of the behaviors; None in place of all examples."""
         name = self.name.text
-        examples = self._examples(scope, data)
-        if examples is None:
+        try:
+            examples = Examples(scope.coordinates_of(data), scope.names, scope.report)
+        except AadslError as error:
+            scope.repeat(self.on.span, error)
             return None
         if self.where is None and self.by is None:
             return {name: None}
@@ -102,15 +104,6 @@ class Behavior(Definition):
         if keys is None:
             return {name: inside}
         return {f"{name}[{key}]": mask for key, mask in grouped(keys, inside).items()}
-
-    def _examples(self, scope: Scope, data: Any) -> Examples | None:
-        from aadsl.examples import Examples as Sample
-
-        try:
-            return Examples(Coordinates.of(Sample.of(data).coordinates, "example"), scope.names, scope.report)
-        except AadslError as error:
-            scope.repeat(self.on.span, error)
-            return None
 
 
 def is_differentiable(metric: Any) -> bool:

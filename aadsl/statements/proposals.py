@@ -109,10 +109,8 @@ def _coordinates(place: Cursor, scope: Scope) -> Coordinates | None:
         return _batch_coordinates(scope)
     if place.lexemes[0] != "behavior":
         return scope.steps if scope.study is not None else None
-    from aadsl.examples import Examples
-
     try:
-        return Coordinates.of(Examples.of(scope.names.get(place.argument_of("on"))).coordinates, "example")
+        return scope.coordinates_of(scope.names.get(place.argument_of("on")))
     except AadslError:
         return None
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from aadsl.errors import AadslError, Problem, Span, unknown_name
 from aadsl.language import Name, Parsed, Reference
+from aadsl.statements.axis import Coordinates
 
 if TYPE_CHECKING:
     from aadsl.statements.batches import BatchExamples
@@ -55,6 +56,7 @@ class Scope:
         self.ahead: dict[str, int] = {}
         """The lines in which names are defined that this statement cannot know yet."""
         self._said_no_study = False
+        self._examples: dict[int, Coordinates] = {}
         if session.study is not None:
             self.enter(session.study)
 
@@ -92,6 +94,18 @@ class Scope:
         """Return the examples of every batch; only where a study is loaded."""
         assert self.study is not None
         return self.session.batches(self.study)
+
+    def coordinates_of(self, data: Any) -> Coordinates:
+        """Return the coordinates of examples that live in the notebook, looked up once a program.
+
+        Raises:
+            AadslError: ``data`` holds no examples.
+        """
+        if id(data) not in self._examples:  # the notebook keeps ``data`` alive, so no other object gets its number
+            from aadsl.examples import Examples
+
+            self._examples[id(data)] = Coordinates.of(Examples.of(data).coordinates, "example")
+        return self._examples[id(data)]
 
     def report(self, span: Span, message: str, hint: str = "") -> None:
         """Note a mistake at ``span``."""
