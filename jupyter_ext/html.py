@@ -47,9 +47,9 @@ _HEADERS = {"retrained": "exact effect", "low": "10% of examples", "high": "90% 
 
 def _answer(dataset: Any) -> tuple[list[str], list[list[Any]], str]:
     from aadsl.charts.answers import answer_table
-    from aadsl.charts.words import provenance, sentence
+    from aadsl.charts.words import meaning, provenance, sentence
 
     frame = answer_table(dataset).drop(columns="mark")
     header = [_HEADERS.get(name, name) for name in frame.columns]
-    caption = sentence("effect above zero: the stage helped; below: it hurt", provenance(dataset))
+    caption = sentence(meaning(dataset, "effect above zero: the stage {good}; below: it {bad}"), provenance(dataset))
     return header, frame.values.tolist(), caption

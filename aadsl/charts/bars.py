@@ -42,7 +42,7 @@ class Bars:
         y = alt.Y("stage:N", title=None, sort="-x" if self.sort else None, axis=alt.Axis(labelLimit=170, ticks=False))
         x = alt.X("effect:Q", title=words.effect_axis(dataset, name), axis=alt.Axis(tickCount=5))
         base = alt.Chart(rows(frame)).encode(y=y)
-        sign = alt.condition("datum.effect >= 0", alt.value(theme.HELPED), alt.value(theme.HURT))
+        sign = theme.sign_color(words.sign(dataset, name))
         faint = alt.condition("datum.mark !== ''", alt.value(0.45), alt.value(0.9))
         tips = tooltips(frame.drop(columns="mark"), {"effect": "+.4~g", "retrained": "+.4~g"})
         layers = [base.mark_bar(height={"band": 0.7}).encode(x=x, color=sign, opacity=faint, tooltip=tips)]
@@ -74,5 +74,7 @@ def _legend(dataset: xr.Dataset, table: pd.DataFrame) -> list[str]:
         marks.append("diamond: the exact effect, by retraining")
     if "low" in table and table["low"].notna().any():
         marks.append("line: the middle 80% of the examples")
-    first = words.sentence("to the right a stage helped, to the left it hurt", words.provenance(dataset))
+    first = words.sentence(
+        words.meaning(dataset, "to the right a stage {good}, to the left it {bad}"), words.provenance(dataset)
+    )
     return [first, *filter(None, [words.sentence(*marks)])]

@@ -40,7 +40,7 @@ class Cumulative:
         panels = [self._panel(dataset, name, sums.sel(behavior=name)) for name in behaviors(dataset)]
         dropped = len(names) - sums.sizes["stage"]
         few = f"the {LINES} largest of {len(names)} stages" if dropped else ""
-        meaning = "rising: the steps helped, falling: they hurt"
+        meaning = words.meaning(dataset, "rising: the steps {good}, falling: they {bad}")
         title = f"Effect gathered by each stage on {words.quoted(behaviors(dataset))}"
         return theme.titled(stacked(panels), title, *notes(dataset, meaning), words.sentence(few))
 

@@ -39,7 +39,9 @@ class Examples:
             raise AadslError("no behavior of this answer has effects of single examples", hint=HINT)
         panels = [self._panel(dataset, name, each.sel(behavior=name), alone=len(names) == 1) for name in names]
         chart = panels[0] if len(panels) == 1 else alt.vconcat(*panels, spacing=18)
-        meaning = "one dot an example: to the right the stage helped on it, to the left it hurt"
+        meaning = words.meaning(
+            dataset, "one dot an example: to the right the stage {good} on it, to the left it {bad}"
+        )
         title = f"Effect of each stage on the single examples of {words.quoted(names)}"
         return theme.titled(chart, title, words.sentence(meaning, words.provenance(dataset)))
 
@@ -53,7 +55,7 @@ class Examples:
             kinds = [kind for kind in ("image", "text") if kind in seen]
             tips += [alt.Tooltip(f"{kind}:N") for kind in kinds]
             chart = chart.transform_lookup("example", alt.LookupData(rows(seen), "example", kinds))
-        sign = alt.condition("datum.effect >= 0", alt.value(theme.HELPED), alt.value(theme.HURT))
+        sign = theme.sign_color(words.sign(dataset, name))
         y = alt.Y("stage:N", title=None, sort=None, axis=alt.Axis(labelLimit=170, ticks=False))
         dots = chart.mark_circle(size=40, opacity=0.55).encode(
             x=alt.X("effect:Q", title=words.effect_axis(dataset, name, "effect on the example")),

@@ -32,10 +32,11 @@ class Heatmap:
         """Draw all stages, or the members of the family ``by``."""
         table = answer_table(dataset, by)
         largest = table.groupby("behavior")["effect"].transform(lambda effect: effect.abs().max())
-        table["share"] = (table["effect"] / largest.where(largest > 0, 1.0)).fillna(0.0)
+        names = behaviors(dataset)
+        sign = table["behavior"].map({name: words.sign(dataset, name) for name in names})
+        table["share"] = (sign * table["effect"] / largest.where(largest > 0, 1.0)).fillna(0.0)
         low = table["mark"] != ""
         table["label"] = table["effect"].map(lambda v: f"{v:+.3g}".replace("-", "−")) + low.map({True: " ?", False: ""})
-        names = behaviors(dataset)
         width = max(len(names) * (70 if len(names) <= NUMBERS else 18), 120)
         base = alt.Chart(rows(table)).encode(
             x=alt.X("behavior:N", title=None, sort=names, axis=_axis(orient="top", labelAngle=_angle(names))),

@@ -104,6 +104,11 @@ def is_ours(chart: Any) -> bool:
     return getattr(chart, "usermeta", None) == OURS
 
 
+def sign_color(sign: int, field: str = "effect") -> Any:
+    """Return the color of an effect that helped or hurt; ``sign`` as :func:`aadsl.charts.words.sign` gives it."""
+    return alt.condition(f"datum.{field} * {sign} >= 0", alt.value(HELPED), alt.value(HURT))
+
+
 def styled(chart: Any, inks: Inks) -> dict[str, Any]:
     """Return the Vega-Lite specification of ``chart`` drawn with ``inks``."""
     spec: dict[str, Any] = chart.to_dict()

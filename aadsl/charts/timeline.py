@@ -41,7 +41,8 @@ class Timeline:
         if self.schedule:
             panels += schedule_panels(dataset)
         chart = stacked(panels)
-        return theme.titled(chart, f"Effect of every step on {words.quoted(names)}", *notes(dataset))
+        meaning = words.meaning(dataset, "above zero a step {good}, below it {bad}")
+        return theme.titled(chart, f"Effect of every step on {words.quoted(names)}", *notes(dataset, meaning))
 
     def _panel(
         self, dataset: xr.Dataset, name: str, effects: xr.DataArray, table: pd.DataFrame, grouping: Grouping
@@ -79,7 +80,7 @@ def bar_width(steps: int) -> float:
     return float(np.clip(0.75 * theme.WIDTH / max(steps, 1), 1.25, 14.0))
 
 
-def notes(dataset: xr.Dataset, meaning: str = "above zero a step helped, below it hurt") -> list[str]:
+def notes(dataset: xr.Dataset, meaning: str) -> list[str]:
     """Return the lines under the title: the sign convention, the source of the numbers, what was left out."""
     steps = dataset.sizes["step"]
     thinned = f"{steps:,} steps: each of {SLICES} slices shows its extremes" if steps > SLICES else ""

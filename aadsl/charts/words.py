@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import xarray as xr
 
-AXIS = "hurt  ←  {what}  →  helped"
+AXES = {1: "hurt  ←  {what}  →  helped", -1: "helped  ←  {what}  →  hurt"}
 
 
 def units(dataset: xr.Dataset, behavior: str) -> str:
@@ -12,10 +12,25 @@ def units(dataset: xr.Dataset, behavior: str) -> str:
     return str(dataset["unit"].sel(behavior=behavior).item()) if "unit" in dataset else ""
 
 
+def sign(dataset: xr.Dataset, behavior: str) -> int:
+    """Return 1 where more of a behavior is better, −1 where less is (a loss): which side of zero helped."""
+    better = "higher_is_better" not in dataset or bool(dataset["higher_is_better"].sel(behavior=behavior))
+    return 1 if better else -1
+
+
+def meaning(dataset: xr.Dataset, sentence: str) -> str:
+    """Return ``sentence`` with the words {good} and {bad} filled in; a reference to the axes where behaviors differ."""
+    signs = {sign(dataset, str(behavior)) for behavior in dataset["behavior"].values}
+    if len(signs) > 1:
+        return "the axes say which side helped, for less of some behaviors is better"
+    good, bad = ("helped", "hurt") if signs != {-1} else ("hurt", "helped")
+    return sentence.format(good=good, bad=bad)
+
+
 def effect_axis(dataset: xr.Dataset, behavior: str, what: str = "effect") -> str:
     """Return an axis title that carries the unit and the sign convention."""
     unit = units(dataset, behavior)
-    return AXIS.format(what=f"{what} in {unit}" if unit else what)
+    return AXES[sign(dataset, behavior)].format(what=f"{what} in {unit}" if unit else what)
 
 
 def panel_axis(dataset: xr.Dataset, behavior: str, what: str = "effect") -> list[str]:

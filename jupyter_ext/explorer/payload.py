@@ -11,7 +11,7 @@ from aadsl.charts import theme
 from aadsl.charts.frame import behaviors, kind, require, telling_variables
 from aadsl.charts.grouping import OTHERS, group_steps
 from aadsl.charts.timeline import ADDITIVE
-from aadsl.charts.words import units
+from aadsl.charts.words import sign, units
 
 KEPT_IN_NOTEBOOK = 3_000_000
 """Bytes up to which an explorer is saved in the notebook; larger ones leave their picture alone."""
@@ -38,6 +38,7 @@ def header_of(dataset: xr.Dataset, can_retrain: bool) -> tuple[dict[str, Any], b
             {
                 "name": name,
                 "unit": units(dataset, name),
+                "sign": sign(dataset, name),
                 "observed": None if observed is None else float(observed.sel(behavior=name)),
             }
             for name in behaviors(dataset)

@@ -52,3 +52,15 @@ def test_one_family():
     assert set(answer_table(answer(), by="source")["stage"]) == {"source[badnet]", "source[clean]"}
     with pytest.raises(AadslError, match='did you mean "source"'):
         answer_table(answer(), by="sources")
+
+
+def test_less_of_a_loss_is_better():
+    """The sign of an effect is that of the behavior; which side helped depends on the behavior."""
+    data = answer(behaviors=("loss",)).assign(higher_is_better=("behavior", [False]))
+    spec = str(CHARTS["bars"]().draw(data).to_dict())
+    assert "helped  ←  effect in nats  →  hurt" in spec
+    assert "To the right a stage hurt, to the left it helped" in spec
+    cells = rows_of(CHARTS["heatmap"]().draw(data))
+    assert all(row["share"] * row["effect"] <= 0 for row in cells)
+    mixed = answer().assign(higher_is_better=("behavior", [True, False]))
+    assert "The axes say which side helped" in str(CHARTS["timeline"]().draw(mixed).to_dict())

@@ -3,7 +3,6 @@
 import re
 from pathlib import Path
 
-import pytest
 from pygments.lexers import get_lexer_by_name
 from pygments.token import Token
 

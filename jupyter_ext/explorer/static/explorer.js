@@ -100,8 +100,9 @@ function render({ model, el }) {
       timelines.push(timeline);
       brush(timeline, () => view, select);
       hover(canvas, timeline, data);
-      const unit = data.behaviors[k].unit;
-      return h('figure', {}, h('figcaption', {}, `Effect of every step on ${behavior}${unit ? ` (${unit})` : ''}: above zero it helped, below it hurt`), canvas);
+      const { unit, sign } = data.behaviors[k];
+      const [good, bad] = sign > 0 ? ['helped', 'hurt'] : ['hurt', 'helped'];
+      return h('figure', {}, h('figcaption', {}, `Effect of every step on ${behavior}${unit ? ` (${unit})` : ''}: above zero it ${good}, below it ${bad}`), canvas);
     }));
     update();
   }

@@ -1,7 +1,8 @@
 // What is said about a selection: its effects, the metadata of its steps, the statement that defines it.
 
-function effectCell(value) {
-  const meaning = value > 0 ? 'helped' : value < 0 ? 'hurt' : '';
+// `sign` is −1 for behaviors of which less is better.
+function effectCell(value, sign) {
+  const meaning = value * sign > 0 ? 'helped' : value * sign < 0 ? 'hurt' : '';
   return h('td', { class: `aadsl-number ${meaning && `aadsl-${meaning}`}` }, `${number(value, true)} ${meaning}`.trim());
 }
 
@@ -12,14 +13,14 @@ function effectsTable(data, view, selection, exact) {
   const rows = view.behaviors.map(name => {
     const k = data.behaviors.findIndex(behavior => behavior.name === name);
     const effect = effectOf(data, selection, k);
-    const { unit, observed } = data.behaviors[k];
+    const { unit, observed, sign } = data.behaviors[k];
     const other = kept?.effects[name];
     return [
       h('th', { scope: 'row' }, name, unit ? h('small', {}, ` ${unit}`) : null),
       h('td', { class: 'aadsl-number' }, number(observed)),
-      effectCell(effect),
-      known && effectCell(known[name]),
-      kept && (other === undefined ? h('td', {}) : effectCell(other)),
+      effectCell(effect, sign),
+      known && effectCell(known[name], sign),
+      kept && (other === undefined ? h('td', {}) : effectCell(other, sign)),
       kept && (other === undefined ? h('td', {}) : h('td', { class: 'aadsl-number' }, number(effect - other, true)))
     ].filter(Boolean);
   });
@@ -35,7 +36,9 @@ const SHOWN = 100;
 // The steps of the selection with all that is known of them, sorted by a column; a click on its head turns the order.
 function stepsTable(data, view, steps, sortBy) {
   const effects = view.behaviors.map(name => ({
-    name: `effect on ${name}`, values: data.effects[data.behaviors.findIndex(b => b.name === name)]
+    name: `effect on ${name}`,
+    values: data.effects[data.behaviors.findIndex(b => b.name === name)],
+    sign: data.behaviors.find(b => b.name === name).sign
   }));
   const columns = [{ name: 'step', values: null }, ...effects, ...data.columns];
   const chosen = columns.find(column => column.name === view.sort.column) || columns[0];
@@ -53,7 +56,7 @@ function stepsTable(data, view, steps, sortBy) {
   });
   const cell = (column, t) => {
     if (!column.values) return h('td', { class: 'aadsl-number' }, String(t));
-    return effects.includes(column) ? effectCell(column.values[t]) : h('td', { class: column.categories ? '' : 'aadsl-number' }, text(column, t));
+    return effects.includes(column) ? effectCell(column.values[t], column.sign) : h('td', { class: column.categories ? '' : 'aadsl-number' }, text(column, t));
   };
   const rows = order.slice(0, SHOWN).map(t => columns.map(column => cell(column, t)));
   const more = order.length > SHOWN ? h('p', {}, `the first ${SHOWN} of ${order.length.toLocaleString('en')} steps`) : null;
