@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 TORCH_INDEX ?= $(shell command -v nvidia-smi >/dev/null 2>&1 || echo "--extra-index-url https://download.pytorch.org/whl/cpu")
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: help setup demo picture test test-long lint format bench fidelity clean
+.PHONY: help setup demo picture tutorials test test-long lint format bench fidelity clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -29,6 +29,9 @@ demo: $(READY)  ## record a real training run, attribute it, write demo/index.ht
 
 picture: $(READY)  ## draw the chart of the README anew
 	@$(BIN)/python tutorials/demo.py --picture tutorials/timeline.png
+
+tutorials: $(READY)  ## execute the tutorials and save them with their outputs
+	@$(BIN)/python -m nbconvert --log-level=ERROR --to notebook --execute --inplace tutorials/*.ipynb
 
 test: $(READY)  ## lint, types and the whole test suite
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
