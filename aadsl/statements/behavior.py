@@ -59,9 +59,9 @@ class Behavior(Definition):
     def run(self, result: Result, metric: Any, data: Any, chosen: dict[str, Mask | None]) -> None:
         """Define the behavior, or each member of the family, on the study."""
         study = result.study
+        self.forget(study.behaviors, study.behavior_families)
         for name, where in chosen.items():
             study.behavior(name, metric, on=data, where=where, per_example=self.per_example is True)
-        study.behavior_families.pop(self.name.text, None)
         if self.by is not None:
             study.behavior_families[self.name.text] = tuple(chosen)
         result.say(f"behavior {', '.join(chosen)}: {self.metric.name.text} on {self.on.text}")

@@ -44,6 +44,7 @@ class Stages(Definition):
 
     def run(self, result: Result, members: dict[str, Mask]) -> None:
         """Define the family on the study."""
+        self.forget(result.study.stages, result.study.families)
         result.study.family(self.name.text, members)
         result.say(f"stages {self.name.text}: " + ", ".join(f"{key} ({mask.sum()})" for key, mask in members.items()))
 

@@ -6,12 +6,17 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from aadsl.language import Call, Reference
 from aadsl.statements.base import Action
 from aadsl.statements.question import DEFAULT_ESTIMATOR, Asked, Question, asked_of
 from aadsl.statements.vocabulary import table
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from aadsl.statements.scope import Scope
     from aadsl.statements.session import Result
 
@@ -54,4 +59,34 @@ class Verify(Question):
             intervention=asked.intervention,
             progress=result.progress,
         )
+        dataset = dataset.assign(agreement(dataset["effect"].values, dataset["retrained_effect"].values))
         result.answer(dataset)
+        result.say(summary(dataset))
+
+
+def agreement(estimate: NDArray[np.float64], exact: NDArray[np.float64]) -> dict[str, tuple[str, list[float]]]:
+    """Return how well ``estimate`` (stages, behaviors) follows ``exact``, for each behavior.
+
+    correlation (Pearson; NaN for a single stage), slope = Σ estimate·exact / Σ exact², relative error =
+    ‖estimate − exact‖ / ‖exact‖.
+    """
+    measures: dict[str, list[float]] = {"correlation": [], "slope": [], "relative_error": []}
+    for guess, truth in zip(estimate.T, exact.T, strict=True):
+        size = float(truth @ truth) or np.nan
+        varies = len(truth) > 1 and np.ptp(guess) > 0 and np.ptp(truth) > 0
+        measures["correlation"].append(float(np.corrcoef(guess, truth)[0, 1]) if varies else np.nan)
+        measures["slope"].append(float(guess @ truth) / size)
+        measures["relative_error"].append(float(np.linalg.norm(guess - truth)) / size**0.5)
+    return {name: ("behavior", values) for name, values in measures.items()}
+
+
+def summary(dataset: xr.Dataset) -> str:
+    """Return the agreement in words, one line a behavior."""
+    lines = []
+    for name in dataset["behavior"].values:
+        one = dataset.sel(behavior=name)
+        parts = [f"slope {float(one.slope):.3g}", f"relative error {float(one.relative_error):.2g}"]
+        if np.isfinite(one.correlation):
+            parts.insert(0, f"correlation {float(one.correlation):.3f}")
+        lines.append(f"{name}: {', '.join(parts)} over {dataset.sizes['stage']} stages")
+    return "\n".join(["estimate beside truth (slope 1 and error 0 are perfect):", *lines])
