@@ -44,8 +44,8 @@ def commit(path: Path, attributes: Mapping[str, Any], write: Callable[[Any], Non
     try:
         with netcdf_lock():
             # Building a small file in memory takes half the time; a large one would be in memory twice.
-            memory = {"memory": nbytes + _ROOM} if nbytes < _LARGE else {}
-            dataset = netCDF4.Dataset(temporary, "w", format="NETCDF4", **memory)
+            memory = nbytes + _ROOM if nbytes < _LARGE else None
+            dataset = netCDF4.Dataset(temporary, "w", format="NETCDF4", memory=memory)
             try:
                 dataset.setncatts({"Conventions": "CF-1.11", "aadsl_schema": SCHEMA_VERSION, **attributes})
                 write(dataset)

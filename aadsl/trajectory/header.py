@@ -16,6 +16,7 @@ import torch
 
 from aadsl.errors import AadslError
 from aadsl.trajectory.files import SCHEMA_VERSION, commit
+from aadsl.trajectory.fingerprints import data_fingerprint, tensor_digest
 from aadsl.trajectory.specs import Clip, ParameterSpec
 from aadsl.trajectory.subject import Subject
 
@@ -27,6 +28,7 @@ class Header:
     """A run's description.
 
     ``length`` is the number of steps when the run was closed properly, and -1 while it is recorded.
+    ``fingerprints`` are digests of what is not stored: ``"data"`` by position, ``"frozen"`` weights by name.
     ``provenance`` says with what it was made; it is for readers, nothing is computed from it.
     """
 
@@ -38,7 +40,7 @@ class Header:
     accumulation: int | None = None
     run: str = field(default_factory=lambda: uuid4().hex)
     length: int = -1
-    fingerprints: dict[str, str] = field(default_factory=dict)
+    fingerprints: dict[str, dict[str, str]] = field(default_factory=dict)
     provenance: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -57,6 +59,10 @@ def describe(subject: Subject, data: object, clip: Clip | None, accumulation: in
         group_count=len(subject.optimizer.param_groups),
         clip=clip,
         accumulation=accumulation,
+        fingerprints={
+            "data": data_fingerprint(data),
+            "frozen": {name: tensor_digest(parameter) for name, parameter in subject.frozen.items()},
+        },
         provenance={
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "model": _qualified(subject.model),

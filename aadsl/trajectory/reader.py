@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Sequence
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 import xarray as xr
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from aadsl.errors import AadslError
 from aadsl.state import State
@@ -21,6 +22,7 @@ from aadsl.trajectory import header
 from aadsl.trajectory.batches import BatchReader
 from aadsl.trajectory.lazy import part_of, steps_dataset
 from aadsl.trajectory.rows import BOUNDARY
+from aadsl.trajectory.schema import violations
 from aadsl.trajectory.segments import cover, segments_in, state_name, states_in
 from aadsl.trajectory.source import Source, source_of
 from aadsl.trajectory.specs import Clip, ParameterSpec, Phase
@@ -185,10 +187,15 @@ class Trajectory:
         return tuple(int(size) for size in loaded.columns["row_size"].values[first:last])
 
     def rng_state(self, step: int, micro_batch: int = 0, device: str = "cpu") -> Tensor | None:
-        """Return torch's generator state where a forward of the step began; None where the step drew no numbers."""
+        """Return torch's generator state where a forward of the step began; None where the step drew no numbers.
+
+        ``device``: of the generator, ``"cpu"`` or ``"cuda:0"``.
+        """
         run, local = self._place(step)
         loaded, first, last = run.batches.at(local)
-        return loaded.generators(first + micro_batch).get(device) if first + micro_batch < last else None
+        if first + micro_batch >= last:
+            return None
+        return loaded.generators(first + micro_batch).get("cuda0" if device == "cuda" else device.replace(":", ""))
 
     def training(self, step: int) -> bool:
         """Return whether the model was in train mode in a step."""
@@ -199,6 +206,23 @@ class Trajectory:
         """Return the modules whose train/eval mode was not the model's in a step (frozen normalization, say)."""
         self._place(step)
         return tuple(str(self.steps["modules_off_mode"].values[step]).split())
+
+    @property
+    def fingerprints(self) -> dict[str, dict[str, str]]:
+        """Digests of what is not stored: sampled examples of the data, frozen weights."""
+        return self._runs[-1].header.fingerprints
+
+    def violations(self) -> list[str]:
+        """Return what is wrong with the files: damage, gaps, what the schema does not allow."""
+        return [problem for run in self._runs for problem in violations(run.source)]
+
+    def verify(self, model: nn.Module | None = None, loss: Any = None, data: Any = None, **options: Any) -> Any:
+        """Check files and schema and, given a model and a loss, replay sampled steps; say in plain words what differs.
+
+        Returns an :class:`aadsl.verification.Report`. Options are those of :func:`aadsl.verification.verify`.
+        """
+        # Verification stands above the engine, and that above trajectories.
+        return import_module("aadsl.verification").verify(self, model=model, loss=loss, data=data, **options)
 
     @property
     def digest(self) -> str:

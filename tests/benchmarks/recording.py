@@ -1,8 +1,8 @@
 """Cost of recording, as ratios to plain training in the same run: ``python -m tests.benchmarks.recording [names]``.
 
 Two copies of a model train side by side, a block of plain steps, then a block of recorded steps, so that a noisy
-machine meets both alike. After each recorded block the recorder is made to finish its background work, which is charged to
-recording; that is harsher than a real run, where it overlaps with the next steps.
+machine meets both alike. After each recorded block the recorder is made to finish its background work, and that is
+charged to recording; that is harsher than a real run, where it overlaps with the next steps.
 """
 
 from __future__ import annotations

@@ -1,0 +1,11 @@
+"""Whether a trajectory is what happened: its files, the model and data it is joined with, and replayed steps.
+
+>>> report = trajectory.verify(model=net, loss=loss_fn, data=train)   # doctest: +SKIP
+>>> report.ok   # doctest: +SKIP
+True
+"""
+
+from aadsl.verification.report import Finding, Report
+from aadsl.verification.verify import verify
+
+__all__ = ["Finding", "Report", "verify"]

@@ -1,0 +1,190 @@
+"""Why a replay does not end where the run did: each suspicion changes one thing, and is the cause if that mends it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from math import isclose
+
+import numpy as np
+import torch
+
+from aadsl.propagation import Clip
+from aadsl.trajectory import Trajectory
+from aadsl.verification.report import Finding
+from aadsl.verification.stretch import Stretch, Variation
+
+# A change in a few elements of the state, and in no other, is no matter of training.
+_FEW = 3
+_MOST = 0.9
+_LONGEST = 40
+
+
+def explain(trajectory: Trajectory, wrong: list[Stretch], count: int) -> Iterator[Finding]:
+    """Yield why ``wrong`` stretches, of ``count`` that were replayed, do not fit."""
+    stretch = min(wrong, key=len)
+    where = f"the replay of steps {stretch.start} … {stretch.stop - 1} ends elsewhere than the run"
+    where += f" (off by {stretch.deviation:.1%} of what it moved; {len(wrong)} of {count} stretches do not fit)"
+    for suspicion in (_single_weights, _mode, _learning_rate, _clipping, _one_step, _noise):
+        found = suspicion(trajectory, stretch)
+        if found:
+            cause, text = found
+            yield Finding("failed", f"{text}; {where}", cause)
+            return
+    yield _what_remains(trajectory, stretch, where)
+
+
+Suspicion = tuple[str, str] | None
+
+
+def _single_weights(trajectory: Trajectory, stretch: Stretch) -> Suspicion:
+    """A stored state of which few elements are off, while all others fit."""
+    names = stretch.history.objective.parameters
+    difference = (stretch.outcome.parameters.double() - stretch.target.parameters.double()).square()
+    if len(difference) < 10 * _FEW or not torch.isfinite(difference).all():
+        return None
+    largest = difference.topk(_FEW)
+    if float(largest.values.sum()) < _MOST * float(difference.sum()):
+        return None
+    place = int(largest.indices[0])
+    name = names.names[int(np.searchsorted(names.offsets, place, side="right")) - 1]
+    return (
+        "changed weight",
+        f'stored values of "{name}" were changed in the state before step {stretch.start} or {stretch.stop}',
+    )
+
+
+def _mode(trajectory: Trajectory, stretch: Stretch) -> Suspicion:
+    if _mended(stretch, lambda step: replace(step, training=not step.training)):
+        recorded, used = ("train", "eval") if trajectory.training(stretch.start) else ("eval", "train")
+        return "other mode", f"the model was in {used} mode, although {recorded} mode was recorded"
+    modules = trajectory.modules_off_mode(stretch.start)
+    if modules and _mended(stretch, lambda step: replace(step, off_mode=())):
+        return "other mode", f"{', '.join(modules[:3])} were in the model's mode, although the other was recorded"
+    return None
+
+
+def _mended(stretch: Stretch, varied: Variation) -> bool:
+    return stretch.deviation_of(stretch.replay(varied)) <= stretch.tolerance
+
+
+def _rate(factor: float) -> Variation:
+    return lambda step: replace(step, hyper=tuple({**h, "lr": h["lr"] * factor} for h in step.hyper))
+
+
+def _weight(factor: float) -> Variation:
+    return lambda step: replace(step, gradient_weight=factor)
+
+
+def _clipped(by_value: bool, limit: float, factor: float) -> Variation:
+    clip = Clip(value=limit * factor) if by_value else Clip(norm=limit * factor)
+    return lambda step: replace(step, clip=clip)
+
+
+def _solved(stretch: Stretch, family: Callable[[float], Variation]) -> float | None:
+    """Return the factor that mends the stretch, None where none does."""
+    factor, deviation = stretch.solve(family)
+    return factor if deviation <= stretch.tolerance else None
+
+
+def _learning_rate(trajectory: Trajectory, stretch: Stretch) -> Suspicion:
+    if len(stretch) > _LONGEST or (factor := _solved(stretch, _rate)) is None:
+        return None
+    recorded = trajectory.hyperparameters(stretch.start)[0]["lr"]
+    used = f"the learning rate was {recorded * factor:.4g}, not the recorded {recorded:.4g}"
+    if not _has_memory(stretch) and _solved(stretch, _weight) is not None:
+        if factor < 1:
+            return "undeclared clip or other lr", f"{used}, or the gradient was clipped without clip= being declared"
+        return "other loss or other lr", f"{used}, or the loss was {factor:.4g} times this one"
+    return "other learning rate", used
+
+
+def _has_memory(stretch: Stretch) -> bool:
+    """Return whether the optimizer keeps something that tells a smaller gradient from a smaller step."""
+    return any(slots for slots in stretch.target.slots) or any(
+        h.get("weight_decay") for h in stretch.history.step(0).hyper
+    )
+
+
+def _clipping(trajectory: Trajectory, stretch: Stretch) -> Suspicion:
+    if len(stretch) > _LONGEST:
+        return None
+    first = stretch.history.step(stretch.start)
+    gradient = stretch.history.objective.evaluate(stretch.before, first).gradient
+    if len(stretch) == 1 and (factor := _solved(stretch, _weight)) is not None:
+        if factor > 1 or _losses_differ(trajectory, stretch):
+            return "other loss", f"the loss of the run was {factor:.4g} times this one"
+        limit = factor * float(gradient.norm())
+        return "undeclared clip", f"the gradient was clipped to a norm of {limit:.4g}, and clip= was not declared"
+    largest, norm = float(gradient.abs().max()), float(gradient.norm())
+    for what, unit in (("a norm", norm), ("values", largest)):
+        for start in (0.7, 0.2, 0.05, 0.01):
+            factor = _solved(stretch, partial(_clipped, what == "values", start * unit))
+            if factor is not None:
+                limit = factor * start * unit
+                return "undeclared clip", f"gradients were clipped to {what} of {limit:.4g}, and clip= was not declared"
+    return None
+
+
+def _one_step(trajectory: Trajectory, stretch: Stretch) -> Suspicion:
+    """One step of a longer stretch whose learning rate, or gradient, was another."""
+    if not 1 < len(stretch) <= _LONGEST:
+        return None
+    for index in range(stretch.start, stretch.stop):
+
+        def family(factor: float, index: int = index) -> Variation:
+            change = _rate(factor)
+            return lambda step: change(step) if step.index == index else step
+
+        factor, deviation = stretch.solve(family, iterations=6)
+        if deviation <= stretch.tolerance:
+            recorded = trajectory.hyperparameters(index)[0]["lr"]
+            text = f"the learning rate of step {index} was {recorded * factor:.4g}, not the recorded {recorded:.4g}"
+            return "other learning rate", text
+    return None
+
+
+def _noise(trajectory: Trajectory, stretch: Stretch) -> Suspicion:
+    """The loss draws random numbers, and drawing others changes it."""
+    step = stretch.history.step(stretch.start)
+    objective = stretch.history.objective
+    losses = set()
+    for seed in (1, 2):
+        states = ({"cpu": torch.Generator().manual_seed(seed).get_state()},)
+        losses.add(float(objective.evaluate(stretch.before, replace(step, rng_states=states)).loss))
+    if len(losses) == 1:
+        return None
+    known = "the recorded generator state does not" if step.rng_states else "no generator state was recorded to"
+    return "other dropout", f"the model draws random numbers (dropout), and {known} reproduce the run's"
+
+
+def _losses(trajectory: Trajectory, stretch: Stretch) -> tuple[float, float] | None:
+    """Return the recorded and the replayed loss of the stretch's first step, where one was recorded."""
+    if "loss" not in trajectory.steps:
+        return None
+    recorded = float(trajectory.steps["loss"][stretch.start])
+    replayed = stretch.history.objective.evaluate(stretch.before, stretch.history.step(stretch.start)).loss
+    return recorded, float(replayed)
+
+
+def _losses_differ(trajectory: Trajectory, stretch: Stretch) -> bool:
+    losses = _losses(trajectory, stretch)
+    return losses is not None and not isclose(*losses, rel_tol=max(1e-5, stretch.tolerance), abs_tol=1e-6)
+
+
+def _what_remains(trajectory: Trajectory, stretch: Stretch, where: str) -> Finding:
+    """Data that were compared leave the loss, or the model's code; otherwise it may be either."""
+    losses, said = _losses(trajectory, stretch), ""
+    if losses is not None:
+        if not _losses_differ(trajectory, stretch):
+            text = "the loss agrees with the recorded one, but the step that followed does not"
+            return Finding(
+                "failed", f"{text}: a hyperparameter or a stored state was changed; {where}", "changed record"
+            )
+        said = f"the loss at step {stretch.start} is {losses[1]:.6g}, recorded was {losses[0]:.6g}: "
+    if trajectory.fingerprints.get("data") or trajectory.batch_tensors(stretch.start) is not None:
+        text = f"{said}this is another loss, or the model computes something else"
+        return Finding("failed", f"{text}; {where}", "other loss")
+    text = f"{said}these are other data, another order of them, or another loss"
+    return Finding("failed", f"{text}; {where}", "other loss or data")

@@ -1,0 +1,115 @@
+"""A stretch between two stored states, replayed, and how far the replay ends from what was stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from math import exp, inf, sqrt
+
+import torch
+from torch import Tensor
+
+from aadsl.history import History
+from aadsl.propagation.layout import FlatState
+from aadsl.propagation.step import Step
+
+Variation = Callable[[Step], Step]
+
+# Rounding errors a step and element, in units of the dtype's precision.
+_ROUNDINGS = 8.0
+
+
+class Stretch:
+    """Steps ``start <= t < stop`` between two stored states, which fit if the replay ends within ``tolerance``.
+
+    The deviation of each part of the state (parameters, each optimizer slot, buffers) is taken relative to how far the
+    stretch moved it, with an allowance for rounding.
+    """
+
+    def __init__(self, history: History, start: int, stop: int, tolerance: float) -> None:
+        self.history, self.start, self.stop, self.tolerance = history, start, stop, tolerance
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    @cached_property
+    def before(self) -> FlatState:
+        """The stored state at its start."""
+        return self.history.state(self.start)
+
+    @cached_property
+    def target(self) -> FlatState:
+        """The stored state at its end."""
+        return self.history.state(self.stop)
+
+    @cached_property
+    def outcome(self) -> FlatState:
+        """The replayed state at its end."""
+        return self.replay(lambda step: step)
+
+    def replay(self, varied: Variation) -> FlatState:
+        """Return where the stretch ends if its steps are ``varied``."""
+        state = self.before
+        for index in range(self.start, self.stop):
+            state = self.history.step_map(state, varied(self.history.step(index)))
+        return state
+
+    @cached_property
+    def _scales(self) -> list[Tensor]:
+        """For each part of the state, the distance that counts as 1: how far it moved, and what rounding may add."""
+        scales = []
+        for after, start in zip(self.target.tensors(), self.before.tensors(), strict=True):
+            rounding = _ROUNDINGS * torch.finfo(after.dtype).eps * sqrt(len(self)) * after.double().norm()
+            scales.append((after.double() - start.double()).norm() + rounding / self.tolerance + 1e-30)
+        return scales
+
+    def residual(self, state: FlatState) -> Tensor:
+        """Return (n,) the difference from the stored end, each part in units of its scale."""
+        parts = zip(state.tensors(), self.target.tensors(), self._scales, strict=True)
+        return torch.cat([((own.double() - aim.double()) / scale).reshape(-1) for own, aim, scale in parts])
+
+    def deviation_of(self, state: FlatState) -> float:
+        """Return the largest relative deviation of any part."""
+        parts = zip(state.tensors(), self.target.tensors(), self._scales, strict=True)
+        found = [float((own.double() - aim.double()).norm() / scale) for own, aim, scale in parts]
+        return max(value if value == value else float("inf") for value in found)
+
+    @cached_property
+    def deviation(self) -> float:
+        """The largest relative deviation of the replay."""
+        return self.deviation_of(self.outcome)
+
+    @property
+    def fits(self) -> bool:
+        """Whether the replay ends where the run did."""
+        return self.deviation <= self.tolerance
+
+    @property
+    def exact(self) -> bool:
+        """Whether it does so bit by bit."""
+        return all(torch.equal(a, b) for a, b in zip(self.outcome.tensors(), self.target.tensors(), strict=True))
+
+    def solve(self, family: Callable[[float], Variation], iterations: int = 16) -> tuple[float, float]:
+        """Return the factor f for which ``family(f)`` comes closest to the stored end, and the deviation it leaves.
+
+        The secant method, in the least-squares sense, on log f: exact after one step where the end is linear in f.
+        """
+        best = (1.0, self.deviation)
+        place, residual = 0.0, self.residual(self.outcome)
+        probes = [(self.residual(self.replay(family(exp(move)))) - residual) / move for move in (-1e-3, 1e-3)]
+        # Where a unit switches on or off between two points, their difference is a jump and not a slope.
+        slope = min(probes, key=lambda probe: float(probe.norm()))
+        for _ in range(iterations):
+            length = float(slope @ slope)
+            if not 0 < length < inf:
+                break
+            move = max(-1.5, min(1.5, -float(slope @ residual) / length))
+            place += move
+            if abs(move) < 1e-7 or abs(place) > 20:
+                break
+            here = self.replay(family(exp(place)))
+            best = min(best, (exp(place), self.deviation_of(here)), key=lambda pair: pair[1])
+            before, residual = residual, self.residual(here)
+            secant = (residual - before) / move
+            slope = secant if abs(move) > 1e-4 and float(secant.norm()) < 10 * float(slope.norm()) else slope
+        return best

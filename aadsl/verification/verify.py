@@ -1,0 +1,137 @@
+"""The checks in order: files, then model and data, then a replay; the first kind that fails explains the later ones."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import nn
+
+from aadsl.errors import AadslError
+from aadsl.history import History
+from aadsl.propagation import Progress, silent
+from aadsl.trajectory import Trajectory
+from aadsl.verification.causes import explain
+from aadsl.verification.fit import fitting
+from aadsl.verification.report import Finding, Report
+from aadsl.verification.stretch import Stretch
+
+# Relative deviation of a replayed stretch that rounding explains: on the same kernels, and on others.
+SAME_KERNELS = 1e-4
+OTHER_KERNELS = 2e-2
+
+
+def verify(
+    trajectory: Trajectory,
+    *,
+    model: nn.Module | None = None,
+    loss: Any = None,
+    data: Any = None,
+    samples: int = 8,
+    device: str = "auto",
+    progress: Progress = silent,
+) -> Report:
+    """Check a trajectory and say in plain words what does not match.
+
+    Args:
+        trajectory: what was recorded.
+        model: the model that was trained; without it only files are checked.
+        loss: ``loss(model, batch)``.
+        data: what the recorded indices point into.
+        samples: how many stretches between stored states are replayed, spread over the run.
+        device: where to replay.
+        progress: called after each replayed stretch.
+    """
+    findings = [*_files(trajectory)]
+    if model is not None and loss is not None and not _failed(findings):
+        findings += fitting(trajectory, model, data)
+        if not _failed(findings):
+            findings += _replayed(trajectory, model, loss, data, samples, device, progress)
+    elif not _failed(findings):
+        findings.append(Finding("note", "no step was replayed: that needs model=, loss= and data="))
+    return Report(str(trajectory.path), tuple(findings))
+
+
+def _failed(findings: list[Finding]) -> bool:
+    return any(finding.outcome == "failed" for finding in findings)
+
+
+def _files(trajectory: Trajectory) -> Iterator[Finding]:
+    problems = trajectory.violations()
+    for problem in problems:
+        if problem.startswith("note: "):
+            yield Finding("note", problem.removeprefix("note: "))
+        else:
+            yield Finding("failed", problem, _file_cause(problem))
+    if not problems:
+        yield Finding("passed", f"every file is as it was written, {trajectory.length:,} steps without a gap")
+
+
+def _file_cause(problem: str) -> str:
+    if "missing" in problem and "variable" not in problem:
+        return "missing segment"
+    return "changed file" if "digest" in problem or "cut short" in problem else "schema"
+
+
+def _replayed(
+    trajectory: Trajectory,
+    model: nn.Module,
+    loss: Any,
+    data: Any,
+    samples: int,
+    device: str,
+    progress: Progress,
+) -> Iterator[Finding]:
+    if len(trajectory.checkpoints) < 2:
+        yield Finding("note", "no step could be replayed: there is only one stored state")
+        return
+    try:
+        history = History(trajectory, model=model, loss=loss, data=data, device=device)
+    except AadslError as error:
+        yield Finding("failed", str(error).replace("\n", "; "), "model or data")
+        return
+    elsewhere = _elsewhere(trajectory, history.device)
+    if elsewhere:
+        yield Finding("note", f"recorded with other kernels ({elsewhere}); small deviations are tolerated")
+    tolerance = OTHER_KERNELS if elsewhere else SAME_KERNELS
+    chosen = _spread(list(pairwise(trajectory.checkpoints)), samples)
+    stretches = []
+    for done, (start, stop) in enumerate(chosen, 1):
+        stretches.append(Stretch(history, start, stop, tolerance))
+        stretches[-1].deviation  # noqa: B018  computed here, where progress is told
+        progress("verifying", done, len(chosen))
+    steps = sum(stretch.stop - stretch.start for stretch in stretches)
+    wrong = [stretch for stretch in stretches if not stretch.fits]
+    if wrong:
+        yield from explain(trajectory, wrong, len(stretches))
+    elif all(stretch.exact for stretch in stretches):
+        yield Finding("passed", f"{steps:,} steps in {len(stretches)} stretches were replayed, every bit the same")
+    else:
+        largest = max(stretch.deviation for stretch in stretches)
+        yield Finding(
+            "passed",
+            f"{steps:,} steps in {len(stretches)} stretches were replayed, to within {largest:.1g} of what they moved",
+        )
+
+
+def _spread(pairs: list[tuple[int, int]], samples: int) -> list[tuple[int, int]]:
+    """Return the first, the last and evenly spaced ones between."""
+    if len(pairs) <= samples:
+        return pairs
+    places = torch.linspace(0, len(pairs) - 1, max(2, samples)).round().long().tolist()
+    return [pairs[place] for place in sorted(set(places))]
+
+
+def _elsewhere(trajectory: Trajectory, device: torch.device) -> str:
+    """Return in which way the recorded run computed with other kernels than this process would."""
+    recorded = trajectory.provenance
+    here = "cpu" if device.type == "cpu" else torch.cuda.get_device_name(device)
+    pairs = [
+        (f"PyTorch {recorded.get('torch', '?')}", f"PyTorch {torch.__version__}"),
+        (recorded.get("device", "?"), here),
+        (recorded.get("platform", "?").rsplit("-", 1)[0], platform.platform().rsplit("-", 1)[0]),
+    ]
+    return ", ".join(f"{before}, here {now}" for before, now in pairs if before != now)

@@ -1,0 +1,291 @@
+"""Verification passes what happened, and names what did not: each fault is planted, and its cause must be said."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import netCDF4
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import nn
+
+from aadsl.errors import AadslError
+from aadsl.trajectory import Clip, Recorder, open_trajectory
+from aadsl.trajectory.files import commit
+from aadsl.verification import Report
+from tests.trajectory.loops import DATA, INPUTS, TARGETS, mean_loss, sgd, small_model, train
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Any:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def record(
+    folder: Path, *, steps: int = 21, dropout: float = 0.0, data: Any = DATA, adam: bool = False, **options: Any
+) -> None:
+    model = small_model(dropout)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.1) if adam else sgd(model)
+    torch.manual_seed(11)
+    recorder_options = {key: options.pop(key) for key in ("clip_declared", "states") if key in options}
+    declared = recorder_options.pop("clip_declared", None)
+    with Recorder(folder, model, optimizer, data, clip=declared, **recorder_options) as recorder:
+        train(recorder, model, optimizer, steps, **options)
+
+
+def verified(folder: Path, *, dropout: float = 0.0, loss: Any = mean_loss, data: Any = DATA) -> Report:
+    return open_trajectory(folder).verify(model=small_model(dropout), loss=loss, data=data, samples=30)
+
+
+def rewrite(path: Path, changes: dict[str, Any]) -> None:
+    """Replace variables (by a function of their values) and attributes, and seal the file, as a knowing hand would."""
+    with netCDF4.Dataset(path) as old:
+        old.set_auto_maskandscale(False)
+
+        def copy(new: Any) -> None:
+            new.setncatts({key: changes.get(key, old.getncattr(key)) for key in old.ncattrs()})
+            for name, dimension in old.dimensions.items():
+                new.createDimension(name, len(dimension))
+            for name, variable in old.variables.items():
+                made = new.createVariable(name, variable.dtype, variable.dimensions)
+                made.set_auto_maskandscale(False)
+                made.setncatts({key: variable.getncattr(key) for key in variable.ncattrs()})
+                made[...] = changes.get(name, lambda values: values)(variable[...])
+
+        commit(path.with_suffix(".new"), {}, copy)
+    path.with_suffix(".new").replace(path)
+
+
+@pytest.mark.parametrize("adam", [False, True])
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+def test_what_happened_passes(tmp_path: Path, dropout: float, adam: bool) -> None:
+    record(tmp_path, dropout=dropout, adam=adam)
+    report = verified(tmp_path, dropout=dropout)
+    assert report.ok, report
+    assert "21 steps in 6 stretches were replayed" in str(report)
+    report.require()
+
+
+def test_declared_clips_pass(tmp_path: Path) -> None:
+    record(tmp_path, clip=0.3, clip_declared=Clip("norm", 0.3))
+    assert verified(tmp_path).ok
+
+
+def test_stored_tensors_need_no_data(tmp_path: Path) -> None:
+    record(tmp_path, announce="tensors", data=None)
+    assert verified(tmp_path, data=None).ok
+
+
+def test_only_files(tmp_path: Path) -> None:
+    record(tmp_path)
+    report = open_trajectory(tmp_path).verify()
+    assert report.ok and "no step was replayed" in str(report)
+
+
+def causes(report: Report) -> str:
+    assert not report.ok, report
+    with pytest.raises(AadslError, match="does not pass verification"):
+        report.require()
+    return " ".join(report.causes)
+
+
+def test_shuffled_data(tmp_path: Path) -> None:
+    record(tmp_path)
+    order = torch.randperm(60, generator=torch.Generator().manual_seed(5))
+    report = verified(tmp_path, data=(INPUTS[order], TARGETS[order]))
+    assert causes(report) == "shuffled data", report
+
+
+def test_other_data(tmp_path: Path) -> None:
+    record(tmp_path)
+    report = verified(tmp_path, data=(torch.randn(60, 6), TARGETS))
+    assert causes(report) == "other data", report
+    assert causes(verified(tmp_path, data=(INPUTS[:50], TARGETS[:50]))) == "other data"
+
+
+def test_other_data_that_were_not_described(tmp_path: Path) -> None:
+    record(tmp_path, data=None)
+    report = verified(tmp_path, data=(torch.randn(60, 6), TARGETS))
+    assert causes(report) == "other loss or data", report
+
+
+@pytest.mark.parametrize("adam", [False, True])
+def test_another_loss(tmp_path: Path, adam: bool) -> None:
+    record(tmp_path, adam=adam)
+
+    def squared(model: nn.Module, batch: Any) -> torch.Tensor:
+        return F.mse_loss(model(batch[0]), F.one_hot(batch[1], 3).float())
+
+    report = verified(tmp_path, loss=squared)
+    assert causes(report) == "other loss", report
+
+
+def test_a_loss_that_sums(tmp_path: Path) -> None:
+    record(tmp_path)
+    report = verified(tmp_path, loss=lambda model, batch: 8 * mean_loss(model, batch))
+    assert causes(report) == "other loss", report
+    assert "0.125 times" in str(report) or "times this one" in str(report)
+
+
+def test_a_mode_that_was_another(tmp_path: Path) -> None:
+    record(tmp_path)
+    rewrite(tmp_path / "steps-0-21.nc", {"training": lambda old: 0 * old})
+    report = verified(tmp_path)
+    assert causes(report) == "other mode", report
+    assert "in train mode, although eval mode was recorded" in str(report)
+
+
+def test_other_dropout_seeds(tmp_path: Path) -> None:
+    record(tmp_path, dropout=0.5)
+    other = torch.Generator().manual_seed(99).get_state().numpy()
+    rewrite(tmp_path / "batches-0-21.nc", {"rng_cpu": lambda old: np.tile(other, len(old) // len(other))})
+    report = verified(tmp_path, dropout=0.5)
+    assert causes(report) == "other dropout", report
+
+
+@pytest.mark.parametrize("adam", [False, True])
+@pytest.mark.parametrize("limit", [0.5, 0.05])
+def test_an_undeclared_clip(tmp_path: Path, adam: bool, limit: float) -> None:
+    record(tmp_path, clip=limit, adam=adam)
+    report = verified(tmp_path)
+    assert causes(report) == "undeclared clip", report
+    assert f"norm of {limit}" in str(report)
+
+
+def test_an_undeclared_clip_by_value(tmp_path: Path) -> None:
+    model = small_model()
+    optimizer = sgd(model)
+    with Recorder(tmp_path, model, optimizer, DATA, states="all") as recorder:
+        for _ in range(3):
+            optimizer.zero_grad()
+            loss = mean_loss(model, (INPUTS[:9], TARGETS[:9]))
+            loss.backward()
+            nn.utils.clip_grad_value_(model.parameters(), 0.03)
+            recorder.batch(indices=range(9), loss=loss)
+            optimizer.step()
+    report = verified(tmp_path)
+    assert causes(report) == "undeclared clip", report
+    assert "values of 0.03" in str(report)
+
+
+def test_learning_rates_changed_after_recording(tmp_path: Path) -> None:
+    record(tmp_path)
+    rewrite(tmp_path / "steps-0-21.nc", {"lr": lambda old: old / 2})
+    report = verified(tmp_path)
+    assert causes(report) == "other learning rate", report
+    assert "the learning rate was 0.1, not the recorded 0.05" in str(report)
+
+
+def test_the_learning_rate_of_one_step_changed(tmp_path: Path) -> None:
+    record(tmp_path)
+
+    def change(old: Any) -> Any:
+        old[12] *= 0.9
+        return old
+
+    rewrite(tmp_path / "steps-0-21.nc", {"lr": change})
+    report = verified(tmp_path)
+    assert causes(report) == "other learning rate", report
+    assert "the learning rate of step 12 was" in str(report)
+
+
+@pytest.mark.parametrize("state", [0, 3, 10, 21])
+def test_a_changed_weight(tmp_path: Path, state: int) -> None:
+    record(tmp_path)
+
+    def change(old: Any) -> Any:
+        old[7] += 0.5
+        return old
+
+    rewrite(tmp_path / f"state-{state}.nc", {"parameters_float32": change})
+    report = verified(tmp_path)
+    assert causes(report) == "changed weight", report
+    assert '"0.weight"' in str(report)
+
+
+def test_a_changed_frozen_weight(tmp_path: Path) -> None:
+    model = small_model()
+    model[0].requires_grad_(False)
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
+    with Recorder(tmp_path, model, optimizer, DATA) as recorder:
+        train(recorder, model, optimizer, 3)
+    assert open_trajectory(tmp_path).verify(model=model, loss=mean_loss, data=DATA).ok
+    with torch.no_grad():
+        model[0].weight[2, 2] += 1
+    report = open_trajectory(tmp_path).verify(model=model, loss=mean_loss, data=DATA)
+    assert causes(report) == "changed weight" and "0.weight" in str(report)
+
+
+@pytest.mark.parametrize("name", ["run.nc", "steps-0-21.nc", "batches-0-21.nc", "state-10.nc"])
+@pytest.mark.parametrize("where", [0.1, 0.5, 0.9, 1.0])
+def test_a_flipped_byte(tmp_path: Path, name: str, where: float) -> None:
+    record(tmp_path)
+    trajectory = open_trajectory(tmp_path)
+    content = bytearray((tmp_path / name).read_bytes())
+    content[min(int(where * len(content)), len(content) - 1)] ^= 1
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(AadslError, match=name):
+        open_trajectory(tmp_path).state(10)
+        open_trajectory(tmp_path).batch_indices(0)
+    if name.startswith(("state", "batches")):
+        report = open_trajectory(tmp_path).verify()
+        assert causes(report) == "changed file" and name in str(report)
+    del trajectory
+
+
+def test_missing_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aadsl.trajectory.recorder.FLUSH_SECONDS", -1.0)
+    monkeypatch.setattr("aadsl.trajectory.segments._worth_merging", lambda *_: False)
+    monkeypatch.setattr("aadsl.trajectory.journal.merge", lambda *_: None)
+    record(tmp_path / "whole", steps=5)
+    for name, said in [
+        ("steps-2-3.nc", "steps from step 2 to 3 is missing"),
+        ("steps-4-5.nc", "only 4 are here: a segment is missing"),
+        ("batches-3-4.nc", "batches from step 3 to 4 is missing"),
+        ("batches-4-5.nc", "batches only of 4"),
+        ("state-0.nc", "initial state, state-0.nc, is missing"),
+    ]:
+        shutil.copytree(tmp_path / "whole", tmp_path / name)
+        (tmp_path / name / name).unlink()
+        report = open_trajectory(tmp_path / name).verify()
+        assert set(report.causes) == {"missing segment"} and said in str(report), report
+
+
+def test_files_of_another_run(tmp_path: Path) -> None:
+    record(tmp_path / "a")
+    record(tmp_path / "b")
+    shutil.copy(tmp_path / "b" / "state-10.nc", tmp_path / "a" / "state-10.nc")
+    report = open_trajectory(tmp_path / "a").verify()
+    assert causes(report) == "schema" and "state-10.nc belongs to another run" in str(report)
+
+
+def test_another_dtype(tmp_path: Path) -> None:
+    record(tmp_path)
+    report = open_trajectory(tmp_path).verify(model=small_model().double(), loss=mean_loss, data=DATA)
+    assert causes(report) == "other dtype", report
+
+
+def test_other_kernels_are_tolerated_and_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record(tmp_path)
+    rewrite(tmp_path / "run.nc", {"provenance_torch": "1.0"})
+
+    def other_kernel(model: nn.Module, batch: Any) -> torch.Tensor:
+        """The same loss summed in another order, and rounded worse."""
+        return -(model(batch[0]).log_softmax(1).gather(1, batch[1][:, None])).mean() * (1 + 1e-4)
+
+    report = verified(tmp_path, loss=other_kernel)
+    assert report.ok, report
+    assert "other kernels (PyTorch 1.0, here" in str(report) and "small deviations are tolerated" in str(report)
+
+
+def test_a_model_that_does_not_fit(tmp_path: Path) -> None:
+    record(tmp_path)
+    report = open_trajectory(tmp_path).verify(model=nn.Linear(6, 3), loss=mean_loss, data=DATA)
+    assert causes(report) == "model or data" and "has no parameter" in str(report)
