@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from fnmatch import fnmatchcase
 from functools import cached_property, lru_cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -13,10 +15,11 @@ from torch import Tensor, nn
 from aadsl.dynamics import Hyper, dynamics_of
 from aadsl.errors import AadslError, did_you_mean
 from aadsl.examples import Examples
-from aadsl.propagation import Clip, FlatState, Layout, Loss, Objective, Step, StepMap, kinks
+from aadsl.propagation import Clip, FlatState, Layout, Loss, Objective, Step, StepMap, Sweep, kinks
 from aadsl.state import State
-from aadsl.trajectory import Trajectory
+from aadsl.trajectory import Trajectory, budget
 
+LONGEST = 64  # states between two kept ones that are held at once without a second thought
 RECENT = 4  # batches kept: a difference quotient reads the same batch twice in a row
 
 
@@ -29,13 +32,24 @@ class History:
         loss: ``loss(model, batch)``, the mean loss of a batch as a scalar tensor.
         data: what the recorded indices point into; not needed where the batches themselves were stored.
         device: where to compute: ``"cpu"``, ``"cuda"``, or ``"auto"`` for a GPU where there is one.
+        memory: how much the states held during a sweep may take, such as ``"4GiB"``; by default as needed.
+
+    Attributes:
+        standing: sweeps that were interrupted, by what they compute; they go on from there.
 
     Raises:
         AadslError: the model's parameters are not the recorded ones, or the data are missing.
     """
 
     def __init__(
-        self, trajectory: Trajectory, *, model: nn.Module, loss: Loss, data: Any = None, device: str = "auto"
+        self,
+        trajectory: Trajectory,
+        *,
+        model: nn.Module,
+        loss: Loss,
+        data: Any = None,
+        device: str = "auto",
+        memory: str | int | None = None,
     ) -> None:
         self.trajectory = trajectory
         self.device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
@@ -58,6 +72,8 @@ class History:
         objective = Objective(model, loss, layout, buffers, self._integers, like)
         _restore_constants(objective.model, first, moving)
         self.step_map = StepMap(objective, self.dynamics)
+        self._memory = None if memory is None else budget(memory).limit
+        self.standing: dict[tuple[Any, ...], Sweep] = {}
         self._phases = {phase.start for phase in trajectory.phases if phase.resets_optimizer and phase.start}
         self._clip = _clip(trajectory)
         self.recent_batches = lru_cache(maxsize=RECENT)(self._load_batches)
@@ -71,6 +87,23 @@ class History:
     def checkpoints(self) -> tuple[int, ...]:
         """Steps whose state was recorded."""
         return self.trajectory.checkpoints
+
+    @cached_property
+    def limit(self) -> int:
+        """How many states a sweep holds at a time: √T + 1 of them cost the least extra work."""
+        gaps = [b - a for a, b in pairwise((*self.checkpoints, self.length))]
+        wanted = max(2, *(math.isqrt(gap) + 1 if gap > LONGEST else gap for gap in gaps))
+        if self._memory is None:
+            return wanted
+        # A moment holds a state and a gradient; a gap of g steps rests at g / limit states besides.
+        moment = self.state(0).nbytes + self.objective.parameters.size * self.state(0).parameters.element_size()
+        affordable = self._memory // (2 * moment)
+        if affordable < 2:
+            raise AadslError(
+                f"memory={self._memory:,} bytes is too little: a sweep holds at least 4 states of {moment:,} bytes",
+                hint="allow more, or restrict the estimator to some parameters",
+            )
+        return min(wanted, affordable)
 
     @property
     def objective(self) -> Objective:

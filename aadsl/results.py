@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -14,6 +14,7 @@ import aadsl
 from aadsl.estimators import Answer, Estimator, Question
 from aadsl.estimators.base import final_readouts
 from aadsl.plan import plan_for
+from aadsl.trust import Check, Evidence, verdict
 
 if TYPE_CHECKING:
     from aadsl.study import Study
@@ -25,6 +26,7 @@ def dataset_of(
     question: Question,
     method: Estimator,
     answer: Answer,
+    checks: Sequence[Check | None],
 ) -> xr.Dataset:
     """Return the answer over (stage, behavior, step[, example]), every axis labelled with names.
 
@@ -53,8 +55,9 @@ def dataset_of(
         result["step_effect"] = (("step", "behavior"), answer.step_effect, {"long_name": "effect of the step alone"})
     if answer.example_effects:
         result = result.merge(_examples(question, answer.example_effects))
-    for name, note in answer.notes.items():
-        result[name] = (("stage", "behavior"), note)
+    levels, reasons = _trust(method, answer, checks)
+    result["trust"] = (("stage", "behavior"), levels, {"long_name": "how far the effect can be trusted"})
+    result["trust_reason"] = (("stage", "behavior"), reasons, {"long_name": "why"})
     return result.assign_attrs(
         title="effects of training stages on behaviors of the final model",
         question=plan.question,
@@ -67,6 +70,28 @@ def dataset_of(
         aadsl_version=aadsl.__version__,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+def check_dataset(behaviors: Sequence[str], checks: Sequence[Check]) -> xr.Dataset:
+    """Return checks against exact replays over ``behavior``."""
+    columns = {
+        "slope": [check.slope for check in checks],
+        "correlation": [check.correlation for check in checks],
+        "relative_error": [check.relative_error for check in checks],
+        "low": [check.interval[0] for check in checks],
+        "high": [check.interval[1] for check in checks],
+    }
+    variables = {name: (("behavior",), column) for name, column in columns.items()}
+    return xr.Dataset(variables, {"behavior": list(behaviors)}, {"steps": list(checks[0].steps)})
+
+
+def _trust(method: Estimator, answer: Answer, checks: Sequence[Check | None]) -> tuple[NDArray[Any], NDArray[Any]]:
+    levels, reasons = np.empty(answer.effect.shape, dtype=object), np.empty(answer.effect.shape, dtype=object)
+    for s, k in np.ndindex(*answer.effect.shape):
+        growth = None if answer.growth is None or np.isnan(answer.growth[k]) else float(answer.growth[k])
+        disagreement = None if answer.disagreement is None else float(answer.disagreement[s, k])
+        levels[s, k], reasons[s, k] = verdict(Evidence(method.exact, growth, disagreement, checks[k]))
+    return levels.astype(str), reasons.astype(str)
 
 
 def _examples(question: Question, effects: dict[int, NDArray[np.float64]]) -> xr.Dataset:

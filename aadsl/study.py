@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 from torch import nn
 
-from aadsl.behaviors import BEHAVIORS
-from aadsl.errors import AadslError, Problem, unknown_name
+from aadsl.errors import AadslError
 from aadsl.estimators import (
     ESTIMATORS,
     Additive,
@@ -20,6 +18,7 @@ from aadsl.estimators import (
     Behavior,
     Estimator,
     Question,
+    StepEffects,
     require_differentiable,
     stage_sums,
 )
@@ -27,14 +26,16 @@ from aadsl.examples import Examples
 from aadsl.history import History
 from aadsl.interventions import INTERVENTIONS, Intervention
 from aadsl.members import member_of
+from aadsl.naming import Names
 from aadsl.plan import Plan, plan_for
 from aadsl.propagation import Loss, Progress, silent
-from aadsl.results import dataset_of
-from aadsl.selection import step_mask
+from aadsl.reliability import bound_factors, check_steps, sampled_steps
+from aadsl.results import check_dataset, dataset_of
 from aadsl.trajectory import Trajectory
+from aadsl.trust import Check
 
 
-class Study:
+class Study(Names):
     """What is asked of one run.
 
     Args:
@@ -43,110 +44,32 @@ class Study:
         loss: ``loss(model, batch)``, the mean loss of a batch as a scalar tensor.
         data: what the recorded indices point into: tensors, a map-style dataset or an xarray Dataset.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
-
-    Attributes:
-        stages: name → boolean DataArray over ``step``; members of a family are called ``family[member]``.
-        families: name → names of its stages.
-        behaviors: name → :class:`aadsl.estimators.Behavior`.
-        behavior_families: name → names of its behaviors.
+        memory: how much the states held during a sweep may take, such as ``"4GiB"``.
 
     Raises:
         AadslError: model, data and trajectory do not fit together.
     """
 
     def __init__(
-        self, trajectory: Trajectory, *, model: nn.Module, loss: Loss, data: Any = None, device: str = "auto"
+        self,
+        trajectory: Trajectory,
+        *,
+        model: nn.Module,
+        loss: Loss,
+        data: Any = None,
+        device: str = "auto",
+        memory: str | int | None = None,
     ) -> None:
+        Names.__init__(self, trajectory.steps)
         self.trajectory = trajectory
-        self.history = History(trajectory, model=model, loss=loss, data=data, device=device)
-        self.stages: dict[str, xr.DataArray] = {}
-        self.families: dict[str, tuple[str, ...]] = {}
-        self.behaviors: dict[str, Behavior] = {}
-        self.behavior_families: dict[str, tuple[str, ...]] = {}
-        self._step_effects: dict[tuple[Any, ...], tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
-
-    @property
-    def steps(self) -> xr.Dataset:
-        """What was recorded of every step, over the dimension ``step``."""
-        return self.trajectory.steps
+        self.history = History(trajectory, model=model, loss=loss, data=data, device=device, memory=memory)
+        self._step_effects: dict[tuple[Any, ...], StepEffects] = {}
+        self._checks: dict[tuple[Any, ...], Check] = {}
 
     @property
     def data(self) -> Examples | None:
         """The training examples."""
         return self.history.examples
-
-    def stage(self, name: str, selection: Any) -> xr.DataArray:
-        """Name a set of steps.
-
-        Args:
-            name: how to call it.
-            selection: a boolean DataArray or array over the steps, an array of step numbers, or a slice of them.
-
-        Returns:
-            The boolean mask over ``step``.
-
-        Raises:
-            AadslError: the selection is empty or does not fit the run.
-        """
-        chosen = step_mask(name, selection, self.history.length)
-        mask = xr.DataArray(chosen, {"step": self.steps.step}, ("step",), name=name)
-        self.stages[name] = mask
-        return mask
-
-    def family(self, name: str, members: Mapping[str, Any]) -> tuple[str, ...]:
-        """Name several stages at once: each becomes the stage ``name[member]``."""
-        names = []
-        for member, selection in members.items():
-            self.stage(f"{name}[{member}]", selection)
-            names.append(f"{name}[{member}]")
-        self.families[name] = tuple(names)
-        return self.families[name]
-
-    def behavior(
-        self,
-        name: str,
-        metric: Any,
-        on: Any,
-        *,
-        where: NDArray[np.bool_] | None = None,
-        by: str | None = None,
-        per_example: bool = False,
-        **options: Any,
-    ) -> Behavior | tuple[Behavior, ...]:
-        """Name a performance function on given examples.
-
-        Args:
-            name: how to call it.
-            metric: the name of a behavior (``"log_likelihood"``), with its ``options``; or a callable
-                ``fn(model, examples)`` that returns one number an example.
-            on: examples: a tuple of tensors, a map-style dataset or an xarray Dataset.
-            where: (n,) boolean mask over the examples.
-            by: a coordinate of the examples: one behavior ``name[value]`` for each of its values.
-            per_example: whether effects are wanted for every example.
-            options: parameters of a named metric (``target=7``).
-
-        Raises:
-            AadslError: an unknown metric, option or coordinate, or no example left.
-        """
-        examples = Examples.of(on)
-        if where is not None:
-            examples = examples.select(np.asarray(where, dtype=bool))
-        if not len(examples):
-            raise AadslError(f'behavior "{name}" has no example', hint="the condition leaves none of them")
-        function = self._metric(metric, options)
-        if by is None:
-            self.behaviors[name] = Behavior(name, function, examples, per_example)
-            return self.behaviors[name]
-        if by not in examples.coordinates.variables:
-            raise AadslError(unknown_name("coordinate", by, map(str, examples.coordinates.data_vars)))
-        values = examples.coordinates[by].to_numpy()
-        family = tuple(
-            Behavior(f"{name}[{value}]", function, examples.select(values == value), per_example)
-            for value in np.unique(values)
-        )
-        self.behaviors |= {behavior.name: behavior for behavior in family}
-        self.behavior_families[name] = tuple(behavior.name for behavior in family)
-        return family
 
     def step_effects(
         self,
@@ -161,11 +84,10 @@ class Study:
         Raises:
             AadslError: an unknown name, a behavior without gradient, or an estimator that is not additive.
         """
-        chosen = self._behaviors(behaviors)
+        chosen = self.behaviors_of(behaviors)
         require_differentiable(chosen)
-        effects, _ = self._swept(
-            self._first_order(estimator), chosen, self._intervention(intervention), progress or silent
-        )
+        method, change = self._first_order(estimator), self._intervention(intervention)
+        effects = self._swept(method, chosen, change, progress or silent).own
         coordinates = {**self.steps.coords, "behavior": [b.name for b in chosen]}
         return xr.DataArray(effects, coordinates, ("step", "behavior"), name="step_effect")
 
@@ -200,11 +122,12 @@ class Study:
         if method.needs_gradient:
             require_differentiable(question.behaviors)
         if isinstance(method, Additive) and not any(b.per_example for b in question.behaviors):
-            own, resets = self._swept(method, question.behaviors, question.intervention, report)
-            answer = Answer(stage_sums(question, own, resets), step_effect=own)
+            effects = self._swept(method, question.behaviors, question.intervention, report)
+            answer = Answer(stage_sums(question, effects), step_effect=effects.own, growth=effects.growth)
         else:
             answer = method.answer(self.history, question, report)
-        return dataset_of(self, names, question, method, answer)
+        checks = [self._checks.get((method, question.intervention, behavior)) for behavior in question.behaviors]
+        return dataset_of(self, names, question, method, answer, checks)
 
     def retrain(
         self,
@@ -232,6 +155,36 @@ class Study:
         exact = self.retrain(stages, behaviors, intervention=intervention, progress=progress)
         return estimate.assign(retrained_effect=exact.retrained_effect)
 
+    def check(
+        self,
+        behaviors: Sequence[str],
+        *,
+        samples: int = 8,
+        estimator: Any = "first_order",
+        intervention: Any = "skip",
+        progress: Progress | None = None,
+    ) -> xr.Dataset:
+        """Compare estimated effects of a few single steps with exact replays; later scores report what was found.
+
+        One random step of each of ``samples`` equal stretches of the run is taken; each costs one replay from there to
+        the end.
+
+        Returns:
+            A Dataset over ``behavior``: ``slope``, ``correlation``, ``relative_error`` and the ``low`` and ``high``
+            end of its 90% interval.
+        """
+        chosen, change = self.behaviors_of(behaviors), self._intervention(intervention)
+        method, steps = self._estimator(estimator), sampled_steps(self.history.length, samples)
+        require_differentiable(chosen)
+        checks = check_steps(self.history, method, chosen, change, steps, progress or silent)
+        self._checks |= {(method, change, b): check for b, check in zip(chosen, checks, strict=True)}
+        return check_dataset([b.name for b in chosen], checks)
+
+    def error_bound(self, stages: Sequence[str]) -> xr.Dataset:
+        """Return Theorem 4.1's bound on the error of first-order effects, up to its constant, over ``stage``."""
+        names = self.stage_names(stages)
+        return bound_factors(self.history, np.stack([self.stages[n].to_numpy() for n in names]), names)
+
     def plan(
         self,
         stages: Sequence[str],
@@ -246,43 +199,22 @@ class Study:
     def _question(
         self, stages: Sequence[str], behaviors: Sequence[str], intervention: Any
     ) -> tuple[list[str], Question]:
-        names = [member for name in stages for member in self.families.get(name, (name,))]
-        unknown = [unknown_name("stage", n, [*self.stages, *self.families]) for n in names if n not in self.stages]
-        if unknown or not names:
-            raise AadslError(*unknown or [Problem("no stage is asked about", "name at least one stage")])
+        names = self.stage_names(stages)
         members = np.stack([self.stages[name].to_numpy() for name in names])
-        return names, Question(members, tuple(self._behaviors(behaviors)), self._intervention(intervention))
-
-    def _behaviors(self, names: Sequence[str]) -> list[Behavior]:
-        flat = [member for name in names for member in self.behavior_families.get(name, (name,))]
-        known = [*self.behaviors, *self.behavior_families]
-        unknown = [unknown_name("behavior", name, known) for name in flat if name not in self.behaviors]
-        if unknown or not flat:
-            raise AadslError(*unknown or [Problem("no behavior is asked about", "name at least one behavior")])
-        return [self.behaviors[name] for name in flat]
+        return names, Question(members, tuple(self.behaviors_of(behaviors)), self._intervention(intervention))
 
     def _swept(
         self, method: Additive, behaviors: Sequence[Behavior], intervention: Intervention, progress: Progress
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return step and reset effects (T, K), sweeping only for the behaviors that were not asked about before."""
-
-        def key(behavior: Behavior) -> tuple[Any, ...]:
-            return (method, intervention, id(behavior.examples.source), id(behavior))
-
-        missing = [b for b in behaviors if key(b) not in self._step_effects]
+    ) -> StepEffects:
+        """Return the effects of all steps, sweeping only for the behaviors that were not asked about before."""
+        missing = [b for b in behaviors if (method, intervention, b) not in self._step_effects]
         if missing:
-            own, resets = method.step_effects(self.history, missing, intervention, progress)
+            found = method.step_effects(self.history, missing, intervention, progress)
             for k, behavior in enumerate(missing):
-                self._step_effects[key(behavior)] = (own[:, k], resets[:, k])
-        found = [self._step_effects[key(b)] for b in behaviors]
-        return np.stack([own for own, _ in found], axis=1), np.stack([resets for _, resets in found], axis=1)
-
-    def _metric(self, metric: Any, options: dict[str, Any]) -> Any:
-        if not isinstance(metric, str):
-            if options:
-                raise AadslError(f"options {', '.join(options)} are for named behaviors; bind them in the callable")
-            return metric
-        return member_of("behavior", BEHAVIORS, metric, options)
+                column = StepEffects(found.own[:, [k]], found.resets[:, [k]], found.growth[[k]])
+                self._step_effects[method, intervention, behavior] = column
+        columns = [self._step_effects[method, intervention, behavior] for behavior in behaviors]
+        return StepEffects(*(np.concatenate(parts, axis=-1) for parts in zip(*columns, strict=True)))
 
     def _estimator(self, estimator: Any, question: Question | None = None) -> Estimator:
         chosen: Estimator = (

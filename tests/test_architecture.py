@@ -17,11 +17,11 @@ SOURCES = sorted([*ROOT.glob("aadsl/**/*.py"), *ROOT.glob("jupyter_ext/**/*.py")
 # From the bottom up. A layer imports only from levels below its own; layers of one level do not know each other.
 LEVELS = [
     {"errors", "state", "datasets"},
-    {"dynamics", "behaviors", "charts", "examples", "language", "members", "selection"},
+    {"dynamics", "behaviors", "charts", "examples", "language", "members", "selection", "trust"},
     {"propagation", "trajectory"},
     {"history", "interventions"},
     {"estimators"},
-    {"plan"},
+    {"naming", "plan", "reliability"},
     {"results"},
     {"study"},
     {"statements", "integrations", "verification"},
@@ -39,7 +39,7 @@ CONFINED = {
     "IPython": {"jupyter_ext"},
     "ipywidgets": {"jupyter_ext"},
 }
-KEPT_OUT = {"charts": {"torch"}, "language": {"torch"}, "jupyter_ext": {"torch"}, "propagation": {"xarray", "pathlib"}}
+KEPT_OUT = {"charts": {"torch"}, "language": {"torch"}, "propagation": {"xarray", "pathlib"}}
 
 UNSAFE_IMPORTS = {"pickle", "cPickle", "dill", "cloudpickle", "marshal", "shelve", "joblib"}
 UNSAFE_CALLS = {"eval", "exec", "compile", "__import__"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aadsl.estimators.additive import Additive, stage_sums
+from aadsl.estimators.additive import Additive, StepEffects, stage_sums
 from aadsl.estimators.auto import Auto
 from aadsl.estimators.base import Answer, Behavior, Cost, Estimator, Question, require_differentiable
 from aadsl.estimators.dvemb import Dvemb
@@ -24,6 +24,7 @@ __all__ = [
     "Linearized",
     "Question",
     "Retraining",
+    "StepEffects",
     "Tracin",
     "require_differentiable",
     "stage_sums",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,20 @@ from aadsl.interventions import Intervention
 from aadsl.propagation import Progress
 
 
+class StepEffects(NamedTuple):
+    """Effects of single steps.
+
+    Attributes:
+        own: (T, K) the effect of every step alone.
+        resets: (T, K) the effect of an optimizer reset before every step; zero where an intervention resets nothing.
+        growth: (K,) how many-fold cotangents grew over the run; NaN where the estimator has no such thing.
+    """
+
+    own: Floats
+    resets: Floats
+    growth: Floats
+
+
 @runtime_checkable
 class Additive(Estimator, Protocol):
     """An estimator whose effect of a stage is the sum of the effects of its steps."""
@@ -23,16 +37,16 @@ class Additive(Estimator, Protocol):
 
     def step_effects(
         self, history: History, behaviors: Sequence[Behavior], intervention: Intervention, progress: Progress
-    ) -> tuple[Floats, Floats]:
-        """Return (T, K) the effect of every step, and (T, K) that of an optimizer reset before every step."""
+    ) -> StepEffects:
+        """Return the effects of every step."""
         ...
 
 
-def stage_sums(question: Question, step_effect: Floats, reset_effect: Floats) -> Floats:
+def stage_sums(question: Question, effects: StepEffects) -> Floats:
     """Return (S, K) sums of the effects of the steps of each stage and of the resets after it: milliseconds."""
-    effect = question.members.astype(np.float64) @ step_effect
+    effect: Floats = question.members.astype(np.float64) @ effects.own
     if question.intervention.resets_after:
-        effect = effect + _after(question.members).astype(np.float64) @ reset_effect
+        effect = effect + _after(question.members).astype(np.float64) @ effects.resets
     return effect
 
 
@@ -43,13 +57,13 @@ def answer_by_sums(method: Additive, history: History, question: Question, progr
         parts = _singles(behavior) if behavior.per_example else [behavior]
         behaviors += parts
         owners += [k] * len(parts)
-    own, resets = method.step_effects(history, behaviors, question.intervention, progress)
-    sums, owner = stage_sums(question, own, resets), np.array(owners)
+    effects = method.step_effects(history, behaviors, question.intervention, progress)
+    sums, owner = stage_sums(question, effects), np.array(owners)
     columns = [owner == k for k in range(len(question.behaviors))]
     return Answer(
         np.stack([sums[:, column].mean(axis=1) for column in columns], axis=1),
         {k: sums[:, columns[k]] for k, behavior in enumerate(question.behaviors) if behavior.per_example},
-        np.stack([own[:, column].mean(axis=1) for column in columns], axis=1),
+        np.stack([effects.own[:, column].mean(axis=1) for column in columns], axis=1),
     )
 
 

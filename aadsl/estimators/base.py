@@ -18,7 +18,7 @@ from aadsl.propagation import FlatState, Progress, Readout, final_state
 Floats = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Behavior:
     """A named performance function on given examples.
 
@@ -77,13 +77,15 @@ class Answer:
         effect: (S, K) effects on the mean over each behavior's examples.
         example_effects: for each behavior that is per example: (S, n) effects, by position of the behavior.
         step_effect: (T, K) effect of each step alone, where the estimator is additive.
-        notes: further results by name, each an array over (S, K) or a text.
+        growth: (K,) how many-fold cotangents grew over the run, where known.
+        disagreement: (S, K) |linear − plug-in| / |plug-in| of the two readings, where both are known.
     """
 
     effect: Floats
     example_effects: dict[int, Floats] = field(default_factory=dict)
     step_effect: Floats | None = None
-    notes: dict[str, Any] = field(default_factory=dict)
+    growth: Floats | None = None
+    disagreement: Floats | None = None
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ def default_curvature(history: History) -> Curvature:
 
     A skipped step moves the parameters across kinks (ReLU, max-pooling) whose change of slope the Hessian, a local
     quantity, misses; a difference over the size of the step itself sees them. With BatchNorm, whose loss does not
-    depend on the scale of the weights, the difference crosses many kinks in passing and is noisier. For adaptive optimizers the cotangent
-    of the gradient is largest where the second moment is almost zero (dead units), so that no single radius suits all
-    its directions, and differences diverge.
+    depend on the scale of the weights, the difference crosses many kinks in passing and is noisier. For adaptive
+    optimizers the cotangent of the gradient is largest where the second moment is almost zero (dead units), so that
+    no single radius suits all its directions, and differences diverge.
     """
     differences = history.trajectory.optimizer == "SGD" and history.kinks and not history.objective.statistics.names
     return CentralDifference(radius=1.0) if differences else Exact()

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aadsl.estimators.additive import answer_by_sums, baseline_cost
-from aadsl.estimators.base import Answer, Behavior, Cost, Floats, Question, final_readouts
+from aadsl.estimators.additive import StepEffects, answer_by_sums, baseline_cost
+from aadsl.estimators.base import Answer, Behavior, Cost, Question, final_readouts
 from aadsl.estimators.defaults import default_curvature
 from aadsl.history import History
 from aadsl.interventions import Intervention
@@ -49,8 +49,8 @@ class Dvemb:
 
     def step_effects(
         self, history: History, behaviors: Sequence[Behavior], intervention: Intervention, progress: Progress
-    ) -> tuple[Floats, Floats]:
-        """Return the score of every step, (T, K), and zeros."""
+    ) -> StepEffects:
+        """Return the score of every step."""
         curvature = self.curvature or default_curvature(history)
         state, readouts = final_readouts(history, behaviors)
         cotangents = [readout.cotangent(state).parameters for readout in readouts]
@@ -64,7 +64,7 @@ class Dvemb:
             )
             cotangents = [u - product for u, (product, _) in zip(cotangents, products, strict=True)]
             progress("sweep", history.length - moment.step.index, history.length)
-        return scores, np.zeros_like(scores)
+        return StepEffects(scores, np.zeros_like(scores), np.full(len(behaviors), np.nan))
 
     def cost(self, history: History, question: Question) -> Cost:
         """Return the replay and one Hessian-vector product a step and behavior."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from aadsl.estimators.additive import stage_sums
+from aadsl.estimators.additive import StepEffects, stage_sums
 from aadsl.estimators.base import Answer, Behavior, Cost, Floats, Question, final_readouts
 from aadsl.estimators.defaults import curvature_for, restricted
 from aadsl.history import History
@@ -35,20 +35,16 @@ class FirstOrder:
 
     def answer(self, history: History, question: Question, progress: Progress) -> Answer:
         """Return Σ_{t∈S} ⟨u_{t+1}, Φ_t(ξ_t) − Ψ_t(ξ_t)⟩ for each stage, and the summands."""
-        step_effect, reset_effect = self.step_effects(history, question.behaviors, question.intervention, progress)
-        effect = stage_sums(question, step_effect, reset_effect)
-        return Answer(effect, self._example_effects(history, question, progress), step_effect)
+        effects = self.step_effects(history, question.behaviors, question.intervention, progress)
+        examples = self._example_effects(history, question, progress)
+        return Answer(stage_sums(question, effects), examples, effects.own, effects.growth)
 
     def step_effects(
         self, history: History, behaviors: Sequence[Behavior], intervention: Intervention, progress: Progress
-    ) -> tuple[Floats, Floats]:
-        """Return (T, K) the effect of every step, and (T, K) that of an optimizer reset before every step.
-
-        The second is zero for interventions that reset nothing.
-        """
-        state, readouts = final_readouts(history, behaviors)
-        cotangents = [restricted(history, readout.cotangent(state), self.parameters) for readout in readouts]
-        sweep = Sweep.starting(history.length, cotangents, variations=2)
+    ) -> StepEffects:
+        """Return the effects of every step from one adjoint sweep, going on with one that was interrupted."""
+        key = (self, intervention, *behaviors)
+        sweep = history.standing.get(key) or self._start(history, behaviors)
         variations = [intervention.vary, _reset if intervention.resets_after else observed]
         for stand in adjoint_sweep(
             history,
@@ -57,11 +53,18 @@ class FirstOrder:
             curvature_for(history, self.curvature, self.parameters),
             jacobian=observed,
             variations=variations,
+            limit=history.limit,
             progress=progress,
         ):
-            sweep = stand
+            sweep = history.standing[key] = stand
+        del history.standing[key]
         own, resets = sweep.scores.numpy()
-        return own, resets
+        return StepEffects(own, resets, sweep.growth.max(dim=0).values.numpy() / sweep.growth[-1].numpy())
+
+    def _start(self, history: History, behaviors: Sequence[Behavior]) -> Sweep:
+        state, readouts = final_readouts(history, behaviors)
+        cotangents = [restricted(history, readout.cotangent(state), self.parameters) for readout in readouts]
+        return Sweep.starting(history.length, cotangents, variations=2)
 
     def cost(self, history: History, question: Question) -> Cost:
         """Return the replay and one Hessian-vector product a step and behavior."""

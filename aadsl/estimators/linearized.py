@@ -7,7 +7,7 @@ from typing import ClassVar, Literal, get_args
 
 import numpy as np
 
-from aadsl.estimators.base import Answer, Cost, Question, final_readouts
+from aadsl.estimators.base import Answer, Cost, Floats, Question, final_readouts
 from aadsl.estimators.defaults import curvature_for, restricted
 from aadsl.history import History
 from aadsl.interventions import counterfactual, first_change
@@ -54,21 +54,27 @@ class Linearized:
         )
         tangents = [restricted(history, e, self.parameters) for e in tangents]
         state, readouts = final_readouts(history, question.behaviors)
-        effect = np.zeros((len(tangents), len(readouts)))
+        shape = (len(tangents), len(readouts))
+        effect, disagreement = np.zeros(shape), np.zeros(shape)
         examples = {}
         for k, readout in enumerate(readouts):
-            if self.read == "linear":
-                values = readout.along(state, tangents).cpu().numpy()
-            else:
-                observed = readout.values(state)
-                moved = [readout.values(difference(state, e)) for e in tangents]
-                values = np.stack([(observed - other).cpu().numpy() for other in moved])
+            observed = readout.values(state)
+            moved = [readout.values(difference(state, e)) for e in tangents]
+            plug_in = np.stack([(observed - other).cpu().numpy() for other in moved])
+            linear = readout.along(state, tangents).cpu().numpy()
+            values = linear if self.read == "linear" else plug_in
             effect[:, k] = values.mean(axis=1)
+            disagreement[:, k] = _relative(linear.mean(axis=1), plug_in.mean(axis=1))
             if question.behaviors[k].per_example:
                 examples[k] = values
-        return Answer(effect, examples)
+        return Answer(effect, examples, disagreement=disagreement)
 
     def cost(self, history: History, question: Question) -> Cost:
         """Return the replay and one Hessian-vector product a step and stage, from each stage's first step on."""
         products = sum(history.length - first_change(member) for member in question.members)
         return Cost(history.length + 2.0 * products, products, "tangent")
+
+
+def _relative(estimate: Floats, reference: Floats) -> Floats:
+    """Return |estimate − reference| / |reference|, elementwise."""
+    return np.abs(estimate - reference) / np.maximum(np.abs(reference), np.finfo(float).tiny)

@@ -9,8 +9,8 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from aadsl.estimators.additive import answer_by_sums, baseline_cost
-from aadsl.estimators.base import Answer, Behavior, Cost, Floats, Question
+from aadsl.estimators.additive import StepEffects, answer_by_sums, baseline_cost
+from aadsl.estimators.base import Answer, Behavior, Cost, Question
 from aadsl.estimators.dvemb import rates
 from aadsl.history import History
 from aadsl.interventions import Intervention
@@ -34,8 +34,8 @@ class Tracin:
 
     def step_effects(
         self, history: History, behaviors: Sequence[Behavior], intervention: Intervention, progress: Progress
-    ) -> tuple[Floats, Floats]:
-        """Return the score of every step, (T, K), and zeros."""
+    ) -> StepEffects:
+        """Return the score of every step."""
         readouts = [behavior.readout(history) for behavior in behaviors]
         scores = np.zeros((history.length, len(behaviors)))
         for moment in forward(history, history.step_map):
@@ -44,7 +44,7 @@ class Tracin:
                 slope = readout.cotangent(moment.state).parameters
                 scores[moment.step.index, k] = -float((slope * update).sum(dtype=torch.float64))
             progress("sweep", moment.step.index + 1, history.length)
-        return scores, np.zeros_like(scores)
+        return StepEffects(scores, np.zeros_like(scores), np.full(len(behaviors), np.nan))
 
     def cost(self, history: History, question: Question) -> Cost:
         """Return the replay and one gradient of each behavior a step."""

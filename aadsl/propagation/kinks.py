@@ -17,9 +17,9 @@ PIECEWISE_LINEAR = {
 }  # fmt: skip
 
 
-class _Operators(TorchDispatchMode):
+class _Operators(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no types for it
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.names: set[str] = set()
 
     def __torch_dispatch__(
@@ -33,4 +33,5 @@ def kinks(forward: Callable[[], object]) -> set[str]:
     """Return the piecewise-linear operators that ``forward()`` runs; empty for a smooth network."""
     with torch.no_grad(), _Operators() as seen:
         forward()
-    return seen.names & PIECEWISE_LINEAR
+    found: set[str] = seen.names & PIECEWISE_LINEAR
+    return found

@@ -1,0 +1,144 @@
+"""What has been named in a study: stages and behaviors, alone and in families."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from aadsl.behaviors import BEHAVIORS
+from aadsl.errors import AadslError, Problem, unknown_name
+from aadsl.estimators import Behavior
+from aadsl.examples import Examples
+from aadsl.members import member_of
+from aadsl.selection import step_mask
+
+
+class Names:
+    """Stages and behaviors of one run, by name.
+
+    Args:
+        steps: what was recorded of every step, over the dimension ``step``.
+
+    Attributes:
+        stages: name → boolean DataArray over ``step``; members of a family are called ``family[member]``.
+        families: name → names of its stages.
+        behaviors: name → :class:`aadsl.estimators.Behavior`.
+        behavior_families: name → names of its behaviors.
+    """
+
+    def __init__(self, steps: xr.Dataset) -> None:
+        self.steps = steps
+        self.stages: dict[str, xr.DataArray] = {}
+        self.families: dict[str, tuple[str, ...]] = {}
+        self.behaviors: dict[str, Behavior] = {}
+        self.behavior_families: dict[str, tuple[str, ...]] = {}
+
+    def stage(self, name: str, selection: Any) -> xr.DataArray:
+        """Name a set of steps.
+
+        Args:
+            name: how to call it.
+            selection: a boolean DataArray or array over the steps, an array of step numbers, or a slice of them.
+
+        Returns:
+            The boolean mask over ``step``.
+
+        Raises:
+            AadslError: the selection is empty or does not fit the run.
+        """
+        chosen = step_mask(name, selection, self.steps.sizes["step"])
+        mask = xr.DataArray(chosen, {"step": self.steps.step}, ("step",), name=name)
+        self.stages[name] = mask
+        return mask
+
+    def family(self, name: str, members: Mapping[str, Any]) -> tuple[str, ...]:
+        """Name several stages at once: each becomes the stage ``name[member]``."""
+        names = []
+        for member, selection in members.items():
+            self.stage(f"{name}[{member}]", selection)
+            names.append(f"{name}[{member}]")
+        self.families[name] = tuple(names)
+        return self.families[name]
+
+    def behavior(
+        self,
+        name: str,
+        metric: Any,
+        on: Any,
+        *,
+        where: NDArray[np.bool_] | None = None,
+        by: str | None = None,
+        per_example: bool = False,
+        **options: Any,
+    ) -> Behavior | tuple[Behavior, ...]:
+        """Name a performance function on given examples.
+
+        Args:
+            name: how to call it.
+            metric: the name of a behavior (``"log_likelihood"``), with its ``options``; or a callable
+                ``fn(model, examples)`` that returns one number an example.
+            on: examples: a tuple of tensors, a map-style dataset or an xarray Dataset.
+            where: (n,) boolean mask over the examples.
+            by: a coordinate of the examples: one behavior ``name[value]`` for each of its values.
+            per_example: whether effects are wanted for every example.
+            options: parameters of a named metric (``target=7``).
+
+        Raises:
+            AadslError: an unknown metric, option or coordinate, or no example left.
+        """
+        examples = Examples.of(on)
+        if where is not None:
+            examples = examples.select(np.asarray(where, dtype=bool))
+        if not len(examples):
+            raise AadslError(f'behavior "{name}" has no example', hint="the condition leaves none of them")
+        function = _metric(metric, options)
+        if by is None:
+            self.behaviors[name] = Behavior(name, function, examples, per_example)
+            return self.behaviors[name]
+        if by not in examples.coordinates.variables:
+            raise AadslError(unknown_name("coordinate", by, map(str, examples.coordinates.data_vars)))
+        values = examples.coordinates[by].to_numpy()
+        family = tuple(
+            Behavior(f"{name}[{value}]", function, examples.select(values == value), per_example)
+            for value in np.unique(values)
+        )
+        self.behaviors |= {behavior.name: behavior for behavior in family}
+        self.behavior_families[name] = tuple(behavior.name for behavior in family)
+        return family
+
+    def stage_names(self, stages: Sequence[str]) -> list[str]:
+        """Return the stages that these names mean, families taken apart.
+
+        Raises:
+            AadslError: a name is unknown, or there is none.
+        """
+        names = [member for name in stages for member in self.families.get(name, (name,))]
+        unknown = [unknown_name("stage", n, [*self.stages, *self.families]) for n in names if n not in self.stages]
+        if unknown or not names:
+            raise AadslError(*unknown or [Problem("no stage is asked about", "name at least one stage")])
+        return names
+
+    def behaviors_of(self, names: Sequence[str]) -> list[Behavior]:
+        """Return the behaviors that these names mean, families taken apart.
+
+        Raises:
+            AadslError: a name is unknown, or there is none.
+        """
+        flat = [member for name in names for member in self.behavior_families.get(name, (name,))]
+        known = [*self.behaviors, *self.behavior_families]
+        unknown = [unknown_name("behavior", name, known) for name in flat if name not in self.behaviors]
+        if unknown or not flat:
+            raise AadslError(*unknown or [Problem("no behavior is asked about", "name at least one behavior")])
+        return [self.behaviors[name] for name in flat]
+
+
+def _metric(metric: Any, options: dict[str, Any]) -> Any:
+    if not isinstance(metric, str):
+        if options:
+            raise AadslError(f"options {', '.join(options)} are for named behaviors; bind them in the callable")
+        return metric
+    return member_of("behavior", BEHAVIORS, metric, options)

@@ -1,0 +1,103 @@
+"""How far a number can be trusted, as a word and its reason. The rule is here and nowhere else.
+
+Where it stands on: runs with momentum 0.9 on real digits (an MLP, ResNets with BatchNorm and GroupNorm, a
+Transformer; learning rates 0.001 to 0.3), first-order effects of single steps against true skips. Where cotangents
+grew at most 2-fold over the run, relative errors were 1 to 12%; at 2 to 3-fold 3 to 64%; above 10-fold 91% and more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Level = Literal["high", "medium", "low"]
+
+GROWTH = (2.0, 10.0)  # at most: high, medium; above the second: low
+DISAGREEMENT = (0.1, 0.3)  # relative, between the linear and the plug-in reading
+ERROR = (0.15, 0.5)  # relative, of a check against exact replays of single steps
+CORRELATION = (0.95, 0.7)  # at least: high, medium
+
+
+@dataclass(frozen=True)
+class Check:
+    """Estimates of a few single steps beside their exact effects.
+
+    Attributes:
+        steps: the sampled steps.
+        slope: of the estimates over the exact effects, through the origin; 1 is right.
+        correlation: Pearson's r.
+        relative_error: ‖estimate − exact‖ / ‖exact‖.
+        interval: 90% interval of ``relative_error``, from resampling the steps.
+    """
+
+    steps: tuple[int, ...]
+    slope: float
+    correlation: float
+    relative_error: float
+    interval: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known about one number without retraining for it.
+
+    Attributes:
+        exact: it was computed by retraining.
+        growth: how many-fold the cotangent grew at most, max ‖u_t‖ / ‖u_T‖.
+        disagreement: |linear − plug-in| / |plug-in| of the two readings.
+        check: a check of the same estimator and behavior.
+    """
+
+    exact: bool = False
+    growth: float | None = None
+    disagreement: float | None = None
+    check: Check | None = None
+
+
+def verdict(evidence: Evidence) -> tuple[Level, str]:
+    """Return the level of trust and the reason in words: the worst of what is known, a check going before growth.
+
+    >>> verdict(Evidence(growth=57.0))
+    ('low', 'small changes grow 57-fold over the run: too unstable for a first-order estimate')
+    """
+    if evidence.exact:
+        return "high", "trained again: the exact effect"
+    found: list[tuple[Level, str]] = []
+    if evidence.check is not None:
+        found.append(_of_check(evidence.check))
+    elif evidence.growth is not None:
+        found.append(_of_growth(evidence.growth))
+    if evidence.disagreement is not None:
+        found.append(_of_disagreement(evidence.disagreement))
+    if not found:
+        return "medium", "not checked against retraining"
+    return min(found, key=lambda pair: ("low", "medium", "high").index(pair[0]))
+
+
+def _of_check(check: Check) -> tuple[Level, str]:
+    low, high = check.interval
+    words = (
+        f"against {len(check.steps)} exact replays: correlation {check.correlation:.2f}, "
+        f"relative error {check.relative_error:.0%} (90% interval {low:.0%} to {high:.0%})"
+    )
+    if check.correlation >= CORRELATION[0] and check.relative_error <= ERROR[0]:
+        return "high", words
+    if check.correlation >= CORRELATION[1] and check.relative_error <= ERROR[1]:
+        return "medium", words
+    return "low", words
+
+
+def _of_growth(growth: float) -> tuple[Level, str]:
+    if growth <= GROWTH[0]:
+        return "high", f"small changes grow at most {growth:.1f}-fold over the run: training is stable"
+    if growth <= GROWTH[1]:
+        return "medium", f"small changes grow {growth:.1f}-fold over the run; check() compares with exact replays"
+    words = f"small changes grow {growth:.0f}-fold over the run: too unstable for a first-order estimate"
+    return "low", words
+
+
+def _of_disagreement(disagreement: float) -> tuple[Level, str]:
+    words = f"the linear and the plug-in reading differ by {disagreement:.0%}"
+    if disagreement <= DISAGREEMENT[0]:
+        return "high", words
+    return ("medium" if disagreement <= DISAGREEMENT[1] else "low"), words
