@@ -49,4 +49,7 @@ def chart_bundle(chart: Any, include: Any = None, exclude: Any = None) -> Any:
     from aadsl.charts import mimebundle
     from aadsl.charts.theme import is_ours
 
-    return (mimebundle(chart), {}) if is_ours(chart) else chart._repr_mimebundle_(include, exclude)
+    if not is_ours(chart):
+        return chart._repr_mimebundle_(include, exclude)
+    bundle = mimebundle(chart)
+    return bundle, {"image/png": {"alt": bundle["text/plain"]}}

@@ -62,7 +62,7 @@ def test_missing_names_and_numbers_are_marked():
     [
         ((0, 24, ""), "steps"),
         ((3, 9, ""), "steps[3:9]"),
-        ((0, 24, " loss < 2 "), "steps where loss < 2"),
+        ((0, 24, " loss < 2.2 "), "steps where loss < 2.2"),
         ((3, 24, 'tag == "b"'), 'steps[3:24] where tag == "b"'),
     ],
 )

@@ -1,0 +1,134 @@
+"""Over the wire: a real kernel, saved notebooks and exported pages."""
+
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+from jupyter_client.manager import start_new_kernel
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+from nbconvert import HTMLExporter
+
+ROOT = Path(__file__).parents[2]
+MIME = "application/vnd.vegalite.v5+json"
+
+SETUP = """
+import sys, time
+sys.path.insert(0, {root!r})
+from tests.digits import images_and_labels, loss_fn, network
+digits, net = images_and_labels(), network()
+test = (digits[0][:20], digits[1][:20])
+%load_ext aadsl
+"""
+ASK = """%%aascore --out r
+load "{path}" with model=net, loss=loss_fn, data=digits
+stage b = steps where tag == "b"
+behavior seven = log_likelihood(target=7) on test
+score b on seven
+plot timeline
+"""
+
+
+def setup():
+    return SETUP.format(root=str(ROOT))
+
+
+def ask(recorded):
+    return ASK.format(path=recorded.path)
+
+
+@pytest.fixture(scope="module")
+def kernel():
+    manager, client = start_new_kernel()
+    run(client, setup())
+    yield client
+    client.stop_channels()
+    manager.shutdown_kernel(now=True)
+
+
+def run(client, code, timeout=60):
+    return client.execute_interactive(code, timeout=timeout, output_hook=lambda message: None)["content"]
+
+
+def complete(client, code):
+    reply = client.complete(code, len(code), reply=True, timeout=10)["content"]
+    return reply["matches"], code[reply["cursor_start"] : reply["cursor_end"]]
+
+
+def test_completion_over_the_wire(kernel):
+    matches, replaced = complete(kernel, "%%aascore\nstage x = st")
+    assert (matches, replaced) == (["steps"], "st")
+    assert complete(kernel, "%%aascore --expl")[0] == ["--explore", "--explain"]
+    matches, _ = complete(kernel, "%%aascore\nbehavior x = log")
+    assert matches[0].startswith("log_likelihood")
+    assert "digits" in complete(kernel, "%%aascore\nbehavior x = margin on ")[0]
+    assert "print" in complete(kernel, "prin")[0]
+
+
+def test_completion_is_fast(kernel):
+    complete(kernel, "%%aascore\nst")
+    start = time.perf_counter()
+    for _ in range(10):
+        complete(kernel, "%%aascore\nstage x = st")
+    assert (time.perf_counter() - start) / 10 < 0.1
+
+
+def test_mistakes_arrive_as_a_caret_without_frames(kernel):
+    reply = run(kernel, "%%aascore\nscore a on")
+    assert reply["status"] == "error"
+    assert "Traceback" not in "\n".join(reply["traceback"])
+    assert any(set(line.strip()) == {"^"} for line in reply["traceback"])
+
+
+def test_interrupting_keeps_the_notebook_usable(kernel, recorded):
+    run(kernel, "def slow_loss(model, batch):\n    time.sleep(0.2)\n    return loss_fn(model, batch)")
+    assert run(kernel, ask(recorded))["status"] == "ok"  # everything is imported: no import is torn apart
+    done = []
+    program = ask(recorded).replace("loss=loss_fn", "loss=slow_loss")
+    message = kernel.execute(program)
+    time.sleep(3)
+    kernel.parent.interrupt_kernel() if kernel.parent else None
+    start = time.monotonic()
+    while not done:
+        reply = kernel.get_shell_msg(timeout=30)
+        if reply["parent_header"].get("msg_id") == message:
+            done.append(reply["content"])
+    assert time.monotonic() - start < 5
+    assert done[0]["ename"] == "Interrupted"
+    assert "run the cell again to go on" in done[0]["evalue"]
+    assert "Traceback" not in "\n".join(done[0]["traceback"])
+    again = run(kernel, ask(recorded))
+    assert again["status"] == "ok", again
+
+
+@pytest.fixture(scope="module")
+def executed(recorded):
+    cells = [nbformat.v4.new_code_cell(source) for source in (setup(), ask(recorded), "%%aascore\nscore b on seven")]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    return notebook
+
+
+def test_saved_notebook_holds_chart_picture_and_text(executed):
+    outputs = executed.cells[1].outputs
+    (chart,) = [output for output in outputs if MIME in output.get("data", {})]
+    assert set(chart.data) == {MIME, "image/png", "text/plain"}
+    assert "widgets" not in executed.metadata
+    assert len(nbformat.writes(executed)) < 400_000
+
+
+def test_exported_page_shows_the_picture_and_the_table(executed):
+    page, _ = HTMLExporter().from_notebook_node(executed)
+    (picture,) = [o.data["image/png"] for o in executed.cells[1].outputs if "image/png" in o.get("data", {})]
+    assert f"data:image/png;base64,{picture.strip()}" in page.replace("\n", "")
+    assert "[chart] Effect of every step" in page  # what the picture shows, for those who cannot see it
+    assert "<table>" in page
+
+
+def test_a_mistake_stops_run_all():
+    cells = [nbformat.v4.new_code_cell(source) for source in ("%load_ext aadsl", "%%aascore\nscore a on b", "1")]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    with pytest.raises(CellExecutionError):
+        NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    assert notebook.cells[2].execution_count is None
