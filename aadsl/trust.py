@@ -15,7 +15,7 @@ Level = Literal["high", "medium", "low"]
 GROWTH = (2.0, 10.0)  # at most: high, medium; above the second: low
 DISAGREEMENT = (0.1, 0.3)  # relative, between the linear and the plug-in reading
 ERROR = (0.15, 0.5)  # relative, of a check against exact replays of single steps
-CORRELATION = (0.95, 0.7)  # at least: high, medium
+CORRELATION = 0.95  # at least: medium, whatever the error: the order of the steps is right
 
 
 @dataclass(frozen=True)
@@ -80,11 +80,9 @@ def _of_check(check: Check) -> tuple[Level, str]:
         f"against {len(check.steps)} exact replays: correlation {check.correlation:.2f}, "
         f"relative error {check.relative_error:.0%} (90% interval {low:.0%} to {high:.0%})"
     )
-    if check.correlation >= CORRELATION[0] and check.relative_error <= ERROR[0]:
+    if check.relative_error <= ERROR[0]:
         return "high", words
-    if check.correlation >= CORRELATION[1] and check.relative_error <= ERROR[1]:
-        return "medium", words
-    return "low", words
+    return ("medium" if check.relative_error <= ERROR[1] or check.correlation >= CORRELATION else "low"), words
 
 
 def _of_growth(growth: float) -> tuple[Level, str]:

@@ -53,6 +53,7 @@ def digits_study(folder: Path, lr: float, length: int = 30, **options: object) -
         (Evidence(growth=50.0, check=Check((1, 2), 1.0, 0.99, 0.05, (0.02, 0.08))), "high"),
         (Evidence(growth=1.0, check=Check((1, 2), 1.0, 0.9, 0.3, (0.2, 0.4))), "medium"),
         (Evidence(growth=1.0, check=Check((1, 2), 0.1, 0.2, 0.9, (0.8, 1.0))), "low"),
+        (Evidence(growth=1.0, check=Check((1, 2), 3.0, 0.99, 2.0, (1.8, 2.2))), "medium"),
     ],
 )
 def test_the_rule(evidence: Evidence, level: str) -> None:
@@ -65,7 +66,7 @@ def test_a_calm_run_is_trusted_and_the_check_agrees(tmp_path: Path) -> None:
     study = digits_study(tmp_path / "calm", lr=0.001)
     assert study.score(["early"], ["digits"]).trust.item() == "high"
     check = study.check(["digits"], samples=5).sel(behavior="digits")
-    assert float(check.correlation) > 0.99
+    assert float(check.slope) == pytest.approx(1, abs=0.1)
     assert float(check.low) <= float(check.relative_error) <= float(check.high) < 0.1
     result = study.score(["early"], ["digits"])
     assert result.trust.item() == "high"
