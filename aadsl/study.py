@@ -9,16 +9,15 @@ import numpy as np
 import xarray as xr
 from torch import nn
 
+from aadsl.cache import Effects
 from aadsl.errors import AadslError
 from aadsl.estimators import (
     ESTIMATORS,
     Additive,
     Answer,
     Auto,
-    Behavior,
     Estimator,
     Question,
-    StepEffects,
     require_differentiable,
     stage_sums,
 )
@@ -63,7 +62,7 @@ class Study(Names):
         Names.__init__(self, trajectory.steps)
         self.trajectory = trajectory
         self.history = History(trajectory, model=model, loss=loss, data=data, device=device, memory=memory)
-        self._step_effects: dict[tuple[Any, ...], StepEffects] = {}
+        self.effects = Effects(self.history)
         self._checks: dict[tuple[Any, ...], Check] = {}
 
     @property
@@ -87,7 +86,7 @@ class Study(Names):
         chosen = self.behaviors_of(behaviors)
         require_differentiable(chosen)
         method, change = self._first_order(estimator), self._intervention(intervention)
-        effects = self._swept(method, chosen, change, progress or silent).own
+        effects = self.effects.step_effects(method, chosen, change, progress or silent).own
         coordinates = {**self.steps.coords, "behavior": [b.name for b in chosen]}
         return xr.DataArray(effects, coordinates, ("step", "behavior"), name="step_effect")
 
@@ -122,10 +121,10 @@ class Study(Names):
         if method.needs_gradient:
             require_differentiable(question.behaviors)
         if isinstance(method, Additive) and not any(b.per_example for b in question.behaviors):
-            effects = self._swept(method, question.behaviors, question.intervention, report)
+            effects = self.effects.step_effects(method, question.behaviors, question.intervention, report)
             answer = Answer(stage_sums(question, effects), step_effect=effects.own, growth=effects.growth)
         else:
-            answer = method.answer(self.history, question, report)
+            answer = self.effects.answer(method, question, report)
         checks = [self._checks.get((method, question.intervention, behavior)) for behavior in question.behaviors]
         return dataset_of(self, names, question, method, answer, checks)
 
@@ -202,19 +201,6 @@ class Study(Names):
         names = self.stage_names(stages)
         members = np.stack([self.stages[name].to_numpy() for name in names])
         return names, Question(members, tuple(self.behaviors_of(behaviors)), self._intervention(intervention))
-
-    def _swept(
-        self, method: Additive, behaviors: Sequence[Behavior], intervention: Intervention, progress: Progress
-    ) -> StepEffects:
-        """Return the effects of all steps, sweeping only for the behaviors that were not asked about before."""
-        missing = [b for b in behaviors if (method, intervention, b) not in self._step_effects]
-        if missing:
-            found = method.step_effects(self.history, missing, intervention, progress)
-            for k, behavior in enumerate(missing):
-                column = StepEffects(found.own[:, [k]], found.resets[:, [k]], found.growth[[k]])
-                self._step_effects[method, intervention, behavior] = column
-        columns = [self._step_effects[method, intervention, behavior] for behavior in behaviors]
-        return StepEffects(*(np.concatenate(parts, axis=-1) for parts in zip(*columns, strict=True)))
 
     def _estimator(self, estimator: Any, question: Question | None = None) -> Estimator:
         chosen: Estimator = (

@@ -18,10 +18,10 @@ SOURCES = sorted([*ROOT.glob("aadsl/**/*.py"), *ROOT.glob("jupyter_ext/**/*.py")
 LEVELS = [
     {"errors", "state", "datasets"},
     {"dynamics", "behaviors", "charts", "examples", "language", "members", "selection", "trust"},
-    {"propagation", "trajectory"},
+    {"fingerprint", "propagation", "trajectory"},
     {"history", "interventions"},
     {"estimators"},
-    {"naming", "plan", "reliability"},
+    {"cache", "naming", "plan", "reliability"},
     {"results"},
     {"study"},
     {"statements", "integrations", "verification"},
