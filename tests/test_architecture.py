@@ -21,7 +21,7 @@ LEVELS = [
     {"fingerprint", "propagation", "trajectory"},
     {"history", "interventions"},
     {"estimators"},
-    {"cache", "naming", "plan", "reliability"},
+    {"cache", "naming", "pace", "plan", "reliability"},
     {"results"},
     {"study"},
     {"statements", "integrations", "verification"},

@@ -1,0 +1,214 @@
+"""What recording and attribution cost, as ratios to plain training in the same run: ``make bench``.
+
+Every round trains plainly, trains recorded, sweeps back twice and trains once more without a step, one after the
+other, so that a busy machine slows all of them alike. A ratio is taken within its round; the table shows medians.
+Recording includes making the folder, and everything on disk by the time of ``close()``. A sweep is the one that
+gives the effects of all steps on one behavior. Peak memory is that of a process of its own for each activity.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+
+import torch
+from torch import Tensor, nn
+
+import aadsl
+from aadsl.estimators import ESTIMATORS
+from aadsl.propagation import CURVATURES
+from tests.benchmarks import models
+
+README = Path(__file__).parents[2] / "README.md"
+MARKS = ("<!-- make bench -->\n", "<!-- end of make bench -->\n")
+PROBES = 500  # digits that the behavior is evaluated on
+
+
+@dataclass(frozen=True)
+class Case:
+    """A training run: which model, on batches of 100 digits, with which learning rate, how many steps."""
+
+    title: str
+    model: Callable[[], nn.Module]
+    rate: float
+    steps: int
+
+
+CASES = {
+    "mlp": Case("MLP 784–128–10 (E.2.2)", models.mlp, 0.001, 2000),
+    "resnet": Case("ResNet, 7 convolutions, BatchNorm", models.resnet, 0.01, 100),
+}
+
+
+def loss_fn(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+    return nn.functional.cross_entropy(model(batch[0]), batch[1])
+
+
+def digits() -> tuple[Tensor, Tensor]:
+    data = aadsl.datasets.mnist10k()
+    return torch.tensor(data.image.values)[:, None], torch.tensor(data.label.values)
+
+
+def train(case: Case, data: tuple[Tensor, Tensor], steps: int, folder: Path | None = None) -> nn.Module:
+    """Train with momentum 0.9; recorded into ``folder`` where one is given."""
+    torch.manual_seed(0)
+    net = case.model()
+    optimizer = torch.optim.SGD(net.parameters(), lr=case.rate, momentum=0.9)
+    recorder = None if folder is None else aadsl.Recorder(folder, net, optimizer, data=data)
+    for step in range(steps):
+        rows = torch.arange(100 * step, 100 * step + 100) % len(data[1])
+        optimizer.zero_grad()
+        loss = loss_fn(net, (data[0][rows], data[1][rows]))
+        loss.backward()
+        if recorder is not None:
+            recorder.batch(indices=rows, tag="clean", loss=loss)
+        optimizer.step()
+    if recorder is not None:
+        recorder.close()
+    return net
+
+
+def opened(case: Case, data: tuple[Tensor, Tensor], folder: Path) -> aadsl.Study:
+    study = aadsl.Study(aadsl.open_trajectory(folder), model=case.model(), loss=loss_fn, data=data)
+    study.stage("first", [0])
+    study.behavior("digits", "log_likelihood", on=tuple(part[:PROBES] for part in data))
+    return study
+
+
+def sweep(case: Case, data: tuple[Tensor, Tensor], folder: Path, curvature: str) -> None:
+    method = ESTIMATORS["first_order"](curvature=CURVATURES[curvature]())
+    opened(case, data, folder).step_effects(["digits"], estimator=method)
+
+
+def retrain(case: Case, data: tuple[Tensor, Tensor], folder: Path) -> None:
+    opened(case, data, folder).score(["first"], ["digits"], estimator="retraining")
+
+
+def activities(
+    case: Case, data: tuple[Tensor, Tensor], steps: int, folder: Path, fresh: Path
+) -> dict[str, Callable[[], object]]:
+    """Return what is measured; sweeps read the run in ``folder``, recording makes one in ``fresh``."""
+    return {
+        "plain training": lambda: train(case, data, steps),
+        "recorded training": lambda: train(case, data, steps, fresh),
+        "adjoint sweep, central_difference": lambda: sweep(case, data, folder, "central_difference"),
+        "adjoint sweep, exact": lambda: sweep(case, data, folder, "exact"),
+        "one retraining": lambda: retrain(case, data, folder),
+    }
+
+
+@dataclass
+class Measured:
+    """Seconds of each activity, one number a round; peak memory in MB; what lies on disk."""
+
+    seconds: dict[str, list[float]]
+    memory: dict[str, float]
+    states: int
+    size: int
+    state_size: int
+
+    def ratio(self, name: str) -> float:
+        plain = self.seconds["plain training"]
+        return median(one / base for one, base in zip(self.seconds[name], plain, strict=True))
+
+
+def measure(case: Case, steps: int, rounds: int, memory: bool = True) -> Measured:
+    data = digits()
+    seconds: dict[str, list[float]] = {}
+    with scratch() as root:
+        train(case, data, min(20, steps), root / "warm")
+        for number in range(rounds):
+            fresh = root / f"run{number}"
+            for name, act in activities(case, data, steps, fresh, fresh).items():
+                gc.collect()
+                start = time.perf_counter()
+                act()
+                seconds.setdefault(name, []).append(time.perf_counter() - start)
+        files = list(fresh.iterdir())
+        states = [file.stat().st_size for file in files if file.name.startswith("state-")]
+        total = sum(file.stat().st_size for file in files if file.is_file())
+        key = next((key for key, value in CASES.items() if value is case), "")
+        peaks = {name: peak(key, name, steps, fresh) for name in seconds} if memory else {}
+    return Measured(seconds, peaks, len(states), total, max(states))
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="aadsl-bench-") as folder:
+        yield Path(folder)
+
+
+def peak(case: str, activity: str, steps: int, folder: Path) -> float:
+    """Return the peak memory in MB of a process that does one activity."""
+    command = [sys.executable, "-m", "tests.benchmarks.cost", "--peak", case, activity, str(steps), str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=README.parent)
+    return float(done.stdout)
+
+
+def own_peak(case: str, activity: str, steps: str, folder: str) -> float:
+    with scratch() as root:
+        activities(CASES[case], digits(), int(steps), Path(folder), root / "run")[activity]()
+    scale = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 1e6
+
+
+def table(found: dict[str, Measured], steps: dict[str, int]) -> str:
+    """Return the results as a table in Markdown."""
+    heads = [f"{CASES[key].title}, {steps[key]:,} steps" for key in found]
+    rows = [["", *heads], ["---", *["---:"] * len(heads)]]
+    for name in next(iter(found.values())).seconds:
+        cells = []
+        for one in found.values():
+            time_each = median(one.seconds["plain training"])
+            shown = f"{time_each:.2f} s" if name == "plain training" else f"{one.ratio(name):.2f} ×"
+            cells.append(f"{shown}, {one.memory[name]:.0f} MB" if one.memory else shown)
+        rows.append([name, *cells])
+    disk = [f"{one.size / 1e6:.1f} MB, {one.states} states of {one.state_size / 1e6:.2f} MB" for one in found.values()]
+    rows.append(["on disk", *disk])
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def caption(rounds: int) -> str:
+    load = os.getloadavg()[0]
+    return (
+        f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} CPU cores, {torch.get_num_threads()} threads, "
+        f"torch {torch.__version__}, medians of {rounds} rounds, load of the machine {load:.1f}. Time as a ratio to "
+        "plain training, and the peak memory of the process."
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("cases", nargs="*", default=list(CASES), help=f"of {', '.join(CASES)}")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, help="instead of each case's own number")
+    parser.add_argument("--readme", action="store_true", help="put the table into the README")
+    parser.add_argument("--peak", nargs=4, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.peak:
+        print(own_peak(*options.peak))
+        return
+    steps = {key: options.steps or CASES[key].steps for key in options.cases}
+    found = {key: measure(CASES[key], steps[key], options.rounds) for key in options.cases}
+    text = f"{caption(options.rounds)}\n\n{table(found, steps)}\n"
+    print(text)
+    if options.readme:
+        before, _, rest = README.read_text().partition(MARKS[0])
+        _, _, after = rest.partition(MARKS[1])
+        README.write_text(before + MARKS[0] + text + MARKS[1] + after)
+
+
+if __name__ == "__main__":
+    main()
