@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from aadsl.history import History
 from aadsl.interventions import INTERVENTIONS, Intervention
 from aadsl.members import member_of
 from aadsl.naming import Names
+from aadsl.pace import memory_of, pace_of
 from aadsl.plan import Plan, plan_for
 from aadsl.propagation import Loss, Progress, silent
 from aadsl.reliability import bound_factors, check_steps, sampled_steps
@@ -191,9 +193,26 @@ class Study(Names):
         estimator: Any = "first_order",
         intervention: Any = "skip",
     ) -> Plan:
-        """Return what :meth:`score` would compute and what that costs, without computing it."""
-        _, question = self._question(stages, behaviors, intervention)
-        return plan_for(self.history, question, self._estimator(estimator, question))
+        """Return what :meth:`score` would compute and what that costs, without computing it.
+
+        One gradient and one Hessian-vector product are timed. Without ``stages`` the plan is that of
+        :meth:`step_effects`.
+        """
+        change = self._intervention(intervention)
+        if stages:
+            _, question = self._question(stages, behaviors, change)
+        else:
+            every = np.ones((1, self.history.length), dtype=bool)
+            question = Question(every, tuple(self.behaviors_of(behaviors)), change)
+        method = self._estimator(estimator, question)
+        plan, pace = plan_for(self.history, question, method), pace_of(self.history, method)
+        return replace(
+            plan,
+            seconds=pace.seconds(plan.cost),
+            exact_seconds=pace.seconds(plan.exact),
+            memory=memory_of(self.history, question, plan.cost, pace),
+            kept=self.effects.known(method, question),
+        )
 
     def _question(
         self, stages: Sequence[str], behaviors: Sequence[str], intervention: Any
