@@ -5,17 +5,19 @@ from __future__ import annotations
 import html
 from typing import Any
 
+import numpy as np
+
 _NUMBER = "text-align: right; font-variant-numeric: tabular-nums"
 
 
 def preformatted(text: str) -> str:
     """Return text as it is, in the notebook's own font for output."""
-    return f'<pre style="margin: 0">{html.escape(text)}</pre>'
+    return f'<pre style="margin: 0; font-family: var(--jp-code-font-family, monospace)">{html.escape(text)}</pre>'
 
 
 def table(header: list[str], body: list[list[Any]], caption: str = "") -> str:
     """Return a table; numbers are aligned to the right."""
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in header)
+    head = "".join(f'<th style="text-align: left">{html.escape(name)}</th>' for name in header)
     rows = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in body)
     title = f'<caption style="text-align: left; caption-side: top">{html.escape(caption)}</caption>' if caption else ""
     return f"<table>{title}<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
@@ -42,14 +44,23 @@ def answer_text(dataset: Any) -> str:
     return f"{caption}\n{frame.to_string(index=False, float_format=lambda v: f'{v:+.4g}', na_rep='')}"
 
 
-_HEADERS = {"retrained": "exact effect", "low": "10% of examples", "high": "90% of examples", "reason": "why"}
+_HEADERS = {
+    "verdict": "the stage",
+    "retrained": "exact effect",
+    "low": "10% of examples",
+    "high": "90% of examples",
+    "reason": "why",
+}
 
 
 def _answer(dataset: Any) -> tuple[list[str], list[list[Any]], str]:
     from aadsl.charts.answers import answer_table
-    from aadsl.charts.words import meaning, provenance, sentence
+    from aadsl.charts.words import provenance, sentence, sign
 
     frame = answer_table(dataset).drop(columns="mark")
+    better = frame["behavior"].map({str(name): sign(dataset, str(name)) for name in dataset["behavior"].values})
+    verdict = np.select([frame["effect"] * better > 0, frame["effect"] * better < 0], ["helped", "hurt"], "")
+    frame.insert(list(frame.columns).index("effect") + 1, "verdict", verdict)
     header = [_HEADERS.get(name, name) for name in frame.columns]
-    caption = sentence(meaning(dataset, "effect above zero: the stage {good}; below: it {bad}"), provenance(dataset))
+    caption = sentence("effect: the behavior with the stage minus without it", provenance(dataset))
     return header, frame.values.tolist(), caption

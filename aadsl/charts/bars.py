@@ -11,7 +11,7 @@ import xarray as xr
 
 from aadsl.charts import theme, words
 from aadsl.charts.answers import answer_table
-from aadsl.charts.frame import behaviors, rows, tooltips
+from aadsl.charts.frame import behaviors, rows, tooltips, zero_line
 
 COLUMNS = 2
 
@@ -46,7 +46,7 @@ class Bars:
         faint = alt.condition("datum.mark !== ''", alt.value(0.45), alt.value(0.9))
         tips = tooltips(frame.drop(columns="mark"), {"effect": "+.4~g", "retrained": "+.4~g"})
         layers = [base.mark_bar(height={"band": 0.7}).encode(x=x, color=sign, opacity=faint, tooltip=tips)]
-        layers.append(alt.Chart().mark_rule(style="zero").encode(x=alt.datum(0)))
+        layers.append(zero_line("x"))
         if "low" in frame and frame["low"].notna().any():
             layers.append(base.mark_rule(style="ink").encode(x="low:Q", x2="high:Q", tooltip=tips))
         if "retrained" in frame:
@@ -54,7 +54,7 @@ class Bars:
             layers.append(exact.encode(x="retrained:Q", tooltip=tips))
         if (frame["mark"] != "").any():
             layers.append(self._trust(base))
-        panel = alt.layer(*layers, data=rows(frame)).properties(width=width, height=alt.Step(24))
+        panel = alt.layer(*layers).properties(width=width, height=alt.Step(24))
         return panel if alone else panel.properties(title=alt.Title(name, fontSize=12, offset=6))
 
     def _trust(self, base: Any) -> Any:

@@ -10,7 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from aadsl.charts import theme, words
-from aadsl.charts.frame import behaviors, require, rows
+from aadsl.charts.frame import behaviors, require, rows, zero_line
 from aadsl.charts.grouping import colored_stages
 from aadsl.charts.phases import phase_marks
 from aadsl.charts.schedule import stacked, step_axis
@@ -60,6 +60,6 @@ class Cumulative:
             color=alt.Color("stage:N", scale=scale, title="stage"),
             tooltip=["stage:N", "step:Q", alt.Tooltip("sum:Q", title="effect so far", format="+.4~g")],
         )
-        zero = alt.Chart().mark_rule(style="zero").encode(y=alt.datum(0))
+        zero = zero_line("y")
         layers = [line, zero, *phase_marks(dataset)]
-        return alt.layer(*layers, data=rows(frame)).properties(width=theme.WIDTH, height=self.height)
+        return alt.layer(*layers).properties(width=theme.WIDTH, height=self.height)

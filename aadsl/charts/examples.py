@@ -11,7 +11,7 @@ import pandas as pd
 import xarray as xr
 
 from aadsl.charts import theme, words
-from aadsl.charts.frame import behaviors, require, rows, stages_of
+from aadsl.charts.frame import behaviors, require, rows, stages_of, zero_line
 from aadsl.charts.thin import extremes
 from aadsl.errors import AadslError
 
@@ -64,10 +64,8 @@ class Examples:
             color=sign,
             tooltip=tips,
         )
-        zero = alt.Chart().mark_rule(style="zero").encode(x=alt.datum(0))
-        panel = alt.layer(dots, zero, data=rows(frame)).properties(
-            width=theme.WIDTH - 120, height=alt.Step(self.height)
-        )
+        zero = zero_line("x")
+        panel = alt.layer(dots, zero).properties(width=theme.WIDTH - 120, height=alt.Step(self.height))
         return panel if alone else panel.properties(title=alt.Title(name, fontSize=12, offset=6))
 
 

@@ -79,6 +79,11 @@ def _plain(column: pd.Series[Any]) -> list[Any]:
     return [v if isinstance(v, bool | int | float) else None if v is None else str(v) for v in values]
 
 
+def zero_line(channel: str) -> Any:
+    """Return the line of no effect across ``channel`` "x" or "y", drawn once whatever the data of its neighbors."""
+    return alt.Chart(alt.InlineData(values=[{}])).mark_rule(style="zero").encode(**{channel: alt.datum(0)})
+
+
 def field(name: str) -> str:
     """Return ``name`` as Vega reads it: dots and brackets in it are not paths."""
     return "".join(f"\\{c}" if c in ".[]\\'\"" else c for c in name)

@@ -15,7 +15,7 @@ from aadsl.charts.frame import behaviors, rows, tooltips
 CELL = 26
 MIDDLE = "#8c8c8c40"
 """Neither helped nor hurt: nearly the background, in either theme."""
-_ON_COLOR = alt.condition("abs(datum.share) > 0.45", alt.value("white"), alt.value(None))
+_STRONG = "abs(datum.share) > 0.45"
 NUMBERS = 14
 """More behaviors than these leave no room for numbers in the cells."""
 
@@ -47,7 +47,9 @@ class Heatmap:
         cells = base.mark_rect(cornerRadius=2).encode(color=self._color(), tooltip=tips)
         layers = [cells]
         if len(names) <= NUMBERS:
-            layers.append(base.mark_text(fontSize=11).encode(text="label:N", color=_ON_COLOR, tooltip=tips))
+            text = base.encode(text="label:N", tooltip=tips)
+            layers.append(text.transform_filter(f"!({_STRONG})").mark_text(fontSize=11))
+            layers.append(text.transform_filter(_STRONG).mark_text(fontSize=11, color="white"))
         chart = alt.layer(*layers).properties(width=width, height=alt.Step(CELL))
         doubt = "a question mark: low trust" if low.any() else ""
         stages = table["stage"].nunique()

@@ -11,7 +11,7 @@ import pandas as pd
 import xarray as xr
 
 from aadsl.charts import theme, words
-from aadsl.charts.frame import behaviors, require, rows, step_table, tooltips
+from aadsl.charts.frame import behaviors, require, rows, step_table, tooltips, zero_line
 from aadsl.charts.grouping import OTHERS, Grouping, group_steps
 from aadsl.charts.phases import phase_marks
 from aadsl.charts.schedule import schedule_panels, stacked, step_axis
@@ -64,9 +64,9 @@ class Timeline:
         points = base.mark_point(style="mark", size=45, filled=True).encode(
             y="effect:Q", opacity=alt.condition(hover, alt.value(1), alt.value(0)), tooltip=tips
         )
-        zero = alt.Chart().mark_rule(style="zero").encode(y=alt.datum(0))
+        zero = zero_line("y")
         layers = [bars, zero, *phase_marks(dataset), points.add_params(hover)]
-        return alt.layer(*layers, data=rows(frame)).properties(width=theme.WIDTH, height=self.height)
+        return alt.layer(*layers).properties(width=theme.WIDTH, height=self.height)
 
 
 def nearest_step(name: str) -> Any:

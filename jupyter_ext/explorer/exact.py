@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aadsl.errors import AadslError
-from jupyter_ext.progress import Task
+from jupyter_ext.progress import Task, duration
 
 NAME = "explored_selection"
 REFRESH = 0.1
@@ -49,7 +49,7 @@ class ExactAnswer:
     def _work(self, program: str, selection: str, study: Any, names: Any) -> None:
         import aadsl
 
-        shown = 0.0
+        begun, shown = time.monotonic(), 0.0
         tasks: dict[str, Task] = {}
 
         def progress(label: str, done: int, total: int) -> None:
@@ -78,7 +78,7 @@ class ExactAnswer:
             assert result.dataset is not None  # the program asks a question
             effect = result.dataset["effect"].sel(stage=NAME)
             effects = {str(name): float(effect.sel(behavior=name)) for name in effect["behavior"].values}
-            words = f"exact, by retraining in {max(t.now - t.started for t in tasks.values()):.1f} s" if tasks else ""
+            words = f"exact, by retraining in {duration(time.monotonic() - begun)}"
             self.tell({"state": "done", "key": selection, "effects": effects, "words": words})
         finally:
             study.stages.pop(NAME, None)

@@ -44,6 +44,9 @@ def running_lab(root: Path, data: Path):
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     own = {name: str(data / name.lower()) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "IPYTHONDIR")}
+    news = data / "settings" / "@jupyterlab" / "apputils-extension"
+    news.mkdir(parents=True)
+    (news / "notification.jupyterlab-settings").write_text('{"fetchNews": "false", "checkForUpdates": false}')
     own |= {f"JUPYTERLAB_{name}_DIR": str(data / name.lower()) for name in ("SETTINGS", "WORKSPACES")}
     command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root", f"--port={port}"]
     command += ["--ip=127.0.0.1", "--IdentityProvider.token=", "--ServerApp.disable_check_xsrf=True"]

@@ -66,5 +66,5 @@ function whereBox(model, getView, change) {
   }
   model.on('change:where', answer);
   answer();
-  return h('div', { class: 'aadsl-where' }, h('label', {}, 'where ', input), list, said);
+  return h('div', { class: 'aadsl-where' }, h('div', { class: 'aadsl-field' }, h('label', {}, 'where ', input), list), said);
 }
