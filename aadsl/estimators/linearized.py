@@ -12,7 +12,7 @@ from aadsl.estimators.defaults import curvature_for, restricted
 from aadsl.history import History
 from aadsl.interventions import counterfactual, first_change
 from aadsl.members import require_choice
-from aadsl.propagation import Curvature, Progress, difference, tangent_sweep
+from aadsl.propagation import Curvature, Progress, Secant, difference, tangent_sweep
 
 Read = Literal["plug_in", "linear"]
 
@@ -26,7 +26,7 @@ class Linearized:
 
     Attributes:
         read: how a behavior is read off e_T: ``"plug_in"`` γ(ξ_T) − γ(ξ_T − e_T), or ``"linear"`` ⟨∇γ(ξ_T), e_T⟩.
-        curvature: how Hessian-vector products are computed; by default chosen for the model.
+        curvature: how Hessian-vector products are computed; by default ``secant()``, over the deviation itself.
         parameters: only what reaches the behavior through parameters of this name pattern, such as ``"head.*"``.
     """
 
@@ -46,7 +46,7 @@ class Linearized:
         tangents = tangent_sweep(
             history,
             history.step_map,
-            curvature_for(history, self.curvature, self.parameters),
+            curvature_for(history, self.curvature or Secant(), self.parameters),
             jacobians=varied,
             varied=varied,
             start=min(first_change(member) for member in question.members),

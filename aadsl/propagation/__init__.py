@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from aadsl.propagation.adjoint import Sweep, adjoint_sweep
-from aadsl.propagation.curvature import CentralDifference, Curvature, Exact, GaussNewton, Zero
+from aadsl.propagation.curvature import CentralDifference, Curvature, Exact, GaussNewton, Secant, Zero
 from aadsl.propagation.kinks import kinks
 from aadsl.propagation.layout import FlatState, Layout, difference, inner
 from aadsl.propagation.objective import Loss, Objective
@@ -31,6 +31,7 @@ __all__ = [
     "Readout",
     "Restricted",
     "Run",
+    "Secant",
     "Step",
     "StepMap",
     "Sweep",
@@ -51,6 +52,7 @@ __all__ = [
 CURVATURES: dict[str, type[Curvature]] = {
     "exact": Exact,
     "central_difference": CentralDifference,
+    "secant": Secant,
     "gauss_newton": GaussNewton,
     "zero": Zero,
     "layerwise": Layerwise,

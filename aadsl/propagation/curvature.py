@@ -82,13 +82,10 @@ class CentralDifference:
         self, objective: Objective, state: FlatState, step: Step, tangents: Sequence[Pair], step_length: float
     ) -> list[Pair]:
         """Return the central differences of gradient and buffers along each tangent."""
-        changes = []
-        for e_theta, e_buffers in tangents:
-            h = self._stretch(state, e_theta, step_length)
-            ahead = objective.evaluate(_moved(state, h, e_theta, e_buffers), step)
-            behind = objective.evaluate(_moved(state, -h, e_theta, e_buffers), step)
-            changes.append(((ahead.gradient - behind.gradient) / (2 * h), (ahead.buffers - behind.buffers) / (2 * h)))
-        return changes
+        return [
+            _difference(objective, state, step, e_theta, e_buffers, self._stretch(state, e_theta, step_length))
+            for e_theta, e_buffers in tangents
+        ]
 
     def _pull(
         self, objective: Objective, state: FlatState, step: Step, c: Tensor, w: Tensor | None, step_length: float
@@ -105,6 +102,27 @@ class CentralDifference:
         # A step of length zero (a learning rate of 0) leaves no scale of its own: a thousandth of ‖θ‖ then.
         length = self.radius * step_length or 1e-3 * float(state.parameters.norm())
         return (length or 1.0) / (float(direction.norm()) or 1.0)
+
+
+@dataclass(frozen=True)
+class Secant:
+    """H e = [g(θ + e) − g(θ − e)] / 2: the curvature averaged over the deviation e itself, kinks included.
+
+    Only the tangent direction knows the deviation; the adjoint one falls back to ``central_difference``. The step
+    depends on the size of e, so effects are no longer exactly additive.
+    """
+
+    def pullback(
+        self, objective: Objective, state: FlatState, step: Step, cotangents: Sequence[Cotangent], step_length: float
+    ) -> list[Pair]:
+        """Return the products of ``central_difference(radius=1)``."""
+        return CentralDifference().pullback(objective, state, step, cotangents, step_length)
+
+    def pushforward(
+        self, objective: Objective, state: FlatState, step: Step, tangents: Sequence[Pair], step_length: float
+    ) -> list[Pair]:
+        """Return the differences of gradient and buffers between θ + e and θ − e."""
+        return [_difference(objective, state, step, e_theta, e_buffers, 1.0) for e_theta, e_buffers in tangents]
 
 
 @dataclass(frozen=True)
@@ -143,6 +161,15 @@ class Zero:
     ) -> list[Pair]:
         """Return zeros for the gradient."""
         return [(torch.zeros_like(e), _kept(objective, state, step, w)) for e, w in tangents]
+
+
+def _difference(
+    objective: Objective, state: FlatState, step: Step, e_theta: Tensor, e_buffers: Tensor, h: float
+) -> Pair:
+    """Return the central difference of gradient and buffers along (e_θ, e_b), the points ±h of it apart."""
+    ahead = objective.evaluate(_moved(state, h, e_theta, e_buffers), step)
+    behind = objective.evaluate(_moved(state, -h, e_theta, e_buffers), step)
+    return (ahead.gradient - behind.gradient) / (2 * h), (ahead.buffers - behind.buffers) / (2 * h)
 
 
 def _moved(state: FlatState, h: float, e_theta: Tensor, e_buffers: Tensor | None = None) -> FlatState:

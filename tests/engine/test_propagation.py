@@ -224,3 +224,16 @@ def test_a_counterfactual_returns_the_very_step_where_nothing_changes() -> None:
     varied = counterfactual(intervention("restart"), stage(run))
     assert varied(run.steps[0]) is run.steps[0]
     assert varied(run.steps[4]) == dataclasses.replace(run.steps[4], resets_optimizer=True)
+
+
+def test_the_secant_of_a_small_deviation_is_the_exact_product_and_sees_kinks_of_a_large_one() -> None:
+    run = tiny_run("SGD")
+    objective, state, step = run.step_map.objective, run.states[2], run.steps[2]
+    e = torch.randn(state.parameters.shape, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
+    results = {}
+    for size in (1e-4, 1.0):
+        tangent = [(size * e, state.buffers)]
+        ((secant, _),) = CURVATURES["secant"]().pushforward(objective, state, step, tangent, 1.0)
+        ((exact, _),) = EXACT.pushforward(objective, state, step, tangent, 1.0)
+        results[size] = relative(secant, exact)
+    assert results[1e-4] < 1e-6 < 1e-2 < results[1.0]
