@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,13 +27,24 @@ _SEAL = re.compile(rb"\naadsl sha256 ([0-9a-f]{64})\n")
 _BLOCK = 1 << 20
 _LARGE = 16 << 20
 _ROOM = 1 << 14
+_inside = threading.local()
 
 
 @contextmanager
 def netcdf_lock() -> Iterator[None]:
-    """Hold the locks that xarray holds: the netCDF library is not thread-safe, and we write from a thread."""
-    with NETCDFC_LOCK, HDF5_LOCK:
+    """Hold the locks that xarray holds: the netCDF library is not thread-safe, and we write from a thread.
+
+    A thread that holds them may enter again, to read one file while it writes another.
+    """
+    if getattr(_inside, "lock", False):
         yield
+        return
+    with NETCDFC_LOCK, HDF5_LOCK:
+        _inside.lock = True
+        try:
+            yield
+        finally:
+            _inside.lock = False
 
 
 def commit(path: Path, attributes: Mapping[str, Any], write: Callable[[Any], None], nbytes: int = 0) -> str:

@@ -6,9 +6,10 @@ import hashlib
 import os
 from collections.abc import Sequence
 from functools import cached_property
+from html import escape
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,15 +19,15 @@ from torch import Tensor, nn
 
 from aadsl.errors import AadslError
 from aadsl.state import State
-from aadsl.trajectory import header
-from aadsl.trajectory.batches import BatchReader
-from aadsl.trajectory.lazy import part_of, steps_dataset
+from aadsl.trajectory.batches import Loaded
+from aadsl.trajectory.chain import Chain
+from aadsl.trajectory.export import write_single_file
+from aadsl.trajectory.lazy import steps_dataset
 from aadsl.trajectory.rows import BOUNDARY
+from aadsl.trajectory.run import Hyperparameters, Run
 from aadsl.trajectory.schema import violations
-from aadsl.trajectory.segments import cover, segments_in, state_name, states_in
-from aadsl.trajectory.source import Source, source_of
+from aadsl.trajectory.source import sources_of
 from aadsl.trajectory.specs import Clip, ParameterSpec, Phase
-from aadsl.trajectory.states import read_state
 
 PathLike = str | os.PathLike[str]
 
@@ -34,34 +35,13 @@ PathLike = str | os.PathLike[str]
 def open_trajectory(path: PathLike | Sequence[PathLike]) -> Trajectory:
     """Open a recorded run, or several that followed on each other: ``open_trajectory(["runs/a", "runs/b"])``.
 
-    Raises AadslError where there is none, or where it is damaged.
+    A path is a folder that a recorder wrote, a file that ``to_netcdf`` wrote, or a URL of a folder (``file://``, or
+    whatever fsspec knows). Raises AadslError where there is no trajectory, or where it is damaged.
     """
     paths = [path] if isinstance(path, (str, os.PathLike)) else list(path)
     if not paths:
         raise AadslError("no path to a trajectory was given")
-    return Trajectory([Run(source_of(Path(one))) for one in paths])
-
-
-class Run:
-    """One recorded run: its header, its segments, its states; steps count from its own start."""
-
-    def __init__(self, source: Source) -> None:
-        self.source = source
-        with source.open(header.NAME) as dataset:
-            self.header = header.read_header(dataset)
-        names = source.names()
-        steps = cover(segments_in(names, "steps"))
-        self.length = steps[-1].stop if steps else 0
-        self.parts = [part_of(source, segment) for segment in steps]
-        self.states = tuple(step for step in states_in(names) if step <= self.length)
-        self.batches = BatchReader(source, cover(segments_in(names, "batches")))
-
-
-class Place(NamedTuple):
-    """A step of a chain: the run it belongs to and its number there."""
-
-    run: Run
-    step: int
+    return Trajectory([Run(source) for one in paths for source in sources_of(os.fspath(one))])
 
 
 class Trajectory:
@@ -76,15 +56,15 @@ class Trajectory:
     """
 
     def __init__(self, runs: Sequence[Run]) -> None:
-        self._runs = list(runs)
-        self._starts = [0, *np.cumsum([run.length for run in runs]).tolist()]
-        last = self._runs[-1].header
-        self.path = self._runs[0].source.path
-        self.length: int = self._starts[-1]
-        self.optimizer: str = last.optimizer
-        self.group_count: int = last.group_count
-        self.parameters: dict[str, ParameterSpec] = last.parameters
-        self.buffers: dict[str, ParameterSpec] = last.buffers
+        self._chain = Chain(runs)
+        self._runs = self._chain.runs
+        last = runs[-1].header
+        self.path = runs[0].source.path
+        self.length: int = self._chain.starts[-1]
+        self.optimizer: str = self._chain.optimizer
+        self.group_count: int = len(self._chain.groups)
+        self.parameters: dict[str, ParameterSpec] = self._chain.parameters
+        self.buffers: dict[str, ParameterSpec] = self._chain.buffers
         self.clip: Clip | None = last.clip
         self.accumulation: int | None = last.accumulation
         self.provenance: dict[str, str] = last.provenance
@@ -101,8 +81,8 @@ class Trajectory:
     @property
     def checkpoints(self) -> tuple[int, ...]:
         """The steps t whose state ξ_t (before step t) is stored; T is among them when the run was closed properly."""
-        found = {start + step for run, start in zip(self._runs, self._starts, strict=False) for step in run.states}
-        return tuple(sorted(found))
+        starts = zip(self._runs, self._chain.starts, strict=False)
+        return tuple(sorted({start + step for run, start in starts for step in run.states}))
 
     @cached_property
     def phases(self) -> tuple[Phase, ...]:
@@ -110,7 +90,7 @@ class Trajectory:
         if not self.length:
             return ()
         boundary = self.steps["phase_boundary"].values
-        starts = sorted({0, *np.flatnonzero(boundary).tolist(), *self._starts[:-1]})
+        starts = sorted({0, *np.flatnonzero(boundary).tolist(), *self._chain.starts[:-1]})
         starts = [start for start in starts if start < self.length]
         names = self.steps["phase"].values
         return tuple(
@@ -118,51 +98,28 @@ class Trajectory:
             for start, stop in zip(starts, [*starts[1:], self.length], strict=True)
         )
 
-    def _place(self, step: int) -> Place:
-        if not 0 <= step < self.length:
-            raise AadslError(f"no step {step}: the trajectory has steps 0 … {self.length - 1}")
-        number = int(np.searchsorted(self._starts, step, side="right")) - 1
-        return Place(self._runs[number], step - self._starts[number])
-
     def state(self, step: int, device: str | torch.device = "cpu") -> State:
         """Return the stored ξ_step, as torch had it. Raises AadslError where it is not among ``checkpoints``."""
-        for run, start in reversed(list(zip(self._runs, self._starts, strict=False))):
-            if step - start in run.states:
-                with run.source.open(state_name(step - start)) as dataset:
-                    return read_state(dataset, device)
+        found = self._chain.state(step, device)
+        if found is not None:
+            return found
         before = max((checkpoint for checkpoint in self.checkpoints if checkpoint <= step), default=None)
         nearest = "" if before is None else f"the one before it is {before}; "
         raise AadslError(f"the state before step {step} is not stored", hint=f"{nearest}replay from there")
 
-    @cached_property
-    def _hyperparameters(self) -> dict[str, list[NDArray[Any]]]:
-        """Values over steps by torch's name, one array for each group."""
-        found: dict[str, list[NDArray[Any]]] = {}
-        keys = {
-            attributes["hyperparameter"]: None
-            for run in self._runs
-            for part in run.parts
-            for attributes in part.attributes.values()
-            if "hyperparameter" in attributes
-        }
-        for key in keys:
-            names = [key if key in self.steps else f"{key}_{group}" for group in range(self.group_count)]
-            found[key] = [self.steps[name].values for name in names]
-        return found
-
-    def hyperparameters(self, step: int) -> tuple[dict[str, float | int | bool], ...]:
+    def hyperparameters(self, step: int) -> tuple[Hyperparameters, ...]:
         """Return the scalars that step used, a dict for each group, by torch's names (betas: beta1, beta2)."""
-        self._place(step)
-        return tuple(
-            {key: values[group][step].item() for key, values in self._hyperparameters.items()}
-            for group in range(self.group_count)
-        )
+        return self._chain.hyperparameters(step)
+
+    def _consumed(self, step: int) -> list[tuple[Loaded, int]]:
+        """Return where the micro-batches of a step are: the loaded segment and the row of each."""
+        number, local = self._chain.locate(step)
+        loaded, first, last = self._runs[number].batches.at(local)
+        return [(loaded, row) for row in range(first, last)]
 
     def batch_indices(self, step: int) -> NDArray[np.int64] | None:
         """Return the positions in the data set that step consumed, micro-batches joined; None where unknown."""
-        run, local = self._place(step)
-        loaded, first, last = run.batches.at(local)
-        found = [loaded.indices(row) for row in range(first, last)]
+        found = [loaded.indices(row) for loaded, row in self._consumed(step)]
         known = [indices for indices in found if indices is not None]
         return np.concatenate(known) if known and len(known) == len(found) else None
 
@@ -171,9 +128,7 @@ class Trajectory:
 
         Micro-batches are joined along the first dimension. None where the tensors were not stored.
         """
-        run, local = self._place(step)
-        loaded, first, last = run.batches.at(local)
-        found = [loaded.tensors(row) for row in range(first, last)]
+        found = [loaded.tensors(row) for loaded, row in self._consumed(step)]
         if not all(found):
             return None
         joined = {name: torch.cat([part[name] for part in found]) if len(found) > 1 else found[0][name]
@@ -182,29 +137,27 @@ class Trajectory:
 
     def micro_batch_sizes(self, step: int) -> tuple[int, ...]:
         """Return the number of examples of each micro-batch of a step."""
-        run, local = self._place(step)
-        loaded, first, last = run.batches.at(local)
-        return tuple(int(size) for size in loaded.columns["row_size"].values[first:last])
+        return tuple(int(loaded.columns["row_size"].values[row]) for loaded, row in self._consumed(step))
 
     def rng_state(self, step: int, micro_batch: int = 0, device: str = "cpu") -> Tensor | None:
         """Return torch's generator state where a forward of the step began; None where the step drew no numbers.
 
         ``device``: of the generator, ``"cpu"`` or ``"cuda:0"``.
         """
-        run, local = self._place(step)
-        loaded, first, last = run.batches.at(local)
-        if first + micro_batch >= last:
+        rows = self._consumed(step)
+        if micro_batch >= len(rows):
             return None
-        return loaded.generators(first + micro_batch).get("cuda0" if device == "cuda" else device.replace(":", ""))
+        loaded, row = rows[micro_batch]
+        return loaded.generators(row).get("cuda0" if device == "cuda" else device.replace(":", ""))
 
     def training(self, step: int) -> bool:
         """Return whether the model was in train mode in a step."""
-        self._place(step)
+        self._chain.locate(step)
         return bool(self.steps["training"].values[step])
 
     def modules_off_mode(self, step: int) -> tuple[str, ...]:
         """Return the modules whose train/eval mode was not the model's in a step (frozen normalization, say)."""
-        self._place(step)
+        self._chain.locate(step)
         return tuple(str(self.steps["modules_off_mode"].values[step]).split())
 
     @property
@@ -214,7 +167,8 @@ class Trajectory:
 
     def violations(self) -> list[str]:
         """Return what is wrong with the files: damage, gaps, what the schema does not allow."""
-        return [problem for run in self._runs for problem in violations(run.source)]
+        problems = [problem for run in self._runs for problem in violations(run.source)]
+        return problems or self._chain.breaks()
 
     def verify(self, model: nn.Module | None = None, loss: Any = None, data: Any = None, **options: Any) -> Any:
         """Check files and schema and, given a model and a loss, replay sampled steps; say in plain words what differs.
@@ -229,6 +183,15 @@ class Trajectory:
         """Hash of the digests of all files: changes with any recorded byte."""
         lines = [f"{name} {run.source.digest(name)}" for run in self._runs for name in sorted(run.source.names())]
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+    def to_netcdf(self, path: PathLike) -> None:
+        """Copy everything, bit by bit, into one netCDF-4 file, which :func:`open_trajectory` reads too."""
+        write_single_file(Path(path), [run.source for run in self._runs])
+
+    def _repr_html_(self) -> str:
+        rows = (line.strip().partition(": ") for line in repr(self).splitlines()[1:])
+        cells = "".join(f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>" for name, _, text in rows)
+        return f"<b>{escape(repr(self).splitlines()[0])}</b><table>{cells}</table>"
 
     def __repr__(self) -> str:
         phases = ", ".join(f"{phase.name} [{phase.start}:{phase.stop}]" for phase in self.phases)

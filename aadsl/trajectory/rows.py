@@ -190,5 +190,5 @@ def _ragged(variable: str, tensors: Sequence[Tensor | None], described: dict[str
     sizes = np.array([0 if tensor is None else tensor.numel() for tensor in tensors], dtype=np.int64)
     return {
         f"{variable}_size": _micro(sizes, f"elements of {variable}", sample_dimension=dimension),
-        variable: Column(dimension, to_array(torch.cat(present)), described),
+        variable: Column(dimension, to_array(torch.cat(present)), {**described, "units": "1"}),
     }

@@ -1,64 +1,186 @@
-"""Where a trajectory's files are: a folder, or the groups of a single file. Every byte is checked before it is read."""
+"""Where a trajectory's files are: a folder, a single file, a URL. Every byte is checked before it is read."""
 
 from __future__ import annotations
 
+import re
+import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import unquote, urlsplit
+from urllib.request import url2pathname
 
 from aadsl.errors import AadslError
 from aadsl.trajectory import header
 from aadsl.trajectory.files import check_seal, netcdf_opened
 
+RUN_GROUP = "run-"
+
 
 class Source(Protocol):
-    """A set of named netCDF files."""
+    """The named files of one run."""
 
-    path: Path
+    path: Path | str
 
     def names(self) -> list[str]:
         """Return the names of all files that are there now."""
 
     def open(self, name: str) -> AbstractContextManager[Any]:
-        """Open one for reading raw values. Raises AadslError where damaged, FileNotFoundError where gone."""
+        """Open one for reading raw values. Raises AadslError where it is damaged or gone."""
 
     def digest(self, name: str) -> str:
-        """Return the digest of one file's bytes."""
+        """Return the checked digest of one file's bytes."""
 
 
 class Folder:
     """The files of a folder; each one's digest is checked when it is first opened."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path: Path | str = path
+        self._folder = path
         self._checked: dict[str, str] = {}
 
     def names(self) -> list[str]:
         """Return the names of all netCDF files."""
-        return [entry.name for entry in self.path.iterdir() if entry.suffix == ".nc"]
+        return [entry.name for entry in self._folder.iterdir() if entry.suffix == ".nc"]
 
     @contextmanager
     def open(self, name: str) -> Iterator[Any]:
         """Check and open one."""
         self.digest(name)
-        with netcdf_opened(self.path / name) as dataset:
+        with netcdf_opened(self._folder / name) as dataset:
             yield dataset
 
     def digest(self, name: str) -> str:
         """Return the checked digest of one."""
         if name not in self._checked:
-            self._checked[name] = check_seal(self.path / name)
+            try:
+                self._checked[name] = check_seal(self._folder / name)
+            except FileNotFoundError:
+                raise AadslError(
+                    f"{self._folder / name} is gone: it was deleted, or merged with others by a recorder at work",
+                    hint="open the trajectory again",
+                ) from None
         return self._checked[name]
 
 
-def source_of(path: Path) -> Source:
-    """Return the source at ``path``. Raises AadslError where no trajectory is there."""
+class SingleFile:
+    """The groups below ``run-<number>`` of a file that ``to_netcdf`` wrote."""
+
+    def __init__(self, path: Path, group: str) -> None:
+        self.path: Path | str = path
+        self._file, self._group = path, group
+        self._names: list[str] | None = None
+
+    @cached_property
+    def _digest(self) -> str:
+        return check_seal(self._file)
+
+    def names(self) -> list[str]:
+        """Return the groups' names as those of files."""
+        if self._names is None:
+            with self._opened() as run:
+                self._names = [f"{name}.nc" for name in run.groups]
+        return self._names
+
+    @contextmanager
+    def open(self, name: str) -> Iterator[Any]:
+        """Open one group."""
+        with self._opened() as run:
+            if name.removesuffix(".nc") not in run.groups:
+                raise AadslError(f"{self._file} has no group {self._group}/{name.removesuffix('.nc')}")
+            yield run.groups[name.removesuffix(".nc")]
+
+    @contextmanager
+    def _opened(self) -> Iterator[Any]:
+        assert self._digest
+        with netcdf_opened(self._file) as dataset:
+            yield dataset.groups[self._group]
+
+    def digest(self, name: str) -> str:
+        """Return the digest of the whole file."""
+        return self._digest
+
+
+class Remote:
+    """A folder behind a URL of any kind that fsspec knows; files are fetched when they are first needed."""
+
+    def __init__(self, url: str, file_system: Any, root: str) -> None:
+        self.path: Path | str = url
+        self._file_system, self._root = file_system, root
+        self._fetched = tempfile.TemporaryDirectory(prefix="aadsl-")
+        self._local = Folder(Path(self._fetched.name))
+
+    def names(self) -> list[str]:
+        """Return the names of all netCDF files there."""
+        listed = self._file_system.ls(self._root, detail=False)
+        return [name for name in (str(path).rstrip("/").rsplit("/", 1)[-1] for path in listed) if name.endswith(".nc")]
+
+    @contextmanager
+    def open(self, name: str) -> Iterator[Any]:
+        """Fetch, check and open one."""
+        self.digest(name)
+        with self._local.open(name) as dataset:
+            yield dataset
+
+    def digest(self, name: str) -> str:
+        """Fetch one, and return its checked digest."""
+        local = Path(self._fetched.name) / name
+        if not local.exists():
+            try:
+                self._file_system.get_file(f"{self._root.rstrip('/')}/{name}", str(local))
+            except OSError as error:
+                raise AadslError(f"{self.path}: cannot fetch {name}: {error}", hint="try again") from error
+        return self._local.digest(name)
+
+
+def sources_of(place: Path | str) -> list[Source]:
+    """Return the runs at a path or URL: one in a folder, one or several in a file. Raises AadslError where none is."""
+    url = str(place)
+    if re.match(r"[a-z][a-z0-9+.-]+://", url, re.IGNORECASE):
+        parts = urlsplit(url)
+        if parts.scheme != "file":
+            return [_remote(url)]
+        place = url2pathname(unquote(parts.path))
+    path = Path(place)
+    if path.is_dir() and (path / header.NAME).exists():
+        return [Folder(path)]
+    if path.is_file() and path.suffix == ".nc":
+        return _runs_in(path)
     if not path.exists():
         raise AadslError(f"{path} does not exist", hint="record a run with aadsl.Recorder(path, model, optimizer)")
-    if path.is_dir() and (path / header.NAME).exists():
-        return Folder(path)
     raise AadslError(
         f"{path} holds no trajectory",
         hint=f"a trajectory is a folder with {header.NAME} in it, made by aadsl.Recorder",
     )
+
+
+def _runs_in(path: Path) -> list[Source]:
+    check_seal(path)
+    with netcdf_opened(path) as dataset:
+        groups = [name for name in dataset.groups if name.startswith(RUN_GROUP)]
+    if not groups:
+        raise AadslError(
+            f"{path} is one file of a trajectory, not a whole one",
+            hint="open the folder it is in, or a file that trajectory.to_netcdf(path) wrote",
+        )
+    return [SingleFile(path, group) for group in sorted(groups, key=lambda name: int(name.removeprefix(RUN_GROUP)))]
+
+
+def _remote(url: str) -> Source:
+    try:
+        fsspec = import_module("fsspec")
+    except ImportError:
+        raise AadslError(f"reading {url} needs fsspec", hint="pip install fsspec") from None
+    try:
+        file_system, root = fsspec.core.url_to_fs(url)
+        source = Remote(url, file_system, root)
+        found = header.NAME in source.names()
+    except (OSError, ValueError, ImportError) as error:
+        raise AadslError(f"{url} cannot be read: {error}", hint="check the address and its access rights") from error
+    if not found:
+        raise AadslError(f"{url} holds no trajectory", hint=f"a trajectory is a folder with {header.NAME} in it")
+    return source

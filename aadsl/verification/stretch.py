@@ -54,23 +54,28 @@ class Stretch:
             state = self.history.step_map(state, varied(self.history.step(index)))
         return state
 
+    def _parts(self, state: FlatState) -> list[Tensor]:
+        """Return what is compared: all of a state, but not slots that the next step starts afresh."""
+        resets = {phase.start for phase in self.history.trajectory.phases if phase.resets_optimizer}
+        return [state.parameters, state.buffers] if self.stop in resets else state.tensors()
+
     @cached_property
     def _scales(self) -> list[Tensor]:
         """For each part of the state, the distance that counts as 1: how far it moved, and what rounding may add."""
         scales = []
-        for after, start in zip(self.target.tensors(), self.before.tensors(), strict=True):
+        for after, start in zip(self._parts(self.target), self._parts(self.before), strict=True):
             rounding = _ROUNDINGS * torch.finfo(after.dtype).eps * sqrt(len(self)) * after.double().norm()
             scales.append((after.double() - start.double()).norm() + rounding / self.tolerance + 1e-30)
         return scales
 
     def residual(self, state: FlatState) -> Tensor:
         """Return (n,) the difference from the stored end, each part in units of its scale."""
-        parts = zip(state.tensors(), self.target.tensors(), self._scales, strict=True)
+        parts = zip(self._parts(state), self._parts(self.target), self._scales, strict=True)
         return torch.cat([((own.double() - aim.double()) / scale).reshape(-1) for own, aim, scale in parts])
 
     def deviation_of(self, state: FlatState) -> float:
         """Return the largest relative deviation of any part."""
-        parts = zip(state.tensors(), self.target.tensors(), self._scales, strict=True)
+        parts = zip(self._parts(state), self._parts(self.target), self._scales, strict=True)
         found = [float((own.double() - aim.double()).norm() / scale) for own, aim, scale in parts]
         return max(value if value == value else float("inf") for value in found)
 
@@ -87,7 +92,7 @@ class Stretch:
     @property
     def exact(self) -> bool:
         """Whether it does so bit by bit."""
-        return all(torch.equal(a, b) for a, b in zip(self.outcome.tensors(), self.target.tensors(), strict=True))
+        return all(torch.equal(a, b) for a, b in zip(self._parts(self.outcome), self._parts(self.target), strict=True))
 
     def solve(self, family: Callable[[float], Variation], iterations: int = 16) -> tuple[float, float]:
         """Return the factor f for which ``family(f)`` comes closest to the stored end, and the deviation it leaves.

@@ -1,0 +1,144 @@
+"""Runs that followed on each other, seen as one: parameters matched by name.
+
+A parameter that a run did not train (a head added later, adapters that were frozen before) is there all the same, with
+the value it has where it is trained next to, and in a parameter group whose learning rate is 0 in that run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aadsl.errors import AadslError
+from aadsl.state import State
+from aadsl.trajectory.run import Hyperparameters, Run
+from aadsl.trajectory.specs import ParameterSpec
+
+_AT_REST: Hyperparameters = {"lr": 0.0, "momentum": 0.0, "weight_decay": 0.0}
+
+
+class Chain:
+    """One or more runs.
+
+    Attributes:
+        starts: number of the first step of each run, and the length of all as the last entry.
+        parameters, buffers: all that any run has, by name.
+        groups: for each parameter group of the chain, the group of each run it stands for; None where not trained.
+    """
+
+    def __init__(self, runs: Sequence[Run]) -> None:
+        self.runs = tuple(runs)
+        self.starts: list[int] = [0, *np.cumsum([run.length for run in runs]).tolist()]
+        specs = _united([run.header.parameters for run in runs], runs)
+        memberships = {name: tuple(_group(run, name) for run in runs) for name in specs}
+        self.groups = sorted(set(memberships.values()), key=_group_order)
+        self.parameters = {
+            name: replace(spec, group=self.groups.index(memberships[name])) for name, spec in specs.items()
+        }
+        self.buffers = _united([run.header.buffers for run in runs], runs)
+        optimizers = list(dict.fromkeys(run.header.optimizer for run in runs))
+        self.optimizer = " then ".join(optimizers)
+
+    def locate(self, step: int) -> tuple[int, int]:
+        """Return the number of the run that step belongs to, and the step's number there."""
+        if not 0 <= step < self.starts[-1]:
+            raise AadslError(f"no step {step}: the trajectory has steps 0 … {self.starts[-1] - 1}")
+        number = int(np.searchsorted(self.starts, step, side="right")) - 1
+        return number, step - self.starts[number]
+
+    def hyperparameters(self, step: int) -> tuple[Hyperparameters, ...]:
+        """Return the scalars that each group used; a group that was not trained has the learning rate 0."""
+        number, local = self.locate(step)
+        run = self.runs[number]
+        return tuple(
+            run.hyperparameters(local, 0) | _AT_REST if group is None else run.hyperparameters(local, group)
+            for group in (membership[number] for membership in self.groups)
+        )
+
+    def state(self, step: int, device: str | torch.device) -> State | None:
+        """Return ξ_step of the whole chain; None where it is not stored."""
+        # Where two runs meet, the state that the later one reads counts.
+        for number in reversed(range(len(self.runs))):
+            local = step - self.starts[number]
+            if local in self.runs[number].states:
+                return self._completed(self.runs[number].state(local, device), number, device)
+        return None
+
+    def _completed(self, state: State, number: int, device: str | torch.device) -> State:
+        """Add to a state of run ``number`` what only other runs have."""
+        if len(self.runs) == 1:
+            return state
+        for field, specs in (("parameters", self.parameters), ("buffers", self.buffers)):
+            own: dict[str, Tensor] = getattr(state, field)
+            for name in specs:
+                if name not in own:
+                    own[name] = self._resting(name, field, number).to(device)
+        return state
+
+    def _resting(self, name: str, field: str, number: int) -> Tensor:
+        """Return the value of a tensor while it is not trained: where it was left, or where it will begin."""
+        for run, end in [
+            *((run, run.length) for run in reversed(self.runs[:number])),
+            *((run, 0) for run in self.runs[number + 1 :]),
+        ]:
+            if name in getattr(run.header, field):
+                if end not in run.states:
+                    raise AadslError(
+                        f'{run.source.path}: the state in which "{name}" was left is not stored',
+                        hint="chain only runs that were closed properly, or continue the run and close it",
+                    )
+                found: Tensor = getattr(self._ends[id(run), end], field)[name]
+                return found
+        raise AssertionError(name)
+
+    @cached_property
+    def _ends(self) -> dict[tuple[int, int], State]:
+        return {(id(run), end): run.state(end) for run in self.runs for end in {0, run.length} & set(run.states)}
+
+    def breaks(self) -> list[str]:
+        """Return where a run did not begin with the parameters that the run before it ended with."""
+        found = []
+        for before, after in zip(self.runs, self.runs[1:], strict=False):
+            if before.length not in before.states or 0 not in after.states:
+                continue
+            end, begin = self._ends[id(before), before.length].parameters, self._ends[id(after), 0].parameters
+            differing = [name for name in end if name in begin and not torch.equal(end[name], begin[name])]
+            if differing:
+                found.append(
+                    f"{after.source.path} did not begin where {before.source.path} ended: {', '.join(differing[:3])}"
+                    f"{f' and {len(differing) - 3} more' if len(differing) > 3 else ''} differ"
+                )
+        return found
+
+
+Membership = tuple[int | None, ...]
+
+
+def _group(run: Run, name: str) -> int | None:
+    return run.header.parameters[name].group if name in run.header.parameters else None
+
+
+def _group_order(membership: Membership) -> tuple[int, ...]:
+    """Order groups by their number in the last run, then the one before; those not trained come last."""
+    return tuple(1 << 30 if group is None else group for group in reversed(membership))
+
+
+def _united(parts: Sequence[dict[str, ParameterSpec]], runs: Sequence[Run]) -> dict[str, ParameterSpec]:
+    united: dict[str, ParameterSpec] = {}
+    origin: dict[str, Run] = {}
+    for specs, run in zip(parts, runs, strict=True):
+        for name, spec in specs.items():
+            known = united.setdefault(name, spec)
+            first = origin.setdefault(name, run)
+            if (known.shape, known.dtype) != (spec.shape, spec.dtype):
+                raise AadslError(
+                    f'the runs do not follow on each other: "{name}" is {known.shape} {known.dtype} in '
+                    f"{first.source.path}, and {spec.shape} {spec.dtype} in {run.source.path}",
+                    hint="parameters are matched by name: a new head of another size needs another name",
+                )
+    return united

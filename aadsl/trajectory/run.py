@@ -1,0 +1,60 @@
+"""One recorded run as it lies in its source; steps count from its own start."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+
+from aadsl.state import State
+from aadsl.trajectory import header
+from aadsl.trajectory.batches import BatchReader
+from aadsl.trajectory.lazy import StepColumn, part_of
+from aadsl.trajectory.segments import cover, segments_in, state_name, states_in
+from aadsl.trajectory.source import Source
+from aadsl.trajectory.states import read_state
+
+Hyperparameters = dict[str, float | int | bool]
+
+
+class Run:
+    """Header, segments, states and batches of one run.
+
+    Attributes:
+        length: number of committed steps.
+        states: the steps whose state is stored, ascending.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        with source.open(header.NAME) as dataset:
+            self.header = header.read_header(dataset)
+        names = source.names()
+        steps = cover(segments_in(names, "steps"))
+        self.length = steps[-1].stop if steps else 0
+        self.parts = [part_of(source, segment) for segment in steps]
+        self.states = tuple(step for step in states_in(names) if step <= self.length)
+        self.batches = BatchReader(source, cover(segments_in(names, "batches")))
+
+    def state(self, step: int, device: str | torch.device = "cpu") -> State:
+        """Read a stored state."""
+        with self.source.open(state_name(step)) as dataset:
+            return read_state(dataset, device)
+
+    @cached_property
+    def _hyperparameters(self) -> dict[str, list[NDArray[Any]]]:
+        """Values over steps by torch's name, one array for each group."""
+        attributes = {name: found for part in self.parts for name, found in part.attributes.items()}
+        keys = dict.fromkeys(found["hyperparameter"] for found in attributes.values() if "hyperparameter" in found)
+        columns: dict[str, list[NDArray[Any]]] = {}
+        for key in keys:
+            together = f"{key}_0" not in attributes
+            names = [key if together else f"{key}_{group}" for group in range(self.header.group_count)]
+            columns[key] = [StepColumn(name, key, self.parts).values() for name in names]
+        return columns
+
+    def hyperparameters(self, step: int, group: int) -> Hyperparameters:
+        """Return the scalars that one parameter group used in a step."""
+        return {key: values[group][step].item() for key, values in self._hyperparameters.items()}

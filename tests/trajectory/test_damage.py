@@ -1,0 +1,114 @@
+"""Damaged files end in a clear error or a correct read: never in a crash, never in a wrong number."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from aadsl.errors import AadslError
+from aadsl.trajectory import Recorder, Trajectory, open_trajectory
+from aadsl.trajectory.files import SEAL_LENGTH, check_seal
+from tests.trajectory.loops import DATA, sgd, small_model, train
+
+CASES = 2000
+
+
+def everything(trajectory: Trajectory) -> list[np.ndarray]:
+    """Return all that can be read, as arrays."""
+    found = [np.asarray(value.values) for value in trajectory.steps.data_vars.values()]
+    for step in trajectory.checkpoints:
+        state = trajectory.state(step)
+        parts = [state.parameters, *state.optimizer.values(), state.buffers]
+        found += [tensor.numpy() for part in parts for tensor in part.values()]
+    for step in range(trajectory.length):
+        found += [trajectory.batch_indices(step), trajectory.rng_state(step).numpy()]
+    return found
+
+
+def damage(content: bytes, dice: random.Random) -> bytes:
+    """Cut, flip bits, overwrite a stretch, or append."""
+    kind = dice.randrange(5)
+    place = dice.randrange(len(content))
+    changed = bytearray(content)
+    if kind == 0:
+        return content[:place]
+    if kind == 1:
+        changed[place] ^= 1 << dice.randrange(8)
+    elif kind == 2:
+        stretch = changed[place : place + dice.randrange(1, 64)]
+        changed[place : place + len(stretch)] = dice.randbytes(len(stretch))
+    elif kind == 3:
+        changed += dice.randbytes(dice.randrange(1, 200))
+    else:  # the end with the seal, where damage matters most
+        changed[-dice.randrange(1, SEAL_LENGTH + 1)] ^= 1 << dice.randrange(8)
+    return bytes(changed)
+
+
+def test_damaged_files(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = small_model(dropout=0.2)
+    optimizer = sgd(model)
+    with Recorder(tmp_path / "run", model, optimizer, DATA) as recorder:
+        train(recorder, model, optimizer, 6)
+    truth = everything(open_trajectory(tmp_path / "run"))
+    open_trajectory(tmp_path / "run").to_netcdf(tmp_path / "single.nc")
+    dice = random.Random(1)
+    outcomes = {"refused": 0, "correct": 0}
+    victims = sorted((tmp_path / "run").glob("*.nc"))
+    originals = {victim: victim.read_bytes() for victim in [*victims, tmp_path / "single.nc"]}
+    for case in range(CASES):
+        victim = dice.choice(victims) if case % 5 else tmp_path / "single.nc"
+        victim.write_bytes(damage(originals[victim], dice))
+        place = victim if victim.name == "single.nc" else tmp_path / "run"
+        try:
+            read = everything(open_trajectory(place)) if changed(victim, originals[victim]) else truth
+        except AadslError as error:
+            assert victim.name in str(error), error
+            outcomes["refused"] += 1
+        else:
+            assert all(np.array_equal(a, b) for a, b in zip(read, truth, strict=True)), victim
+            outcomes["correct"] += 1
+        finally:
+            victim.write_bytes(originals[victim])
+    assert outcomes["refused"] > 0.95 * CASES, outcomes
+    assert everything(open_trajectory(tmp_path / "run"))
+
+
+def changed(victim: Path, original: bytes) -> bool:
+    return victim.read_bytes() != original
+
+
+def sealed_nonsense(dice: random.Random) -> Iterator[bytes]:
+    """Yield content with a true seal that no recorder wrote."""
+    from hashlib import sha256
+
+    signature = b"\x89HDF\r\n\x1a\n"
+    for content in (b"", b"CDF\x01", signature, dice.randbytes(500), signature + dice.randbytes(500)):
+        yield content + b"\naadsl sha256 %s\n" % sha256(content).hexdigest().encode()
+
+
+def test_nonsense_with_a_true_seal(tmp_path: Path) -> None:
+    """A seal says that bytes are unchanged, not that they are a trajectory."""
+    model = small_model()
+    optimizer = sgd(model)
+    with Recorder(tmp_path / "run", model, optimizer) as recorder:
+        train(recorder, model, optimizer, 3)
+    for number, content in enumerate(sealed_nonsense(random.Random(2))):
+        for name in ("run.nc", "steps-0-3.nc", "batches-0-3.nc", "state-0.nc"):
+            folder = tmp_path / f"{number}-{name}"
+            shutil.copytree(tmp_path / "run", folder)
+            (folder / name).write_bytes(content)
+            assert check_seal(folder / name)
+            try:
+                trajectory = open_trajectory(folder)
+                trajectory.state(0)
+                trajectory.batch_indices(0)
+            except AadslError as error:
+                assert name in str(error)
+            else:
+                raise AssertionError(f"{name} was accepted")
