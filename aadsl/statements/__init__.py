@@ -9,7 +9,7 @@ from aadsl.statements.explain import Explain
 from aadsl.statements.help import Help
 from aadsl.statements.load import Load
 from aadsl.statements.plot import Plot
-from aadsl.statements.program import run
+from aadsl.statements.program import format_program, run
 from aadsl.statements.rank import EveryStep, Rank
 from aadsl.statements.save import Save
 from aadsl.statements.score import Score
@@ -19,7 +19,7 @@ from aadsl.statements.stage import Stage
 from aadsl.statements.stages import Stages, StagesBy, StagesEvery
 from aadsl.statements.verify import Verify
 
-__all__ = ["STATEMENTS", "Result", "Session", "complete", "run", "signature_at"]
+__all__ = ["STATEMENTS", "Result", "Session", "complete", "format_program", "run", "signature_at"]
 
 STATEMENTS: dict[str, tuple[type[Node], ...]] = {
     "load": (Load,),

@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any
 
 from aadsl.errors import AadslError, Problem
-from aadsl.language import Parsed, Parser
+from aadsl.language import Parsed, Parser, formatter
 from aadsl.statements.base import Action, Definition, Statement
 from aadsl.statements.scope import Scope
 from aadsl.statements.session import Progress, Result, Session
@@ -24,6 +24,11 @@ def parser() -> Parser:
     from aadsl.statements import STATEMENTS
 
     return Parser(node for nodes in STATEMENTS.values() for node in nodes)
+
+
+def format_program(text: str) -> str:
+    """Return a program in the one style; what does not parse is left as it stands."""
+    return formatter.format_program(text, parser())
 
 
 def run(
