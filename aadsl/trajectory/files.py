@@ -12,7 +12,7 @@ import os
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -127,11 +127,13 @@ def opened(path: Path) -> Iterator[Any]:
 
 @contextmanager
 def netcdf_opened(path: Path) -> Iterator[Any]:
-    """Open a file whose seal was checked before."""
-    with netcdf_lock():
-        dataset = netCDF4.Dataset(path, "r")
-        try:
+    """Open a file whose seal was checked before. Raises AadslError where it does not hold what is read from it."""
+    try:
+        with netcdf_lock(), closing(netCDF4.Dataset(path, "r")) as dataset:
             dataset.set_auto_maskandscale(False)
             yield dataset
-        finally:
-            dataset.close()
+    except (OSError, RuntimeError, AttributeError, LookupError, ValueError, TypeError) as error:
+        raise AadslError(
+            f"{path} is whole, but not what the schema of trajectories says: {error}",
+            hint="aadsl.trajectory.schema describes the files; was this one written by another program?",
+        ) from error
