@@ -11,7 +11,7 @@ from tests.charts.test_timeline import rows_of
 def test_every_answer_is_a_bar():
     data = answer()
     rows = rows_of(CHARTS["bars"]().draw(data))
-    drawn = {(row["stage"], row["behavior"]): row["effect"] for row in rows}
+    drawn = {(row["stage"], row["behavior"]): row["effect"] for row in rows if row}
     for stage in data["stage"].values:
         for behavior in data["behavior"].values:
             expected = float(data["effect"].sel(stage=stage, behavior=behavior))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -71,6 +72,14 @@ def _wait(ready, seconds):
             if time.monotonic() > end:
                 raise
             time.sleep(0.2)
+
+
+def end_kernels(address: str) -> None:
+    """End every kernel of the server at ``address``."""
+    with urllib.request.urlopen(f"{address}/api/sessions") as reply:
+        sessions = json.load(reply)
+    for session in sessions:
+        urllib.request.urlopen(urllib.request.Request(f"{address}/api/sessions/{session['id']}", method="DELETE"))
 
 
 @contextmanager

@@ -73,6 +73,7 @@ function render({ model, el }) {
   }
   function draw() {
     scheduled = false;
+    hideStill(el); // only now is it sure to be part of the page
     const chosen = selection(), of = chosenSteps(chosen);
     for (const timeline of timelines) timeline.draw(view, chosen, view.kept, color);
     fill(effects, effectsTable(data, view, chosen, model.get('exact')));
@@ -188,7 +189,6 @@ function render({ model, el }) {
   resized.observe(root);
   const themed = new MutationObserver(update); // a canvas does not follow the theme by itself
   themed.observe(document.body, { attributes: true, attributeFilter: ['data-jp-theme-name', 'class'] });
-  hideStill(el);
   if (data.keep) keepWhenSaved(model.widget_manager, MARKER);
   rebuild();
   showExact();
