@@ -13,13 +13,14 @@ from aadsl.statements.program import format_program, run
 from aadsl.statements.rank import EveryStep, Rank
 from aadsl.statements.save import Save
 from aadsl.statements.score import Score
+from aadsl.statements.selecting import select
 from aadsl.statements.session import Result, Session
 from aadsl.statements.show import Show
 from aadsl.statements.stage import Stage
 from aadsl.statements.stages import Stages, StagesBy, StagesEvery
 from aadsl.statements.verify import Verify
 
-__all__ = ["STATEMENTS", "Result", "Session", "complete", "format_program", "run", "signature_at"]
+__all__ = ["STATEMENTS", "Result", "Session", "complete", "format_program", "run", "select", "signature_at"]
 
 STATEMENTS: dict[str, tuple[type[Node], ...]] = {
     "load": (Load,),

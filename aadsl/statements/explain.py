@@ -31,4 +31,4 @@ class Explain(Statement):
 
     def run(self, result: Result, asked: Asked) -> None:
         """Say the plan."""
-        result.plans.append(asked.plan(result.study))
+        result.plans.append(self.question.plan(result.study, asked))

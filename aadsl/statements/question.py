@@ -48,6 +48,10 @@ class Question(Statement):
         """Return the action that computes the answer."""
         raise NotImplementedError
 
+    def plan(self, study: Study, asked: Asked) -> str:
+        """Return what answering would compute and what it costs, in words."""
+        return asked.plan(study)
+
     def resolve(self, scope: Scope) -> Action | None:
         """Check the question and announce its answer to the statements below."""
         asked = self.ask(scope)

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
     from aadsl.statements.scope import Scope
     from aadsl.statements.session import Result
+    from aadsl.study import Study
+
+EXACT = "retraining"
 
 
 @dataclass(frozen=True)
@@ -42,9 +45,14 @@ class Verify(Question):
         """Resolve the names without computing anything."""
         asked = asked_of(scope, self.stages, self.behaviors, self.using, self.under)
         # `using retraining()` names the truth itself: the default estimate is compared with it.
-        if asked is not None and isinstance(asked.estimator, table("estimator")["retraining"]):
+        if asked is not None and isinstance(asked.estimator, table("estimator")[EXACT]):
             return replace(asked, estimator=DEFAULT_ESTIMATOR)
         return asked
+
+    def plan(self, study: Study, asked: Asked) -> str:
+        """Return the plan of the estimates and that of the truth."""
+        truth = replace(asked, estimator=EXACT)
+        return f"estimate: {asked.plan(study)}\n\ntruth: {truth.plan(study)}"
 
     def answer(self, asked: Asked) -> Action:
         """Return the action that computes estimates and truth."""

@@ -50,7 +50,7 @@ class FakeStudy:
 
     @property
     def trajectory(self) -> Any:
-        return SimpleNamespace(path="runs/fake", length=LENGTH, batch_indices=batch)
+        return SimpleNamespace(path="runs/fake", digest="0", length=LENGTH, batch_indices=batch)
 
     @property
     def data(self) -> Any:

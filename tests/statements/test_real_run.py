@@ -128,3 +128,12 @@ def test_every_answer_can_be_saved_and_read_with_xarray_alone(names: dict[str, A
             if "effect" in dataset:
                 np.testing.assert_array_equal(again["effect"], dataset["effect"])
         assert len((tmp_path / "answer.csv").read_text().splitlines()) > 1
+
+
+def test_python_names_a_stage_with_the_languages_text(names: dict[str, Any]) -> None:
+    mine = study(names)
+    mine.stage("poisoned", 'batches where tag=="badnet"')
+    mine.stage("late", "not poisoned and steps[-8:]")
+    assert mine.stages["late"].values.nonzero()[0].tolist() == list(range(16, 24))
+    with pytest.raises(aadsl.AadslError, match='did you mean "tag"'):
+        mine.stage("typo", 'batches where tga=="badnet"')

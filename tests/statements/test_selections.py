@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from aadsl.statements import Session, run
+from aadsl.errors import AadslError
+from aadsl.statements import Session, run, select
 from tests.statements.fakes import LENGTH, FakeStudy
 
 step = np.arange(LENGTH)
@@ -130,3 +131,17 @@ def test_windows(session: Session, study: FakeStudy) -> None:
     np.testing.assert_array_equal(study.stages["window[0:25]"].values, (step >= 10) & (step < 25))
     run("stage second = window[25:50]", {}, session)
     np.testing.assert_array_equal(study.stages["second"].values, (step >= 26) & (step < 50))
+
+
+def test_python_code_selects_with_the_same_words(session: Session, study: FakeStudy) -> None:
+    run("stage warmup = steps[0:10]", {}, session)
+    found = select(study, "(steps where epoch == 0)\nand not warmup".replace("\n", " "))  # type: ignore[arg-type]
+    np.testing.assert_array_equal(found, (step >= 10) & (step < 20))
+    assert list(study.stages) == ["warmup"]
+    with pytest.raises(AadslError) as caught:
+        select(study, "steps where tga == 3")  # type: ignore[arg-type]
+    assert str(caught.value).startswith('line 1: no coordinate "tga"')
+    assert "\n    steps where tga == 3\n                ^^^\n" in str(caught.value)
+    for text in ("", "steps[0:3]\nshow", "steps[0:3]\nsteps[4:5]", "steps[60:]", "load x"):
+        with pytest.raises(AadslError):
+            select(study, text)  # type: ignore[arg-type]
