@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,8 @@ class Names:
 
         Args:
             name: how to call it.
-            selection: a boolean DataArray or array over the steps, an array of step numbers, or a slice of them.
+            selection: a boolean DataArray or array over the steps, an array of step numbers, a slice of them, or the
+                language's text: ``"steps[-200:] where lr < 1e-3"``.
 
         Returns:
             The boolean mask over ``step``.
@@ -50,6 +52,8 @@ class Names:
         Raises:
             AadslError: the selection is empty or does not fit the run.
         """
+        if isinstance(selection, str):  # the language stands above studies
+            selection = import_module("aadsl.statements").select(self, selection)
         chosen = step_mask(name, selection, self.steps.sizes["step"])
         mask = xr.DataArray(chosen, {"step": self.steps.step}, ("step",), name=name)
         self.stages[name] = mask
