@@ -5,12 +5,15 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # Where there is no NVIDIA GPU, PyTorch's CPU build (200 MB) is taken instead of the CUDA build (several GB).
 TORCH_INDEX ?= $(shell command -v nvidia-smi >/dev/null 2>&1 || echo "--extra-index-url https://download.pytorch.org/whl/cpu")
-PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq --constraint constraints.txt
 
 .PHONY: help setup demo picture tutorials test test-long lint format bench fidelity clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+
+# The networks of the tests and tutorials are small: a second thread costs them more than it brings.
+test test-long tutorials: export OMP_NUM_THREADS ?= 1
 
 setup: $(READY)  ## create .venv with everything the other targets need
 
