@@ -6,30 +6,40 @@ from typing import Any
 
 from IPython.display import display
 
+from jupyter_ext import views
 from jupyter_ext.html import answer_html, answer_text, preformatted
-
-_ANSWER = ("aadsl.statements.session", "Result")
-_CHARTS = tuple((f"altair.vegalite.{version}.api", "TopLevelMixin") for version in ("v5", "v6"))
 
 
 def register(shell: Any) -> None:
-    """Teach ``shell`` to show answers and their charts; nothing is imported until one is shown."""
-    formatters = shell.display_formatter
-    formatters.ipython_display_formatter.for_type_by_name(*_ANSWER, show)
-    for home in _CHARTS:
-        formatters.mimebundle_formatter.for_type_by_name(*home, chart_bundle)
+    """Teach ``shell`` to show answers, charts, studies and behaviors; nothing is imported until one is shown."""
+    for formatter, home, function in _formatters(shell):
+        formatter.for_type_by_name(*home, function)
 
 
 def unregister(shell: Any) -> None:
     """Forget what ``register`` taught."""
-    formatters = shell.display_formatter
-    for formatter, home in (
-        (formatters.ipython_display_formatter, _ANSWER),
-        *((formatters.mimebundle_formatter, home) for home in _CHARTS),
-    ):
+    for formatter, home, _ in _formatters(shell):
         formatter.deferred_printers.pop(home, None)
         for known in [t for t in formatter.type_printers if (t.__module__, t.__name__) == home]:
             formatter.pop(known)
+
+
+def _formatters(shell: Any) -> list[tuple[Any, tuple[str, str], Any]]:
+    """Return formatter, class (by its name, so that it need not be imported) and what shows it."""
+    ways = shell.display_formatter
+    text, html = (ways.formatters[kind] for kind in ("text/plain", "text/html"))
+    study, behavior = ("aadsl.study", "Study"), ("aadsl.estimators.base", "Behavior")
+    return [
+        (ways.ipython_display_formatter, ("aadsl.statements.session", "Result"), show),
+        *(
+            (ways.mimebundle_formatter, (f"altair.vegalite.{v}.api", "TopLevelMixin"), chart_bundle)
+            for v in ("v5", "v6")
+        ),
+        (text, study, views.study_text),
+        (html, study, views.study_html),
+        (text, behavior, views.behavior_text),
+        (html, behavior, views.behavior_html),
+    ]
 
 
 def show(result: Any) -> None:
