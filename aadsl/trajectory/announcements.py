@@ -107,5 +107,10 @@ def _tensors(tensors: Any) -> dict[str, Tensor]:
                 f"member {name} of the batch is a {type(value).__name__}, not a tensor",
                 hint="give a tuple or dict of tensors, or indices= into the data",
             )
+        if not value.ndim:
+            raise AadslError(
+                f"member {name} of the batch is a single number, not one entry for each example",
+                hint=f"leave it out of the tensors; as metadata it can be told: recorder.batch(…, {name}=…)",
+            )
     return {name: torch.clone(value.detach().cpu(), memory_format=torch.contiguous_format)
             for name, value in named.items()}  # fmt: skip

@@ -134,6 +134,14 @@ class Recorder:
         self._batches.append(batch)
         self._metadata.update(scalars)
 
+    def forward_begins(self) -> None:
+        """Say that a micro-batch's forward pass begins now.
+
+        Only needed where the training loop calls parts of the model, not the model, so that the recorder cannot see it.
+        """
+        if self._open:
+            self._watch.told()
+
     def phase(self, name: str, reset: bool | None = None) -> None:
         """Say that a new phase begins with the next step.
 

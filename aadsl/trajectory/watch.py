@@ -25,6 +25,7 @@ class ForwardWatch:
 
     def __init__(self, model: nn.Module, subject: Subject, before: Callable[[], None]) -> None:
         self.seen = False
+        self._told = False
         self._subject = subject
         self._before = before
         self._generators: list[dict[str, Tensor]] = []
@@ -43,8 +44,15 @@ class ForwardWatch:
         self.off_mode = self._subject.modules_off_mode()
 
     def _on_forward(self, module: nn.Module, args: Any) -> None:
-        if not torch.is_grad_enabled():
-            return
+        if torch.is_grad_enabled() and not self._told:
+            self._note()
+
+    def told(self) -> None:
+        """Note a forward pass that the training loop told of; from now on it tells of all."""
+        self._told = True
+        self._note()
+
+    def _note(self) -> None:
         self._before()
         if not self.seen:
             self.look_at_mode()

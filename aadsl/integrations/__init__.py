@@ -1,0 +1,8 @@
+"""Recording where people train: each module needs the library it is named after, and nothing else does.
+
+* :mod:`aadsl.integrations.transformers`: ``Trainer(…, callbacks=[RecorderCallback("runs/name")])``, also with PEFT
+* :mod:`aadsl.integrations.lightning`: ``Trainer(…, callbacks=[RecorderCallback("runs/name")])``
+
+Accelerate needs no more than the recorder itself: give it the prepared model and optimizer, and announce each
+micro-batch.
+"""
