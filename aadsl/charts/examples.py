@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import altair as alt
 import numpy as np
@@ -28,6 +28,7 @@ class Examples:
     """
 
     height: int = 46
+    shows_examples: ClassVar[bool] = True
 
     def draw(self, dataset: xr.Dataset, by: str | None = None) -> Any:
         """Draw one panel for each behavior that has single examples. ``by``: only this family of stages."""

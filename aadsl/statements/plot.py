@@ -63,7 +63,10 @@ class Plot(Statement):
             if labels(answer, "stage") >= {*wanted} and labels(answer, "behavior") >= {*behaviors}
         )
         by = None if self.by is None else self.by.text
-        result.charts.append(chart.draw(_part(dataset, stages, behaviors), by=by))
+        shown = _part(dataset, stages, behaviors)
+        if getattr(chart, "shows_examples", False):
+            shown = _pictured(shown, result)
+        result.charts.append(chart.draw(shown, by=by))
 
     def _grouping(self, scope: Scope) -> tuple[str, ...]:
         """Return the stages that `by` needs; none for a coordinate of the steps."""
@@ -90,3 +93,20 @@ class Plot(Statement):
 def _part(dataset: xr.Dataset, stages: list[str], behaviors: list[str]) -> xr.Dataset:
     chosen = {"stage": stages, "behavior": behaviors}
     return dataset.sel({name: names for name, names in chosen.items() if names})
+
+
+def _pictured(dataset: xr.Dataset, result: Result) -> xr.Dataset:
+    """Return an answer about single examples with what they look like, for the hover of charts."""
+    if "example_effect" not in dataset:
+        return dataset
+    import numpy as np
+
+    from aadsl.charts.thumbnails import with_thumbnails
+
+    known = result.study.behaviors
+    asked = {name: known[name].examples for name in map(str, dataset["behavior"].values) if name in known}
+    return with_thumbnails(dataset, {name: _inputs(e.take(np.arange(len(e)))) for name, e in asked.items()})
+
+
+def _inputs(batch: Any) -> Any:
+    return batch[0] if isinstance(batch, tuple | list) else None

@@ -78,6 +78,32 @@ def both_themes(book, name):
         book.picture(f"{name}-{theme.lower()}")
 
 
+def test_tutorial_from_start_to_end(page, address, root):
+    """Open, run all, charts visible; saved and reopened with a new kernel: still visible; exported: still visible."""
+    (source,) = (ROOT / "tutorials").glob("01*.ipynb")
+    folder = root / "tutorials"
+    folder.mkdir()
+    shutil.copy(source, folder / "01.ipynb")
+    book = lab.Notebook(page, address).open("tutorials/01.ipynb")
+    book.run_all(300)
+    assert page.locator(".jp-OutputArea-output[data-mime-type*=error]").count() == 0
+    charts = page.locator(".vega-embed svg")
+    page.wait_for_selector(".vega-embed svg")
+    drawn = charts.count()
+    assert drawn >= 3
+    for k, theme in ((0, "Dark"), (1, "Light")):
+        charts.nth(k).scroll_into_view_if_needed()
+        book.theme(theme)
+        book.picture(f"tutorial-01-{theme.lower()}")
+    book.save()
+    page.wait_for_timeout(1500)
+    lab.end_kernels(address)
+    lab.Notebook(page, address).open("tutorials/01.ipynb")
+    page.wait_for_selector(".vega-embed svg")
+    body, _ = HTMLExporter().from_filename(str(folder / "01.ipynb"))
+    assert body.count('<img alt="[chart]') + body.count("data:image/png;base64") >= drawn
+
+
 def test_every_chart_is_drawn(notebook, page):
     from aadsl.charts import CHARTS
 
@@ -95,17 +121,11 @@ def test_every_chart_is_drawn(notebook, page):
     page.set_viewport_size({"width": 1280, "height": 4200})
     both_themes(book, "charts")
     page.set_viewport_size({"width": 1280, "height": 1400})
-
-
-def test_a_step_tells_its_metadata_on_hover(notebook, page):
-    book = notebook("hover", SETUP, "CHARTS['timeline']().draw(answer(behaviors=('backdoor',)))")
-    book.run_all()
-    box = page.wait_for_selector(".vega-embed svg .role-frame").bounding_box()
+    box = page.locator(".vega-embed svg .role-frame").first.bounding_box()
     page.mouse.move(box["x"] + 300, box["y"] + 100)
     page.mouse.move(box["x"] + 380, box["y"] + 90)
-    tooltip = page.wait_for_selector("#vg-tooltip-element.visible")
-    for word in ("step", "effect", "tag", "badnet", "lr", "loss"):
-        assert word in tooltip.inner_text()
+    tooltip = page.wait_for_selector("#vg-tooltip-element.visible").inner_text()
+    assert all(word in tooltip for word in ("step", "effect", "tag", "badnet", "lr", "loss"))
 
 
 def test_colors_completion_and_caret(notebook, page):

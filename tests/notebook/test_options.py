@@ -43,3 +43,11 @@ def test_an_impossible_device_is_said(notebook, recorded, capsys):
     shown = capsys.readouterr().out
     assert 'PyTorch cannot compute on "tpu" here' in shown
     assert "Traceback" not in shown
+
+
+def test_single_examples_are_plotted_with_their_pictures(notebook, recorded):
+    text = program(recorded).replace("where label == 7", "where label == 7 per example").replace("bars", "examples")
+    text = text.replace("on test", "on few")
+    notebook.user_ns["few"] = tuple(part[:60] for part in recorded.data)
+    assert notebook.run_cell(text).success
+    assert "data:image/png;base64" in str(notebook.user_ns["r"].charts[0].to_dict())
