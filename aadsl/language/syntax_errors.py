@@ -182,6 +182,8 @@ def _clause(place: Place) -> str:
         return "did you mean `using`?"
     if place.found == "using" and "under" in place.before:
         return "`using` stands before `under`"
+    if place.found == "top" and place.before[0] == "rank" and {"using", "under"} & {*place.before}:
+        return "`top` stands before `using` and `under`"
     if place.found == "top" and place.before[0] in ("score", "verify") and "on" in place.before:
         return "`top` belongs to `rank`"
     if place.before[0] in ("score", "verify") and place.found in (*AXES, "and", "or", "not"):

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from aadsl.errors import Span, did_you_mean
 from aadsl.language import Column, Expression, Name, Reference, Scalar
 
@@ -41,6 +43,11 @@ def _read(dataset: xr.Dataset, name: str) -> Column:
     return Column.of(dataset[name].values)
 
 
+def plain(value: Any) -> Any:
+    """Return a NumPy scalar as Python's, anything else as it is."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
 class Examples:
     """An environment over examples: their coordinates and the notebook's values, nothing else."""
 
@@ -62,11 +69,11 @@ class Examples:
         """Return a coordinate, or a single value that lives in the notebook under this name."""
         if name.text in self.coordinates.names:
             return self.coordinates.column(name.text)
-        value = self.names.get(name.text)
-        if isinstance(value, bool | int | float):
-            return Column.of(value)
+        value = plain(self.names.get(name.text))
         if isinstance(value, str):
             return Column.text(value)
+        if isinstance(value, Scalar):
+            return Column.of(value)
         self.report(name.span, f'no coordinate "{name.text}" on {self.where}', self._way_out(name.text))
         return None
 
@@ -81,8 +88,10 @@ class Examples:
     def collection(self, name: Name) -> tuple[Scalar, ...] | None:
         """Return a list, tuple or set of numbers or texts that lives in the notebook."""
         value = self.names.get(name.text)
-        if isinstance(value, list | tuple | set | frozenset) and all(isinstance(v, Scalar) for v in value):
-            return tuple(value)
+        if isinstance(value, list | tuple | set | frozenset | range | np.ndarray):
+            items = tuple(map(plain, value))
+            if all(isinstance(item, Scalar) for item in items):
+                return items
         self.report(name.span, f'no list "{name.text}"', "write [4, 9], or the name of a list in the notebook")
         return None
 

@@ -13,6 +13,7 @@ from aadsl.language import Call, Literal, Node, Reference
 from aadsl.members import describe
 from aadsl.statements.base import Action
 from aadsl.statements.question import Asked, Question, asked_of
+from aadsl.statements.vocabulary import table
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -52,7 +53,13 @@ class Rank(Question):
         if self.top is not None and int(self.top.value) < 1:
             scope.report(self.top.span, "`top` needs a number from 1 on")
         stages = () if isinstance(self.subject, EveryStep) else self.subject
-        return asked_of(scope, stages, self.behaviors, self.using, self.under)
+        asked = asked_of(scope, stages, self.behaviors, self.using, self.under)
+        if asked is None or stages or self.using is None or getattr(asked.estimator, "additive", False):
+            return asked
+        additive = [name for name, member in table("estimator").items() if getattr(member, "additive", False)]
+        message = f"{self.using.name.text} gives no effects of single steps"
+        scope.report(self.using.span, message, f"take one of {', '.join(additive)}; or rank a family: stages …")
+        return None
 
     def answer(self, asked: Asked) -> Action:
         """Return the action that computes and sorts the effects."""

@@ -47,6 +47,9 @@ def notebook() -> dict[str, Any]:
         "threshold": 0.05,
         "chosen": [4, 9],
         "number": 3,
+        "second": np.int64(1),
+        "spread": np.array([10, 20, 30]),
+        "few": range(2, 4),
     }
 
 

@@ -54,7 +54,12 @@ def message_of(program: str) -> str:
         run(program, names, session)
     except AadslError as error:
         text = "\n".join(line.rstrip() for line in str(error).split("\n"))
-        listings = {"TOPICS": topics(), **{f"{kind.upper()}S": list(table(kind)) for kind in HOMES}}
+        additive = [name for name, member in table("estimator").items() if getattr(member, "additive", False)]
+        listings = {
+            "ADDITIVE": additive,
+            "TOPICS": topics(),
+            **{f"{kind.upper()}S": list(table(kind)) for kind in HOMES},
+        }
         for name, listing in listings.items():
             text = text.replace(", ".join(sorted(listing)), name).replace(", ".join(listing), name)
         return text

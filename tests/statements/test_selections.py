@@ -56,6 +56,8 @@ CASES: list[tuple[str, Any]] = [
     ("steps where `top` == 2", step % 3 == 2),
     ("steps where lr < threshold", lr < 0.05),
     ("steps where epoch in chosen or step in chosen", np.isin(step, [4, 9])),
+    ("steps where step in spread and epoch == second", np.isin(step, [20, 30])),
+    ("steps where step in few", np.isin(step, [2, 3])),
     ("steps where step in [3, -1, 4.0]", np.isin(step, [3, 4])),
     ("steps where step in [\n  3,\n  4, # four\n  ]", np.isin(step, [3, 4])),
     ("steps where epoch == 0 and\n  lr == 0.1", epoch == 0),
