@@ -5,7 +5,11 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # Where there is no NVIDIA GPU, PyTorch's CPU build (200 MB) is taken instead of the CUDA build (several GB).
 TORCH_INDEX ?= $(shell command -v nvidia-smi >/dev/null 2>&1 || echo "--extra-index-url https://download.pytorch.org/whl/cpu")
-PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq --constraint constraints.txt
+# Told by variables, the constraints hold for what builds the package, too.
+PIP := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
+	$(BIN)/python -m pip --disable-pip-version-check install -qq --retries 2 --timeout 60
+LOG := $(VENV)/pip.log
+FAILED = { echo "aadsl: $(1): $$(grep -m1 ^ERROR $(LOG) | cut -c8- | cut -c-200) (more in $(LOG); is the package index within reach?)"; exit 1; }
 
 .PHONY: help setup demo picture tutorials test test-long lint format bench fidelity clean
 
@@ -19,12 +23,12 @@ setup: $(READY)  ## create .venv with everything the other targets need
 
 $(READY): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "aadsl: $(PYTHON) not found; install Python 3.11 or newer, or say: make PYTHON=/path/to/python3"; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "aadsl: Python 3.11 or newer is needed, $(PYTHON) is $$($(PYTHON) -V 2>&1); say: make PYTHON=python3.11"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "aadsl: Python 3.11 or newer is needed, $(PYTHON) is $$($(PYTHON) -V 2>&1 | grep Python || echo something else); say: make PYTHON=python3.11"; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "aadsl: Python's venv module is missing; on Debian: apt-get install python3-venv"; exit 1; }
 	@echo "aadsl: setting up $(VENV) (about a minute once the packages are downloaded)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(PIP) --retries 1 --timeout 30 $(TORCH_INDEX) torch 2>$(VENV)/torch.log || { cat $(VENV)/torch.log; echo "aadsl: PyTorch could not be installed (see above)"; exit 1; }
-	@$(PIP) --editable '.[test]' || { echo "aadsl: the packages could not be installed (see above)"; exit 1; }
+	@$(PIP) $(TORCH_INDEX) torch >$(LOG) 2>&1 || $(call FAILED,PyTorch could not be installed)
+	@$(PIP) --editable '.[test]' >$(LOG) 2>&1 || $(call FAILED,the packages could not be installed)
 	@touch $@
 
 demo: $(READY)  ## record a real training run, attribute it, write demo/index.html
