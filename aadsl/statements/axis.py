@@ -48,7 +48,7 @@ def plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-class Examples:
+class OverExamples:
     """An environment over examples: their coordinates and the notebook's values, nothing else."""
 
     def __init__(

@@ -12,7 +12,7 @@ import numpy as np
 from aadsl.errors import AadslError, unknown_name
 from aadsl.language import Call, Column, Expression, Name
 from aadsl.language.conditions import truth
-from aadsl.statements.axis import Examples
+from aadsl.statements.axis import OverExamples
 from aadsl.statements.base import Action, Definition
 from aadsl.statements.grouping import Mask, grouped
 from aadsl.statements.scope import Declared
@@ -86,7 +86,7 @@ class Behavior(Definition):
         """Return the masks over the examples by the names of the behaviors; None in place of all examples."""
         name = self.name.text
         try:
-            examples = Examples(scope.coordinates_of(data), scope.names, scope.report)
+            examples = OverExamples(scope.coordinates_of(data), scope.names, scope.report)
         except AadslError as error:
             scope.repeat(self.on.span, error)
             return None

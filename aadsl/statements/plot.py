@@ -50,7 +50,7 @@ class Plot(Statement):
         if len(scope.problems) > mistakes or self._lost(scope):
             return None
         if not any(answer.stages >= {*wanted} and answer.behaviors >= {*behaviors} for answer in scope.answers):
-            if "answer" not in scope.lost:
+            if not scope.question_failed:
                 scope.report(self.span, "there is no answer to plot", f"ask first: {self._ask_for(scope, wanted)}")
             return None
         return partial(self.run, chart=chart, stages=stages, wanted=wanted, behaviors=behaviors)

@@ -56,6 +56,7 @@ class Question(Statement):
         """Check the question and announce its answer to the statements below."""
         asked = self.ask(scope)
         if asked is None:
+            scope.question_failed = True
             return None
         scope.answers.append(Answer(frozenset(asked.stages), frozenset(asked.behaviors)))
         return self.answer(asked)
@@ -97,7 +98,8 @@ def _refuse_without_gradient(scope: Scope, reference: Reference, estimator: Any)
 
 def _refuse_everything(scope: Scope, reference: Reference) -> None:
     """Report a stage that holds every step: a run without any training is no counterfactual of a stage."""
-    mask = scope.stages.get(reference.text)
-    if mask is not None and mask.all():
-        hint = "a stage is a part of the training; what would be left is the untrained model"
-        scope.report(reference.span, f'stage "{reference.text}" holds all {len(mask)} steps', hint)
+    for name in (reference.text, *scope.families.get(reference.text, ())):
+        mask = scope.stages.get(name)
+        if mask is not None and mask.all():
+            hint = "a stage is a part of the training; what would be left is the untrained model"
+            scope.report(reference.span, f'stage "{name}" holds all {len(mask)} steps', hint)

@@ -44,7 +44,7 @@ class Save(Statement):
         if not path.parent.is_dir():
             scope.report(self.path.span, f'there is no folder "{path.parent}"', "make it first")
             return None
-        if not scope.answers and not scope.lost:
+        if not scope.answers and not scope.question_failed:
             scope.report(self.span, "there is no answer to save", "ask first: score STAGES on BEHAVIORS")
         return partial(self.run, path=path) if scope.answers else None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 from aadsl.errors import AadslError, Problem, Span, unknown_name
 from aadsl.language import Name, Parsed, Reference
 from aadsl.statements.axis import Coordinates
+
+QUESTION = re.compile(r"\s*(score|verify|rank)\b")
 
 if TYPE_CHECKING:
     from aadsl.statements.batches import BatchExamples
@@ -55,6 +58,8 @@ class Scope:
         """The statement that is being resolved."""
         self.ahead: dict[str, int] = {}
         """The lines in which names are defined that this statement cannot know yet."""
+        self.question_failed = any(QUESTION.match(problem.source_line) for problem in parsed.problems)
+        """Whether an answer is missing because its question is mistaken; then nothing more is said about it."""
         self._said_no_study = False
         self._examples: dict[int, Coordinates] = {}
         if session.study is not None:

@@ -14,7 +14,7 @@ from aadsl.language.conditions import AllOf, Compare, never
 from aadsl.statements.axis import Coordinates
 from aadsl.statements.base import Action, Definition
 from aadsl.statements.grouping import Mask
-from aadsl.statements.steps import Steps
+from aadsl.statements.steps import OverSteps
 
 if TYPE_CHECKING:
     from aadsl.statements.scope import Scope
@@ -65,7 +65,7 @@ def selected(scope: Scope, selection: Expression | None) -> Mask | None:
         return None
     if selection is None:
         return np.ones(scope.steps.length, dtype=bool)
-    column = selection.evaluate(Steps(scope))
+    column = selection.evaluate(OverSteps(scope))
     return None if column is None else np.broadcast_to(column.matching(), scope.steps.length)
 
 

@@ -12,7 +12,7 @@ from aadsl.language import Expression, Literal, Name
 from aadsl.statements.base import Action, Definition
 from aadsl.statements.grouping import LIMIT, Mask, grouped
 from aadsl.statements.stage import selected
-from aadsl.statements.steps import Steps
+from aadsl.statements.steps import OverSteps
 
 if TYPE_CHECKING:
     from aadsl.statements.scope import Scope
@@ -61,7 +61,7 @@ class StagesBy(Stages):
         inside = selected(scope, self.within)
         if inside is None:
             return None
-        column = Steps(scope).coordinate(self.coordinate)
+        column = OverSteps(scope).coordinate(self.coordinate)
         if column is None or not column.values.ndim:
             return None
         return self.defined(scope, grouped(column, inside))

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 from aadsl.errors import unknown_name
 from aadsl.language import Column, Expression, Name, Reference
 from aadsl.language.conditions import truth
-from aadsl.statements.axis import Examples
+from aadsl.statements.axis import OverExamples
 from aadsl.statements.batches import PREDICATES
 
 if TYPE_CHECKING:
     from aadsl.statements.scope import Scope
 
 
-class Steps(Examples):
+class OverSteps(OverExamples):
     """An environment over steps: coordinates, the stages defined so far, predicates over each step's examples."""
 
     def __init__(self, scope: Scope) -> None:
@@ -42,5 +42,7 @@ class Steps(Examples):
             self.report(function.span, problem.message, problem.hint)
             return None
         batches = self.scope.batches()
-        truths = truth(condition, Examples(batches.coordinates, self.names, self.report, "the examples of the batches"))
+        truths = truth(
+            condition, OverExamples(batches.coordinates, self.names, self.report, "the examples of the batches")
+        )
         return None if truths is None else batches.per_step(truths, PREDICATES[function.text])
