@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from lightning.pytorch.callbacks import Callback  # type: ignore[import-not-found, unused-ignore]
+from lightning.pytorch.callbacks import Callback
 
 from aadsl.errors import AadslError
 from aadsl.trajectory import Clip, Recorder
 
 
-class RecorderCallback(Callback):  # type: ignore[misc, unused-ignore]
+class RecorderCallback(Callback):  # type: ignore[misc]  # the library is optional, and not looked into
     """Records a Trainer's run into ``path``, with one optimizer.
 
     Each training batch is stored (a tensor, tuple or dict of tensors); accumulated ones are micro-batches of a step.

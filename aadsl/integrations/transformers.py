@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import TrainerCallback  # type: ignore[import-not-found, unused-ignore]
+from transformers import TrainerCallback
 
 from aadsl.trajectory import Recorder
 
@@ -23,7 +23,7 @@ def model_loss(model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
     return loss
 
 
-class RecorderCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
+class RecorderCallback(TrainerCallback):  # type: ignore[misc]  # the library is optional, and not looked into
     """Records a Trainer's run into ``path``; PEFT models record their adapters only.
 
     Each forward pass of a training step is a micro-batch; its tensors are stored, so no data set is needed later. The

@@ -1,0 +1,121 @@
+"""The command ``aascore``: look at a trajectory, verify one, run a program outside a notebook."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from typing import Any
+
+from aadsl.errors import AadslError, unknown_name
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return 0, or 1 where something is wrong with what was asked or with the trajectory."""
+    chosen = _parser().parse_args(arguments)
+    try:
+        text, code = chosen.command(chosen)
+    except AadslError as error:
+        sys.stderr.write(f"aascore: {error}\n")
+        return 1
+    sys.stdout.write(f"{text}\n")
+    return int(code)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="aascore", description=__doc__)
+    parser.add_argument("--version", action="version", version=version("aadsl"))
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    info = commands.add_parser("info", help="say what a trajectory holds")
+    info.add_argument("path", nargs="+", help="folder, file or URL; several are chained")
+    info.set_defaults(command=_info)
+
+    verify = commands.add_parser("verify", help="check a trajectory's files and, with --names, replay steps of it")
+    verify.add_argument("path", nargs="+", help="folder, file or URL; several are chained")
+    _add_names(verify)
+    for option, default in (("model", "model"), ("loss", "loss"), ("data", "data")):
+        verify.add_argument(f"--{option}", default=default, metavar="NAME", help=f"its name there (default: {default})")
+    verify.add_argument("--samples", type=int, default=8, help="how many stretches are replayed (default: 8)")
+    verify.set_defaults(command=_verify)
+
+    run = commands.add_parser("run", help="run a program of the language")
+    run.add_argument("program", type=Path, help="a file of statements, or - for standard input")
+    _add_names(run)
+    run.add_argument("--charts", type=Path, metavar="FOLDER", help="write the charts there, as HTML")
+    run.set_defaults(command=_run)
+    return parser
+
+
+def _add_names(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--names", type=Path, metavar="FILE.py", help="a Python file, run first: its names are the program's"
+    )
+
+
+def _info(chosen: argparse.Namespace) -> tuple[str, int]:
+    from aadsl.trajectory import open_trajectory
+
+    trajectory = open_trajectory(chosen.path)
+    made = "\n".join(f"  {key}: {value}" for key, value in trajectory.provenance.items() if value)
+    return f"{trajectory!r}\n{made}", 0
+
+
+def _verify(chosen: argparse.Namespace) -> tuple[str, int]:
+    from aadsl.trajectory import open_trajectory
+
+    trajectory = open_trajectory(chosen.path)
+    names = _names(chosen.names)
+    given: dict[str, Any] = {}
+    if chosen.names is not None:
+        for option in ("model", "loss"):
+            name = getattr(chosen, option)
+            if name not in names:
+                raise AadslError(unknown_name("name", name, [known for known in names if not known.startswith("_")]))
+            given[option] = names[name]
+        given["data"] = names.get(chosen.data)
+    report = trajectory.verify(**given, samples=chosen.samples)
+    return str(report), not report.ok
+
+
+def _run(chosen: argparse.Namespace) -> tuple[str, int]:
+    from aadsl.statements import run
+
+    names = _names(chosen.names)
+    result = run(_text(chosen.program), names)
+    written = []
+    if chosen.charts is not None:
+        chosen.charts.mkdir(parents=True, exist_ok=True)
+        for number, chart in enumerate(result.charts, 1):
+            written.append(f"wrote {chosen.charts / f'chart-{number}.html'}")
+            chart.save(str(chosen.charts / f"chart-{number}.html"), inline=True)
+    return "\n".join([str(result), *written]), 0
+
+
+def _text(program: Path) -> str:
+    if str(program) == "-":
+        return sys.stdin.read()
+    try:
+        return program.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise AadslError(f"{program} cannot be read: {error}") from error
+
+
+def _names(file: Path | None) -> dict[str, Any]:
+    """Run the user's own file, as ``python FILE.py`` would, and return what it defines."""
+    if file is None:
+        return {}
+    spec = spec_from_file_location("names", file)
+    if spec is None or spec.loader is None or not file.exists():
+        raise AadslError(f"{file} is no Python file", hint="give a file that defines the model, the loss and the data")
+    module = module_from_spec(spec)
+    sys.path.insert(0, str(file.resolve().parent))
+    spec.loader.exec_module(module)
+    return vars(module)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

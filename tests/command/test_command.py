@@ -1,0 +1,88 @@
+"""The command says what the library says, and its exit code tells scripts whether all is well."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from aadsl.__main__ import main
+from aadsl.trajectory import Recorder
+from tests.trajectory.loops import DATA, sgd, small_model, train
+
+NAMES = """
+from tests.trajectory.loops import DATA as data, mean_loss as loss, small_model
+model = small_model()
+"""
+
+
+@pytest.fixture
+def run_folder(tmp_path: Path) -> Path:
+    torch.set_num_threads(1)
+    model = small_model()
+    optimizer = sgd(model)
+    with Recorder(tmp_path / "run", model, optimizer, DATA) as recorder:
+        train(recorder, model, optimizer, 9)
+    (tmp_path / "names.py").write_text(NAMES)
+    return tmp_path / "run"
+
+
+def test_info(run_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", str(run_folder)]) == 0
+    said = capsys.readouterr().out
+    assert "9 steps of SGD" in said and "torch: " in said
+
+
+def test_verify(run_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", str(run_folder), "--names", str(run_folder.parent / "names.py")]) == 0
+    assert "9 steps in 4 stretches were replayed" in capsys.readouterr().out
+    (run_folder / "state-3.nc").unlink()
+    (run_folder / "state-0.nc").write_bytes(b"nothing")
+    assert main(["verify", str(run_folder)]) == 1
+    assert "state-0.nc is cut short" in capsys.readouterr().out
+
+
+def test_verify_with_names_that_are_not_there(run_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["verify", str(run_folder), "--names", str(run_folder.parent / "names.py"), "--model", "modle"]
+    assert main(arguments) == 1
+    assert 'did you mean "model"?' in capsys.readouterr().err
+    assert main(["verify", str(run_folder), "--names", "nowhere.py"]) == 1
+    assert "nowhere.py is no Python file" in capsys.readouterr().err
+
+
+def test_run(run_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    program = run_folder.parent / "program.aascore"
+    program.write_text(
+        f'load "{run_folder}" with model=model, loss=loss, data=data\n'
+        'stage bad = batches where tag=="bad"\n'
+        "behavior good = loss on data\n"
+        "score bad on good\n"
+        "plot bars\n"
+    )
+    charts = run_folder.parent / "charts"
+    arguments = ["run", str(program), "--names", str(run_folder.parent / "names.py"), "--charts", str(charts)]
+    assert main(arguments) == 0, capsys.readouterr().err
+    said = capsys.readouterr().out
+    assert "effect" in said and "chart-1.html" in said
+    assert (charts / "chart-1.html").stat().st_size > 1000
+
+
+def test_mistakes_are_said_without_a_traceback(run_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", str(run_folder / "none")]) == 1
+    assert "does not exist" in capsys.readouterr().err
+    program = run_folder.parent / "wrong.aascore"
+    program.write_text("stagee p = steps[0:1]\n")
+    assert main(["run", str(program)]) == 1
+    assert "line 1" in capsys.readouterr().err
+    assert main(["run", str(run_folder.parent / "none.aascore")]) == 1
+    assert "cannot be read" in capsys.readouterr().err
+
+
+def test_as_a_process(run_folder: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "aadsl", "info", str(run_folder)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0 and "9 steps of SGD" in done.stdout, done.stderr
