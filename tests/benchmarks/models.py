@@ -29,11 +29,18 @@ class Block(nn.Module):
         return self.activation(self.norms[1](self.second(inner)) + self.shortcut(x))
 
 
-def resnet(activation: str = "relu", norm: str = "batch", width: int = 8, blocks: int = 1) -> nn.Module:
-    """Return a residual network over one-channel images with stages of ``width``, 2·width and 4·width channels."""
+def resnet18(width: int = 16) -> nn.Module:
+    """Return a ResNet-18 over one-channel images: four stages of two blocks, from ``width`` channels on."""
+    return resnet("relu", "batch", width, blocks=2, stages=4)
+
+
+def resnet(
+    activation: str = "relu", norm: str = "batch", width: int = 8, blocks: int = 1, stages: int = 3
+) -> nn.Module:
+    """Return a residual network over one-channel images; each stage has twice the channels of the one before."""
     layers: list[nn.Module] = [nn.Conv2d(1, width, 3, 2, 1, bias=False), _norm(norm, width), ACTIVATIONS[activation]()]
     channels = width
-    for stage, outputs in enumerate((width, 2 * width, 4 * width)):
+    for stage, outputs in enumerate(width * 2**stage for stage in range(stages)):
         for position in range(blocks):
             stride = 2 if stage and not position else 1
             layers.append(Block(channels, outputs, stride, activation, norm))
