@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,11 @@ class BatchReader:
         loaded = self._loaded[segment.name]
         first, last = np.searchsorted(loaded.columns["step"].values, [step, step + 1])
         return loaded, int(first), int(last)
+
+    def all(self) -> Iterator[Loaded]:
+        """Yield the segments in order."""
+        for start in self._starts.tolist():
+            yield self.at(start)[0]
 
 
 class Loaded:

@@ -21,6 +21,7 @@ from aadsl.errors import AadslError
 from aadsl.state import State
 from aadsl.trajectory.batches import Loaded
 from aadsl.trajectory.chain import Chain
+from aadsl.trajectory.consumed import examples_dataset
 from aadsl.trajectory.export import write_single_file
 from aadsl.trajectory.lazy import steps_dataset
 from aadsl.trajectory.rows import BOUNDARY
@@ -77,6 +78,11 @@ class Trajectory:
         """Everything known of each step, over dimension ``step``; a variable is read when first used."""
         dataset = steps_dataset([part for run in self._runs for part in run.parts])
         return dataset.assign_attrs(trajectory=str(self.path), Conventions="CF-1.11")
+
+    @cached_property
+    def examples(self) -> xr.Dataset:
+        """What is known of each example of each batch, over dimension ``example``: step, index, metadata."""
+        return examples_dataset(self._runs, self._chain.starts)
 
     @property
     def checkpoints(self) -> tuple[int, ...]:
