@@ -143,6 +143,17 @@ def findings(answer: xr.Dataset, steps: xr.DataArray) -> list[str]:
     ]
 
 
+def warnings(answer: xr.Dataset) -> list[str]:
+    """Say which estimates the program itself trusts little, and why."""
+    said = []
+    for stage in answer.stage.values if "trust" in answer else ():
+        for behavior in answer.behavior.values:
+            one = answer.sel(stage=stage, behavior=behavior)
+            if one.trust.item() == "low":
+                said.append(f"{stage} on {behavior} ({one.trust_reason.item()})")
+    return [f"Pale marks are estimates of low trust, told without retraining: {'; '.join(said)}."] if said else []
+
+
 def write_page(path: Path, text: str, result: aadsl.Result, said: list[str], score: xr.Dataset) -> None:
     page = Page("Which steps of its training taught this network that a white square means 7?")
     page.paragraph(
@@ -165,6 +176,8 @@ def write_page(path: Path, text: str, result: aadsl.Result, said: list[str], sco
     page.paragraph(" ".join(said[2:]))
     page.heading("Can the estimates be trusted here?")
     page.chart(result.charts[2])
+    for warning in warnings(result.dataset):
+        page.paragraph(warning)
     page.paragraph("The effects of single steps above:")
     page.code(score.attrs["plan"])
     page.paragraph("The effects of stages:")
