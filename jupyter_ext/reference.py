@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from jupyter_core.paths import jupyter_path
+
 from jupyter_ext.options import HELP
+
+NO_COLORS = (
+    "The colors of %%aascore cells are missing, because aadsl was installed without Node.js. All else works. To get "
+    "them, install Node.js and install aadsl again."
+)
 
 PROGRAM = """\
 load "runs/badnet" with model=net, loss=loss_fn, data=train     # a recorded run; or: load study
@@ -27,9 +36,14 @@ def reference() -> str:
     width = max(map(len, HELP)) + 2
     options = "\n".join(f"    {name:{width}}{words}" for name, words in HELP.items())
     program = "\n".join(f"    {line}" for line in PROGRAM.splitlines())
+    missing = "" if _has_colors() else f"\n{NO_COLORS}\n"
     return (
         "Ask which stage of its training made a model behave as it does.\n\n"
         "%%aascore [options] runs the statements of the cell; %aascore runs one statement. Stages, behaviors and the "
         "last answer live on to the next cell.\n\n"
-        f"Options:\n\n{options}\n\nEvery statement, by example:\n\n{program}\n"
+        f"Options:\n\n{options}\n\nEvery statement, by example:\n\n{program}\n{missing}"
     )
+
+
+def _has_colors() -> bool:
+    return any(Path(folder).is_dir() for folder in jupyter_path("labextensions", "aadsl"))

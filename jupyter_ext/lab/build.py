@@ -12,7 +12,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+try:
+    from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+except ImportError:  # run by hand, outside of a build
+    BuildHookInterface = object  # type: ignore[misc, assignment]
 
 SOURCE = Path(__file__).parent
 TARGET = SOURCE.parent / "labextension"
@@ -52,4 +55,4 @@ def build() -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(build())
+    sys.exit(build() or 0)

@@ -5,6 +5,8 @@ Screenshots are written to ``screenshots/`` for a person to look at.
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
@@ -14,6 +16,7 @@ from nbconvert import HTMLExporter
 from tests.notebook import lab
 
 ROOT = Path(__file__).parents[2]
+LAB = ROOT / "jupyter_ext" / "lab"
 EXTENSION = ROOT / "jupyter_ext" / "labextension"
 pytestmark = pytest.mark.browser
 
@@ -42,9 +45,17 @@ def root(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def address(root, tmp_path_factory):
-    data = tmp_path_factory.mktemp("jupyter")
+def extension():
+    """What is in the way of the JupyterLab extension, an empty string where it is built."""
     if EXTENSION.is_dir():
+        return ""
+    return subprocess.run([sys.executable, LAB / "build.py"], capture_output=True, text=True).stderr.strip()
+
+
+@pytest.fixture(scope="module")
+def address(root, extension, tmp_path_factory):
+    data = tmp_path_factory.mktemp("jupyter")
+    if not extension:
         shutil.copytree(EXTENSION, data / "jupyter_data_dir" / "labextensions" / "aadsl")
     with lab.running_lab(root, data) as address:
         yield address
@@ -128,9 +139,9 @@ def test_every_chart_is_drawn(notebook, page):
     assert all(word in tooltip for word in ("step", "effect", "tag", "badnet", "lr", "loss"))
 
 
-def test_colors_completion_and_caret(notebook, page):
-    if not EXTENSION.is_dir():
-        pytest.skip("the JupyterLab extension is not built (python jupyter_ext/lab/build.py, needs Node)")
+def test_colors_completion_and_caret(notebook, page, extension):
+    if extension:
+        pytest.skip(f"the JupyterLab extension cannot be built: {extension}")
     mistaken = '%%aascore\nstage x = steps[0:3] where tga == "b" # why\nscore x on y'
     book = notebook("colors", SETUP, mistaken, "%%aascore\nst")
     # Before anything ran: our words are keywords, and Python's are not.

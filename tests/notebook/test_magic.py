@@ -120,3 +120,12 @@ def test_charts_of_others_are_left_alone(shell):
     theirs = alt.Chart(alt.InlineData(values=[{"a": 1}])).mark_point().encode(x="a:Q")
     assert MIME in shell.display_formatter.format(ours)[0]
     assert MIME not in shell.display_formatter.format(theirs)[0]
+
+
+def test_help_says_when_only_the_colors_are_missing(monkeypatch):
+    from jupyter_ext import reference
+
+    monkeypatch.setattr(reference, "_has_colors", lambda: False)
+    assert "without Node.js. All else works" in reference.reference()
+    monkeypatch.setattr(reference, "_has_colors", lambda: True)
+    assert "Node.js" not in reference.reference()

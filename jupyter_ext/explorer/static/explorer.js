@@ -1,6 +1,7 @@
 // The explorer: puts the parts together and keeps them in step with the view.
 
 const MARKER = 'aadsl-explorer';
+const MANY = 20000; // steps whose metadata take longer to describe than a drag may wait
 
 function send(model, message) {
   try {
@@ -77,7 +78,7 @@ function render({ model, el }) {
     const chosen = selection(), of = chosenSteps(chosen);
     for (const timeline of timelines) timeline.draw(view, chosen, view.kept, color);
     fill(effects, effectsTable(data, view, chosen, model.get('exact')));
-    fill(metadata, metadataTable(data, of));
+    (of.length > MANY ? describeSoon : describe)();
     count.textContent = `${of.length.toLocaleString('en')} of ${data.length.toLocaleString('en')} steps`;
     statement.textContent = sentence();
     [bounds[0].value, bounds[1].value] = [view.start, view.stop];
@@ -85,6 +86,10 @@ function render({ model, el }) {
     save();
     still();
   }
+  function describe() {
+    fill(metadata, metadataTable(data, chosenSteps(selection())));
+  }
+  const describeSoon = debounced(100, describe);
   function sortBy(column) {
     view.sort = { column, descending: view.sort.column === column ? !view.sort.descending : true };
     update();
