@@ -70,10 +70,16 @@ def concatenate(parts: Sequence[Columns], lengths: Sequence[Mapping[str, int]]) 
     joined: Columns = {}
     for name in dict.fromkeys(name for part in parts for name in part):
         known = next(part[name] for part in parts if name in part)
-        dtype = common_dtype(name, [part[name].values.dtype if name in part else None for part in parts])
-        pieces = [
-            part[name].values if name in part else missing(name, length.get(known.dimension, 0), dtype.kind == "O")
+        # A part that lacks the column, and has nothing along its dimension, says nothing of its dtype.
+        concerned = [
+            (part.get(name), length.get(known.dimension, 0))
             for part, length in zip(parts, lengths, strict=True)
+            if name in part or length.get(known.dimension, 0)
+        ]
+        dtype = common_dtype(name, [None if column is None else column.values.dtype for column, _ in concerned])
+        pieces = [
+            missing(name, length, dtype.kind == "O") if column is None else column.values
+            for column, length in concerned
         ]
         values = np.concatenate([piece.astype(dtype, copy=False) for piece in pieces])
         joined[name] = Column(known.dimension, values, known.attributes)

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import resource
 import shutil
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
 from math import sqrt
 from pathlib import Path
 from statistics import median
@@ -24,6 +26,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from aadsl import Recorder, datasets
+from tests.benchmarks import models
 
 
 @dataclass(frozen=True)
@@ -36,34 +39,6 @@ class Case:
     steps: int
     block: int
     target: float
-
-
-def mlp() -> nn.Module:
-    return nn.Sequential(nn.Flatten(), nn.Linear(784, 128), nn.ReLU(), nn.Linear(128, 10))
-
-
-class Residual(nn.Module):
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
-        super().__init__()
-        self.body = nn.Sequential(
-            nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False),
-            nn.BatchNorm2d(outputs),
-            nn.ReLU(),
-            nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False),
-            nn.BatchNorm2d(outputs),
-        )
-        same = stride == 1 and inputs == outputs
-        self.skip = nn.Identity() if same else nn.Conv2d(inputs, outputs, 1, stride, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.body(x) + self.skip(x))
-
-
-def resnet18(width: int = 64) -> nn.Module:
-    widths = [width, width, width, 2 * width, 2 * width, 4 * width, 4 * width, 8 * width, 8 * width]
-    blocks = [Residual(before, after, 2 if after > before else 1) for before, after in pairwise(widths)]
-    stem = [nn.Conv2d(1, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
-    return nn.Sequential(*stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8 * width, 10))
 
 
 class LowRank(nn.Module):
@@ -112,8 +87,8 @@ def text(step: int) -> tuple[Tensor, Tensor]:
 
 def cases() -> dict[str, Case]:
     return {
-        "mlp": Case(mlp, digits(100), 0.01, 8000, 1000, 1.15),
-        "resnet18": Case(resnet18, digits(32), 0.001, 100, 25, 1.05),
+        "mlp": Case(models.mlp, digits(100), 0.01, 8000, 1000, 1.15),
+        "resnet18": Case(lambda: models.resnet18(64), digits(64), 0.001, 200, 25, 1.05),
         "lora": Case(Transformer, text, 0.01, 120, 30, 1.05),
     }
 
@@ -174,15 +149,43 @@ def measure(case: Case, steps: int) -> str:
         shutil.rmtree(folder)
 
 
+def peak(name: str, recorded: bool) -> int:
+    """Train a few blocks in a process of its own; return its peak memory in bytes."""
+    arguments = [
+        sys.executable,
+        "-m",
+        "tests.benchmarks.recording",
+        name,
+        "--peak",
+        "recorded" if recorded else "plain",
+    ]
+    return int(subprocess.run(arguments, capture_output=True, text=True, check=True).stdout)
+
+
+def train_for_peak(case: Case, recorded: bool) -> int:
+    with tempfile.TemporaryDirectory(prefix="aadsl-bench-") as folder:
+        training = Training(case, Path(folder) / "run" if recorded else None)
+        training.block(min(60, 2 * case.block))
+        if training.recorder is not None:
+            training.recorder.close()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", default=list(cases()))
     parser.add_argument("--steps", type=int, help="instead of each case's own number")
+    parser.add_argument("--peak", choices=["plain", "recorded"], help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    print(f"{os.cpu_count()} cores, torch {torch.__version__}")
+    if arguments.peak:
+        print(train_for_peak(cases()[arguments.names[0]], arguments.peak == "recorded"))
+        return
+    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, torch {torch.__version__}", flush=True)
     for name in arguments.names:
         case = cases()[name]
         print(f"{name:9}", measure(case, arguments.steps or case.steps), flush=True)
+        plain, recorded = peak(name, False), peak(name, True)
+        print(f"{'':9} peak memory {plain / 1e6:.0f} MB, recorded {recorded / plain:.3f} of it", flush=True)
 
 
 if __name__ == "__main__":
