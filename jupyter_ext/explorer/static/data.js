@@ -8,12 +8,16 @@ function decode(model) {
   const length = header.length;
   const flat = f64(model.get('effects'));
   const columns = header.columns.map((column, k) => ({ ...column, values: f64(model.get('columns')[k]) }));
-  return {
-    ...header,
-    columns,
-    byName: Object.fromEntries(columns.map(column => [column.name, column])),
-    effects: header.behaviors.map((_, k) => flat.subarray(k * length, (k + 1) * length))
-  };
+  const effects = header.behaviors.map((_, k) => flat.subarray(k * length, (k + 1) * length));
+  const byName = Object.fromEntries(columns.map(column => [column.name, column]));
+  return { ...header, columns, byName, effects, sums: effects.map(runningSums) };
+}
+
+// sums[t] is the sum of the effects of the steps before t, so that any range is one subtraction.
+function runningSums(effects) {
+  const sums = new Float64Array(effects.length + 1);
+  effects.forEach((effect, t) => (sums[t + 1] = sums[t] + (effect === effect ? effect : 0)));
+  return sums;
 }
 
 // A selection: the steps start ≤ step < stop for which `mask` (bytes, one a step; absent: all) is not zero.
@@ -23,12 +27,20 @@ function chosenSteps(selection) {
   return steps;
 }
 
+function countSteps({ start, stop, mask }) {
+  if (!mask) return stop - start;
+  let count = 0;
+  for (let t = start; t < stop; t++) if (mask[t]) count += 1;
+  return count;
+}
+
 // The first-order effect is additive: the effect of a stage is the sum over its steps.
 function effectOf(data, selection, behavior) {
-  const effects = data.effects[behavior];
+  const effects = data.effects[behavior], sums = data.sums[behavior];
+  if (!selection.mask) return sums[selection.stop] - sums[selection.start];
   let sum = 0;
   for (let t = selection.start; t < selection.stop; t++) {
-    if ((!selection.mask || selection.mask[t]) && effects[t] === effects[t]) sum += effects[t];
+    if (selection.mask[t] && effects[t] === effects[t]) sum += effects[t];
   }
   return sum;
 }

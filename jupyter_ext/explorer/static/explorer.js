@@ -75,14 +75,14 @@ function render({ model, el }) {
   function draw() {
     scheduled = false;
     hideStill(el); // only now is it sure to be part of the page
-    const chosen = selection(), of = chosenSteps(chosen);
+    const chosen = selection(), size = countSteps(chosen);
     for (const timeline of timelines) timeline.draw(view, chosen, view.kept, color);
     fill(effects, effectsTable(data, view, chosen, model.get('exact')));
-    (of.length > MANY ? describeSoon : describe)();
-    count.textContent = `${of.length.toLocaleString('en')} of ${data.length.toLocaleString('en')} steps`;
+    (size > MANY ? describeSoon : describe)();
+    count.textContent = `${size.toLocaleString('en')} of ${data.length.toLocaleString('en')} steps`;
     statement.textContent = sentence();
     [bounds[0].value, bounds[1].value] = [view.start, view.stop];
-    if (details.open) fill(steps, stepsTable(data, view, of, sortBy));
+    if (details.open) fill(steps, stepsTable(data, view, chosenSteps(chosen), sortBy));
     save();
     still();
   }
