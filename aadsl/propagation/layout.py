@@ -140,9 +140,9 @@ class FlatState(NamedTuple):
 
 
 def inner(a: FlatState, b: FlatState) -> Tensor:
-    """Return ⟨a, b⟩ over parameters, optimizer slots and buffers, summed in double precision across the parts."""
-    products = [torch.sum(x * y, dtype=torch.float64) for x, y in zip(a.tensors(), b.tensors(), strict=True)]
-    return torch.stack(products).sum()
+    """Return ⟨a, b⟩ over parameters, optimizer slots and buffers, its parts added up in double precision."""
+    pairs = zip(a.tensors(), b.tensors(), strict=True)
+    return torch.stack([(torch.dot(x, y) if x.dim() else x * y).double() for x, y in pairs]).sum()
 
 
 def difference(a: FlatState, b: FlatState) -> FlatState:
