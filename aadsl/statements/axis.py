@@ -74,10 +74,11 @@ class OverExamples:
             return Column.text(value)
         if isinstance(value, Scalar):
             return Column.of(value)
-        self.report(name.span, f'no coordinate "{name.text}" on {self.where}', self._way_out(name.text))
+        self.report(name.span, f'no coordinate "{name.text}" on {self.where}', self.way_out(name.text))
         return None
 
-    def _way_out(self, name: str) -> str:
+    def way_out(self, name: str) -> str:
+        """Return the hint for a name that is no coordinate."""
         if name.casefold() in NOTHING:
             return "what has no value never matches, so there is nothing to compare with"
         columns = (self.coordinates.column(known) for known in self.coordinates.names)

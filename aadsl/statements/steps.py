@@ -21,6 +21,12 @@ class OverSteps(OverExamples):
         super().__init__(scope.steps, scope.names, scope.report, "this trajectory")
         self.scope = scope
 
+    def way_out(self, name: str) -> str:
+        """Return the hint for a name that is no coordinate."""
+        if name in self.scope.stages or name in self.scope.families:
+            return f'"{name}" is a stage; combine it outside the condition: (steps where …) and {name}'
+        return super().way_out(name)
+
     def stage(self, reference: Reference) -> Column | None:
         """Return which steps a stage holds."""
         names = self.scope.stage_names(reference)

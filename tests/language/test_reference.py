@@ -25,10 +25,16 @@ def test_every_program_runs_in_order(tiny: tuple[Path, dict[str, Any]], monkeypa
     session = Session()
     results = [run(program, names, session) for program in PROGRAMS]
     assert len(session.answers) == 9
+    for code in re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL):
+        space = {"names": names, "session": session}
+        exec(code, space)
+        assert space["problem"].hint.startswith('did you mean "early"?')
+        assert space["problem"].span.column == 7
     assert sum(len(result.charts) for result in results) == 4
     assert (folder / "scores.nc").exists()
     assert session.study is not None
     steps = {name: mask.values.nonzero()[0].tolist() for name, mask in session.study.stages.items()}
+    assert steps["late"] == [20, 21, 22, 23]
     assert steps["poisoned"] == [10, 11, 12]
     assert steps["ending"] == [20, 21, 22, 23]
     assert steps["a"] == [10, 11, 12]
