@@ -76,6 +76,8 @@ class History:
         self.standing: dict[tuple[Any, ...], Sweep] = {}
         self._phases = {phase.start for phase in trajectory.phases if phase.resets_optimizer and phase.start}
         self._clip = _clip(trajectory)
+        self._training = trajectory.steps["training"].to_numpy()
+        self._off_mode = trajectory.steps["modules_off_mode"].to_numpy()
         self.recent_batches = lru_cache(maxsize=RECENT)(self._load_batches)
 
     @property
@@ -138,8 +140,8 @@ class History:
             RecordedBatches(self, index),
             tuple(self.trajectory.hyperparameters(index)),
             resets_optimizer=index in self._phases,
-            training=self.trajectory.training(index),
-            off_mode=self.trajectory.modules_off_mode(index),
+            training=bool(self._training[index]),
+            off_mode=tuple(str(self._off_mode[index]).split()),
             rng_states=self._rng_states(index),
             clip=self._clip,
         )

@@ -83,32 +83,38 @@ def backward(run: Run, step_map: StepMap, start: int = 0, limit: int = 64) -> It
     A gap between kept states longer than ``limit`` is replayed once more, to keep every ``limit``-th of its states.
     """
     bounds = [t for t in run.checkpoints if t < run.length] + [run.length]
+    end_state = run.state(run.length) if run.length in run.checkpoints else None
     for first, last in reversed(list(pairwise(bounds))):
         if last <= start:
             return
         resting = {first: run.state(first)}
+        first_state = resting[first]
         state, end = resting[first], first + (last - first - 1) // limit * limit
         for t in range(first, end):
             state = step_map(state, run.step(t))
             if (t + 1 - first) % limit == 0:
                 resting[t + 1] = state
         for rest in sorted(resting, reverse=True):
-            stretch = _stretch(run, step_map, resting.pop(rest), rest, min(rest + limit, last))
+            stop = min(rest + limit, last)
+            stretch = _stretch(run, step_map, resting.pop(rest), rest, stop, end_state if stop == last else None)
             while stretch:
                 moment = stretch.pop()
                 if moment.step.index >= start:
                     yield moment
+        end_state = first_state
 
 
-def _stretch(run: Run, step_map: StepMap, state: FlatState, start: int, stop: int) -> list[Moment]:
+def _stretch(
+    run: Run, step_map: StepMap, state: FlatState, start: int, stop: int, end_state: FlatState | None
+) -> list[Moment]:
+    """Return the steps ``start`` … ``stop`` − 1; the state after them is ``end_state`` where that was kept."""
     moments = []
-    kept = set(run.checkpoints)
     for t in range(start, stop):
         step = run.step(t)
         after, evaluation = step_map.advance(state, step)
         assert evaluation is not None
-        if t + 1 in kept:
-            after = run.state(t + 1)
+        if t + 1 == stop and end_state is not None:
+            after = end_state
         moments.append(Moment(step, state, after, evaluation))
         state = after
     return moments
