@@ -1,13 +1,23 @@
 """A notebook's shell in this process, and a stand-in for the language, so that each layer is tested alone."""
 
+import shutil
+import subprocess
+import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 
+import nbformat
 import pytest
 
 import aadsl
 from aadsl.charts import CHARTS
 from aadsl.errors import AadslError, Problem, Span
 from tests.charts.answers import answer
+from tests.notebook import lab
+
+ROOT = Path(__file__).parents[2]
+LAB = ROOT / "jupyter_ext" / "lab"
+EXTENSION = ROOT / "jupyter_ext" / "labextension"
 
 
 @dataclass
@@ -89,3 +99,49 @@ def answered(recorded):
         "behavior right = margin on test\nscore b on seven, right",
         names,
     )
+
+
+@pytest.fixture(scope="module")
+def page():
+    executable = lab.chromium()
+    if not executable:
+        pytest.skip("there is no Chromium here, and it cannot be installed (apt-get as root)")
+    with lab.browser_page(executable) as page:
+        yield page
+        assert page.aborted == [], "something asked for the internet"
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return tmp_path_factory.mktemp("notebooks")
+
+
+@pytest.fixture(scope="module")
+def extension():
+    """What is in the way of the JupyterLab extension, an empty string where it is built."""
+    if EXTENSION.is_dir():
+        return ""
+    return subprocess.run([sys.executable, LAB / "build.py"], capture_output=True, text=True).stderr.strip()
+
+
+@pytest.fixture(scope="module")
+def address(root, extension, tmp_path_factory):
+    data = tmp_path_factory.mktemp("jupyter")
+    if not extension:
+        shutil.copytree(EXTENSION, data / "jupyter_data_dir" / "labextensions" / "aadsl")
+    with lab.running_lab(root, data) as address:
+        yield address
+
+
+@pytest.fixture
+def notebook(page, address, root):
+    """Write cells to a notebook and open it."""
+
+    def opened(name, *cells):
+        kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        book = nbformat.v4.new_notebook(metadata={"kernelspec": kernel})
+        book.cells = [nbformat.v4.new_code_cell(source) for source in cells]
+        nbformat.write(book, root / f"{name}.ipynb")
+        return lab.Notebook(page, address).open(f"{name}.ipynb")
+
+    return opened

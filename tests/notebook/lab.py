@@ -13,6 +13,13 @@ import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 
+SETUP = f"""import sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r})
+from tests.charts.answers import answer
+from aadsl.charts import CHARTS
+from tests.digits import images_and_labels, loss_fn, network
+digits, net = images_and_labels(), network()
+test = (digits[0][:20], digits[1][:20])
+%load_ext aadsl"""
 SCREENSHOTS = Path(__file__).parents[2] / "screenshots"
 FLAGS = [
     "--no-sandbox",
@@ -145,3 +152,8 @@ class Notebook:
         SCREENSHOTS.mkdir(exist_ok=True)
         self.page.wait_for_timeout(300)
         self.page.screenshot(path=SCREENSHOTS / f"{name}.png")
+
+    def both_themes(self, name: str):
+        for theme in ("Dark", "Light"):
+            self.theme(theme)
+            self.picture(f"{name}-{theme.lower()}")

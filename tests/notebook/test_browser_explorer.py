@@ -1,0 +1,155 @@
+"""The explorer by hand, in a real JupyterLab without the internet. The tests go on from each other."""
+
+import json
+
+import nbformat
+import pytest
+from nbconvert import HTMLExporter
+
+from tests.notebook import lab
+
+pytestmark = pytest.mark.browser
+
+
+def program(recorded):
+    return (
+        f'load "{recorded.path}" with model=net, loss=loss_fn, data=digits\nstage b = steps where tag == "b"\n'
+        "stages source by tag\nbehavior seven = log_likelihood(target=7) on test\nbehavior right = loss on test\n"
+        "score b, source on seven, right\n"
+    )
+
+
+@pytest.fixture(scope="module")
+def explored(page, address, root, recorded):
+    """An explorer with steps 5 to 12 brushed, in a saved notebook."""
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    cells = [lab.SETUP, f"%%aascore --explore\n{program(recorded)}"]
+    book = nbformat.v4.new_notebook(metadata={"kernelspec": kernel})
+    book.cells = [nbformat.v4.new_code_cell(source) for source in cells]
+    nbformat.write(book, root / "explorer.ipynb")
+    book = lab.Notebook(page, address).open("explorer.ipynb")
+    book.run_all(180)
+    page.wait_for_selector(".aadsl-explorer canvas")
+    return book
+
+
+# How long from a pointer's move to the numbers on the page, in milliseconds; the worst of 20 moves.
+LATENCY = """async () => {
+  const canvas = document.querySelector('.aadsl-explorer canvas'), box = canvas.getBoundingClientRect();
+  const shown = document.querySelector('.aadsl-effects');
+  const fire = (kind, x) => canvas.dispatchEvent(new PointerEvent(kind,
+    { clientX: box.left + x, clientY: box.top + 50, pointerId: 1, bubbles: true }));
+  canvas.setPointerCapture = () => {};
+  fire('pointerdown', 200);
+  let worst = 0, before = shown.textContent, changes = 0;
+  for (let k = 1; k <= 20; k++) {
+    const start = performance.now();
+    fire('pointermove', 200 + 25 * k);
+    await new Promise(done => requestAnimationFrame(() => setTimeout(done)));
+    worst = Math.max(worst, performance.now() - start);
+    if (shown.textContent !== before) changes += 1;
+    before = shown.textContent;
+  }
+  fire('pointerup', 700);
+  return [worst, changes];
+}"""
+
+
+def test_brush_moves_the_numbers_at_once(explored, page):
+    worst, changes = page.evaluate(LATENCY)
+    print(f"brush to effect: {worst:.0f} ms at worst")
+    assert worst < 100
+    assert changes > 5
+    assert page.locator(".aadsl-statement").inner_text().startswith("stage picked = steps[")
+
+
+def test_keys_select_and_the_sums_are_right(explored, page, answered):
+    explored.page.locator(".aadsl-explorer input[type=number]").nth(0).fill("5")
+    page.keyboard.press("Enter")
+    explored.page.locator(".aadsl-explorer input[type=number]").nth(1).fill("12")
+    page.keyboard.press("Enter")
+    page.locator(".aadsl-explorer canvas").first.focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Shift+ArrowLeft")
+    page.wait_for_function(
+        "document.querySelector('.aadsl-statement').textContent === 'stage picked = steps[6:12]'", timeout=5000
+    )
+    expected = float(answered.dataset["step_effect"].sel(behavior="seven", step=slice(6, 11)).sum())
+    shown = page.locator(".aadsl-effects tbody tr").first.locator("td").nth(1).inner_text()
+    assert float(shown.split()[0].replace("−", "-")) == pytest.approx(expected, rel=2e-3)
+    assert shown.split()[1] == ("helped" if expected > 0 else "hurt")
+
+
+def test_conditions_complain_complete_and_filter(explored, page):
+    box = page.locator(".aadsl-where input")
+    box.fill('tga == "b"')
+    page.wait_for_selector(".aadsl-mistake:visible")
+    assert 'did you mean "tag"' in page.locator(".aadsl-mistake").inner_text()
+    explored.picture("explorer-mistake")
+    box.fill("")
+    box.press_sequentially("ta")
+    page.wait_for_selector(".aadsl-completions li:visible")
+    explored.picture("explorer-completion")
+    page.keyboard.press("Enter")
+    assert box.input_value() == "tag"
+    box.press_sequentially(' == "b"')
+    page.keyboard.press("Escape")
+    page.wait_for_function("document.querySelector('.aadsl-count').textContent === '2 of 24 steps'", timeout=8000)
+
+
+def test_exact_answer_compare_and_new_cell(explored, page):
+    page.get_by_role("button", name="Keep as B").click()
+    page.locator(".aadsl-explorer").get_by_role("button", name="Exact answer").click()
+    page.wait_for_selector(".aadsl-effects th:text-is('exact')", timeout=30_000)
+    page.get_by_text("The steps one by one").click()
+    page.wait_for_selector(".aadsl-steps tbody tr")
+    assert page.locator(".aadsl-steps tbody tr").count() == 2
+    cells = page.locator(".jp-CodeCell").count()
+    page.locator(".aadsl-explorer").get_by_role("button", name="New cell").click()
+    page.wait_for_function(f"document.querySelectorAll('.jp-CodeCell').length === {cells + 1}")
+    page.locator(".aadsl-explorer").scroll_into_view_if_needed()
+    explored.both_themes("explorer")
+
+
+def test_it_survives_saving(explored, page, address, root):
+    page.wait_for_timeout(2500)  # the picture follows a second after the last change
+    explored.save()
+    path = root / "explorer.ipynb"
+    saved = json.loads(path.read_text(encoding="utf-8"))
+    while "widgets" not in saved["metadata"]:
+        page.wait_for_timeout(300)
+        saved = json.loads(path.read_text(encoding="utf-8"))
+    sources = ["".join(cell["source"]) for cell in saved["cells"]]
+    assert 'stage picked = steps[6:12] where tag == "b"' in sources[2]
+    assert path.stat().st_size < 1_000_000
+    # Reopened when its kernel is gone: the new one knows nothing of it, and the sums need none.
+    lab.end_kernels(address)
+    book = lab.Notebook(page, address).open("explorer.ipynb")
+    page.wait_for_selector(".aadsl-explorer canvas")
+    assert page.locator(".aadsl-statement").inner_text() == 'stage picked = steps[6:12] where tag == "b"'
+    assert not page.locator(".vega-embed").last.is_visible()  # the picture gives way to the explorer
+    _, changes = page.evaluate(LATENCY)
+    assert changes > 2  # few: the condition leaves every third step
+    book.picture("reopened")
+
+
+def test_where_no_widget_may_run_the_picture_is_there(explored, page, address, root):
+    saved = json.loads((root / "explorer.ipynb").read_text(encoding="utf-8"))
+    saved["metadata"].pop("widgets", None)  # and written by hand, so JupyterLab does not trust it
+    (root / "pictures.ipynb").write_text(json.dumps(saved), encoding="utf-8")
+    book = lab.Notebook(page, address).open("pictures.ipynb")
+    page.wait_for_selector(".vega-embed svg")
+    assert "steps[" in page.locator(".vega-embed svg").last.inner_html()
+    book.picture("reopened-untrusted")
+
+
+def test_exported_page_shows_the_pictures(explored, page, root):
+    body, _ = HTMLExporter(embed_widgets=False).from_filename(str(root / "explorer.ipynb"))
+    (root / "explorer.html").write_text(body, encoding="utf-8")
+    aborted = list(page.aborted)
+    page.goto(f"file://{root}/explorer.html")
+    pictures = page.locator(".jp-OutputArea img")
+    assert pictures.count() >= 1
+    assert pictures.last.evaluate("image => image.complete && image.naturalWidth") > 500
+    page.screenshot(path=lab.SCREENSHOTS / "exported.png", full_page=True)
+    page.aborted[:] = aborted  # nbconvert's own template asks for MathJax; the pictures do not need it
