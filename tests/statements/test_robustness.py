@@ -48,7 +48,7 @@ def corpus() -> list[str]:
     more += ["score poisoned, source on backdoor, digits using linearized(read='linear') under scale_lr(factor=0.5)"]
     more += ["rank steps on backdoor top 3", "verify source[clean] on digits[4]", "help score", "show stages"]
     more += [line for line in PRELUDE.split("\n") if line]
-    texts = [*invalid, *cursors, *4 * [*selections, *more]]
+    texts = [*invalid, *cursors, *12 * [*selections, *more]]
     return [text for text in texts if '"runs' not in text]
 
 
