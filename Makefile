@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+TESTABLE := $(VENV)/.ready-test
 # Where there is no NVIDIA GPU, PyTorch's CPU build (200 MB) is taken instead of the CUDA build (several GB).
 TORCH_INDEX ?= $(shell command -v nvidia-smi >/dev/null 2>&1 || echo "--extra-index-url https://download.pytorch.org/whl/cpu")
 # Told by variables, the constraints hold for what builds the package, too.
@@ -19,7 +20,7 @@ help:  ## list the targets
 # The networks of the tests and tutorials are small: a second thread costs them more than it brings.
 test test-long tutorials: export OMP_NUM_THREADS ?= 1
 
-setup: $(READY)  ## create .venv with everything the other targets need
+setup: $(TESTABLE)  ## create .venv with everything the other targets need
 
 $(READY): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "aadsl: $(PYTHON) not found; install Python 3.11 or newer, or say: make PYTHON=/path/to/python3"; exit 1; }
@@ -28,7 +29,12 @@ $(READY): pyproject.toml constraints.txt
 	@echo "aadsl: setting up $(VENV) (about a minute once the packages are downloaded)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(PIP) $(TORCH_INDEX) torch >$(LOG) 2>&1 || $(call FAILED,PyTorch could not be installed)
-	@$(PIP) --editable '.[test]' >$(LOG) 2>&1 || $(call FAILED,the packages could not be installed)
+	@$(PIP) --editable . >$(LOG) 2>&1 || $(call FAILED,the packages could not be installed)
+	@touch $@
+
+$(TESTABLE): $(READY)
+	@echo "aadsl: installing what the tests need"
+	@$(PIP) --editable '.[test]' >$(LOG) 2>&1 || $(call FAILED,the packages for the tests could not be installed)
 	@touch $@
 
 demo: $(READY)  ## record a real training run, attribute it, write demo/index.html
@@ -40,18 +46,18 @@ picture: $(READY)  ## draw the chart of the README anew
 tutorials: $(READY)  ## execute the tutorials and save them with their outputs
 	@$(BIN)/python -m nbconvert --log-level=ERROR --to notebook --execute --inplace tutorials/*.ipynb
 
-test: $(READY)  ## lint, types and the whole test suite
+test: $(TESTABLE)  ## lint, types and the whole test suite
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/python -m pytest -m "not long"
 
-test-long: $(READY)  ## the tests that take minutes
+test-long: $(TESTABLE)  ## the tests that take minutes
 	@$(BIN)/python -m pytest -m long
 
-lint: $(READY)  ## style and types only
+lint: $(TESTABLE)  ## style and types only
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
-format: $(READY)  ## rewrite the sources in the project's style
+format: $(TESTABLE)  ## rewrite the sources in the project's style
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
 
 bench: $(READY)  ## cost of recording and attribution, as ratios to plain training

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import gc
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -111,37 +112,44 @@ def activities(
 
 @dataclass
 class Measured:
-    """Seconds of each activity, one number a round; peak memory in MB; what lies on disk."""
+    """Seconds and seconds of CPU of each activity, one number a round; peak memory in MB; what lies on disk."""
 
     seconds: dict[str, list[float]]
+    cpu_seconds: dict[str, list[float]]
     memory: dict[str, float]
     states: int
     size: int
     state_size: int
 
-    def ratio(self, name: str) -> float:
-        plain = self.seconds["plain training"]
-        return median(one / base for one, base in zip(self.seconds[name], plain, strict=True))
+    def ratios(self, name: str) -> tuple[float, float]:
+        """Return the time and the CPU time of an activity, as ratios to plain training."""
+        time_ratio, cpu_ratio = (
+            median(one / base for one, base in zip(spent[name], spent["plain training"], strict=True))
+            for spent in (self.seconds, self.cpu_seconds)
+        )
+        return time_ratio, cpu_ratio
 
 
 def measure(case: Case, steps: int, rounds: int, memory: bool = True) -> Measured:
     data = digits()
     seconds: dict[str, list[float]] = {}
+    cpu_seconds: dict[str, list[float]] = {}
     with scratch() as root:
         train(case, data, min(20, steps), root / "warm")
         for number in range(rounds):
             fresh = root / f"run{number}"
             for name, act in activities(case, data, steps, fresh, fresh).items():
                 gc.collect()
-                start = time.perf_counter()
+                start, cpu_start = time.perf_counter(), time.process_time()
                 act()
+                cpu_seconds.setdefault(name, []).append(time.process_time() - cpu_start)
                 seconds.setdefault(name, []).append(time.perf_counter() - start)
         files = list(fresh.iterdir())
         states = [file.stat().st_size for file in files if file.name.startswith("state-")]
         total = sum(file.stat().st_size for file in files if file.is_file())
         key = next((key for key, value in CASES.items() if value is case), "")
         peaks = {name: peak(key, name, steps, fresh) for name in seconds} if memory else {}
-    return Measured(seconds, peaks, len(states), total, max(states))
+    return Measured(seconds, cpu_seconds, peaks, len(states), total, max(states))
 
 
 @contextmanager
@@ -160,8 +168,11 @@ def peak(case: str, activity: str, steps: int, folder: Path) -> float:
 def own_peak(case: str, activity: str, steps: str, folder: str) -> float:
     with scratch() as root:
         activities(CASES[case], digits(), int(steps), Path(folder), root / "run")[activity]()
-    scale = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 1e6
+    status = Path("/proc/self/status")
+    if status.exists():  # Linux; a process's resource usage there begins with that of the one it was made by
+        (kilobytes,) = re.findall(r"VmHWM:\s+(\d+) kB", status.read_text())
+        return int(kilobytes) * 1024 / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
 def table(found: dict[str, Measured], steps: dict[str, int]) -> str:
@@ -172,7 +183,11 @@ def table(found: dict[str, Measured], steps: dict[str, int]) -> str:
         cells = []
         for one in found.values():
             time_each = median(one.seconds["plain training"])
-            shown = f"{time_each:.2f} s" if name == "plain training" else f"{one.ratio(name):.2f} ×"
+            shown = (
+                f"{time_each:.2f} s"
+                if name == "plain training"
+                else "{:.2f} × (CPU {:.2f} ×)".format(*one.ratios(name))
+            )
             cells.append(f"{shown}, {one.memory[name]:.0f} MB" if one.memory else shown)
         rows.append([name, *cells])
     disk = [f"{one.size / 1e6:.1f} MB, {one.states} states of {one.state_size / 1e6:.2f} MB" for one in found.values()]
@@ -184,8 +199,9 @@ def caption(rounds: int) -> str:
     load = os.getloadavg()[0]
     return (
         f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} CPU cores, {torch.get_num_threads()} of them used by PyTorch, "
-        f"torch {torch.__version__}, medians of {rounds} rounds, load of the machine {load:.1f}. Time as a ratio to "
-        "plain training, and the peak memory of the process."
+        f"torch {torch.__version__}, medians of {rounds} rounds, load of the machine {load:.1f}. Time (and "
+        "CPU time, which other work on the machine disturbs less) as a ratio to plain training; peak memory of the "
+        "process."
     )
 
 
