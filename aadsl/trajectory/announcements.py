@@ -51,6 +51,28 @@ def announced(
     return batch, scalars
 
 
+def joined(before: dict[str, Any], told: dict[str, Any], count: int) -> dict[str, Any]:
+    """Return the metadata of a step after its ``count``-th micro-batch: the latest counts, the loss is the mean."""
+    loss = {}
+    if "loss" in before and "loss" in told:
+        loss["loss"] = (before["loss"] * (count - 1) + told["loss"]) / count
+    return before | told | loss
+
+
+def check_announced(step: int, count: int, declared: int | None) -> None:
+    """Raise AadslError where a step comes without micro-batches, or with another number than was declared."""
+    if not count:
+        raise AadslError(
+            f"step {step} was not announced",
+            hint="call recorder.batch(indices=…) or recorder.batch((inputs, targets)) before optimizer.step()",
+        )
+    if declared is not None and count != declared:
+        raise AadslError(
+            f"step {step} took {count} micro-batches, accumulate={declared} was declared",
+            hint="leave accumulate= out where steps differ",
+        )
+
+
 def _convert(name: str, value: Any, batch: MicroBatch, scalars: dict[str, Any]) -> None:
     """Put a tensor, array or NumPy scalar where it belongs: one value for the step, or one an example."""
     if isinstance(value, Tensor):

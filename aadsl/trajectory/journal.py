@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +31,8 @@ class Journal:
     def __init__(self, folder: Path, header: Header, plan: Plan) -> None:
         self.folder = folder
         self.header = header
+        self.busy = 0.0
+        """Seconds that committing the last stretch of steps took."""
         self._plan = plan
         self._stored = states_in(path.name for path in folder.iterdir())
         self._writer = Writer()
@@ -71,11 +74,13 @@ class Journal:
                 self._stored.remove(surplus)
 
     def _write_rows(self, start: int, rows: Sequence[Row]) -> None:
+        begun = time.monotonic()
         stop = start + len(rows)
         attributes = self.header.attributes
         # Batches first: the segments of steps say how long the run is.
         append(self.folder, Segment("batches", start, stop), batch_columns(start, rows), attributes)
         append(self.folder, Segment("steps", start, stop), step_columns(start, rows), attributes)
+        self.busy = time.monotonic() - begun
 
     def _finish(self, length: int) -> None:
         names = [path.name for path in self.folder.iterdir()]

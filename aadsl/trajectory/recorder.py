@@ -14,7 +14,7 @@ from torch import nn
 
 from aadsl.errors import AadslError
 from aadsl.examples import Examples
-from aadsl.trajectory.announcements import RESERVED, announced
+from aadsl.trajectory.announcements import RESERVED, announced, check_announced, joined
 from aadsl.trajectory.header import describe
 from aadsl.trajectory.journal import Journal
 from aadsl.trajectory.plans import Plan, plan_of
@@ -128,11 +128,8 @@ class Recorder:
             self._fail(AadslError(f"step {self.step}: {error}"))
             return
         self._enter_step()
-        if "loss" in scalars and "loss" in self._metadata:
-            count = len(self._batches)
-            scalars["loss"] = (self._metadata["loss"] * count + scalars["loss"]) / (count + 1)
         self._batches.append(batch)
-        self._metadata.update(scalars)
+        self._metadata = joined(self._metadata, scalars, len(self._batches))
 
     def forward_begins(self) -> None:
         """Say that a micro-batch's forward pass begins now.
@@ -205,7 +202,7 @@ class Recorder:
     def _before_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
         try:
             self._check()
-            self._check_announced()
+            check_announced(self.step, len(self._batches), self._accumulate)
         except AadslError as error:
             self._fail(error)
             return
@@ -232,7 +229,9 @@ class Recorder:
         self.step += 1
         if self._plan.due(self.step):
             self._capture()
-        if self._held > FLUSH_BYTES or time.monotonic() - self._flushed > FLUSH_SECONDS:
+        # On a slow disk or a busy machine less often, so that committing takes a few percent of the time at most.
+        interval = FLUSH_SECONDS * max(1.0, self._journal.busy / 0.05)
+        if self._held > FLUSH_BYTES or time.monotonic() - self._flushed > interval:
             self._queue_rows()
 
     def _queue_rows(self) -> None:
@@ -244,19 +243,6 @@ class Recorder:
     def _check(self) -> None:
         if error := self._journal.problem():
             raise error
-
-    def _check_announced(self) -> None:
-        count = len(self._batches)
-        if not count:
-            raise AadslError(
-                f"step {self.step} was not announced",
-                hint="call recorder.batch(indices=…) or recorder.batch((inputs, targets)) before optimizer.step()",
-            )
-        if self._accumulate is not None and count != self._accumulate:
-            raise AadslError(
-                f"step {self.step} took {count} micro-batches, accumulate={self._accumulate} was declared",
-                hint="leave accumulate= out where steps differ",
-            )
 
     def _fail(self, error: AadslError) -> None:
         if self._on_error == "raise":

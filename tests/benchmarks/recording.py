@@ -98,7 +98,7 @@ class Training:
 
     def __init__(self, case: Case, folder: Path | None) -> None:
         torch.manual_seed(0)
-        self.case, self.step, self.times = case, 0, []
+        self.case, self.step, self.times, self.cpu = case, 0, [], 0.0
         self.model = case.model()
         trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self.optimizer = torch.optim.SGD(trained, lr=case.rate, momentum=0.9)
@@ -107,7 +107,7 @@ class Training:
         self.overhead = time.perf_counter() - start
 
     def block(self, count: int) -> float:
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), time.process_time()
         for _ in range(count):
             inputs, targets = self.case.batch(self.step)
             self.optimizer.zero_grad()
@@ -121,6 +121,7 @@ class Training:
         if self.recorder is not None:
             self.recorder.flush()
         self.times.append(time.perf_counter() - start)
+        self.cpu += time.process_time() - cpu
         return self.times[-1]
 
 
@@ -141,9 +142,10 @@ def measure(case: Case, steps: int) -> str:
         state = max(file.stat().st_size for file in (folder / "run").glob("state-*.nc"))
         total = (sum(recorded.times) + closing) / sum(plain.times)
         return (
-            f"{sum(plain.times) / steps * 1e3:8.2f} ms a step   recorded: {total:.3f} of all"
-            f" (median block {median(ratios):.3f}, target {case.target})   states: {stored}"
-            f" (bound {2 * sqrt(steps) + 2:.0f})   disk: {size / 1e6:.1f} MB = {size / state:.1f} states"
+            f"{sum(plain.times) / steps * 1e3:8.2f} ms a step   recorded: {total:.3f} of all, median block"
+            f" {median(ratios):.3f}, processor time {recorded.cpu / plain.cpu:.3f} (target {case.target})"
+            f"   states: {stored} (bound {2 * sqrt(steps) + 2:.0f})"
+            f"   disk: {size / 1e6:.1f} MB = {size / state:.1f} states"
         )
     finally:
         shutil.rmtree(folder)
