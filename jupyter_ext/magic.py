@@ -8,6 +8,7 @@ from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_exp
 from IPython.display import display
 
 import aadsl
+from aadsl.statements import format_program
 from jupyter_ext.display import show
 from jupyter_ext.explorer import explore
 from jupyter_ext.options import Options, parse_options
@@ -34,13 +35,20 @@ class AascoreMagics(Magics):  # type: ignore[misc]
     @line_cell_magic  # type: ignore[untyped-decorator]
     def aascore(self, line: str, cell: str | None = None) -> Any:  # noqa: D102  (see below)
         if cell is not None:
-            return self._run(cell, parse_options(line))
+            options = parse_options(line)
+            return self._format(line, cell) if options.format else self._run(cell, options)
         if line.strip() == "explore":
             return explore(aadsl.Result(self.current_session()), self.names)
         return self._run(line.strip() or "help", Options())
 
     # What `%%aascore?` shows: the language and the options on one screen.
     aascore.__doc__ = reference()
+
+    def _format(self, line: str, cell: str) -> None:
+        """Put the program in its one style in the place of the cell."""
+        kept = " ".join(word for word in line.split() if word != "--format")
+        header = f"%%aascore {kept}".rstrip()
+        self.shell.set_next_input(f"{header}\n{format_program(cell).rstrip()}", replace=True)
 
     def _run(self, text: str, options: Options) -> Any:
         progress = None if options.quiet else Progress(display)

@@ -16,6 +16,7 @@ class Options:
     out: str = ""
     explore: bool = False
     explain: bool = False
+    format: bool = False
     quiet: bool = False
     device: str = ""
 
@@ -25,6 +26,7 @@ HELP = {
     "--explore": "open the explorer on the answer: drag over steps to make a stage",
     "--explain": "show what each score would compute and cost, and compute nothing",
     "--device NAME": 'compute on "cpu", "cuda" or another device of PyTorch; default: the best there is',
+    "--format": "rewrite the cell in the language's one style, and compute nothing",
     "--quiet": "show no messages, charts or progress; errors are still shown",
 }
 

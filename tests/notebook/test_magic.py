@@ -129,3 +129,23 @@ def test_help_says_when_only_the_colors_are_missing(monkeypatch):
     assert "without Node.js. All else works" in reference.reference()
     monkeypatch.setattr(reference, "_has_colors", lambda: True)
     assert "Node.js" not in reference.reference()
+
+
+def test_format_rewrites_the_cell_and_computes_nothing(shell, outputs, monkeypatch):
+    found = []
+    monkeypatch.setattr(shell, "set_next_input", lambda text, replace: found.append((text, replace)))
+    assert cell(shell, "%%aascore --format --out r\nstage   a=steps[0 : 3]   # three\nscore a   on b").success
+    ((text, replaced),) = found
+    assert replaced
+    assert text.splitlines()[0] == "%%aascore --out r"
+    assert "stage a = steps[0:3]" in text
+    assert "# three" in text
+    assert "r" not in shell.user_ns
+    assert outputs == []
+
+
+def test_format_leaves_what_it_cannot_read(shell, monkeypatch):
+    found = []
+    monkeypatch.setattr(shell, "set_next_input", lambda text, replace: found.append(text))
+    assert cell(shell, "%%aascore --format\nstage = steps[0:3]").success
+    assert found == ["%%aascore\nstage = steps[0:3]"]
