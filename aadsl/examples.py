@@ -71,8 +71,13 @@ class Examples:
         return len(self.positions)
 
     def select(self, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> Examples:
-        """Return the examples where the mask ``chosen`` is true, or at these positions."""
+        """Return the examples where the mask ``chosen`` is true, or at these positions.
+
+        Raises:
+            AadslError: a position lies outside.
+        """
         where = np.flatnonzero(chosen) if chosen.dtype == bool else chosen
+        self._require(where)
         return Examples(self.source, self.coordinates.isel(example=where), self.positions[where])
 
     def take(self, indices: NDArray[np.int64] | Sequence[int], device: torch.device | str = "cpu") -> Any:
@@ -82,16 +87,19 @@ class Examples:
             AadslError: an index lies outside.
         """
         wanted = np.asarray(indices, dtype=np.int64)
-        if wanted.size and not (-len(self) <= wanted.min() and wanted.max() < len(self)):
-            raise AadslError(
-                f"the data hold {len(self)} examples, but example {int(wanted.max())} is asked for",
-                hint="give the dataset that the run was trained on, in the same order",
-            )
+        self._require(wanted)
         positions = self.positions[wanted]
         if isinstance(self.source, tuple):
             rows = torch.from_numpy(positions)
             return tuple(part[rows].to(device) for part in self.source)
         return to_device(default_collate([self.source[int(i)] for i in positions]), device)
+
+    def _require(self, positions: NDArray[Any]) -> None:
+        if positions.size and not (-len(self) <= positions.min() and positions.max() < len(self)):
+            raise AadslError(
+                f"the data hold {len(self)} examples, but example {int(positions.max())} is asked for",
+                hint="give the dataset that the run was trained on, in the same order",
+            )
 
     def chunks(self, device: torch.device | str = "cpu", size: int = CHUNK) -> Iterator[Any]:
         """Yield all examples in batches of at most ``size``."""

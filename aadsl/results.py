@@ -88,9 +88,10 @@ def check_dataset(behaviors: Sequence[str], checks: Sequence[Check]) -> xr.Datas
 def _trust(method: Estimator, answer: Answer, checks: Sequence[Check | None]) -> tuple[NDArray[Any], NDArray[Any]]:
     levels, reasons = np.empty(answer.effect.shape, dtype=object), np.empty(answer.effect.shape, dtype=object)
     for s, k in np.ndindex(*answer.effect.shape):
+        plug_in = getattr(method, "read", "") == "plug_in"
         growth = None if answer.growth is None or np.isnan(answer.growth[k]) else float(answer.growth[k])
         disagreement = None if answer.disagreement is None else float(answer.disagreement[s, k])
-        levels[s, k], reasons[s, k] = verdict(Evidence(method.exact, growth, disagreement, checks[k]))
+        levels[s, k], reasons[s, k] = verdict(Evidence(method.exact, growth, disagreement, plug_in, checks[k]))
     return levels.astype(str), reasons.astype(str)
 
 

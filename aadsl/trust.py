@@ -45,12 +45,14 @@ class Evidence:
         exact: it was computed by retraining.
         growth: how many-fold the cotangent grew at most, max ‖u_t‖ / ‖u_T‖.
         disagreement: |linear − plug-in| / |plug-in| of the two readings.
+        plug_in: the number is the plug-in reading, which follows the behavior's own curvature as the linear one cannot.
         check: a check of the same estimator and behavior.
     """
 
     exact: bool = False
     growth: float | None = None
     disagreement: float | None = None
+    plug_in: bool = False
     check: Check | None = None
 
 
@@ -68,7 +70,7 @@ def verdict(evidence: Evidence) -> tuple[Level, str]:
     elif evidence.growth is not None:
         found.append(_of_growth(evidence.growth))
     if evidence.disagreement is not None:
-        found.append(_of_disagreement(evidence.disagreement))
+        found.append(_of_disagreement(evidence.disagreement, evidence.plug_in))
     if not found:
         return "medium", "not checked against retraining"
     return min(found, key=lambda pair: ("low", "medium", "high").index(pair[0]))
@@ -94,8 +96,8 @@ def _of_growth(growth: float) -> tuple[Level, str]:
     return "low", words
 
 
-def _of_disagreement(disagreement: float) -> tuple[Level, str]:
+def _of_disagreement(disagreement: float, plug_in: bool) -> tuple[Level, str]:
     words = f"the linear and the plug-in reading differ by {disagreement:.0%}"
     if disagreement <= DISAGREEMENT[0]:
         return "high", words
-    return ("medium" if disagreement <= DISAGREEMENT[1] else "low"), words
+    return ("medium" if plug_in or disagreement <= DISAGREEMENT[1] else "low"), words

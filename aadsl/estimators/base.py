@@ -51,7 +51,7 @@ class Behavior:
 
     def readout(self, history: History) -> Readout:
         """Return the function that reads the behavior off a state of the run."""
-        return Readout(history.objective, self.metric, list(self.examples.chunks(history.device)))
+        return Readout(history.objective, self.metric, list(self.examples.chunks(history.device)), self.name)
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,11 @@ class Readout:
         objective: whose private model is used.
         metric: the performance function.
         batches: the examples in chunks; a chunk of n examples gives n numbers.
+        name: what the behavior is called, for messages.
     """
 
-    def __init__(self, objective: Objective, metric: Metric, batches: Sequence[Any]) -> None:
+    def __init__(self, objective: Objective, metric: Metric, batches: Sequence[Any], name: str = "") -> None:
+        self.name = name
         self.objective = objective
         self.metric = metric
         self.batches = batches
@@ -90,6 +92,12 @@ class Readout:
             raise AadslError(
                 f"a behavior must return one number an example, a tensor of shape (n,); this one returned {shape}",
                 hint="average over tokens, pixels or classes inside the behavior",
+            )
+        broken = int((~torch.isfinite(numbers)).sum())
+        if broken:
+            raise AadslError(
+                f'behavior "{self.name}" is not a finite number for {broken} of {len(numbers)} examples',
+                hint="look at these examples and at what the model returns for them",
             )
         return numbers
 

@@ -50,6 +50,7 @@ def digits_study(folder: Path, lr: float, length: int = 30, **options: object) -
         (Evidence(growth=50.0), "low"),
         (Evidence(growth=1.5, disagreement=0.2), "medium"),
         (Evidence(growth=1.5, disagreement=0.9), "low"),
+        (Evidence(disagreement=0.9, plug_in=True), "medium"),
         (Evidence(growth=50.0, check=Check((1, 2), 1.0, 0.99, 0.05, (0.02, 0.08))), "high"),
         (Evidence(growth=1.0, check=Check((1, 2), 1.0, 0.9, 0.3, (0.2, 0.4))), "medium"),
         (Evidence(growth=1.0, check=Check((1, 2), 0.1, 0.2, 0.9, (0.8, 1.0))), "low"),
