@@ -144,13 +144,7 @@ def test_examples_that_are_not_finite(run: Recorded, study: aadsl.Study) -> None
     assert "finite" in complaint(lambda: study.score(["early"], ["broken"]))
 
 
-@pytest.mark.parametrize(
-    "told",
-    [
-        "the loss",
-        pytest.param("nothing", marks=pytest.mark.xfail(reason="steps that wait for their commit are dropped")),
-    ],
-)
+@pytest.mark.parametrize("told", ["the loss", "nothing"])
 def test_a_run_that_leaves_the_finite_numbers(tmp_path: Path, told: str) -> None:
     """The recording ends with a message; the steps before it can be read."""
     images, labels = images_and_labels()

@@ -36,10 +36,11 @@ class Journal:
         self._plan = plan
         self._stored = states_in(path.name for path in folder.iterdir())
         self._writer = Writer()
+        self._diverged: AadslError | None = None
 
     def problem(self) -> AadslError | None:
         """Return what went wrong in the background, if anything did."""
-        error = self._writer.error
+        error = self._writer.error or self._diverged
         if error is None or isinstance(error, AadslError):
             return error
         return AadslError(
@@ -65,7 +66,11 @@ class Journal:
         self._writer.close()
 
     def _write_state(self, step: int, packed: Packed) -> None:
-        write_state(self.folder, step, packed, self.header.attributes)
+        try:
+            write_state(self.folder, step, packed, self.header.attributes)
+        except AadslError as error:
+            self._diverged = error  # no reason to lose the steps that led there
+            return
         if step not in self._stored:
             self._stored.append(step)
         for surplus in self._plan.surplus(self._stored, packed.nbytes):
