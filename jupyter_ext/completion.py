@@ -49,13 +49,20 @@ def propose(
     text: str, cursor: int, session: Callable[[], Any], names: Callable[[], Mapping[str, Any]]
 ) -> Proposals | None:
     """Return what may stand at ``text[cursor]`` of a cell; None where the cell is not in our language."""
+    cell = _CELL.match(text)
+    if cell and cursor <= cell.end():
+        return _options(text[:cursor])
+    program = program_at(text, cursor)
+    return None if program is None else _language(*program, session, names)
+
+
+def program_at(text: str, cursor: int) -> tuple[str, int] | None:
+    """Return the program of a cell and the cursor in it; None where ``text[cursor]`` is not in our language."""
     if cell := _CELL.match(text):
         start = cell.end() + 1
-        if cursor < start:
-            return _options(text[:cursor])
-        return _language(text[start:], cursor - start, session, names)
+        return (text[start:], cursor - start) if cursor >= start else None
     if line := _LINE.match(text[:cursor]):
-        return _language(line["statement"], len(line["statement"]), session, names)
+        return line["statement"], len(line["statement"])
     return None
 
 

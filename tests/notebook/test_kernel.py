@@ -56,6 +56,23 @@ def complete(client, code):
     return reply["matches"], code[reply["cursor_start"] : reply["cursor_end"]]
 
 
+def inspect(client, code):
+    return client.inspect(code, len(code), reply=True, timeout=10)["content"]
+
+
+def test_help_on_a_call_over_the_wire(kernel):
+    reply = inspect(kernel, "%%aascore\nscore b on seven using linearized(")
+    assert reply["found"]
+    assert "linearized(" in reply["data"]["text/plain"]
+    assert "read" in reply["data"]["text/plain"]
+    assert not inspect(kernel, "%%aascore\nscore b on ")["found"]
+    assert "print(" in inspect(kernel, "print(")["data"]["text/plain"]
+    run(kernel, "%unload_ext aadsl")
+    assert not inspect(kernel, "%%aascore\nscore b on seven using linearized(")["found"]
+    run(kernel, "%load_ext aadsl")
+    assert inspect(kernel, "%aascore score b on seven using linearized(")["found"]
+
+
 def test_completion_over_the_wire(kernel):
     matches, replaced = complete(kernel, "%%aascore\nstage x = st")
     assert (matches, replaced) == (["steps"], "st")
