@@ -90,3 +90,27 @@ def test_colors_completion_and_caret(notebook, page, extension):
     assert not any("staticmethod" in text for text in offered)
     book.both_themes("colors")
     page.keyboard.press("Escape")
+
+
+def test_help_on_a_call_under_the_cursor(notebook, page):
+    book = notebook("help", lab.SETUP, "%%aascore\nscore a on b using linearized(")
+    book.run_all()
+    page.locator(".jp-CodeCell").nth(1).locator(".cm-content").click()
+    page.keyboard.press("Control+End")
+    page.keyboard.press("Shift+Tab")
+    shown = page.wait_for_selector(".jp-Tooltip")
+    assert "read" in shown.inner_text()
+    book.picture("help")
+    page.keyboard.press("Escape")
+
+
+def test_files_of_the_language_are_colored(page, address, root, extension):
+    if extension:
+        pytest.skip(f"the JupyterLab extension cannot be built: {extension}")
+    (root / "program.aascore").write_text("# why\nstage late = steps[-3:] where lr < 1e-3\n")
+    page.goto(f"{address}/doc/tree/program.aascore?reset")
+    keyword = page.locator(".cm-line span", has_text="stage").first
+    keyword.wait_for()
+    color = "element => getComputedStyle(element).color"
+    assert keyword.evaluate(color) == page.locator(".cm-line span", has_text="where").first.evaluate(color)
+    assert keyword.evaluate(color) != page.locator(".cm-line span", has_text="# why").first.evaluate(color)

@@ -104,6 +104,11 @@ def test_exact_answer_compare_and_new_cell(explored, page):
     page.get_by_text("The steps one by one").click()
     page.wait_for_selector(".aadsl-steps tbody tr")
     assert page.locator(".aadsl-steps tbody tr").count() == 2
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.locator(".aadsl-explorer").get_by_role("button", name="Copy").click()
+    page.get_by_text("copied").wait_for()
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert copied == page.locator(".aadsl-statement").inner_text()
     cells = page.locator(".jp-CodeCell").count()
     page.locator(".aadsl-explorer").get_by_role("button", name="New cell").click()
     page.wait_for_function(f"document.querySelectorAll('.jp-CodeCell').length === {cells + 1}")
