@@ -6,7 +6,6 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-from aadsl.statements import signature_at
 from jupyter_ext.completion import program_at
 
 
@@ -27,6 +26,8 @@ def unregister(shell: Any) -> None:
 
 def help_at(code: str, cursor: int) -> str | None:
     """Return help on the call around ``code[cursor]``; None where the cell or the place is not one of ours."""
+    from aadsl.statements import signature_at  # here: loading the extension should not wait for the parser
+
     found = program_at(code, cursor)
     return None if found is None else signature_at(*found)
 

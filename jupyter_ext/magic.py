@@ -8,7 +8,6 @@ from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_exp
 from IPython.display import display
 
 import aadsl
-from aadsl.statements import format_program
 from jupyter_ext.display import show
 from jupyter_ext.explorer import explore
 from jupyter_ext.options import Options, parse_options
@@ -46,6 +45,8 @@ class AascoreMagics(Magics):  # type: ignore[misc]
 
     def _format(self, line: str, cell: str) -> None:
         """Put the program in its one style in the place of the cell."""
+        from aadsl.statements import format_program  # here: loading the extension should not wait for the parser
+
         kept = " ".join(word for word in line.split() if word != "--format")
         header = f"%%aascore {kept}".rstrip()
         self.shell.set_next_input(f"{header}\n{format_program(cell).rstrip()}", replace=True)

@@ -73,10 +73,13 @@ def write_segment(folder: Path, segment: Segment, columns: Columns, attributes: 
 
 
 def read_segment(path: Path) -> tuple[Columns, dict[str, int]]:
-    """Return all columns of a segment and the sizes of its dimensions."""
+    """Return all columns of a segment and the sizes of its dimensions, ``example`` also where no column has it."""
     with opened(path) as dataset:
         columns = {name: read_column(dataset, name) for name in column_names(dataset)}
-        return columns, {name: len(dimension) for name, dimension in dataset.dimensions.items()}
+        lengths = {name: len(dimension) for name, dimension in dataset.dimensions.items()}
+    if "row_size" in columns:
+        lengths["example"] = int(columns["row_size"].values.sum())
+    return columns, lengths
 
 
 def append(folder: Path, segment: Segment, columns: Columns, attributes: dict[str, Any]) -> None:
