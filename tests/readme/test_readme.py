@@ -92,15 +92,28 @@ def test_every_name_of_the_vocabulary_that_is_mentioned_exists() -> None:
     assert {"first_order", "linearized", "retraining"} <= set(ESTIMATORS) & set(re.findall(r"`(\w+)`", section))
 
 
-def test_the_costs_are_of_this_benchmark() -> None:
-    from tests.benchmarks.cost import CASES, MARKS
+def cost_table() -> str:
+    from tests.benchmarks.cost import MARKS
 
-    table = README.partition(MARKS[0])[2].partition(MARKS[1])[0]
-    assert re.match(r"20\d\d-\d\d-\d\d, \d+ CPU cores", table)
-    assert all(case.title in table for case in CASES.values())
-    recorded = re.findall(r"\| recorded training *\|(.*)", table)
-    assert recorded
-    assert all(float(ratio) <= 1.3 for ratio in re.findall(r"CPU (\d+\.\d+) ×", recorded[0]))
+    return README.partition(MARKS[0])[2].partition(MARKS[1])[0]
+
+
+def recording_ratios() -> list[float]:
+    (recorded,) = re.findall(r"\| recorded training *\|(.*)", cost_table())
+    return [float(ratio) for ratio in re.findall(r"(\d+\.\d+) × \(", recorded)]
+
+
+def test_the_costs_are_of_this_benchmark() -> None:
+    from tests.benchmarks.cost import CASES
+
+    assert re.match(r"20\d\d-\d\d-\d\d, \d+ CPU cores", cost_table())
+    assert all(case.title in cost_table() for case in CASES.values())
+    assert len(recording_ratios()) == len(CASES)
+
+
+@pytest.mark.xfail(strict=True, reason="recording a network whose steps take 1 ms costs more than 1.3 × still")
+def test_recording_is_almost_free() -> None:
+    assert max(recording_ratios()) <= 1.3
 
 
 def test_the_picture_is_a_chart_of_the_program() -> None:
