@@ -11,7 +11,8 @@ passed over.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -28,10 +29,12 @@ from aadsl.estimators.additive import Additive, StepEffects
 from aadsl.fingerprint import NoFingerprint, fingerprint, model_fingerprint
 from aadsl.history import History
 from aadsl.interventions import Intervention
-from aadsl.propagation import Progress
+from aadsl.propagation import Progress, Sweep
 from aadsl.trajectory.files import commit, opened
 
 Entry = dict[str, NDArray[np.float64]]
+INTERRUPTED: dict[str | None, Sweep] = {}
+"""Sweeps of this process that did not come to their end, by the keys of what they compute."""
 ENGINE = ("behaviors", "dynamics", "estimators", "interventions", "propagation", "examples.py", "history.py")
 
 
@@ -112,13 +115,28 @@ class Effects:
         found = [None if key is None else self.store.find(key) for key in keys]
         missing = [k for k, entry in enumerate(found) if entry is None]
         if missing:
-            swept = method.step_effects(self.history, [behaviors[k] for k in missing], intervention, progress)
+            new = [behaviors[k] for k in missing]
+            with self._interrupted([keys[k] for k in missing], (method, intervention, *new)):
+                swept = method.step_effects(self.history, new, intervention, progress)
             fresh = [{name: part[..., i] for name, part in swept._asdict().items()} for i in range(len(missing))]
             for k, entry in zip(missing, fresh, strict=True):
                 found[k] = entry
             self._keep([keys[k] for k in missing], fresh)
         entries = [entry for entry in found if entry is not None]
         return StepEffects(*(np.stack([e[name] for e in entries], axis=-1) for name in StepEffects._fields))
+
+    @contextmanager
+    def _interrupted(self, keys: Sequence[str | None], asked: tuple[Any, ...]) -> Iterator[None]:
+        """Let a sweep that was interrupted go on, also for a study that was made anew for the same question."""
+        name = None if None in keys else " ".join(map(str, keys))
+        standing = INTERRUPTED.pop(name, None)
+        if standing is not None:
+            self.history.standing[asked] = standing
+        try:
+            yield
+        finally:
+            if name is not None and asked in self.history.standing:
+                INTERRUPTED[name] = self.history.standing[asked]
 
     def answer(self, method: Estimator, question: Question, progress: Progress) -> Answer:
         """Return what ``method.answer`` gives, computing only for stages that were not asked about before.

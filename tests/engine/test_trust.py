@@ -150,3 +150,24 @@ def test_kinks_are_seen_in_the_operators_that_run(layer: nn.Module, kinked: bool
     assert bool(kinks(lambda: layer(torch.randn(3)))) is kinked
     assert kinks(lambda: torch.relu(torch.randn(3))) == {"relu"}
     assert kinks(lambda: nn.functional.max_pool2d(torch.randn(1, 1, 4, 4), 2))
+
+
+def test_a_study_made_anew_goes_on_with_an_interrupted_sweep(tmp_path: Path) -> None:
+    """Running a notebook's cell again loads the run and names the behavior again."""
+    whole = digits_study(tmp_path / "whole", lr=0.01).step_effects(["digits"])
+    first = digits_study(tmp_path / "run", lr=0.01)
+    seen: list[int] = []
+
+    def interrupting(_what: str, done: int, _total: int) -> None:
+        seen.append(done)
+        if len(seen) == 12:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        first.step_effects(["digits"], progress=interrupting)
+    digits = first.behaviors["digits"].examples
+    again = aadsl.Study(first.trajectory, model=mlp("relu", 32), loss=loss, data=first.data, device="cpu")
+    again.behavior("digits", "log_likelihood", on=digits)
+    effects = again.step_effects(["digits"], progress=interrupting)
+    assert seen[12] in (12, 13), "the second study must not start over"
+    assert np.array_equal(effects, whole)
