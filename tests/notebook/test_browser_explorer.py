@@ -58,7 +58,7 @@ LATENCY = """async () => {
 
 
 def test_brush_moves_the_numbers_at_once(explored, page):
-    """By the next frame, so without the kernel; how many milliseconds that takes is printed, for a busy machine stretches them."""
+    """By the next frame, so without the kernel. A busy machine stretches milliseconds: they are printed."""
     taken, changes = page.evaluate(LATENCY)
     print(f"brush to effect: {statistics.median(taken):.0f} ms, {max(taken):.0f} ms at worst")
     assert changes > 5
