@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from aadsl.errors import AadslError
-from aadsl.trajectory.rows import MicroBatch
+from aadsl.trajectory.rows import NOTHING, MicroBatch
 
 # Names that the recorder gives itself.
 RESERVED = {
@@ -76,12 +76,11 @@ def check_announced(step: int, count: int, declared: int | None) -> None:
 def _convert(name: str, value: Any, batch: MicroBatch, scalars: dict[str, Any]) -> None:
     """Put a tensor, array or NumPy scalar where it belongs: one value for the step, or one an example."""
     if isinstance(value, Tensor):
-        value = value.detach()
-        if value.numel() == 1 and value.ndim == 0:
+        if value.ndim == 0:
             # On a GPU .item() would wait for all queued work; the writer does that later.
-            scalars[name] = value.item() if value.device.type == "cpu" else value.clone()
+            scalars[name] = value.item() if value.device.type == "cpu" else value.detach().clone()
             return
-        value = value.cpu().numpy()
+        value = value.detach().cpu().numpy()
     if isinstance(value, (int, float, np.generic)):
         scalars[name] = value.item() if isinstance(value, np.generic) else value
         return
@@ -91,18 +90,21 @@ def _convert(name: str, value: Any, batch: MicroBatch, scalars: dict[str, Any]) 
             f'the metadata "{name}" is neither one value nor one for each of the {batch.size} examples',
             hint="give text, true/false, a number or a 0-dim tensor; for examples a list as long as the batch",
         )
-    batch.examples[name] = array.astype(object) if array.dtype.kind == "U" else array
+    batch.examples = {**batch.examples, name: array.astype(object) if array.dtype.kind == "U" else array}
 
 
 def _indices(indices: Any, data_length: int | None) -> np.ndarray[Any, np.dtype[np.int64]]:
-    array = indices.detach().cpu().numpy() if isinstance(indices, Tensor) else np.asarray(indices)
-    if array.dtype.kind not in "iu" and array.size:
-        raise AadslError(
-            f"indices are {array.dtype}, not whole numbers", hint="give the positions of the examples in the data"
-        )
-    array = np.array(array, dtype=np.int64, copy=True).reshape(-1)
+    if isinstance(indices, Tensor):
+        indices = indices.detach().cpu().numpy()
+    array = np.array(indices).reshape(-1)  # a copy
+    if array.dtype != np.int64:
+        if array.dtype.kind not in "iu" and array.size:
+            raise AadslError(
+                f"indices are {array.dtype}, not whole numbers", hint="give the positions of the examples in the data"
+            )
+        array = array.astype(np.int64)
     # As unsigned numbers, negative ones are the largest: one pass finds both kinds of strays.
-    if data_length is not None and array.size and array.view(np.uint64).max() >= data_length:
+    if data_length is not None and array.size and np.maximum.reduce(array.view(np.uint64)) >= data_length:
         outside = array[(array < 0) | (array >= data_length)][0]
         raise AadslError(
             f"index {outside} is outside the data of {data_length} examples",
@@ -111,10 +113,10 @@ def _indices(indices: Any, data_length: int | None) -> np.ndarray[Any, np.dtype[
     return array
 
 
-def _tensors(tensors: Any) -> dict[str, Tensor]:
+def _tensors(tensors: Any) -> Mapping[str, Tensor]:
     """Return copies on the CPU by name; the members of a tuple are named "0", "1", …"""
     if tensors is None:
-        return {}
+        return NOTHING
     if isinstance(tensors, Tensor):
         tensors = (tensors,)
     if isinstance(tensors, Mapping):

@@ -58,25 +58,34 @@ def commit(path: Path, attributes: Mapping[str, Any], write: Callable[[Any], Non
             # Building a small file in memory takes half the time; a large one would be in memory twice.
             memory = nbytes + _ROOM if nbytes < _LARGE else None
             dataset = netCDF4.Dataset(temporary, "w", format="NETCDF4", memory=memory)
+            dataset.set_fill_off()  # every value is written, so none needs writing twice
             try:
                 dataset.setncatts({"Conventions": "CF-1.11", "aadsl_schema": SCHEMA_VERSION, **attributes})
                 write(dataset)
             finally:
                 content = dataset.close()
-        if memory:
-            temporary.write_bytes(content)
-        with temporary.open("r+b") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            file.seek(0, os.SEEK_END)
-            file.write(b"\naadsl sha256 %s\n" % digest.encode())
-            file.flush()
-            os.fsync(file.fileno())
+        digest = _seal(temporary, content if memory else None)
         temporary.replace(path)
     except RuntimeError as error:  # how netCDF reports a failed write
         raise OSError(f"{path}: {error}") from error
     finally:
         temporary.unlink(missing_ok=True)
     sync_folder(path.parent)
+    return digest
+
+
+def _seal(path: Path, content: memoryview | None) -> str:
+    """Put ``content``, or what the file has already, and its digest on the disk; return the digest."""
+    with path.open("r+b" if content is None else "wb") as file:
+        if content is None:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            file.seek(0, os.SEEK_END)
+        else:
+            digest = hashlib.sha256(content).hexdigest()
+            file.write(content)
+        file.write(b"\naadsl sha256 %s\n" % digest.encode())
+        file.flush()
+        os.fsync(file.fileno())
     return digest
 
 

@@ -51,10 +51,9 @@ class Journal:
         """Queue ξ_step."""
         self._writer.put(lambda: self._write_state(step, packed), packed.nbytes)
 
-    def rows(self, start: int, rows: Sequence[Row]) -> None:
-        """Queue the steps from ``start`` on."""
-        held = sum(batch.nbytes for row in rows for batch in row.batches)
-        self._writer.put(lambda: self._write_rows(start, rows), held)
+    def rows(self, start: int, rows: Sequence[Row], nbytes: int) -> None:
+        """Queue the steps from ``start`` on, which hold ``nbytes`` of memory."""
+        self._writer.put(lambda: self._write_rows(start, rows), nbytes)
 
     def flush(self) -> None:
         """Wait until everything queued is on disk, or failed."""

@@ -26,15 +26,14 @@ class Plan(Protocol):
 
 @dataclass(frozen=True)
 class SquareRoot:
-    """The triangular numbers 0, 1, 3, 6, 10 …: gaps of √(2t), so that the run's length need not be known.
+    """The squares 0, 1, 4, 9, 16 …: gaps of about 2√t, so that the run's length need not be known.
 
-    T steps have about √(2T) states, as many as the longest gap has steps.
+    T steps have about √T states, and the longest gap has twice as many steps.
     """
 
     def due(self, step: int) -> bool:
-        """Return whether ``step`` is n(n+1)/2 for some n, that is, whether 8·step + 1 is a square."""
-        square = 8 * step + 1
-        return isqrt(square) ** 2 == square
+        """Return whether ``step`` is a square."""
+        return isqrt(step) ** 2 == step
 
     def surplus(self, stored: Sequence[int], state_bytes: int) -> list[int]:
         """Return nothing: every state is kept."""

@@ -209,7 +209,9 @@ class Recorder:
         self._enter_step()
         if not self._watch.seen:
             self._watch.look_at_mode()
-        self._hyperparameters = self._subject.hyperparameters()
+        hyperparameters = self._subject.hyperparameters()
+        if hyperparameters != self._hyperparameters:  # otherwise the steps share them
+            self._hyperparameters = hyperparameters
         self._mid_step = True
 
     def _after_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
@@ -236,7 +238,7 @@ class Recorder:
 
     def _queue_rows(self) -> None:
         if self._rows:
-            self._journal.rows(self.step - len(self._rows), self._rows)
+            self._journal.rows(self.step - len(self._rows), self._rows, self._held)
         self._rows, self._held = [], 0
         self._flushed = time.monotonic()
 

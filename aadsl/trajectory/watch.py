@@ -31,7 +31,9 @@ class ForwardWatch:
         self._generators: list[dict[str, Tensor]] = []
         self._cuda = sorted({p.device.index for p in subject.parameters.values() if p.is_cuda})
         self.look_at_mode()
-        self._witness = next(p for p in subject.parameters.values() if p.requires_grad)
+        # The smallest, because a hook makes PyTorch copy the gradient instead of keeping it.
+        trained = [parameter for parameter in subject.parameters.values() if parameter.requires_grad]
+        self._witness = min(trained, key=Tensor.numel)
         self._gradient_came = False
         self.hooks = [
             model.register_forward_pre_hook(self._on_forward),
@@ -68,7 +70,7 @@ class ForwardWatch:
         return self._gradient_came and self._witness.grad is None
 
     def _generator_states(self) -> dict[str, Tensor]:
-        states = {"cpu": torch.get_rng_state()}
+        states = {"cpu": torch.default_generator.get_state()}
         for index in self._cuda:
             states[f"cuda{index}"] = torch.cuda.get_rng_state(index)
         return states
@@ -82,7 +84,7 @@ class ForwardWatch:
                     # One forward a micro-batch is the rule; otherwise only where the step began is sure.
                     one_each = len(self._generators) == len(batches)
                     for batch, states in zip(batches if one_each else batches[:1], self._generators, strict=False):
-                        batch.rng[device] = states[device]
+                        batch.rng = {**batch.rng, device: states[device]}
         self.forget()
 
     def forget(self) -> None:
