@@ -7,15 +7,13 @@ from typing import ClassVar
 from pygments.lexer import RegexLexer, words
 from pygments.token import Comment, Keyword, Name, Number, Operator, Punctuation, String, Whitespace
 
-# The words of grammar/aascore.lark; a test compares them.
-STATEMENTS = "load stage stages behavior score verify rank plot explain save show help"
-CONNECTIVES = "with by every within on per example top using under of where and or not in matches"
-AXES = "batches steps"
-ATOMS = "true false True False"
+from aadsl.language.grammar import reserved_words
+
+WORDS = reserved_words()
 
 
-def _any(*lists: str) -> words:
-    return words(" ".join(lists).split(), prefix=r"\b", suffix=r"\b")
+def _any(*lists: list[str]) -> words:
+    return words([word for listed in lists for word in listed], prefix=r"\b", suffix=r"\b")
 
 
 class AascoreLexer(RegexLexer):  # type: ignore[misc]
@@ -36,9 +34,9 @@ class AascoreLexer(RegexLexer):  # type: ignore[misc]
             (r"'(?:[^'\\\n]|\\.)*'?", String.Single),
             (r"`[^`\n]*`?", Name),
             (r"(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", Number),
-            (_any(STATEMENTS, CONNECTIVES), Keyword),
-            (_any(AXES), Name.Builtin),
-            (_any(ATOMS), Keyword.Constant),
+            (_any(WORDS.statements, WORDS.connectives), Keyword),
+            (_any(WORDS.axes), Name.Builtin),
+            (_any(WORDS.atoms), Keyword.Constant),
             (r"[^\W\d]\w*(?=\s*\()", Name.Function),
             (r"[^\W\d]\w*(?=\s*=(?!=))", Name.Attribute),
             (r"[^\W\d]\w*", Name),

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
 
@@ -22,6 +21,7 @@ from lark.utils import TextSlice
 from aadsl.errors import Problem, Span
 from aadsl.language import conditions, nodes, selections
 from aadsl.language.columns import written
+from aadsl.language.grammar import grammar_file
 from aadsl.language.layout import Extent, statements_of
 from aadsl.language.nodes import Node
 from aadsl.language.source import END_OF_LINE, Source
@@ -86,13 +86,6 @@ def words_of(terminal: TerminalDef) -> list[str]:
     pattern = terminal.pattern.value
     plain = re.fullmatch(r"\(?([\w|]+?)\)?\\b", pattern)
     return plain[1].split("|") if plain else []
-
-
-def grammar_file() -> Path:
-    """Return the grammar: beside the installed package, or in the repository where it is not installed."""
-    package = Path(__file__).parent.parent
-    installed = package / "_grammar" / "aascore.lark"
-    return installed if installed.exists() else package.parent / "grammar" / "aascore.lark"
 
 
 def span_of(meta: Meta) -> Span:

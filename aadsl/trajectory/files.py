@@ -76,13 +76,13 @@ def commit(path: Path, attributes: Mapping[str, Any], write: Callable[[Any], Non
 
 def _seal(path: Path, content: memoryview | None) -> str:
     """Put ``content``, or what the file has already, and its digest on the disk; return the digest."""
-    with path.open("r+b" if content is None else "wb") as file:
-        if content is None:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            file.seek(0, os.SEEK_END)
-        else:
-            digest = hashlib.sha256(content).hexdigest()
-            file.write(content)
+    if content is None:
+        with path.open("rb") as written:
+            digest = hashlib.file_digest(written, "sha256").hexdigest()
+    else:
+        digest = hashlib.sha256(content).hexdigest()
+    with path.open("ab" if content is None else "wb") as file:
+        file.write(content or b"")
         file.write(b"\naadsl sha256 %s\n" % digest.encode())
         file.flush()
         os.fsync(file.fileno())

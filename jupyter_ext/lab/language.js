@@ -1,18 +1,10 @@
-// The tokens of the language, for CodeMirror. The words are those of grammar/aascore.lark; a test compares them.
+// The tokens of the language, for CodeMirror.
 
-export const STATEMENTS = [
-  'load', 'stage', 'stages', 'behavior', 'score', 'verify', 'rank', 'plot', 'explain', 'save', 'show', 'help'
-];
-export const CONNECTIVES = [
-  'with', 'by', 'every', 'within', 'on', 'per', 'example', 'top', 'using', 'under', 'of', 'where', 'and', 'or', 'not',
-  'in', 'matches'
-];
-export const AXES = ['batches', 'steps'];
-export const ATOMS = ['true', 'false', 'True', 'False'];
+import words from '../../grammar/words.json';
 
-const KEYWORDS = new Set([...STATEMENTS, ...CONNECTIVES]);
-const AXIS_WORDS = new Set(AXES);
-const ATOM_WORDS = new Set(ATOMS);
+const KEYWORDS = new Set([...words.statements, ...words.connectives]);
+const AXIS_WORDS = new Set(words.axes);
+const ATOM_WORDS = new Set(words.atoms);
 
 function word(stream) {
   const text = stream.current();

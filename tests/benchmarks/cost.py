@@ -11,8 +11,6 @@ from __future__ import annotations
 import argparse
 import gc
 import os
-import re
-import resource
 import subprocess
 import sys
 import tempfile
@@ -31,6 +29,7 @@ import aadsl
 from aadsl.estimators import ESTIMATORS
 from aadsl.propagation import CURVATURES
 from tests.benchmarks import models
+from tests.benchmarks.memory import peak_bytes
 
 README = Path(__file__).parents[2] / "README.md"
 MARKS = ("<!-- make bench -->\n", "<!-- end of make bench -->\n")
@@ -168,11 +167,7 @@ def peak(case: str, activity: str, steps: int, folder: Path) -> float:
 def own_peak(case: str, activity: str, steps: str, folder: str) -> float:
     with scratch() as root:
         activities(CASES[case], digits(), int(steps), Path(folder), root / "run")[activity]()
-    status = Path("/proc/self/status")
-    if status.exists():  # Linux; a process's resource usage there begins with that of the one it was made by
-        (kilobytes,) = re.findall(r"VmHWM:\s+(\d+) kB", status.read_text())
-        return int(kilobytes) * 1024 / 1e6
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    return peak_bytes() / 1e6
 
 
 def table(found: dict[str, Measured], steps: dict[str, int]) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -27,6 +26,7 @@ from torch import Tensor, nn
 
 from aadsl import Recorder, datasets
 from tests.benchmarks import models
+from tests.benchmarks.memory import peak_bytes
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ def train_for_peak(case: Case, recorded: bool) -> int:
         training.block(min(60, 2 * case.block))
         if training.recorder is not None:
             training.recorder.close()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return peak_bytes()
 
 
 def main() -> None:

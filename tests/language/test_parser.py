@@ -7,8 +7,8 @@ import re
 import pytest
 from lark import Lark
 
+from aadsl.language.grammar import grammar_file
 from aadsl.language.layout import statements_of
-from aadsl.language.parser import grammar_file
 from aadsl.statements import STATEMENTS
 from aadsl.statements.program import parser
 

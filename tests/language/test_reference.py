@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from aadsl.language.grammar import grammar_file
 from aadsl.language.layout import statements_of
-from aadsl.language.parser import grammar_file
 from aadsl.statements import STATEMENTS, Session, run
 from aadsl.statements.batches import PREDICATES
 from aadsl.statements.program import parser

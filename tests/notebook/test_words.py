@@ -1,4 +1,4 @@
-"""The words of the language are the same in the grammar, in JupyterLab's colors and in Pygments'."""
+"""The words that JupyterLab and Pygments color are those of the grammar."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,8 @@ from pathlib import Path
 from pygments.lexers import get_lexer_by_name
 from pygments.token import Token
 
-from jupyter_ext import lexer
+from aadsl.language.grammar import reserved_words
+from aadsl.statements import STATEMENTS
 
 ROOT = Path(__file__).parents[2]
 CELL = '%%aascore --out r\nstage warm = steps[0:10] where tag=="a#b" and lr < 1e-3 # why\nplot bars(sort=true)\n'
@@ -18,26 +19,11 @@ def grammar_words():
     return {word for alternatives in found for word in alternatives.split("|")}
 
 
-def script_words():
-    script = (ROOT / "jupyter_ext" / "lab" / "language.js").read_text(encoding="utf-8")
-    lists = re.findall(r"export const \w+ = \[([^\]]*)\]", script)
-    return {word for listed in lists for word in re.findall(r"'(\w+)'", listed)}
-
-
-def lexer_words():
-    return {*f"{lexer.STATEMENTS} {lexer.CONNECTIVES} {lexer.AXES} {lexer.ATOMS}".split()}
-
-
-def test_all_three_know_the_same_words():
+def test_the_words_for_colors_are_those_of_the_grammar():
+    words = reserved_words()
     assert len(grammar_words()) > 30
-    assert script_words() == grammar_words()
-    assert lexer_words() == grammar_words()
-
-
-def test_statements_are_the_words_that_begin_statements():
-    from aadsl.statements import STATEMENTS
-
-    assert set(lexer.STATEMENTS.split()) == set(STATEMENTS)
+    assert {word for kind in words for word in kind} == grammar_words()
+    assert set(words.statements) == set(STATEMENTS)
 
 
 def test_pygments_finds_the_lexer_and_loses_no_text():
@@ -55,7 +41,6 @@ def test_pygments_finds_the_lexer_and_loses_no_text():
 
 
 def test_the_reference_shows_every_statement_and_every_line_of_it_parses():
-    from aadsl.statements import STATEMENTS
     from aadsl.statements.program import parser
     from jupyter_ext.reference import PROGRAM
 
