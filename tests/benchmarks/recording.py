@@ -88,8 +88,8 @@ def text(step: int) -> tuple[Tensor, Tensor]:
 def cases() -> dict[str, Case]:
     return {
         "mlp": Case(models.mlp, digits(100), 0.01, 8000, 1000, 1.15),
-        "resnet18": Case(lambda: models.resnet18(64), digits(64), 0.001, 200, 25, 1.05),
-        "lora": Case(Transformer, text, 0.01, 120, 30, 1.05),
+        "resnet18": Case(lambda: models.resnet18(64), digits(64), 0.001, 200, 5, 1.05),
+        "lora": Case(Transformer, text, 0.01, 120, 5, 1.05),
     }
 
 
