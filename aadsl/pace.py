@@ -12,6 +12,7 @@ import torch
 from aadsl.estimators import Cost, Estimator, Question
 from aadsl.estimators.defaults import curvature_for
 from aadsl.history import History
+from aadsl.propagation import Point
 
 REPEATS = 3
 
@@ -46,7 +47,8 @@ def pace_of(history: History, method: Estimator) -> Pace:
         curvature = curvature_for(history, method.curvature, None)
         length = float(found.gradient.norm()) * float(step.hyper[0]["lr"])
         direction = [(found.gradient / found.gradient.norm().clamp_min(1e-12), None)]
-        product = _timed(lambda: curvature.pullback(objective, state, step, direction, length), history)
+        point = Point(state, step, found, length)
+        product = _timed(lambda: curvature.pullback(objective, point, direction), history)
     return Pace(gradient, product, state.nbytes + found.gradient.nbytes)
 
 

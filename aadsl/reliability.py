@@ -102,8 +102,6 @@ def _largest_curvature(history: History, t: int, iterations: int = 8) -> float:
     vector = torch.randn_like(moment.state.parameters)
     norm = 0.0
     for _ in range(iterations):
-        ((vector, _),) = Exact().pullback(
-            history.objective, moment.state, moment.step, [(vector / vector.norm(), None)], moment.length
-        )
+        ((vector, _),) = Exact().pullback(history.objective, moment.here, [(vector / vector.norm(), None)])
         norm = float(vector.norm())
     return norm

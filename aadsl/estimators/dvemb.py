@@ -59,9 +59,7 @@ class Dvemb:
             eta = rates(history, moment, self.rate)
             update = eta * moment.evaluation.gradient
             scores[moment.step.index] = [-float((u * update).sum(dtype=torch.float64)) for u in cotangents]
-            products = curvature.pullback(
-                history.objective, moment.state, moment.step, [(eta * u, None) for u in cotangents], moment.length
-            )
+            products = curvature.pullback(history.objective, moment.here, [(eta * u, None) for u in cotangents])
             cotangents = [u - product for u, (product, _) in zip(cotangents, products, strict=True)]
             progress("sweep", history.length - moment.step.index, history.length)
         return StepEffects(scores, np.zeros_like(scores), np.full(len(behaviors), np.nan))

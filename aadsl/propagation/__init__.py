@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from aadsl.propagation.adjoint import Sweep, adjoint_sweep
-from aadsl.propagation.curvature import CentralDifference, Curvature, Exact, GaussNewton, Secant, Zero
+from aadsl.propagation.curvature import (
+    CentralDifference,
+    Curvature,
+    Exact,
+    GaussNewton,
+    OneSidedDifference,
+    Point,
+    Secant,
+    Zero,
+)
 from aadsl.propagation.kinks import kinks
 from aadsl.propagation.layout import FlatState, Layout, difference, inner
 from aadsl.propagation.objective import Loss, Objective
@@ -27,6 +36,8 @@ __all__ = [
     "Metric",
     "Moment",
     "Objective",
+    "OneSidedDifference",
+    "Point",
     "Progress",
     "Readout",
     "Restricted",
@@ -52,6 +63,7 @@ __all__ = [
 CURVATURES: dict[str, type[Curvature]] = {
     "exact": Exact,
     "central_difference": CentralDifference,
+    "one_sided_difference": OneSidedDifference,
     "secant": Secant,
     "gauss_newton": GaussNewton,
     "zero": Zero,

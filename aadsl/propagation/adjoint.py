@@ -78,11 +78,8 @@ def adjoint_sweep(
             removed = source(step_map, moment, varied)
             if removed is not None:
                 scores[v, t] = torch.stack([inner(u, removed) for u in sweep.cotangents])
-        linear = jacobian(moment.step)
-        evaluation = moment.evaluation_for(step_map, linear)
-        cotangents = step_map.pullback(
-            moment.state, linear, sweep.cotangents, curvature, step_length=moment.length, evaluation=evaluation
-        )
+        point = moment.point(step_map, jacobian(moment.step))
+        cotangents = sweep.cotangents if point is None else step_map.pullback(point, sweep.cotangents, curvature)
         growth[t] = torch.stack([u.parameters.norm().double() for u in cotangents])
         if not bool(torch.isfinite(scores[:, t]).all() and torch.isfinite(growth[t]).all()):
             raise AadslError(

@@ -10,33 +10,45 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from aadsl.errors import AadslError
 from aadsl.propagation.layout import FlatState
-from aadsl.propagation.objective import Objective
+from aadsl.propagation.objective import Evaluation, Objective
 from aadsl.propagation.step import Step
 
 Cotangent = tuple[Tensor, Tensor | None]
 Pair = tuple[Tensor, Tensor]
 
 
+class Point(NamedTuple):
+    """Where the gradient is differentiated.
+
+    Attributes:
+        state: ξ_t, with θ and b.
+        step: whose batch and mode the gradient is taken with.
+        evaluation: loss, gradient and buffers after ``step`` at ξ_t, known from the replay.
+        length: ‖θ_{t+1} − θ_t‖ of the observed step.
+    """
+
+    state: FlatState
+    step: Step
+    evaluation: Evaluation
+    length: float
+
+
 @runtime_checkable
 class Curvature(Protocol):
-    """A way to compute Hessian-vector products. ``step_length`` is ‖θ_{t+1} − θ_t‖ of the observed step."""
+    """A way to compute Hessian-vector products."""
 
-    def pullback(
-        self, objective: Objective, state: FlatState, step: Step, cotangents: Sequence[Cotangent], step_length: float
-    ) -> list[Pair]:
+    def pullback(self, objective: Objective, point: Point, cotangents: Sequence[Cotangent]) -> list[Pair]:
         """Return (∂/∂θ, ∂/∂b) of ⟨g, c⟩ + ⟨w, b'⟩ for each (c, w)."""
         ...
 
-    def pushforward(
-        self, objective: Objective, state: FlatState, step: Step, tangents: Sequence[Pair], step_length: float
-    ) -> list[Pair]:
+    def pushforward(self, objective: Objective, point: Point, tangents: Sequence[Pair]) -> list[Pair]:
         """Return the changes of (g, b') along each (e_θ, e_b)."""
         ...
 
@@ -45,17 +57,13 @@ class Curvature(Protocol):
 class Exact:
     """Double backward. On networks with kinks (ReLU) it misses what a real change of the parameters crosses."""
 
-    def pullback(
-        self, objective: Objective, state: FlatState, step: Step, cotangents: Sequence[Cotangent], step_length: float
-    ) -> list[Pair]:
+    def pullback(self, objective: Objective, point: Point, cotangents: Sequence[Cotangent]) -> list[Pair]:
         """Return the exact products; one graph of the gradient serves them all."""
-        return objective.curvature_pullback(state, step, cotangents)
+        return objective.curvature_pullback(point.state, point.step, cotangents)
 
-    def pushforward(
-        self, objective: Objective, state: FlatState, step: Step, tangents: Sequence[Pair], step_length: float
-    ) -> list[Pair]:
+    def pushforward(self, objective: Objective, point: Point, tangents: Sequence[Pair]) -> list[Pair]:
         """Return the exact changes."""
-        return objective.curvature_pushforward(state, step, tangents)
+        return objective.curvature_pushforward(point.state, point.step, tangents)
 
 
 @dataclass(frozen=True)
@@ -69,39 +77,57 @@ class CentralDifference:
     radius: float = 1.0
 
     def __post_init__(self) -> None:
-        if not self.radius > 0:
-            raise AadslError(f"radius must be positive, not {self.radius:g}", hint="1 to 3 step lengths work well")
+        _check_radius(self.radius)
 
-    def pullback(
-        self, objective: Objective, state: FlatState, step: Step, cotangents: Sequence[Cotangent], step_length: float
-    ) -> list[Pair]:
+    def pullback(self, objective: Objective, point: Point, cotangents: Sequence[Cotangent]) -> list[Pair]:
         """Return [∇(L + h⟨w, b'⟩)(θ + hc) − ∇(L − h⟨w, b'⟩)(θ − hc)] / 2h: the statistics' share comes for free."""
-        return [self._pull(objective, state, step, c, w, step_length) for c, w in cotangents]
+        pulled = []
+        for c, w in cotangents:
+            h = _stretch(self.radius, point, c)
+            ahead, behind = (_gradient_off(objective, point, side, c, w) for side in (h, -h))
+            pulled.append(((ahead[0] - behind[0]) / (2 * h), (ahead[1] - behind[1]) / (2 * h)))
+        return pulled
 
-    def pushforward(
-        self, objective: Objective, state: FlatState, step: Step, tangents: Sequence[Pair], step_length: float
-    ) -> list[Pair]:
+    def pushforward(self, objective: Objective, point: Point, tangents: Sequence[Pair]) -> list[Pair]:
         """Return the central differences of gradient and buffers along each tangent."""
-        return [
-            _difference(objective, state, step, e_theta, e_buffers, self._stretch(state, e_theta, step_length))
-            for e_theta, e_buffers in tangents
-        ]
+        return [_difference(objective, point, e, _stretch(self.radius, point, e[0])) for e in tangents]
 
-    def _pull(
-        self, objective: Objective, state: FlatState, step: Step, c: Tensor, w: Tensor | None, step_length: float
-    ) -> Pair:
-        h = self._stretch(state, c, step_length)
-        scaled = None if w is None else h * w
-        ahead = objective.gradient(_moved(state, h, c), step, scaled)
-        behind = objective.gradient(_moved(state, -h, c), step, None if scaled is None else -scaled)
-        theta, buffers = ((a - b).div_(2 * h) for a, b in zip(ahead, behind, strict=True))
-        return theta, buffers
 
-    def _stretch(self, state: FlatState, direction: Tensor, step_length: float) -> float:
-        """Return h with ‖h·direction‖ = radius·step_length."""
-        # A step of length zero (a learning rate of 0) leaves no scale of its own: a thousandth of ‖θ‖ then.
-        length = self.radius * step_length or 1e-3 * float(state.parameters.norm())
-        return (length or 1.0) / (float(direction.norm()) or 1.0)
+@dataclass(frozen=True)
+class OneSidedDifference:
+    """H c = [g(θ + hc) − g(θ)] / h: one plain gradient a product, since the replay knows g(θ) already.
+
+    Half the price of ``central_difference`` and about its error: effects of single steps of the paper's MLP at
+    learning rate 0.001 were off by 1.5 % (0.8 %) central and 2.0 % (0.9 %) one-sided, over two seeds; with GELU by
+    0.04 % either way.
+
+    Attributes:
+        radius: how far the point lies from θ, ‖hc‖, in units of the observed step's length ‖θ_{t+1} − θ_t‖.
+    """
+
+    radius: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_radius(self.radius)
+
+    def pullback(self, objective: Objective, point: Point, cotangents: Sequence[Cotangent]) -> list[Pair]:
+        """Return [∇(L + h⟨w, b'⟩)(θ + hc) − ∇L(θ)] / h."""
+        at = _gradient_at(objective, point)
+        pulled = []
+        for c, w in cotangents:
+            h = _stretch(self.radius, point, c)
+            ahead = _gradient_off(objective, point, h, c, w)
+            pulled.append(((ahead[0] - at[0]) / h, (ahead[1] - at[1]) / h))
+        return pulled
+
+    def pushforward(self, objective: Objective, point: Point, tangents: Sequence[Pair]) -> list[Pair]:
+        """Return the one-sided differences of gradient and buffers along each tangent."""
+        at, changes = point.evaluation, []
+        for e in tangents:
+            h = _stretch(self.radius, point, e[0])
+            ahead = objective.evaluate(_moved(point.state, h, *e), point.step)
+            changes.append(((ahead.gradient - at.gradient) / h, (ahead.buffers - at.buffers) / h))
+        return changes
 
 
 @dataclass(frozen=True)
@@ -112,63 +138,71 @@ class Secant:
     depends on the size of e, so effects are no longer exactly additive.
     """
 
-    def pullback(
-        self, objective: Objective, state: FlatState, step: Step, cotangents: Sequence[Cotangent], step_length: float
-    ) -> list[Pair]:
+    def pullback(self, objective: Objective, point: Point, cotangents: Sequence[Cotangent]) -> list[Pair]:
         """Return the products of ``central_difference(radius=1)``."""
-        return CentralDifference().pullback(objective, state, step, cotangents, step_length)
+        return CentralDifference().pullback(objective, point, cotangents)
 
-    def pushforward(
-        self, objective: Objective, state: FlatState, step: Step, tangents: Sequence[Pair], step_length: float
-    ) -> list[Pair]:
+    def pushforward(self, objective: Objective, point: Point, tangents: Sequence[Pair]) -> list[Pair]:
         """Return the differences of gradient and buffers between θ + e and θ − e."""
-        return [_difference(objective, state, step, e_theta, e_buffers, 1.0) for e_theta, e_buffers in tangents]
+        return [_difference(objective, point, e, 1.0) for e in tangents]
 
 
 @dataclass(frozen=True)
 class GaussNewton:
     """Jᵀ(∂²L/∂z²)J with z the model's output: positive semidefinite, a baseline."""
 
-    def pullback(
-        self, objective: Objective, state: FlatState, step: Step, cotangents: Sequence[Cotangent], step_length: float
-    ) -> list[Pair]:
+    def pullback(self, objective: Objective, point: Point, cotangents: Sequence[Cotangent]) -> list[Pair]:
         """Return the Gauss-Newton products; running statistics are carried without their dependence on θ."""
-        products = objective.gauss_newton_product(state, step, [c for c, _ in cotangents])
-        return [
-            (product, _kept(objective, state, step, w)) for product, (_, w) in zip(products, cotangents, strict=True)
-        ]
+        products = objective.gauss_newton_product(point.state, point.step, [c for c, _ in cotangents])
+        return [(product, _kept(objective, point, w)) for product, (_, w) in zip(products, cotangents, strict=True)]
 
-    def pushforward(
-        self, objective: Objective, state: FlatState, step: Step, tangents: Sequence[Pair], step_length: float
-    ) -> list[Pair]:
+    def pushforward(self, objective: Objective, point: Point, tangents: Sequence[Pair]) -> list[Pair]:
         """Return the Gauss-Newton products; running statistics are carried without their dependence on θ."""
-        products = objective.gauss_newton_product(state, step, [e for e, _ in tangents])
-        return [(product, _kept(objective, state, step, e)) for product, (_, e) in zip(products, tangents, strict=True)]
+        products = objective.gauss_newton_product(point.state, point.step, [e for e, _ in tangents])
+        return [(product, _kept(objective, point, e)) for product, (_, e) in zip(products, tangents, strict=True)]
 
 
 @dataclass(frozen=True)
 class Zero:
     """H = 0: the gradient does not react to the parameters (as TracIn assumes); a baseline."""
 
-    def pullback(
-        self, objective: Objective, state: FlatState, step: Step, cotangents: Sequence[Cotangent], step_length: float
-    ) -> list[Pair]:
+    def pullback(self, objective: Objective, point: Point, cotangents: Sequence[Cotangent]) -> list[Pair]:
         """Return zeros for θ."""
-        return [(torch.zeros_like(c), _kept(objective, state, step, w)) for c, w in cotangents]
+        return [(torch.zeros_like(c), _kept(objective, point, w)) for c, w in cotangents]
 
-    def pushforward(
-        self, objective: Objective, state: FlatState, step: Step, tangents: Sequence[Pair], step_length: float
-    ) -> list[Pair]:
+    def pushforward(self, objective: Objective, point: Point, tangents: Sequence[Pair]) -> list[Pair]:
         """Return zeros for the gradient."""
-        return [(torch.zeros_like(e), _kept(objective, state, step, w)) for e, w in tangents]
+        return [(torch.zeros_like(e), _kept(objective, point, w)) for e, w in tangents]
 
 
-def _difference(
-    objective: Objective, state: FlatState, step: Step, e_theta: Tensor, e_buffers: Tensor, h: float
-) -> Pair:
+def _check_radius(radius: float) -> None:
+    if not radius > 0:
+        raise AadslError(f"radius must be positive, not {radius:g}", hint="1 to 3 step lengths work well")
+
+
+def _stretch(radius: float, point: Point, direction: Tensor) -> float:
+    """Return h with ‖h·direction‖ = radius·‖θ_{t+1} − θ_t‖."""
+    # A step of length zero (a learning rate of 0) leaves no scale of its own: a thousandth of ‖θ‖ then.
+    length = radius * point.length or 1e-3 * float(point.state.parameters.norm())
+    return (length or 1.0) / (float(direction.norm()) or 1.0)
+
+
+def _gradient_off(objective: Objective, point: Point, h: float, c: Tensor, w: Tensor | None) -> Pair:
+    """Return (∂/∂θ, ∂/∂b) of L + h⟨w, b'⟩ at θ + hc."""
+    return objective.gradient(_moved(point.state, h, c), point.step, None if w is None else h * w)
+
+
+def _gradient_at(objective: Objective, point: Point) -> Pair:
+    """Return (∂/∂θ, ∂/∂b) of L at θ, which the replay knows where the loss does not read b."""
+    buffers = point.state.buffers
+    if point.step.training or not buffers.numel():
+        return point.evaluation.gradient, torch.zeros_like(buffers)
+    return objective.gradient(point.state, point.step, buffers.new_zeros(buffers.shape))
+
+
+def _difference(objective: Objective, point: Point, e: Pair, h: float) -> Pair:
     """Return the central difference of gradient and buffers along (e_θ, e_b), the points ±h of it apart."""
-    ahead = objective.evaluate(_moved(state, h, e_theta, e_buffers), step)
-    behind = objective.evaluate(_moved(state, -h, e_theta, e_buffers), step)
+    ahead, behind = (objective.evaluate(_moved(point.state, side, *e), point.step) for side in (h, -h))
     return (ahead.gradient - behind.gradient) / (2 * h), (ahead.buffers - behind.buffers) / (2 * h)
 
 
@@ -177,7 +211,7 @@ def _moved(state: FlatState, h: float, e_theta: Tensor, e_buffers: Tensor | None
     return state._replace(parameters=torch.add(state.parameters, e_theta, alpha=h), buffers=buffers)
 
 
-def _kept(objective: Objective, state: FlatState, step: Step, w: Tensor | None) -> Tensor:
+def _kept(objective: Objective, point: Point, w: Tensor | None) -> Tensor:
     if w is None or not objective.buffers.size:
-        return torch.zeros_like(state.buffers)
-    return w * objective.retention(state, step)
+        return torch.zeros_like(point.state.buffers)
+    return w * objective.retention(point.state, point.step)

@@ -9,6 +9,7 @@ from itertools import pairwise
 import torch
 
 from aadsl.errors import AadslError
+from aadsl.propagation.curvature import Point
 from aadsl.propagation.layout import FlatState
 from aadsl.propagation.objective import Evaluation
 from aadsl.propagation.step import Progress, Run, Step, silent
@@ -43,6 +44,16 @@ class Moment:
     def length(self) -> float:
         """‖θ_{t+1} − θ_t‖."""
         return float((self.after.parameters - self.state.parameters).norm())
+
+    @property
+    def here(self) -> Point:
+        """Where the observed step is differentiated."""
+        return Point(self.state, self.step, self.evaluation, self.length)
+
+    def point(self, step_map: StepMap, other: Step) -> Point | None:
+        """Return where another step is differentiated; None for a step that is not applied."""
+        evaluation = self.evaluation_for(step_map, other)
+        return None if evaluation is None else self.here._replace(step=other, evaluation=evaluation)
 
     def evaluation_for(self, step_map: StepMap, other: Step) -> Evaluation | None:
         """Return loss and gradient of another step at θ_t: the observed ones where it reads the same data.

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from aadsl.dynamics import Dynamics, Slots
-from aadsl.propagation.curvature import Curvature
+from aadsl.propagation.curvature import Curvature, Point
 from aadsl.propagation.layout import FlatState, Layout
 from aadsl.propagation.objective import Evaluation, Objective
 from aadsl.propagation.step import Clip, Step
@@ -69,68 +69,34 @@ class StepMap:
         ]
         return torch.cat([p for p, _ in pairs]), tuple(own for _, own in pairs)
 
-    def pullback(
-        self,
-        state: FlatState,
-        step: Step,
-        cotangents: Sequence[FlatState],
-        curvature: Curvature,
-        *,
-        step_length: float,
-        evaluation: Evaluation | None,
-    ) -> list[FlatState]:
-        """Return DΦ_tᵀ(ξ_t) u for each cotangent u.
-
-        Args:
-            state: ξ_t.
-            step: the step whose map is differentiated.
-            cotangents: u, each a cotangent of ξ_{t+1}.
-            curvature: how Hessian-vector products are computed.
-            step_length: ‖θ_{t+1} − θ_t‖ of the observed step.
-            evaluation: loss and gradient of ``step`` at θ_t; None for a step that is not applied.
-        """
-        if evaluation is None:
-            return list(cotangents)
-        start = reset(state) if step.resets_optimizer else state
-        pulled = self._optimizer_pullback(start, step, cotangents, evaluation.gradient)
+    def pullback(self, point: Point, cotangents: Sequence[FlatState], curvature: Curvature) -> list[FlatState]:
+        """Return DΦᵀ u for each cotangent u of the state after ``point.step``; Φ is that step, taken at the point."""
+        resets = point.step.resets_optimizer
+        point = _restarted(point)
+        pulled = self._optimizer_pullback(point, cotangents)
+        if self._reads_no_data(point.state, point.step):
+            return [reset(direct) if resets else direct for direct, _ in pulled]
+        watched = bool(point.state.buffers.numel())
+        wanted = [(c, u.buffers if watched else None) for (_, c), u in zip(pulled, cotangents, strict=True)]
         results = []
-        if self._reads_no_data(start, step):
-            return [reset(direct) if step.resets_optimizer else direct for direct, _ in pulled]
-        watched = bool(start.buffers.numel())
-        curved = curvature.pullback(
-            self.objective,
-            start,
-            step,
-            [(c, u.buffers if watched else None) for (_, c), u in zip(pulled, cotangents, strict=True)],
-            step_length,
-        )
-        for (direct, _), (theta, buffers) in zip(pulled, curved, strict=True):
+        for (direct, _), (theta, buffers) in zip(
+            pulled, curvature.pullback(self.objective, point, wanted), strict=True
+        ):
             result = direct._replace(parameters=direct.parameters + theta, buffers=buffers)
-            results.append(reset(result) if step.resets_optimizer else result)
+            results.append(reset(result) if resets else result)
         return results
 
-    def pushforward(
-        self,
-        state: FlatState,
-        step: Step,
-        tangents: Sequence[FlatState],
-        curvature: Curvature,
-        *,
-        step_length: float,
-        evaluation: Evaluation | None,
-    ) -> list[FlatState]:
-        """Return DΦ_t(ξ_t) e for each tangent e; arguments as for :meth:`pullback`."""
-        if evaluation is None:
-            return list(tangents)
-        start = reset(state) if step.resets_optimizer else state
-        if step.resets_optimizer:
+    def pushforward(self, point: Point, tangents: Sequence[FlatState], curvature: Curvature) -> list[FlatState]:
+        """Return DΦ e for each tangent e of the state before ``point.step``."""
+        if point.step.resets_optimizer:
             tangents = [reset(e) for e in tangents]
+        point = _restarted(point)
         moving = [(e.parameters, e.buffers) for e in tangents]
-        if self._reads_no_data(start, step):
+        if self._reads_no_data(point.state, point.step):
             changes = [(torch.zeros_like(e), b) for e, b in moving]
         else:
-            changes = curvature.pushforward(self.objective, start, step, moving, step_length)
-        return self._optimizer_pushforward(start, step, tangents, changes, evaluation.gradient)
+            changes = curvature.pushforward(self.objective, point, moving)
+        return self._optimizer_pushforward(point, tangents, changes)
 
     def evaluate(self, state: FlatState, step: Step) -> Evaluation:
         """Return loss and gradient of ``step`` at θ_t; nothing is computed where the gradient has no weight."""
@@ -143,33 +109,26 @@ class StepMap:
         """Return whether the batch cannot matter: its gradient has no weight and there are no statistics to update."""
         return step.gradient_weight == 0 and not state.buffers.numel()
 
-    def _optimizer_pullback(
-        self, state: FlatState, step: Step, cotangents: Sequence[FlatState], gradient: Tensor
-    ) -> list[tuple[FlatState, Tensor]]:
+    def _optimizer_pullback(self, point: Point, cotangents: Sequence[FlatState]) -> list[tuple[FlatState, Tensor]]:
         """Return for each cotangent its pullback through D at fixed g, and its cotangent of g."""
-        inputs, outputs, live = self._optimizer_graph(state, step, gradient)
+        inputs, outputs, live = self._optimizer_graph(point)
         results = []
         for u in cotangents:
             weights = [t for t, used in zip(u.tensors()[:-1], live, strict=True) if used]
             *direct, of_gradient = torch.autograd.grad(
                 outputs, inputs, weights, retain_graph=True, materialize_grads=True
             )
-            results.append((state.with_tensors([*direct, u.buffers])._replace(integers=()), of_gradient))
+            results.append((point.state.with_tensors([*direct, u.buffers])._replace(integers=()), of_gradient))
         return results
 
     def _optimizer_pushforward(
-        self,
-        state: FlatState,
-        step: Step,
-        tangents: Sequence[FlatState],
-        changes: Sequence[tuple[Tensor, Tensor]],
-        gradient: Tensor,
+        self, point: Point, tangents: Sequence[FlatState], changes: Sequence[tuple[Tensor, Tensor]]
     ) -> list[FlatState]:
         """Return DD·(e_θ, e_s, dg) for each tangent, with dg and the buffers' change given.
 
         The derivative along a tangent is that of the pullback, which is linear in its cotangent.
         """
-        inputs, outputs, live = self._optimizer_graph(state, step, gradient)
+        inputs, outputs, live = self._optimizer_graph(point)
         probes = [torch.zeros_like(output, requires_grad=True) for output in outputs]
         pulled = torch.autograd.grad(outputs, inputs, probes, create_graph=True, materialize_grads=True)
         results = []
@@ -182,20 +141,19 @@ class StepMap:
                 )
             )
             after = [next(moved) if used else torch.zeros_like(t) for t, used in zip(along[:-1], live, strict=True)]
-            results.append(state.with_tensors([*after, buffers])._replace(integers=()))
+            results.append(point.state.with_tensors([*after, buffers])._replace(integers=()))
         return results
 
-    def _optimizer_graph(
-        self, state: FlatState, step: Step, gradient: Tensor
-    ) -> tuple[list[Tensor], list[Tensor], list[bool]]:
+    def _optimizer_graph(self, point: Point) -> tuple[list[Tensor], list[Tensor], list[bool]]:
         """Return the inputs (θ, s, g) of D, its outputs inside one graph, and which of (θ', s') those are.
 
         A slot that the step overwrites with a constant depends on nothing and is left out.
         """
-        leaves = [t.detach().requires_grad_(True) for t in [*state.tensors()[:-1], gradient]]
+        state = point.state
+        leaves = [t.detach().requires_grad_(True) for t in [*state.tensors()[:-1], point.evaluation.gradient]]
         with torch.enable_grad():
             start = state.with_tensors([*leaves[:-1], state.buffers])
-            parameters, slots = self.update(start.parameters, start.slots, leaves[-1], step)
+            parameters, slots = self.update(start.parameters, start.slots, leaves[-1], point.step)
         after = FlatState(parameters, slots, state.buffers).tensors()[:-1]
         return leaves, [t for t in after if t.requires_grad], [t.requires_grad for t in after]
 
@@ -208,6 +166,11 @@ class StepMap:
             for s, own, old in zip(self.layout.group_slices, slots, before.slots, strict=True)
         )
         return torch.where(present, parameters, before.parameters), kept
+
+
+def _restarted(point: Point) -> Point:
+    """Return the point as its step reads it: with fresh slots where it resets the optimizer."""
+    return point._replace(state=reset(point.state)) if point.step.resets_optimizer else point
 
 
 def reset(state: FlatState) -> FlatState:

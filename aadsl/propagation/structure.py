@@ -12,10 +12,9 @@ import torch
 from torch import Tensor
 
 from aadsl.errors import AadslError
-from aadsl.propagation.curvature import Cotangent, Curvature, Exact, Pair
-from aadsl.propagation.layout import FlatState, Layout
+from aadsl.propagation.curvature import Cotangent, Curvature, Exact, Pair, Point
+from aadsl.propagation.layout import Layout
 from aadsl.propagation.objective import Objective
-from aadsl.propagation.step import Step
 
 
 class _Diagonal:
@@ -27,31 +26,23 @@ class _Diagonal:
         """Yield the stretches of the flat vector that are blocks."""
         raise NotImplementedError
 
-    def pullback(
-        self, objective: Objective, state: FlatState, step: Step, cotangents: Sequence[Cotangent], step_length: float
-    ) -> list[Pair]:
+    def pullback(self, objective: Objective, point: Point, cotangents: Sequence[Cotangent]) -> list[Pair]:
         """Return the products of the block-diagonal Hessian; running statistics keep their full derivative."""
         still = [torch.zeros_like(c) for c, _ in cotangents]
-        whole = self.curvature.pullback(
-            objective, state, step, [(z, w) for z, (_, w) in zip(still, cotangents, strict=True)], step_length
-        )
+        whole = self.curvature.pullback(objective, point, [(z, w) for z, (_, w) in zip(still, cotangents, strict=True)])
         results = list(whole)
         for block in self.blocks(objective.parameters):
-            parts = self.curvature.pullback(
-                objective, state, step, [(_only(c, block), None) for c, _ in cotangents], step_length
-            )
+            parts = self.curvature.pullback(objective, point, [(_only(c, block), None) for c, _ in cotangents])
             results = [(r + _only(p, block), b) for (r, b), (p, _) in zip(results, parts, strict=True)]
         return results
 
-    def pushforward(
-        self, objective: Objective, state: FlatState, step: Step, tangents: Sequence[Pair], step_length: float
-    ) -> list[Pair]:
+    def pushforward(self, objective: Objective, point: Point, tangents: Sequence[Pair]) -> list[Pair]:
         """Return the products of the block-diagonal Hessian; running statistics keep their full derivative."""
-        whole = self.curvature.pushforward(objective, state, step, tangents, step_length)
+        whole = self.curvature.pushforward(objective, point, tangents)
         results = [(torch.zeros_like(change), buffers) for change, buffers in whole]
         for block in self.blocks(objective.parameters):
             parts = self.curvature.pushforward(
-                objective, state, step, [(_only(e, block), torch.zeros_like(b)) for e, b in tangents], step_length
+                objective, point, [(_only(e, block), torch.zeros_like(b)) for e, b in tangents]
             )
             results = [(r + _only(p, block), b) for (r, b), (p, _) in zip(results, parts, strict=True)]
         return results
@@ -111,20 +102,16 @@ class Restricted:
     curvature: Curvature
     mask: Tensor
 
-    def pullback(
-        self, objective: Objective, state: FlatState, step: Step, cotangents: Sequence[Cotangent], step_length: float
-    ) -> list[Pair]:
+    def pullback(self, objective: Objective, point: Point, cotangents: Sequence[Cotangent]) -> list[Pair]:
         """Return the products within the chosen parameters."""
         chosen = [(c * self.mask, w) for c, w in cotangents]
-        pulled = self.curvature.pullback(objective, state, step, chosen, step_length)
+        pulled = self.curvature.pullback(objective, point, chosen)
         return [(product * self.mask, buffers) for product, buffers in pulled]
 
-    def pushforward(
-        self, objective: Objective, state: FlatState, step: Step, tangents: Sequence[Pair], step_length: float
-    ) -> list[Pair]:
+    def pushforward(self, objective: Objective, point: Point, tangents: Sequence[Pair]) -> list[Pair]:
         """Return the products within the chosen parameters."""
         chosen = [(e * self.mask, b) for e, b in tangents]
-        pushed = self.curvature.pushforward(objective, state, step, chosen, step_length)
+        pushed = self.curvature.pushforward(objective, point, chosen)
         return [(product * self.mask, buffers) for product, buffers in pushed]
 
 

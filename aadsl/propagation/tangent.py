@@ -50,13 +50,11 @@ def tangent_sweep(
                 step = jacobians[position](moment.step)
                 moving.setdefault(id(step), (step, []))[1].append(position)
         for step, positions in moving.values():
+            point = moment.point(step_map, step)
+            if point is None:
+                continue
             pushed = step_map.pushforward(
-                moment.state,
-                step,
-                [e for e in (tangents[p] for p in positions) if e is not None],
-                curvature,
-                step_length=moment.length,
-                evaluation=moment.evaluation_for(step_map, step),
+                point, [e for e in (tangents[p] for p in positions) if e is not None], curvature
             )
             for position, after in zip(positions, pushed, strict=True):
                 tangents[position] = after

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.func import functional_call, hessian
 
-from aadsl.propagation import CURVATURES, Curvature
+from aadsl.propagation import CURVATURES, Curvature, Point
 from tests.engine.tiny import TinyRun, network, tiny_run
 
 
@@ -23,10 +23,10 @@ def dense_hessian(run: TinyRun, t: int) -> torch.Tensor:
 
 
 def product(run: TinyRun, t: int, curvature: Curvature, c: torch.Tensor) -> torch.Tensor:
-    ((found, _),) = curvature.pullback(run.step_map.objective, run.states[t], run.steps[t], [(c, None)], 1.0)
-    ((pushed, _),) = curvature.pushforward(
-        run.step_map.objective, run.states[t], run.steps[t], [(c, run.states[t].buffers)], 1.0
-    )
+    objective, state, step = run.step_map.objective, run.states[t], run.steps[t]
+    point = Point(state, step, objective.evaluate(state, step), 1.0)
+    ((found, _),) = curvature.pullback(objective, point, [(c, None)])
+    ((pushed, _),) = curvature.pushforward(objective, point, [(c, state.buffers)])
     torch.testing.assert_close(found, pushed, rtol=1e-12, atol=1e-12)
     return found
 
