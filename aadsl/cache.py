@@ -11,8 +11,7 @@ passed over.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -29,12 +28,10 @@ from aadsl.estimators.additive import Additive, StepEffects
 from aadsl.fingerprint import NoFingerprint, fingerprint, model_fingerprint
 from aadsl.history import History
 from aadsl.interventions import Intervention
-from aadsl.propagation import Progress, Sweep
+from aadsl.propagation import Progress
 from aadsl.trajectory.files import commit, opened
 
 Entry = dict[str, NDArray[np.float64]]
-INTERRUPTED: dict[str | None, Sweep] = {}
-"""Sweeps of this process that did not come to their end, by the keys of what they compute."""
 ENGINE = ("behaviors", "dynamics", "estimators", "interventions", "propagation", "examples.py", "history.py")
 
 
@@ -64,7 +61,7 @@ class EntryStore:
             pass
 
     def _look_for_new_files(self) -> None:
-        for path in sorted(self.folder.glob("*.nc")) if self.folder.is_dir() else ():
+        for path in sorted(self.folder.glob("[0-9a-f]*.nc")) if self.folder.is_dir() else ():
             if path.name not in self._read:
                 self._read.add(path.name)
                 try:
@@ -116,7 +113,7 @@ class Effects:
         missing = [k for k, entry in enumerate(found) if entry is None]
         if missing:
             new = [behaviors[k] for k in missing]
-            with self._interrupted([keys[k] for k in missing], (method, intervention, *new)):
+            with self.history.standing.kept_as(self._stem([keys[k] for k in missing])):
                 swept = method.step_effects(self.history, new, intervention, progress)
             fresh = [{name: part[..., i] for name, part in swept._asdict().items()} for i in range(len(missing))]
             for k, entry in zip(missing, fresh, strict=True):
@@ -125,18 +122,11 @@ class Effects:
         entries = [entry for entry in found if entry is not None]
         return StepEffects(*(np.stack([e[name] for e in entries], axis=-1) for name in StepEffects._fields))
 
-    @contextmanager
-    def _interrupted(self, keys: Sequence[str | None], asked: tuple[Any, ...]) -> Iterator[None]:
-        """Let a sweep that was interrupted go on, also for a study that was made anew for the same question."""
-        name = None if None in keys else " ".join(map(str, keys))
-        standing = INTERRUPTED.pop(name, None)
-        if standing is not None:
-            self.history.standing[asked] = standing
-        try:
-            yield
-        finally:
-            if name is not None and asked in self.history.standing:
-                INTERRUPTED[name] = self.history.standing[asked]
+    def _stem(self, keys: Sequence[str | None]) -> Path | None:
+        """Return how the files begin in which interrupted sweeps for these entries stand."""
+        if None in keys:
+            return None
+        return self.store.folder / f"standing-{hashlib.sha256(' '.join(map(str, keys)).encode()).hexdigest()[:32]}"
 
     def answer(self, method: Estimator, question: Question, progress: Progress) -> Answer:
         """Return what ``method.answer`` gives, computing only for stages that were not asked about before.
@@ -149,7 +139,8 @@ class Effects:
         portions = [[s] for s in missing] if method.exact else [missing] if missing else []
         for position, stages in enumerate(portions):
             part = replace(question, members=question.members[stages])
-            answer = method.answer(self.history, part, _part(progress, position, len(portions)))
+            with self.history.standing.kept_as(self._stem([key for s in stages for key in keys[s]])):
+                answer = method.answer(self.history, part, _part(progress, position, len(portions)))
             fresh = [_row(answer, question, i) for i in range(len(stages))]
             for s, row in zip(stages, fresh, strict=True):
                 rows[s] = list(row)

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from aadsl.dynamics import Hyper, dynamics_of
 from aadsl.errors import AadslError, did_you_mean
 from aadsl.examples import Examples
-from aadsl.propagation import Clip, FlatState, Layout, Loss, Objective, Step, StepMap, Sweep, kinks
+from aadsl.propagation import Clip, FlatState, Layout, Loss, Objective, Step, StepMap, kinks
+from aadsl.standing import Standing
 from aadsl.state import State
 from aadsl.trajectory import Trajectory, budget
 
@@ -35,7 +36,7 @@ class History:
         memory: how much the states held during a sweep may take, such as ``"4GiB"``; by default as needed.
 
     Attributes:
-        standing: sweeps that were interrupted, by what they compute; they go on from there.
+        standing: keeps where sweeps stand, so that interrupted ones go on from there.
 
     Raises:
         AadslError: the model's parameters are not the recorded ones, or the data are missing.
@@ -73,7 +74,7 @@ class History:
         _restore_constants(objective.model, first, moving)
         self.step_map = StepMap(objective, self.dynamics)
         self._memory = None if memory is None else budget(memory).limit
-        self.standing: dict[tuple[Any, ...], Sweep] = {}
+        self.standing = Standing()
         self._phases = {phase.start for phase in trajectory.phases if phase.resets_optimizer and phase.start}
         self._clip = _clip(trajectory)
         self._training = trajectory.steps["training"].to_numpy()

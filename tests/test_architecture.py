@@ -19,6 +19,7 @@ LEVELS = [
     {"errors", "state", "datasets"},
     {"dynamics", "behaviors", "charts", "examples", "language", "members", "selection", "trust"},
     {"fingerprint", "propagation", "trajectory"},
+    {"standing"},
     {"history", "interventions"},
     {"estimators"},
     {"cache", "naming", "pace", "plan", "reliability"},

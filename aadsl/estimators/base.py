@@ -12,8 +12,18 @@ from numpy.typing import NDArray
 from aadsl.errors import AadslError
 from aadsl.examples import Examples
 from aadsl.history import History
-from aadsl.interventions import Intervention
-from aadsl.propagation import FlatState, Progress, Readout, final_state
+from aadsl.interventions import Intervention, counterfactual, first_change
+from aadsl.propagation import (
+    Curvature,
+    FlatState,
+    Progress,
+    Readout,
+    Tangents,
+    Variation,
+    at_end,
+    final_state,
+    tangent_sweep,
+)
 
 Floats = NDArray[np.float64]
 
@@ -135,3 +145,18 @@ def require_differentiable(behaviors: Sequence[Behavior]) -> None:
                 f'behavior "{behavior.name}" has no gradient, so its effects cannot be estimated',
                 hint="ask for the exact answer: using retraining(); or for a smooth behavior such as margin",
             )
+
+
+def final_tangents(
+    history: History, question: Question, curvature: Curvature, jacobians: Sequence[Variation], progress: Progress
+) -> list[FlatState]:
+    """Return e_T of each stage of the question, carried by ``jacobians``; an interrupted sweep goes on."""
+    first = min(first_change(member) for member in question.members)
+    start = Tangents(first, (None,) * len(question.members))
+    start = stand = history.standing.found(Tangents, history.state(0)) or start
+    varied = [counterfactual(question.intervention, member) for member in question.members]
+    for stand in tangent_sweep(
+        history, history.step_map, start, curvature, jacobians=jacobians, varied=varied, progress=progress
+    ):
+        history.standing.keep(stand)
+    return at_end(history, history.step_map, stand)

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from aadsl.estimators.additive import StepEffects, stage_sums
-from aadsl.estimators.base import Answer, Behavior, Cost, Floats, Question, final_readouts
+from aadsl.estimators.base import Answer, Behavior, Cost, Floats, Question, final_readouts, final_tangents
 from aadsl.estimators.defaults import curvature_for, restricted
 from aadsl.history import History
-from aadsl.interventions import Intervention, counterfactual, first_change
-from aadsl.propagation import Curvature, Progress, Step, Sweep, adjoint_sweep, observed, tangent_sweep
+from aadsl.interventions import Intervention
+from aadsl.propagation import Curvature, Progress, Step, Sweep, adjoint_sweep, observed
 
 
 @dataclass(frozen=True)
@@ -43,28 +43,23 @@ class FirstOrder:
         self, history: History, behaviors: Sequence[Behavior], intervention: Intervention, progress: Progress
     ) -> StepEffects:
         """Return the effects of every step from one adjoint sweep, going on with one that was interrupted."""
-        key = (self, intervention, *behaviors)
-        sweep = history.standing.get(key) or self._start(history, behaviors)
+        state, readouts = final_readouts(history, behaviors)
+        cotangents = [restricted(history, readout.cotangent(state), self.parameters) for readout in readouts]
+        start = sweep = history.standing.found(Sweep, state) or Sweep.starting(history.length, cotangents, variations=2)
         variations = [intervention.vary, _reset if intervention.resets_after else observed]
-        for stand in adjoint_sweep(
+        for sweep in adjoint_sweep(
             history,
             history.step_map,
-            sweep,
+            start,
             curvature_for(history, self.curvature, self.parameters),
             jacobian=observed,
             variations=variations,
             limit=history.limit,
             progress=progress,
         ):
-            sweep = history.standing[key] = stand
-        del history.standing[key]
+            history.standing.keep(sweep)
         own, resets = sweep.scores.numpy()
         return StepEffects(own, resets, sweep.growth.max(dim=0).values.numpy() / sweep.growth[-1].numpy())
-
-    def _start(self, history: History, behaviors: Sequence[Behavior]) -> Sweep:
-        state, readouts = final_readouts(history, behaviors)
-        cotangents = [restricted(history, readout.cotangent(state), self.parameters) for readout in readouts]
-        return Sweep.starting(history.length, cotangents, variations=2)
 
     def cost(self, history: History, question: Question) -> Cost:
         """Return the replay and one Hessian-vector product a step and behavior."""
@@ -76,17 +71,11 @@ class FirstOrder:
         wanted = [k for k, behavior in enumerate(question.behaviors) if behavior.per_example]
         if not wanted:
             return {}
-        tangents = tangent_sweep(
-            history,
-            history.step_map,
-            curvature_for(history, self.curvature, self.parameters),
-            jacobians=[observed] * len(question.members),
-            varied=[counterfactual(question.intervention, member) for member in question.members],
-            start=min(first_change(member) for member in question.members),
-            progress=progress,
-        )
-        tangents = [restricted(history, e, self.parameters) for e in tangents]
         state, readouts = final_readouts(history, question.behaviors)
+        jacobians = [observed] * len(question.members)
+        curvature = curvature_for(history, self.curvature, self.parameters)
+        tangents = final_tangents(history, question, curvature, jacobians, progress)
+        tangents = [restricted(history, e, self.parameters) for e in tangents]
         return {k: readouts[k].along(state, tangents).cpu().numpy() for k in wanted}
 
 

@@ -7,12 +7,12 @@ from typing import ClassVar, Literal, get_args
 
 import numpy as np
 
-from aadsl.estimators.base import Answer, Cost, Floats, Question, final_readouts
+from aadsl.estimators.base import Answer, Cost, Floats, Question, final_readouts, final_tangents
 from aadsl.estimators.defaults import curvature_for, restricted
 from aadsl.history import History
 from aadsl.interventions import counterfactual, first_change
 from aadsl.members import require_choice
-from aadsl.propagation import Curvature, Progress, Secant, difference, tangent_sweep
+from aadsl.propagation import Curvature, Progress, Secant, difference
 
 Read = Literal["plug_in", "linear"]
 
@@ -43,15 +43,8 @@ class Linearized:
     def answer(self, history: History, question: Question, progress: Progress) -> Answer:
         """Return the effect of each stage, read off e_T, with e_{t+1} = DΨ_t(ξ_t) e_t + Φ_t(ξ_t) − Ψ_t(ξ_t)."""
         varied = [counterfactual(question.intervention, member) for member in question.members]
-        tangents = tangent_sweep(
-            history,
-            history.step_map,
-            curvature_for(history, self.curvature or Secant(), self.parameters),
-            jacobians=varied,
-            varied=varied,
-            start=min(first_change(member) for member in question.members),
-            progress=progress,
-        )
+        curvature = curvature_for(history, self.curvature or Secant(), self.parameters)
+        tangents = final_tangents(history, question, curvature, varied, progress)
         tangents = [restricted(history, e, self.parameters) for e in tangents]
         state, readouts = final_readouts(history, question.behaviors)
         shape = (len(tangents), len(readouts))

@@ -21,7 +21,7 @@ from aadsl.propagation.replay import Moment, Variation, backward, final_state, f
 from aadsl.propagation.step import Batches, Clip, Progress, Run, Step, silent
 from aadsl.propagation.step_map import StepMap
 from aadsl.propagation.structure import Blockwise, Layerwise, Restricted
-from aadsl.propagation.tangent import tangent_sweep
+from aadsl.propagation.tangent import Tangents, at_end, tangent_sweep
 
 __all__ = [
     "CURVATURES",
@@ -46,8 +46,10 @@ __all__ = [
     "Step",
     "StepMap",
     "Sweep",
+    "Tangents",
     "Variation",
     "adjoint_sweep",
+    "at_end",
     "backward",
     "difference",
     "final_state",

@@ -70,10 +70,8 @@ def adjoint_sweep(
         AadslError: a score is not a finite number; the message says at which step.
     """
     scores, growth = sweep.scores, sweep.growth
-    for moment in backward(run, step_map, start, limit):
+    for moment in backward(run, step_map, start, sweep.stop, limit):
         t = moment.step.index
-        if t >= sweep.stop:
-            continue
         for v, varied in enumerate(variations):
             removed = source(step_map, moment, varied)
             if removed is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -88,13 +89,15 @@ def forward(run: Run, step_map: StepMap, start: int = 0, stop: int | None = None
         state = after
 
 
-def backward(run: Run, step_map: StepMap, start: int = 0, limit: int = 64) -> Iterator[Moment]:
-    """Yield the observed steps T − 1 … ``start`` in reverse, holding at most about 2·``limit`` states at a time.
+def backward(run: Run, step_map: StepMap, start: int = 0, stop: int | None = None, limit: int = 64) -> Iterator[Moment]:
+    """Yield the observed steps ``stop`` − 1 (T − 1) … ``start`` in reverse, holding about 2·``limit`` states at most.
 
     A gap between kept states longer than ``limit`` is replayed once more, to keep every ``limit``-th of its states.
     """
+    stop = run.length if stop is None else stop
     bounds = [t for t in run.checkpoints if t < run.length] + [run.length]
-    end_state = run.state(run.length) if run.length in run.checkpoints else None
+    bounds = bounds[: bisect_left(bounds, stop) + 1]
+    end_state = run.state(bounds[-1]) if bounds[-1] in run.checkpoints else None
     for first, last in reversed(list(pairwise(bounds))):
         if last <= start:
             return
@@ -106,11 +109,11 @@ def backward(run: Run, step_map: StepMap, start: int = 0, limit: int = 64) -> It
             if (t + 1 - first) % limit == 0:
                 resting[t + 1] = state
         for rest in sorted(resting, reverse=True):
-            stop = min(rest + limit, last)
-            stretch = _stretch(run, step_map, resting.pop(rest), rest, stop, end_state if stop == last else None)
+            end = min(rest + limit, last)
+            stretch = _stretch(run, step_map, resting.pop(rest), rest, end, end_state if end == last else None)
             while stretch:
                 moment = stretch.pop()
-                if moment.step.index >= start:
+                if start <= moment.step.index < stop:
                     yield moment
         end_state = first_state
 

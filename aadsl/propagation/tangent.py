@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 
@@ -15,37 +16,50 @@ from aadsl.propagation.step import Progress, Run, Step, silent
 from aadsl.propagation.step_map import StepMap
 
 
+class Tangents(NamedTuple):
+    """Where a tangent sweep stands before it treats step ``start``.
+
+    Attributes:
+        start: steps before ``start`` are done.
+        states: e_start of each stage; None for zero, where nothing has differed yet.
+    """
+
+    start: int
+    states: tuple[FlatState | None, ...]
+
+
 def tangent_sweep(
     run: Run,
     step_map: StepMap,
+    tangents: Tangents,
     curvature: Curvature,
     *,
     jacobians: Sequence[Variation],
     varied: Sequence[Variation],
-    start: int = 0,
     progress: Progress = silent,
-) -> list[FlatState]:
-    """Return e_T, the estimated effect of each stage on the final state.
+) -> Iterator[Tangents]:
+    """Yield e, the estimated effect of each stage on the state, after every step; :func:`at_end` makes e_T of it.
 
     e_0 = 0;   e_{t+1} = DΨ_t(ξ_t) e_t + [Φ_t(ξ_t) − Ψ_t(ξ_t)]        (the paper's eqs. 8 and 24)
 
     Args:
         run: the observed run.
         step_map: how a step changes the state, and its derivative.
+        tangents: where to begin: zeros before the first step at which a stage differs, or where a sweep stood.
         curvature: how Hessian-vector products are computed.
         jacobians: for each stage the steps whose derivative carries e.
         varied: for each stage the counterfactual steps Ψ_t.
-        start: the first step at which any stage differs from the observed run.
         progress: called after each step.
 
     Raises:
         AadslError: a tangent is not finite; the message says at which step.
     """
-    tangents: list[FlatState | None] = [None] * len(varied)
-    for moment in forward(run, step_map, start):
+    first = tangents.start
+    for moment in forward(run, step_map, first):
         t = moment.step.index
+        states = list(tangents.states)
         moving: dict[int, tuple[Step, list[int]]] = {}
-        for position, tangent in enumerate(tangents):
+        for position, tangent in enumerate(states):
             if tangent is not None:
                 step = jacobians[position](moment.step)
                 moving.setdefault(id(step), (step, []))[1].append(position)
@@ -54,19 +68,25 @@ def tangent_sweep(
             if point is None:
                 continue
             pushed = step_map.pushforward(
-                point, [e for e in (tangents[p] for p in positions) if e is not None], curvature
+                point, [e for e in (states[p] for p in positions) if e is not None], curvature
             )
             for position, after in zip(positions, pushed, strict=True):
-                tangents[position] = after
+                states[position] = after
         for position, variation in enumerate(varied):
             removed = source(step_map, moment, variation)
-            known = tangents[position]
+            known = states[position]
             if removed is not None:
-                tangents[position] = removed if known is None else total(known, removed)
-        _require_finite(tangents, t)
-        progress("sweep", t + 1 - start, run.length - start)
+                states[position] = removed if known is None else total(known, removed)
+        _require_finite(states, t)
+        tangents = Tangents(t + 1, tuple(states))
+        progress("sweep", t + 1 - first, run.length - first)
+        yield tangents
+
+
+def at_end(run: Run, step_map: StepMap, tangents: Tangents) -> list[FlatState]:
+    """Return e_T of each stage."""
     zero = zeros_like(final_state(run, step_map))
-    return [zero if e is None else e for e in tangents]
+    return [zero if e is None else e for e in tangents.states]
 
 
 def _require_finite(tangents: Sequence[FlatState | None], t: int) -> None:

@@ -17,9 +17,8 @@ from aadsl.propagation import (
     inner,
     observed,
     rerun,
-    tangent_sweep,
 )
-from tests.engine.tiny import TinyRun, tiny_run
+from tests.engine.tiny import TinyRun, tangents_at_end, tiny_run
 
 EXACT = CURVATURES["exact"]()
 
@@ -80,7 +79,7 @@ def test_adjoint_and_tangent_agree(name: str) -> None:
     curvature = CURVATURES[name](**options)
     run = tiny_run("SGD", model=normalized(), groups=1)
     varied, terminal = skipping(run, [2, 5]), run.readout.cotangent(run.states[-1])
-    (tangent,) = tangent_sweep(run, run.step_map, curvature, jacobians=[observed], varied=[varied])
+    (tangent,) = tangents_at_end(run, curvature, [observed], [varied])
     sweep = pulled(run, curvature, terminal, varied)
     tolerance = 1e-10 if name == "exact" else 1e-4
     assert float(sweep.scores.sum()) == pytest.approx(float(inner(terminal, tangent)), rel=tolerance)
@@ -96,7 +95,7 @@ def test_statistics_carry_a_part_of_the_effect_that_parameters_alone_miss() -> N
         varied = skipping(run, [t])
         other = rerun(run, run.step_map, varied, t)
         truth = float(run.readout.values(run.states[-1]).mean() - run.readout.values(other).mean())
-        (tangent,) = tangent_sweep(run, run.step_map, EXACT, jacobians=[observed], varied=[varied])
+        (tangent,) = tangents_at_end(run, EXACT, [observed], [varied])
         errors["with"].append(float(inner(terminal, tangent)) - truth)
         errors["without"].append(float(inner(blind, tangent)) - truth)
         exact = difference(run.states[-1], other)

@@ -15,29 +15,7 @@ from aadsl.propagation import kinks
 from aadsl.reliability import compared, sampled_steps
 from aadsl.trust import Check, Evidence, verdict
 from tests.benchmarks.models import mlp
-
-
-def loss(model: nn.Module, batch: tuple) -> torch.Tensor:
-    return nn.functional.cross_entropy(model(batch[0]), batch[1])
-
-
-def digits_study(folder: Path, lr: float, length: int = 30, **options: object) -> aadsl.Study:
-    digits = aadsl.datasets.mnist10k()
-    x, y = torch.as_tensor(digits.image.values), torch.as_tensor(digits.label.values)
-    torch.manual_seed(0)
-    model = mlp("relu", hidden=32)
-    optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9)
-    with aadsl.Recorder(folder, model, optimizer, data=(x, y)) as recorder:
-        for t in range(length):
-            indices = np.arange(t * 50, t * 50 + 50)
-            optimizer.zero_grad()
-            loss(model, (x[indices], y[indices])).backward()
-            recorder.batch(indices=indices)
-            optimizer.step()
-    study = aadsl.Study(aadsl.open_trajectory(folder), model=model, loss=loss, data=(x, y), device="cpu", **options)
-    study.behavior("digits", "log_likelihood", on=(x[5000:5200], y[5000:5200]))
-    study.stage("early", slice(2, 5))
-    return study
+from tests.engine.studies import digits_study, loss
 
 
 @pytest.mark.parametrize(
@@ -124,23 +102,6 @@ def test_memory_bounds_the_states_held_and_changes_no_number(tmp_path: Path) -> 
         ).history.limit
 
 
-def test_an_interrupted_sweep_goes_on_where_it_stood(tmp_path: Path) -> None:
-    study = digits_study(tmp_path / "run", lr=0.01)
-    whole = digits_study(tmp_path / "again", lr=0.01).step_effects(["digits"])
-    seen: list[int] = []
-
-    def interrupting(_what: str, done: int, _total: int) -> None:
-        seen.append(done)
-        if done == 12 and len(seen) == 12:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        study.step_effects(["digits"], progress=interrupting)
-    effects = study.step_effects(["digits"], progress=interrupting)
-    assert seen[12] in (12, 13), "the second call must not start over"
-    assert np.array_equal(effects, whole)
-
-
 @pytest.mark.parametrize(
     ("layer", "kinked"),
     [(nn.ReLU(inplace=True), True), (nn.GELU(), False), (nn.LeakyReLU(), True), (nn.Tanh(), False), (nn.ReLU6(), True)],
@@ -150,24 +111,3 @@ def test_kinks_are_seen_in_the_operators_that_run(layer: nn.Module, kinked: bool
     assert bool(kinks(lambda: layer(torch.randn(3)))) is kinked
     assert kinks(lambda: torch.relu(torch.randn(3))) == {"relu"}
     assert kinks(lambda: nn.functional.max_pool2d(torch.randn(1, 1, 4, 4), 2))
-
-
-def test_a_study_made_anew_goes_on_with_an_interrupted_sweep(tmp_path: Path) -> None:
-    """Running a notebook's cell again loads the run and names the behavior again."""
-    whole = digits_study(tmp_path / "whole", lr=0.01).step_effects(["digits"])
-    first = digits_study(tmp_path / "run", lr=0.01)
-    seen: list[int] = []
-
-    def interrupting(_what: str, done: int, _total: int) -> None:
-        seen.append(done)
-        if len(seen) == 12:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        first.step_effects(["digits"], progress=interrupting)
-    digits = first.behaviors["digits"].examples
-    again = aadsl.Study(first.trajectory, model=mlp("relu", 32), loss=loss, data=first.data, device="cpu")
-    again.behavior("digits", "log_likelihood", on=digits)
-    effects = again.step_effects(["digits"], progress=interrupting)
-    assert seen[12] in (12, 13), "the second study must not start over"
-    assert np.array_equal(effects, whole)

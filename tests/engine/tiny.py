@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +10,20 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, jacrev
 
 from aadsl.dynamics import DYNAMICS, Dynamics
-from aadsl.propagation import Clip, FlatState, Layout, Objective, Readout, Step, StepMap
+from aadsl.propagation import (
+    Clip,
+    Curvature,
+    FlatState,
+    Layout,
+    Objective,
+    Readout,
+    Step,
+    StepMap,
+    Tangents,
+    Variation,
+    at_end,
+    tangent_sweep,
+)
 
 OPTIONS = {
     "SGD": {"lr": 0.1, "momentum": 0.9, "dampening": 0.2, "nesterov": False},
@@ -170,3 +183,12 @@ def _plain_update(
     for s, own, hyper in zip(layout.group_slices, slots, step.hyper, strict=True):
         results.append(dynamics.step(parameters[s], dict(own), gradient[s], hyper))
     return torch.cat([p for p, _ in results]), tuple(s for _, s in results)
+
+
+def tangents_at_end(
+    run: TinyRun, curvature: Curvature, jacobians: Sequence[Variation], varied: Sequence[Variation]
+) -> list[FlatState]:
+    """Return e_T of each stage from one whole tangent sweep."""
+    start = Tangents(0, (None,) * len(varied))
+    *_, last = tangent_sweep(run, run.step_map, start, curvature, jacobians=jacobians, varied=varied)
+    return at_end(run, run.step_map, last)
