@@ -63,20 +63,51 @@ class RunningStatistics:
             if not self._tracing or mean_name not in self.current:
                 return None
             (x,) = inputs
-            dims = [d for d in range(x.dim()) if d != 1]
             mean, variance = self.current[mean_name], self.current[variance_name]
             if layer.training:
                 m = _momentum(layer, after_forward=True)
-                self.current[mean_name] = (1 - m) * mean + m * x.mean(dims)
-                self.current[variance_name] = (1 - m) * variance + m * x.var(dims)
+                known = layer.running_mean.clone(), layer.running_var.clone()  # type: ignore[union-attr]
+                updated = _Updated.apply(x, mean, variance, *known, m)  # type: ignore[no-untyped-call]
+                self.current[mean_name], self.current[variance_name] = updated
                 return None
-            shape = [-1 if d == 1 else 1 for d in range(x.dim())]
+            shape = _by_channel(x)
             normalized = (x - mean.view(shape)) * torch.rsqrt(variance.view(shape) + layer.eps)
             if layer.weight is None:
                 return normalized
             return normalized * layer.weight.view(shape) + layer.bias.view(shape)
 
         return hook
+
+
+class _Updated(torch.autograd.Function):
+    """r' = (1 − m) r + m·stat(x) for mean and variance, whose values the layer has computed already.
+
+    With n values x_i a channel, ∂mean/∂x_i = 1/n and ∂variance/∂x_i = 2 (x_i − mean) / (n − 1): for cotangents of
+    both, one multiply-add over x. Reductions that the graph would repeat forwards and backwards cost as much as the loss.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, mean: Tensor, variance: Tensor, new_mean: Tensor, new_variance: Tensor, m: float
+    ) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(x)
+        ctx.m = m
+        return new_mean, new_variance
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
+        (x,), m = ctx.saved_tensors, ctx.m
+        of_mean, of_variance = cotangents
+        count, shape = x.numel() // x.shape[1], _by_channel(x)
+        slope = 2 * m / (count - 1) * of_variance
+        offset = m / count * of_mean - slope * x.mean([d for d in range(x.dim()) if d != 1])
+        of_x = torch.addcmul(offset.view(shape), x, slope.view(shape))
+        return of_x, (1 - m) * of_mean, (1 - m) * of_variance, None, None, None
+
+
+def _by_channel(x: Tensor) -> list[int]:
+    """Return the shape in which one number a channel multiplies ``x``."""
+    return [-1 if d == 1 else 1 for d in range(x.dim())]
 
 
 def _join(module: str, buffer: str) -> str:

@@ -1,0 +1,129 @@
+"""What sweeps cost, as ratios to plain training in the same run: ``python -m tests.benchmarks.attribution [names]``.
+
+For each network and curvature: one behavior for all steps, from the states that recording keeps, the replay included;
+each further behavior (a sweep for two, less one for one); the peak memory of a process that does it. In the end the
+time in which a stage that is redefined after a sweep of 100,000 steps gets its answer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aadsl.estimators import ESTIMATORS, Question
+from aadsl.estimators.additive import StepEffects, stage_sums
+from aadsl.interventions import INTERVENTIONS
+from aadsl.propagation import CURVATURES
+from tests.benchmarks import models
+from tests.benchmarks.cost import README, Case, digits, opened, scratch, train
+from tests.benchmarks.memory import peak_bytes
+
+CASES = {
+    "mlp": Case("MLP 784–128–10", models.mlp, 0.001, 1000),
+    "resnet18": Case("ResNet-18, width 16", models.resnet18, 0.001, 49),
+    "transformer": Case("Transformer, 4 layers", lambda: models.Transformer(width=64, layers=4), 0.001, 100),
+}
+PROBES = 100  # digits that a behavior is evaluated on: as much as one step
+CHOICES = ("zero", "one_sided_difference", "central_difference", "exact")
+
+
+def sweep(case: Case, data: tuple[Tensor, Tensor], run: Path, curvature: str, behaviors: int) -> None:
+    study = opened(case, data, run)
+    for name, start in (("digits", 0), ("others", PROBES)):
+        study.behavior(name, "log_likelihood", on=tuple(part[start : start + PROBES] for part in data))
+    method = ESTIMATORS["first_order"](curvature=CURVATURES[curvature]())
+    study.step_effects(["digits", "others"][:behaviors], estimator=method)
+
+
+def seconds(act: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    act()
+    return time.perf_counter() - start
+
+
+def measure(name: str, case: Case, rounds: int) -> list[str]:
+    data = digits()
+    spent: dict[str, list[float]] = {}
+    with scratch() as root:
+        train(case, data, case.steps, root / "run")
+        for _ in range(rounds):
+            spent.setdefault("plain", []).append(seconds(lambda: train(case, data, case.steps)))
+            for curvature in CHOICES:
+                for count in (1, 2):
+                    # Effects are kept beside the run: they must not be found there.
+                    shutil.rmtree(root / "run.effects", ignore_errors=True)
+                    act = seconds(lambda c=curvature, n=count: sweep(case, data, root / "run", c, n))
+                    spent.setdefault(f"{curvature} {count}", []).append(act)
+        plain, baseline = spent["plain"], peak(name, "plain", root)
+        lines = []
+        for curvature in CHOICES:
+            one, two = spent[f"{curvature} 1"], spent[f"{curvature} 2"]
+            first = median(a / p for a, p in zip(one, plain, strict=True))
+            further = median((b - a) / p for a, b, p in zip(one, two, plain, strict=True))
+            shutil.rmtree(root / "run.effects", ignore_errors=True)
+            memory = peak(name, curvature, root) / baseline
+            lines.append(
+                f"| {case.title}, {1e3 * median(plain) / case.steps:.2f} ms a step | {curvature} |"
+                f" {first:.2f} × | {further:.2f} × | {memory:.2f} × |"
+            )
+    return lines
+
+
+def peak(name: str, activity: str, root: Path) -> float:
+    command = [sys.executable, "-m", "tests.benchmarks.attribution", "--peak", name, activity, str(root)]
+    return float(subprocess.run(command, capture_output=True, text=True, check=True, cwd=README.parent).stdout)
+
+
+def own_peak(name: str, activity: str, root: str) -> int:
+    case = CASES[name]
+    if activity == "plain":
+        train(case, digits(), case.steps)
+    else:
+        sweep(case, digits(), Path(root) / "run", activity, 1)
+    return peak_bytes()
+
+
+def redefinition(steps: int = 100_000, repeats: int = 20) -> float:
+    """Return the milliseconds from the members of a new stage to its effect on one behavior."""
+    own = np.random.default_rng(0).normal(size=(steps, 1))
+    effects = StepEffects(own, np.zeros_like(own), np.ones(1))
+    taken = []
+    for start in range(repeats):
+        members = np.zeros((1, steps), dtype=bool)
+        members[0, start::3] = True
+        question = SimpleNamespace(members=members, intervention=INTERVENTIONS["skip"](), spec=Question)
+        taken.append(seconds(lambda q=question: stage_sums(q, effects)))
+    return 1e3 * median(taken)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", default=list(CASES))
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--peak", nargs=3, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    if options.peak:
+        print(own_peak(*options.peak))
+        return
+    print(f"{os.cpu_count()} cores, one used by PyTorch {torch.__version__}, load {os.getloadavg()[0]:.1f}\n")
+    print("| network | curvature | first behavior | each further | peak memory |\n| --- | --- | ---: | ---: | ---: |")
+    for name in options.names:
+        print("\n".join(measure(name, CASES[name], options.rounds)), flush=True)
+    print(f"\na stage redefined after a sweep of 100,000 steps: {redefinition():.2f} ms")
+
+
+if __name__ == "__main__":
+    main()
