@@ -83,7 +83,7 @@ class _Updated(torch.autograd.Function):
     """r' = (1 − m) r + m·stat(x) for mean and variance, whose values the layer has computed already.
 
     With n values x_i a channel, ∂mean/∂x_i = 1/n and ∂variance/∂x_i = 2 (x_i − mean) / (n − 1): for cotangents of
-    both, one multiply-add over x. Reductions that the graph would repeat forwards and backwards cost as much as the loss.
+    both, one multiply-add over x. Reductions inside the graph, forwards and backwards, would cost as much as the loss.
     """
 
     @staticmethod
