@@ -290,3 +290,10 @@ def _check_model(trajectory: Trajectory, model: nn.Module) -> None:
                 f'parameter "{name}" has shape {tuple(own[name].shape)} in the model, {tuple(spec.shape)} in the run',
                 hint="build the model with the sizes that were trained",
             )
+    by_dtype = {spec.dtype: name for name, spec in recorded.items()}
+    if len(by_dtype) > 1:
+        raise AadslError(
+            "the trained parameters have several precisions: "
+            + ", ".join(f'"{name}" is {dtype}' for dtype, name in by_dtype.items()),
+            hint="train them all in one, with torch.autocast for the speed of the other",
+        )

@@ -210,3 +210,21 @@ def test_a_step_that_was_not_announced_does_not_happen(tmp_path: Path, run: Reco
                 assert "step 1 was not announced" in complaint(optimizer.step)
                 assert all(torch.equal(before[name], tensor) for name, tensor in net.state_dict().items())
     assert aadsl.open_trajectory(tmp_path / "run").length == 1
+
+
+def test_parameters_of_several_precisions(tmp_path: Path) -> None:
+    """Propagation holds them in one vector, which would round the finer ones without a word."""
+    model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 2).double())
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+    def mixed_loss(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+        return nn.functional.cross_entropy(model[1](model[0](batch[0]).double()), batch[1])
+
+    data = (torch.randn(4, 3), torch.tensor([0, 1, 1, 0]))
+    with aadsl.Recorder(tmp_path, model, optimizer, data=data) as recorder:
+        mixed_loss(model, data).backward()
+        recorder.batch(indices=range(4))
+        optimizer.step()
+    trajectory = aadsl.open_trajectory(tmp_path)
+    message = complaint(lambda: aadsl.Study(trajectory, model=model, loss=mixed_loss, data=data))
+    assert '"0.bias" is float32, "1.bias" is float64' in message and "autocast" in message
