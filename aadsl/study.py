@@ -27,7 +27,7 @@ from aadsl.history import History
 from aadsl.interventions import INTERVENTIONS, Intervention
 from aadsl.members import member_of
 from aadsl.naming import Names
-from aadsl.pace import memory_of, pace_of
+from aadsl.pace import Rehearsal, memory_of, pace_of
 from aadsl.plan import Plan, plan_for
 from aadsl.propagation import Loss, Progress, silent
 from aadsl.reliability import bound_factors, check_steps, sampled_steps
@@ -195,8 +195,8 @@ class Study(Names):
     ) -> Plan:
         """Return what :meth:`score` would compute and what that costs, without computing it.
 
-        One gradient and one Hessian-vector product are timed. Without ``stages`` the plan is that of
-        :meth:`step_effects`.
+        One gradient and one Hessian-vector product are timed, and the memory that they take is measured. Without
+        ``stages`` the plan is that of :meth:`step_effects`.
         """
         change = self._intervention(intervention)
         if stages:
@@ -205,12 +205,14 @@ class Study(Names):
             every = np.ones((1, self.history.length), dtype=bool)
             question = Question(every, tuple(self.behaviors_of(behaviors)), change)
         method = self._estimator(estimator, question)
-        plan, pace = plan_for(self.history, question, method), pace_of(self.history, method)
+        plan = plan_for(self.history, question, method)
+        rehearsal = Rehearsal(self.history, method, plan.cost.direction)
+        pace = pace_of(rehearsal)
         return replace(
             plan,
             seconds=pace.seconds(plan.cost),
             exact_seconds=pace.seconds(plan.exact),
-            memory=memory_of(self.history, question, plan.cost, pace),
+            memory=memory_of(rehearsal, question),
             kept=self.effects.known(method, question),
         )
 
