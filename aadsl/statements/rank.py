@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ import numpy as np
 import aadsl
 from aadsl.language import Call, Literal, Node, Reference
 from aadsl.members import describe
+from aadsl.statements.answers import Answer
 from aadsl.statements.base import Action
 from aadsl.statements.question import Asked, Question, asked_of
 from aadsl.statements.vocabulary import table
@@ -60,6 +61,13 @@ class Rank(Question):
         message = f"{self.using.name.text} gives no effects of single steps"
         scope.report(self.using.span, message, f"take one of {', '.join(additive)}; or rank a family: stages …")
         return None
+
+    def foretell(self, scope: Scope, asked: Asked) -> Answer:
+        """Return what the answer will hold: of single steps only their effects."""
+        answer = super().foretell(scope, asked)
+        if isinstance(self.subject, EveryStep):
+            return replace(answer, variables=frozenset({"step_effect", *scope.steps.names}), each=frozenset())
+        return answer
 
     def answer(self, asked: Asked) -> Action:
         """Return the action that computes and sorts the effects."""
