@@ -124,6 +124,8 @@ def test_every_answer_can_be_saved_and_read_with_xarray_alone(names: dict[str, A
         dataset = run(f"{question}\n{saved}", names, session).dataset
         assert dataset is not None
         with xr.open_dataset(tmp_path / "answer.nc") as again:
+            assert "gradients" in again.attrs["plan"], question
+            assert again.attrs["question"].endswith("?") and again.attrs["trajectory_digest"]
             assert set(again.data_vars) == set(dataset.data_vars), question
             if "effect" in dataset:
                 np.testing.assert_array_equal(again["effect"], dataset["effect"])
