@@ -55,9 +55,10 @@ def test_the_foretold_time_is_about_what_it_takes(study: aadsl.Study, estimator:
     plan = study.plan(["middle"], ["margin"], estimator)
     assert plan.seconds is not None
     assert not plan.kept
-    started = time.perf_counter()
+    started = time.process_time()  # of a machine that others use too, only this process's share is foretold
     study.score(["middle"], ["margin"], estimator=estimator)
-    taken = time.perf_counter() - started
+    taken = time.process_time() - started
+    print(f"{estimator}: foretold {1e3 * plan.seconds:.0f} ms, took {1e3 * taken:.0f} ms")
     assert plan.seconds / 5 < taken < plan.seconds * 5 + 0.5  # reading files is not foretold
     assert study.plan(["middle"], ["margin"], estimator).kept
     assert "in the cache" in str(study.plan(["middle"], ["margin"], estimator))
