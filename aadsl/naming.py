@@ -15,6 +15,7 @@ from aadsl.errors import AadslError, Problem, unknown_name
 from aadsl.estimators import Behavior
 from aadsl.examples import Examples
 from aadsl.members import member_of
+from aadsl.scalars import member_name
 from aadsl.selection import step_mask
 
 
@@ -59,13 +60,12 @@ class Names:
         self.stages[name] = mask
         return mask
 
-    def family(self, name: str, members: Mapping[str, Any]) -> tuple[str, ...]:
-        """Name several stages at once: each becomes the stage ``name[member]``."""
-        names = []
-        for member, selection in members.items():
-            self.stage(f"{name}[{member}]", selection)
-            names.append(f"{name}[{member}]")
-        self.families[name] = tuple(names)
+    def family(self, name: str, members: Mapping[Any, Any]) -> tuple[str, ...]:
+        """Name several stages at once: each becomes the stage ``name[member]``, a number written as in the language."""
+        named = {f"{name}[{member_name(member)}]": selection for member, selection in members.items()}
+        for full, selection in named.items():
+            self.stage(full, selection)
+        self.families[name] = tuple(named)
         return self.families[name]
 
     def behavior(
@@ -87,7 +87,8 @@ class Names:
                 ``fn(model, examples)`` that returns one number an example.
             on: examples: a tuple of tensors, a map-style dataset or an xarray Dataset.
             where: (n,) boolean mask over the examples.
-            by: a coordinate of the examples: one behavior ``name[value]`` for each of its values.
+            by: a coordinate of the examples: one behavior ``name[value]`` for each of its values, named as the language
+                names them; an example without a value belongs to none.
             per_example: whether effects are wanted for every example.
             options: parameters of a named metric (``target=7``).
 
@@ -105,10 +106,9 @@ class Names:
             return self.behaviors[name]
         if by not in examples.coordinates.variables:
             raise AadslError(unknown_name("coordinate", by, map(str, examples.coordinates.data_vars)))
-        values = examples.coordinates[by].to_numpy()
         family = tuple(
-            Behavior(f"{name}[{value}]", function, examples.select(values == value), per_example)
-            for value in np.unique(values)
+            Behavior(f"{name}[{member}]", function, examples.select(mask), per_example)
+            for member, mask in _members(name, examples.coordinates[by]).items()
         )
         self.behaviors |= {behavior.name: behavior for behavior in family}
         self.behavior_families[name] = tuple(behavior.name for behavior in family)
@@ -138,6 +138,18 @@ class Names:
         if unknown or not flat:
             raise AadslError(*unknown or [Problem("no behavior is asked about", "name at least one behavior")])
         return [self.behaviors[name] for name in flat]
+
+
+def _members(name: str, values: xr.DataArray) -> dict[str, NDArray[np.bool_]]:
+    """Return where each value is found, by the member of the family that it makes."""
+    from aadsl.language.columns import Column
+    from aadsl.language.grouping import LIMIT, grouped  # late: a training loop that only records waits for no parser
+
+    members = grouped(Column.of(values.to_numpy()), np.ones(values.sizes["example"], dtype=bool))
+    if not 0 < len(members) <= LIMIT:
+        problem = f"have more than {LIMIT} members" if members else "be empty"
+        raise AadslError(f'the family "{name}" by "{values.name}" would {problem}', hint="take another coordinate")
+    return members
 
 
 def _metric(metric: Any, options: dict[str, Any]) -> Any:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import torch
+from torch.utils._pytree import tree_leaves
 
-from aadsl.estimators import Cost, Estimator, Question
-from aadsl.estimators.defaults import curvature_for
+from aadsl.allocations import peak_of
+from aadsl.estimators import Behavior, Cost, Estimator, Question
+from aadsl.examples import CHUNK
 from aadsl.history import History
-from aadsl.propagation import Point
+from aadsl.propagation import FlatState, Moment, Readout, difference
 
 REPEATS = 3
 
@@ -22,50 +26,101 @@ class Pace:
     """What the parts of an answer cost here.
 
     Attributes:
-        gradient: seconds for one gradient of a batch.
-        product: seconds for one Hessian-vector product.
-        moment: bytes of one state with its gradient, of which a sweep holds a few.
+        gradient: seconds for one gradient of a batch, with the optimizer's step.
+        product: seconds for one Hessian-vector product, with the optimizer's derivative.
     """
 
     gradient: float
     product: float
-    moment: int
 
     def seconds(self, cost: Cost) -> float:
         """Return how long ``cost`` takes: it counts a product as two gradients, which it need not be here."""
         return max(0.0, cost.gradients - 2 * cost.products) * self.gradient + cost.products * self.product
 
 
-def pace_of(history: History, method: Estimator) -> Pace:
-    """Time one gradient and, where ``method`` needs a curvature, one product, on the first step of the run."""
-    state, step = history.state(0), history.step(0)
-    objective = history.objective
-    found = objective.evaluate(state, step)
-    gradient = _timed(lambda: objective.evaluate(state, step), history)
-    product = 2 * gradient
-    if hasattr(method, "curvature"):
-        curvature = curvature_for(history, method.curvature, None)
-        length = float(found.gradient.norm()) * float(step.hyper[0]["lr"])
-        direction = [(found.gradient / found.gradient.norm().clamp_min(1e-12), None)]
-        point = Point(state, step, found, length)
-        product = _timed(lambda: curvature.pullback(objective, point, direction), history)
-    return Pace(gradient, product, state.nbytes + found.gradient.nbytes)
+class Rehearsal:
+    """One step of a sweep, done on the first step of the run to see what it costs."""
+
+    def __init__(self, history: History, method: Estimator, direction: str) -> None:
+        self.history, self.direction = history, direction
+        state, step = history.state(0), history.step(0)
+        after, evaluation = history.step_map.advance(state, step)
+        assert evaluation is not None  # recorded steps were applied
+        self.moment = Moment(step, state, after, evaluation)
+        self.vector = difference(after, state)
+        products = getattr(method, "products", None)  # where it computes any
+        self.curvature = None if products is None else products(history)
+
+    def advance(self) -> Any:
+        """Compute the gradient and apply the step."""
+        return self.history.step_map.advance(self.moment.state, self.moment.step)
+
+    def carry(self, vectors: int = 1) -> list[FlatState]:
+        """Carry so many cotangents, or tangents, over the step; nothing where the estimator carries none."""
+        if self.curvature is None:
+            return []
+        step_map = self.history.step_map
+        carried = step_map.pushforward if self.direction == "tangent" else step_map.pullback
+        return carried(self.moment.here, [self.vector] * vectors, self.curvature)
 
 
-def memory_of(history: History, question: Question, cost: Cost, pace: Pace) -> int:
-    """Return about how many bytes a sweep holds at once: states, and a vector for each behavior or stage."""
-    carried = len(question.behaviors) if cost.direction == "adjoint" else len(question.members)
-    return pace.moment * (2 * history.limit + carried)
+def pace_of(rehearsal: Rehearsal) -> Pace:
+    """Time one gradient and, where the estimator computes products, one of them."""
+    gradient = _timed(rehearsal.advance, rehearsal.history.device)
+    free = rehearsal.curvature is None
+    return Pace(gradient, 2 * gradient if free else _timed(rehearsal.carry, rehearsal.history.device))
 
 
-def _timed(function: Callable[[], Any], history: History) -> float:
+def memory_of(rehearsal: Rehearsal, question: Question) -> int:
+    """Return about how many bytes of tensors an answer holds at its peak, beside the model and the training data.
+
+    What a step of the sweep and the reading of a behavior hold is measured; the states and vectors that are kept
+    meanwhile are counted.
+    """
+    history, state = rehearsal.history, rehearsal.moment.state
+    moment = rehearsal.moment.after.nbytes + rehearsal.moment.evaluation.gradient.nbytes
+    vectors = 0 if rehearsal.curvature is None else _vectors(question, rehearsal.direction)
+    kept = 2 * state.nbytes + vectors * rehearsal.vector.nbytes
+    if rehearsal.direction == "adjoint":
+        gap = max(b - a for a, b in pairwise((*history.checkpoints, history.length)))
+        kept += -(-gap // history.limit) * state.nbytes + min(gap, history.limit) * moment
+    return kept + max(_working(rehearsal, vectors), _reading(history, question.behaviors, state))
+
+
+def _vectors(question: Question, direction: str) -> int:
+    """Return how many cotangents or tangents are carried at once."""
+    each = any(behavior.per_example for behavior in question.behaviors)
+    tangents = len(question.members) if direction == "tangent" or each else 0
+    return max(tangents, len(question.behaviors) if direction == "adjoint" else 0)
+
+
+def _working(rehearsal: Rehearsal, vectors: int) -> int:
+    """Return the peak of one step; that of many vectors follows from the peaks of one and of two."""
+    device = rehearsal.history.device
+    peaks = [peak_of(partial(rehearsal.carry, count), device) for count in (1, 2) if count <= vectors]
+    more = (vectors - 1) * (peaks[-1] - peaks[0]) if vectors > 1 else 0
+    return max([peak_of(rehearsal.advance, device), *(peak + more for peak in peaks[:1])])
+
+
+def _reading(history: History, behaviors: Sequence[Behavior], state: FlatState) -> int:
+    """Return the peak of reading behaviors off a state: all their examples are held, one portion is at work."""
+    largest = max(behaviors, key=lambda behavior: len(behavior.examples))
+    portion = next(largest.examples.chunks(history.device))
+    readout = Readout(history.objective, largest.metric, [portion], largest.name)
+    peak = peak_of(lambda: (readout.cotangent if largest.differentiable else readout.values)(state), history.device)
+    held = sum(leaf.nbytes for leaf in tree_leaves(portion) if isinstance(leaf, torch.Tensor))
+    portions = sum(len(behavior.examples) for behavior in behaviors) / min(CHUNK, len(largest.examples))
+    return peak + round(held * portions)
+
+
+def _timed(function: Callable[[], Any], device: torch.device) -> float:
     """Return the shortest of a few calls after one that warms up."""
     function()
     taken = []
     for _ in range(REPEATS):
         started = time.perf_counter()
         function()
-        if history.device.type == "cuda":
-            torch.cuda.synchronize(history.device)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
         taken.append(time.perf_counter() - started)
     return min(taken)

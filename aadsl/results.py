@@ -32,7 +32,6 @@ def dataset_of(
 
     Behaviors with fewer examples than others are padded with NaN along ``example``.
     """
-    plan = plan_for(study.history, question, method)
     state, readouts = final_readouts(study.history, question.behaviors)
     observed = [float(readout.values(state).mean()) for readout in readouts]
     behaviors = list(question.behaviors)
@@ -58,18 +57,25 @@ def dataset_of(
     levels, reasons = _trust(method, answer, checks)
     result["trust"] = (("stage", "behavior"), levels, {"long_name": "how far the effect can be trusted"})
     result["trust_reason"] = (("stage", "behavior"), reasons, {"long_name": "why"})
-    return result.assign_attrs(
-        title="effects of training stages on behaviors of the final model",
-        question=plan.question,
-        estimator=plan.estimator,
-        intervention=plan.intervention,
-        plan=str(plan),
-        exact=int(method.exact),
-        trajectory=str(study.trajectory.path),
-        trajectory_digest=study.trajectory.digest,
-        aadsl_version=aadsl.__version__,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-    )
+    title = "effects of training stages on behaviors of the final model"
+    return result.assign_attrs(provenance(study, title, question, method))
+
+
+def provenance(study: Study, title: str, question: Question, method: Estimator) -> dict[str, Any]:
+    """Return the attributes of an answer: which question it answers, how, and of which run."""
+    plan = plan_for(study.history, question, method)
+    return {
+        "title": title,
+        "question": plan.question,
+        "estimator": plan.estimator,
+        "intervention": plan.intervention,
+        "plan": str(plan),
+        "exact": int(method.exact),
+        "trajectory": str(study.trajectory.path),
+        "trajectory_digest": study.trajectory.digest,
+        "aadsl_version": aadsl.__version__,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
 
 
 def check_dataset(behaviors: Sequence[str], checks: Sequence[Check]) -> xr.Dataset:

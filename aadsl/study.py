@@ -17,6 +17,7 @@ from aadsl.estimators import (
     Additive,
     Answer,
     Auto,
+    Behavior,
     Estimator,
     Question,
     require_differentiable,
@@ -27,11 +28,11 @@ from aadsl.history import History
 from aadsl.interventions import INTERVENTIONS, Intervention
 from aadsl.members import member_of
 from aadsl.naming import Names
-from aadsl.pace import memory_of, pace_of
+from aadsl.pace import Rehearsal, memory_of, pace_of
 from aadsl.plan import Plan, plan_for
 from aadsl.propagation import Loss, Progress, silent
 from aadsl.reliability import bound_factors, check_steps, sampled_steps
-from aadsl.results import check_dataset, dataset_of
+from aadsl.results import check_dataset, dataset_of, provenance
 from aadsl.trajectory import Trajectory
 from aadsl.trust import Check
 
@@ -80,7 +81,7 @@ class Study(Names):
         intervention: Any = "skip",
         progress: Progress | None = None,
     ) -> xr.DataArray:
-        """Return the first-order effect of every step alone, over (step, behavior).
+        """Return the first-order effect of every step alone, over (step, behavior), with attributes as :meth:`score`.
 
         Raises:
             AadslError: an unknown name, a behavior without gradient, or an estimator that is not additive.
@@ -90,7 +91,9 @@ class Study(Names):
         method, change = self._first_order(estimator), self._intervention(intervention)
         effects = self.effects.step_effects(method, chosen, change, progress or silent).own
         coordinates = {**self.steps.coords, "behavior": [b.name for b in chosen]}
-        return xr.DataArray(effects, coordinates, ("step", "behavior"), name="step_effect")
+        title = "effects of single training steps on behaviors of the final model"
+        attributes = provenance(self, title, self._every_step(chosen, change), method)
+        return xr.DataArray(effects, coordinates, ("step", "behavior"), "step_effect", attributes)
 
     def score(
         self,
@@ -154,7 +157,7 @@ class Study(Names):
         """Return estimated effects beside exact ones: :meth:`score` with ``retrained_effect`` added."""
         estimate = self.score(stages, behaviors, estimator=estimator, intervention=intervention, progress=progress)
         exact = self.retrain(stages, behaviors, intervention=intervention, progress=progress)
-        return estimate.assign(retrained_effect=exact.retrained_effect)
+        return estimate.assign(retrained_effect=exact.retrained_effect).assign_attrs(exact_plan=exact.attrs["plan"])
 
     def check(
         self,
@@ -195,22 +198,23 @@ class Study(Names):
     ) -> Plan:
         """Return what :meth:`score` would compute and what that costs, without computing it.
 
-        One gradient and one Hessian-vector product are timed. Without ``stages`` the plan is that of
-        :meth:`step_effects`.
+        One gradient and one Hessian-vector product are timed, and the memory that they take is measured. Without
+        ``stages`` the plan is that of :meth:`step_effects`.
         """
         change = self._intervention(intervention)
         if stages:
             _, question = self._question(stages, behaviors, change)
         else:
-            every = np.ones((1, self.history.length), dtype=bool)
-            question = Question(every, tuple(self.behaviors_of(behaviors)), change)
+            question = self._every_step(self.behaviors_of(behaviors), change)
         method = self._estimator(estimator, question)
-        plan, pace = plan_for(self.history, question, method), pace_of(self.history, method)
+        plan = plan_for(self.history, question, method)
+        rehearsal = Rehearsal(self.history, method, plan.cost.direction)
+        pace = pace_of(rehearsal)
         return replace(
             plan,
             seconds=pace.seconds(plan.cost),
             exact_seconds=pace.seconds(plan.exact),
-            memory=memory_of(self.history, question, plan.cost, pace),
+            memory=memory_of(rehearsal, question),
             kept=self.effects.known(method, question),
         )
 
@@ -220,6 +224,10 @@ class Study(Names):
         names = self.stage_names(stages)
         members = np.stack([self.stages[name].to_numpy() for name in names])
         return names, Question(members, tuple(self.behaviors_of(behaviors)), self._intervention(intervention))
+
+    def _every_step(self, behaviors: Sequence[Behavior], intervention: Intervention) -> Question:
+        every = np.ones((1, self.history.length), dtype=bool)
+        return Question(every, tuple(behaviors), intervention)
 
     def _estimator(self, estimator: Any, question: Question | None = None) -> Estimator:
         chosen: Estimator = (

@@ -6,7 +6,7 @@ its fields are the options, ``draw(dataset, by=None)`` draws.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import xarray as xr
 
@@ -17,14 +17,23 @@ from aadsl.charts.cumulative import Cumulative
 from aadsl.charts.examples import Examples
 from aadsl.charts.export import save
 from aadsl.charts.heatmap import Heatmap
+from aadsl.charts.needs import Need, unmet
 from aadsl.charts.schedule import Schedule
 from aadsl.charts.timeline import Timeline
 
-__all__ = ["CHARTS", "Chart", "mimebundle", "save"]
+__all__ = ["CHARTS", "Chart", "Need", "mimebundle", "save", "unmet"]
 
 
 class Chart(Protocol):
-    """What every member of ``CHARTS`` can do."""
+    """What every member of ``CHARTS`` can do.
+
+    Attributes:
+        needs: what an answer must hold to be drawn.
+        by_coordinate: whether ``by`` may be a coordinate of the steps; else it is a family of stages.
+    """
+
+    needs: ClassVar[tuple[Need, ...]]
+    by_coordinate: ClassVar[bool]
 
     def draw(self, dataset: xr.Dataset, by: str | None = None) -> Any:
         """Return an Altair chart of ``dataset``."""

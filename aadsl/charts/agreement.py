@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import altair as alt
 import numpy as np
@@ -12,7 +12,8 @@ import xarray as xr
 
 from aadsl.charts import theme, words
 from aadsl.charts.answers import answer_table
-from aadsl.charts.frame import behaviors, require, rows, tooltips
+from aadsl.charts.frame import behaviors, rows, tooltips
+from aadsl.charts.needs import ESTIMATES, EXACT_EFFECTS, Need, demand
 
 COLUMNS = 2
 
@@ -23,10 +24,12 @@ class Agreement:
 
     size: int = 260
 
+    needs: ClassVar[tuple[Need, ...]] = (EXACT_EFFECTS, ESTIMATES)
+    by_coordinate: ClassVar[bool] = False
+
     def draw(self, dataset: xr.Dataset, by: str | None = None) -> Any:
         """Draw one panel for each behavior. ``by``: only the members of this family of stages."""
-        require(dataset, "retrained_effect", "chart of agreement", "ask for the exact effects too: verify … on …")
-        require(dataset, "effect", "chart of agreement", "ask for an estimate too: verify … on …")
+        demand(dataset, "a chart of agreement", self.needs)
         table = answer_table(dataset, by)
         names = behaviors(dataset)
         panels = [self._panel(dataset, name, table[table["behavior"] == name]) for name in names]

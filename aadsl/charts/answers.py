@@ -7,7 +7,7 @@ import pandas as pd
 import xarray as xr
 
 from aadsl.charts.frame import behaviors, stages_of
-from aadsl.errors import AadslError
+from aadsl.charts.needs import EFFECTS, demand
 
 LOW_TRUST = "low trust"
 SPREAD = (0.1, 0.9)
@@ -19,8 +19,7 @@ def answer_table(dataset: xr.Dataset, by: str | None = None) -> pd.DataFrame:
     ``low`` and ``high`` bound the middle 80% of the examples' effects. Where only the exact effect was asked for,
     it takes the place of the estimate.
     """
-    if not {"effect", "retrained_effect"} & set(dataset.data_vars):
-        raise AadslError("there are no effects of stages to show", hint="ask for them first: score … on …")
+    demand(dataset, "this chart", [EFFECTS])
     chosen = dataset.sel(stage=stages_of(dataset, by))
     frame = pd.DataFrame(
         [(stage, behavior) for stage in stages_of(chosen, None) for behavior in behaviors(chosen)],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import altair as alt
 import pandas as pd
@@ -12,6 +12,7 @@ import xarray as xr
 from aadsl.charts import theme, words
 from aadsl.charts.answers import answer_table
 from aadsl.charts.frame import behaviors, rows, tooltips, zero_line
+from aadsl.charts.needs import EFFECTS, Need
 
 COLUMNS = 2
 
@@ -25,6 +26,9 @@ class Bars:
     """
 
     sort: bool = False
+
+    needs: ClassVar[tuple[Need, ...]] = (EFFECTS,)
+    by_coordinate: ClassVar[bool] = False
 
     def draw(self, dataset: xr.Dataset, by: str | None = None) -> Any:
         """Draw one panel for each behavior. ``by``: show only the members of this family of stages."""

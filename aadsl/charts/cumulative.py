@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import altair as alt
 import pandas as pd
 import xarray as xr
 
 from aadsl.charts import theme, words
-from aadsl.charts.frame import behaviors, require, rows, zero_line
+from aadsl.charts.frame import behaviors, rows, zero_line
 from aadsl.charts.grouping import colored_stages
+from aadsl.charts.needs import MEMBERS, STEP_EFFECTS, Need, demand
 from aadsl.charts.phases import phase_marks
 from aadsl.charts.schedule import stacked, step_axis
 from aadsl.charts.thin import outline
-from aadsl.charts.timeline import ADDITIVE, notes
+from aadsl.charts.timeline import notes
 
 LINES = 12
 
@@ -29,12 +30,19 @@ class Cumulative:
 
     height: int = 190
 
+    needs: ClassVar[tuple[Need, ...]] = (STEP_EFFECTS, MEMBERS)
+    by_coordinate: ClassVar[bool] = False
+
     def draw(self, dataset: xr.Dataset, by: str | None = None) -> Any:
         """Draw one panel for each behavior. ``by``: draw the members of this family of stages."""
-        effects = require(dataset, "step_effect", "cumulative timeline", ADDITIVE)
+        demand(dataset, "a cumulative timeline", self.needs)
         names = colored_stages(dataset, by)
-        member = require(dataset, "member", "cumulative timeline", "ask for the effects of stages: score … on …")
-        sums = (member * effects.fillna(0)).cumsum("step").transpose("stage", "step", "behavior").sel(stage=names)
+        sums = (
+            (dataset["member"] * dataset["step_effect"].fillna(0))
+            .cumsum("step")
+            .transpose("stage", "step", "behavior")
+            .sel(stage=names)
+        )
         largest = abs(sums.isel(step=-1)).max("behavior").values.argsort()[::-1][:LINES]
         sums = sums.isel(stage=sorted(largest))
         panels = [self._panel(dataset, name, sums.sel(behavior=name)) for name in behaviors(dataset)]

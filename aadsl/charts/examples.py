@@ -11,11 +11,11 @@ import pandas as pd
 import xarray as xr
 
 from aadsl.charts import theme, words
-from aadsl.charts.frame import behaviors, require, rows, stages_of, zero_line
+from aadsl.charts.frame import behaviors, rows, stages_of, zero_line
+from aadsl.charts.needs import EXAMPLE_EFFECTS, Need, demand
 from aadsl.charts.thin import extremes
 from aadsl.errors import AadslError
 
-HINT = "ask for single examples: behavior NAME = … on … per example"
 SLICES = 250
 
 
@@ -28,16 +28,18 @@ class Examples:
     """
 
     height: int = 46
+
+    needs: ClassVar[tuple[Need, ...]] = (EXAMPLE_EFFECTS,)
+    by_coordinate: ClassVar[bool] = False
     shows_examples: ClassVar[bool] = True
 
     def draw(self, dataset: xr.Dataset, by: str | None = None) -> Any:
         """Draw one panel for each behavior that has single examples. ``by``: only this family of stages."""
-        each = require(dataset, "example_effect", "strip of examples", HINT)
-        stages = stages_of(dataset, by)
-        each = each.sel(stage=stages)
+        demand(dataset, "a strip of examples", self.needs)
+        each = dataset["example_effect"].sel(stage=stages_of(dataset, by))
         names = [name for name in behaviors(dataset) if np.isfinite(each.sel(behavior=name).values).any()]
         if not names:
-            raise AadslError("no behavior of this answer has effects of single examples", hint=HINT)
+            raise AadslError("no behavior of this answer has effects of single examples", hint=EXAMPLE_EFFECTS.way_out)
         panels = [self._panel(dataset, name, each.sel(behavior=name), alone=len(names) == 1) for name in names]
         chart = panels[0] if len(panels) == 1 else alt.vconcat(*panels, spacing=18)
         meaning = words.meaning(

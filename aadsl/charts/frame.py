@@ -14,13 +14,6 @@ from aadsl.errors import AadslError, unknown_name
 TOOLTIP_LIMIT = 14
 
 
-def require(dataset: xr.Dataset, variable: str, chart: str, hint: str) -> xr.DataArray:
-    """Return ``dataset[variable]`` or say what a ``chart`` needs it for."""
-    if variable not in dataset:
-        raise AadslError(f"a {chart} cannot be drawn from this answer: it has no {variable}", hint=hint)
-    return dataset[variable]
-
-
 def behaviors(dataset: xr.Dataset) -> list[str]:
     """Return the names of the behaviors in the order in which they were asked for."""
     return [str(name) for name in np.atleast_1d(dataset["behavior"].values)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import altair as alt
 import xarray as xr
@@ -11,6 +11,7 @@ import xarray as xr
 from aadsl.charts import theme, words
 from aadsl.charts.answers import answer_table
 from aadsl.charts.frame import behaviors, rows, tooltips
+from aadsl.charts.needs import EFFECTS, Need
 
 CELL = 26
 MIDDLE = "#8c8c8c40"
@@ -27,6 +28,9 @@ class Heatmap:
     Each behavior has its own scale, because behaviors have different units: full color is the largest effect on it.
     A question mark is an answer of low trust.
     """
+
+    needs: ClassVar[tuple[Need, ...]] = (EFFECTS,)
+    by_coordinate: ClassVar[bool] = False
 
     def draw(self, dataset: xr.Dataset, by: str | None = None) -> Any:
         """Draw all stages, or the members of the family ``by``."""

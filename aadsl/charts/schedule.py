@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import altair as alt
 import numpy as np
@@ -12,6 +12,7 @@ import xarray as xr
 
 from aadsl.charts import theme
 from aadsl.charts.frame import field, rows, step_variables
+from aadsl.charts.needs import SCHEDULE, Need
 from aadsl.charts.phases import phase_marks
 from aadsl.charts.thin import SLICES, outline
 from aadsl.errors import AadslError
@@ -25,6 +26,9 @@ class Schedule:
     """Learning rate, momentum and loss of every step, in strips under each other; ``height`` of one in pixels."""
 
     height: int = 60
+
+    needs: ClassVar[tuple[Need, ...]] = (SCHEDULE,)
+    by_coordinate: ClassVar[bool] = True
 
     def draw(self, dataset: xr.Dataset, by: str | None = None) -> Any:
         """Draw one strip for each quantity that the run recorded. ``by`` is not used."""

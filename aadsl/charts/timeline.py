@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import altair as alt
 import numpy as np
@@ -11,13 +11,12 @@ import pandas as pd
 import xarray as xr
 
 from aadsl.charts import theme, words
-from aadsl.charts.frame import behaviors, require, rows, step_table, tooltips, zero_line
+from aadsl.charts.frame import behaviors, rows, step_table, tooltips, zero_line
 from aadsl.charts.grouping import OTHERS, Grouping, group_steps
+from aadsl.charts.needs import STEP_EFFECTS, Need, demand
 from aadsl.charts.phases import phase_marks
 from aadsl.charts.schedule import schedule_panels, stacked, step_axis
 from aadsl.charts.thin import SLICES, extremes
-
-ADDITIVE = "only an additive estimator gives every step a value: score … using first_order()"
 
 
 @dataclass(frozen=True)
@@ -31,9 +30,13 @@ class Timeline:
     schedule: bool = False
     height: int = 170
 
+    needs: ClassVar[tuple[Need, ...]] = (STEP_EFFECTS,)
+    by_coordinate: ClassVar[bool] = True
+
     def draw(self, dataset: xr.Dataset, by: str | None = None) -> Any:
         """Draw one panel for each behavior. ``by``: a family of stages or a coordinate that colors the steps."""
-        effects = require(dataset, "step_effect", "timeline", ADDITIVE)
+        demand(dataset, "a timeline", self.needs)
+        effects = dataset["step_effect"]
         grouping = group_steps(dataset, by)
         names = behaviors(dataset)
         table = step_table(dataset)

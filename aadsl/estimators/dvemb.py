@@ -51,7 +51,7 @@ class Dvemb:
         self, history: History, behaviors: Sequence[Behavior], intervention: Intervention, progress: Progress
     ) -> StepEffects:
         """Return the score of every step."""
-        curvature = self.curvature or default_curvature(history)
+        curvature = self.products(history)
         state, readouts = final_readouts(history, behaviors)
         cotangents = [readout.cotangent(state).parameters for readout in readouts]
         scores = np.zeros((history.length, len(behaviors)))
@@ -63,6 +63,10 @@ class Dvemb:
             cotangents = [u - product for u, (product, _) in zip(cotangents, products, strict=True)]
             progress("sweep", history.length - moment.step.index, history.length)
         return StepEffects(scores, np.zeros_like(scores), np.full(len(behaviors), np.nan))
+
+    def products(self, history: History) -> Curvature:
+        """Return how Hessian-vector products are computed on this run."""
+        return self.curvature or default_curvature(history)
 
     def cost(self, history: History, question: Question) -> Cost:
         """Return the replay and one Hessian-vector product a step and behavior."""

@@ -10,7 +10,7 @@ from aadsl.estimators.additive import StepEffects, stage_sums
 from aadsl.estimators.base import Answer, Behavior, Cost, Floats, Question, final_readouts, final_tangents
 from aadsl.estimators.defaults import curvature_for, restricted
 from aadsl.history import History
-from aadsl.interventions import Intervention
+from aadsl.interventions import Intervention, first_change
 from aadsl.propagation import Curvature, Progress, Step, Sweep, adjoint_sweep, observed
 
 
@@ -51,7 +51,7 @@ class FirstOrder:
             history,
             history.step_map,
             start,
-            curvature_for(history, self.curvature, self.parameters),
+            self.products(history),
             jacobian=observed,
             variations=variations,
             limit=history.limit,
@@ -61,10 +61,18 @@ class FirstOrder:
         own, resets = sweep.scores.numpy()
         return StepEffects(own, resets, sweep.growth.max(dim=0).values.numpy() / sweep.growth[-1].numpy())
 
+    def products(self, history: History) -> Curvature:
+        """Return how Hessian-vector products are computed on this run."""
+        return curvature_for(history, self.curvature, self.parameters)
+
     def cost(self, history: History, question: Question) -> Cost:
-        """Return the replay and one Hessian-vector product a step and behavior."""
-        products = history.length * len(question.behaviors)
-        return Cost(history.length + 2.0 * products, products, "adjoint")
+        """Return the replay and one Hessian-vector product a step and behavior; single examples need a second sweep."""
+        replays, products = history.length, history.length * len(question.behaviors)
+        if any(behavior.per_example for behavior in question.behaviors):
+            starts = [first_change(member) for member in question.members]
+            replays += history.length - min(starts)
+            products += sum(history.length - start for start in starts)
+        return Cost(replays + 2.0 * products, products, "adjoint")
 
     def _example_effects(self, history: History, question: Question, progress: Progress) -> dict[int, Floats]:
         """Return the effects of each example where they are asked for: e_T once for all stages, then dot products."""
@@ -73,8 +81,7 @@ class FirstOrder:
             return {}
         state, readouts = final_readouts(history, question.behaviors)
         jacobians = [observed] * len(question.members)
-        curvature = curvature_for(history, self.curvature, self.parameters)
-        tangents = final_tangents(history, question, curvature, jacobians, progress)
+        tangents = final_tangents(history, question, self.products(history), jacobians, progress)
         tangents = [restricted(history, e, self.parameters) for e in tangents]
         return {k: readouts[k].along(state, tangents).cpu().numpy() for k in wanted}
 

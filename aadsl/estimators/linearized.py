@@ -43,8 +43,7 @@ class Linearized:
     def answer(self, history: History, question: Question, progress: Progress) -> Answer:
         """Return the effect of each stage, read off e_T, with e_{t+1} = DΨ_t(ξ_t) e_t + Φ_t(ξ_t) − Ψ_t(ξ_t)."""
         varied = [counterfactual(question.intervention, member) for member in question.members]
-        curvature = curvature_for(history, self.curvature or Secant(), self.parameters)
-        tangents = final_tangents(history, question, curvature, varied, progress)
+        tangents = final_tangents(history, question, self.products(history), varied, progress)
         tangents = [restricted(history, e, self.parameters) for e in tangents]
         state, readouts = final_readouts(history, question.behaviors)
         shape = (len(tangents), len(readouts))
@@ -61,6 +60,10 @@ class Linearized:
             if question.behaviors[k].per_example:
                 examples[k] = values
         return Answer(effect, examples, disagreement=disagreement)
+
+    def products(self, history: History) -> Curvature:
+        """Return how Hessian-vector products are computed on this run."""
+        return curvature_for(history, self.curvature or Secant(), self.parameters)
 
     def cost(self, history: History, question: Question) -> Cost:
         """Return the replay and one Hessian-vector product a step and stage, from each stage's first step on."""

@@ -15,6 +15,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from aadsl.scalars import written
+
 Kind = Literal["number", "text", "boolean"]
 Mask = NDArray[np.bool_] | np.bool_
 COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
@@ -120,15 +122,6 @@ def _of_mixed(array: NDArray[Any], codes: NDArray[np.intp], distinct: NDArray[An
     if all(isinstance(value, int | float | np.number | bool) for value in distinct):
         return Column("number", np.append(distinct.astype(float), np.nan)[codes].reshape(array.shape), known)
     return Column("text", codes.reshape(array.shape), known, tuple(str(value) for value in distinct))
-
-
-def written(value: Any) -> str:
-    """Return a scalar as the language writes it: ``true``, ``3``, ``0.5``, ``"text"``."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
-        return str(int(value))
-    return f'"{value}"' if isinstance(value, str) else str(value)
 
 
 def _both(*masks: Mask) -> Mask:

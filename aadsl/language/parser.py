@@ -20,12 +20,12 @@ from lark.utils import TextSlice
 
 from aadsl.errors import Problem, Span
 from aadsl.language import conditions, nodes, selections
-from aadsl.language.columns import written
 from aadsl.language.grammar import grammar_file
 from aadsl.language.layout import Extent, statements_of
 from aadsl.language.nodes import Node
 from aadsl.language.source import END_OF_LINE, Source
 from aadsl.language.syntax_errors import explain_syntax, keyword
+from aadsl.scalars import member_name
 
 DEFINITION = re.compile(r"(?:stages?|behavior)\s+(\w+)|(load)\b")
 
@@ -141,7 +141,7 @@ class _Parts(Transformer[Token, Any]):
 
     def member(self, parts: list[Any]) -> str:
         """Return a family member's name; numbers as the language writes them, so 4.0 is 4."""
-        return "".join(part if isinstance(part, str) else written(part) for part in parts)
+        return "".join(map(member_name, parts))
 
     def parenthesized(self, parts: list[Any]) -> tuple[Any, ...]:
         """Return the arguments between parentheses, which may be none."""

@@ -12,9 +12,9 @@ import numpy as np
 from aadsl.errors import AadslError, unknown_name
 from aadsl.language import Call, Column, Expression, Name
 from aadsl.language.conditions import truth
+from aadsl.language.grouping import LIMIT, Mask, grouped
 from aadsl.statements.axis import OverExamples
 from aadsl.statements.base import Action, Definition
-from aadsl.statements.grouping import Mask, grouped
 from aadsl.statements.scope import Declared
 from aadsl.statements.stage import why_empty
 from aadsl.statements.vocabulary import build, notebook_name, table
@@ -103,7 +103,12 @@ class Behavior(Definition):
             return None
         if keys is None:
             return {name: inside}
-        return {f"{name}[{key}]": mask for key, mask in grouped(keys, inside).items()}
+        members = grouped(keys, inside)
+        if self.by is not None and not 0 < len(members) <= LIMIT:
+            problem = f"have more than {LIMIT} members" if members else "be empty"
+            scope.report(self.by.span, f'the family "{name}" would {problem}', "take another coordinate")
+            return None
+        return {f"{name}[{key}]": mask for key, mask in members.items()}
 
 
 def is_differentiable(metric: Any) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from inspect import cleandoc
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aadsl.errors import unknown_name
 from aadsl.statements.base import Action, Statement
@@ -70,12 +70,14 @@ def about(topic: str) -> str | None:
         members = table(TABLES[topic])
         lines = [f"  {signature(name, member)}\n      {_first_line(member)}" for name, member in members.items()]
         return "\n".join([f"{topic}:", *lines])
-    texts = [
-        f"{signature(topic, members[topic])}\n\n{cleandoc(members[topic].__doc__ or '')}"
-        for members in map(table, HOMES)
-        if topic in members
-    ]
+    texts = [_member(topic, members[topic]) for members in map(table, HOMES) if topic in members]
     return "\n\n".join(texts) or None
+
+
+def _member(name: str, member: type[Any]) -> str:
+    """Return how a member of a table is written, what it does, and what a chart needs of an answer."""
+    needs = [f"Draws {need.what}: {need.way_out}." for need in getattr(member, "needs", ())]
+    return "\n\n".join([signature(name, member), cleandoc(member.__doc__ or ""), *needs])
 
 
 def _first_line(documented: type) -> str:

@@ -8,15 +8,44 @@ from typing import TYPE_CHECKING, Any
 
 from aadsl.errors import unknown_name
 from aadsl.language import Call, Name, Reference
+from aadsl.statements.answers import Answer
 from aadsl.statements.base import Action, Statement
-from aadsl.statements.scope import labels
 from aadsl.statements.vocabulary import build
 
 if TYPE_CHECKING:
     import xarray as xr
 
+    from aadsl.charts import Need
     from aadsl.statements.scope import Scope
     from aadsl.statements.session import Result
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a plot shows: a chart of stages (and the members of a family) and behaviors; all of them where none."""
+
+    chart: Any
+    stages: tuple[str, ...]
+    members: tuple[str, ...]
+    behaviors: tuple[str, ...]
+    coordinate: str | None
+
+    def held_by(self, answer: Answer) -> bool:
+        """Return whether an answer is about all of these."""
+        known = self.coordinate is None or self.coordinate in answer.variables
+        return known and answer.holds([*self.stages, *self.members], self.behaviors)
+
+    def unmet(self, answer: Answer) -> Need | None:
+        """Return what the chart needs of an answer that holds the names, and the answer lacks."""
+        from aadsl.charts import unmet
+
+        return unmet(self.chart.needs, answer.variables_on(self.behaviors))
+
+    def part(self, dataset: xr.Dataset) -> xr.Dataset:
+        """Return the part of an answer that is shown."""
+        named = self.stages if {*self.stages} & {*self.members} else (*self.stages, *self.members)
+        chosen = {"stage": named if self.stages else (), "behavior": self.behaviors}
+        return dataset.sel({axis: list(dict.fromkeys(names)) for axis, names in chosen.items() if names})
 
 
 @dataclass(frozen=True)
@@ -27,8 +56,8 @@ class Plot(Statement):
     plot timeline of backdoor by source
     plot bars of digits
 
-    `of` names behaviors and stages, all unless given; `by` a family of stages, or a coordinate of the steps. Charts and
-    their options: `help charts`.
+    `of` names behaviors and stages, all unless given; `by` a family of stages, or for a timeline a coordinate of the
+    steps. Charts, what they need of an answer and their options: `help charts`.
     """
 
     chart: Call
@@ -36,63 +65,76 @@ class Plot(Statement):
     by: Name | None
 
     def resolve(self, scope: Scope) -> Action | None:
-        """Check the chart, the names, and that there is an answer that holds them."""
+        """Check the chart, the names, and that an answer holds them and what the chart needs."""
         mistakes = len(scope.problems)
         chart = build(scope, self.chart, "chart")
-        behaviors: list[str] = []
+        stages, behaviors = self._named(scope)
+        members = self._members(scope, chart)
+        if len(scope.problems) > mistakes or self._lost(scope):
+            return None
+        coordinate = self.by.text if self.by is not None and not members else None
+        wanted = Wanted(chart, stages, members, behaviors, coordinate)
+        holding = [answer for answer in scope.answers if wanted.held_by(answer)]
+        unmet = [wanted.unmet(answer) for answer in holding]
+        if None in unmet:
+            return partial(self.run, wanted=wanted)
+        if not scope.question_failed:
+            self._refuse(scope, wanted, unmet[-1] if unmet else None)
+        return None
+
+    def run(self, result: Result, wanted: Wanted) -> None:
+        """Draw the newest answer that has what is asked for."""
+        known = [(dataset, Answer.of(dataset)) for dataset in reversed(result.session.answers)]
+        holding = [(dataset, answer) for dataset, answer in known if wanted.held_by(answer)]
+        # `auto` may have chosen an estimator that gives less than was hoped for; the chart then says what is missing.
+        chosen = next((dataset for dataset, answer in holding if wanted.unmet(answer) is None), holding[0][0])
+        shown = wanted.part(chosen)
+        if getattr(wanted.chart, "shows_examples", False):
+            shown = _pictured(shown, result)
+        result.charts.append(wanted.chart.draw(shown, by=None if self.by is None else self.by.text))
+
+    def _named(self, scope: Scope) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return the stages and the behaviors that `of` names."""
         stages: list[str] = []
+        behaviors: list[str] = []
         for reference in self.of or ():
             is_stage = reference.name.text in scope.families or reference.text in scope.stages
             is_behavior = reference.text in scope.behaviors or reference.name.text in scope.behavior_families()
             names = scope.stage_names(reference) if is_stage and not is_behavior else scope.behavior_names(reference)
             (stages if is_stage and not is_behavior else behaviors).extend(names or ())
-        wanted = [*stages, *self._grouping(scope)]
-        if len(scope.problems) > mistakes or self._lost(scope):
-            return None
-        if not any(answer.stages >= {*wanted} and answer.behaviors >= {*behaviors} for answer in scope.answers):
-            if not scope.question_failed:
-                scope.report(self.span, "there is no answer to plot", f"ask first: {self._ask_for(scope, wanted)}")
-            return None
-        return partial(self.run, chart=chart, stages=stages, wanted=wanted, behaviors=behaviors)
+        return tuple(stages), tuple(behaviors)
 
-    def run(self, result: Result, chart: Any, stages: list[str], wanted: list[str], behaviors: list[str]) -> None:
-        """Draw the newest answer that holds the names."""
-        dataset = next(
-            answer
-            for answer in reversed(result.session.answers)
-            if labels(answer, "stage") >= {*wanted} and labels(answer, "behavior") >= {*behaviors}
-        )
-        by = None if self.by is None else self.by.text
-        shown = _part(dataset, stages, behaviors)
-        if getattr(chart, "shows_examples", False):
-            shown = _pictured(shown, result)
-        result.charts.append(chart.draw(shown, by=by))
-
-    def _grouping(self, scope: Scope) -> tuple[str, ...]:
+    def _members(self, scope: Scope, chart: Any) -> tuple[str, ...]:
         """Return the stages that `by` needs; none for a coordinate of the steps."""
         if self.by is None or self.by.text in scope.lost:
             return ()
         if self.by.text in scope.families:
             return scope.families[self.by.text]
-        coordinates = scope.steps.names if scope.study is not None else ()
+        coordinates = [name for name in scope.steps.names if name != "step"] if scope.study is not None else []
         if self.by.text not in coordinates and scope.study is not None:
             problem = unknown_name("family of stages or coordinate", self.by.text, [*scope.families, *coordinates])
             scope.report(self.by.span, problem.message, problem.hint)
+        elif chart is not None and not chart.by_coordinate:
+            message = f'`{self.chart.name.text}` is drawn by a family of stages, and "{self.by.text}" is a coordinate'
+            scope.report(
+                self.by.span, message, f"make a family of it and ask about that: stages NAME by {self.by.text}"
+            )
         return ()
 
     def _lost(self, scope: Scope) -> bool:
         names = {reference.name.text for reference in self.of or ()} | {self.by.text if self.by else ""}
         return bool(names & scope.lost) or "load" in scope.lost
 
-    def _ask_for(self, scope: Scope, stages: list[str]) -> str:
-        behaviors = [reference.text for reference in self.of or () if reference.name.text not in scope.families]
-        families = dict.fromkeys(name.partition("[")[0] for name in stages)
-        return f"score {', '.join(families) or 'STAGES'} on {', '.join(behaviors) or 'BEHAVIORS'}"
-
-
-def _part(dataset: xr.Dataset, stages: list[str], behaviors: list[str]) -> xr.Dataset:
-    chosen = {"stage": stages, "behavior": behaviors}
-    return dataset.sel({name: names for name, names in chosen.items() if names})
+    def _refuse(self, scope: Scope, wanted: Wanted, need: Need | None) -> None:
+        """Report that no answer holds the names, or that those which do lack what the chart needs."""
+        if need is None:
+            behaviors = [reference.text for reference in self.of or () if reference.name.text not in scope.families]
+            families = dict.fromkeys(name.partition("[")[0] for name in (*wanted.stages, *wanted.members))
+            asked = f"score {', '.join(families) or 'STAGES'} on {', '.join(behaviors) or 'BEHAVIORS'}"
+            scope.report(self.span, "there is no answer to plot", f"ask first: {asked}")
+        else:
+            message = f"no answer to plot has {need.what}, which `{self.chart.name.text}` draws"
+            scope.report(self.chart.span, message, need.way_out)
 
 
 def _pictured(dataset: xr.Dataset, result: Result) -> xr.Dataset:

@@ -140,8 +140,15 @@ def _on(place: Cursor, scope: Scope) -> list[Completion]:
 
 def _by(place: Cursor, scope: Scope) -> list[Completion]:
     known = _coordinates(place, scope)
-    families = of_kind("family", scope.families) if place.lexemes[0] == "plot" else []
-    return families + of_kind("coordinate", () if known is None else known.names)
+    if place.lexemes[0] == "plot":
+        chart = table("chart").get(place.lexemes[1])
+        families = of_kind("family", scope.families)
+        if chart is not None and not chart.by_coordinate:
+            return families
+        return families + of_kind(
+            "coordinate", () if known is None else (name for name in known.names if name != "step")
+        )
+    return of_kind("coordinate", () if known is None else known.names)
 
 
 def _metric(_place: Cursor, scope: Scope) -> list[Completion]:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from aadsl.language import Call, Reference
+from aadsl.statements.answers import EACH, Answer
 from aadsl.statements.base import Action, Statement
-from aadsl.statements.scope import Answer
 from aadsl.statements.vocabulary import build, table
 
 if TYPE_CHECKING:
@@ -52,13 +52,22 @@ class Question(Statement):
         """Return what answering would compute and what it costs, in words."""
         return asked.plan(study)
 
+    def foretell(self, scope: Scope, asked: Asked) -> Answer:
+        """Return what the answer will hold: the effects of stages, unless a statement says otherwise."""
+        each = frozenset(name for name in asked.behaviors if scope.behaviors[name].per_example)
+        variables = {"effect", "member", *scope.steps.names, *([EACH] if each else [])}
+        method = method_of(asked.estimator)
+        if getattr(method, "additive", False) or hasattr(method, "choose"):  # what will be chosen may be additive
+            variables.add("step_effect")
+        return Answer(frozenset(asked.stages), frozenset(asked.behaviors), frozenset(variables), each)
+
     def resolve(self, scope: Scope) -> Action | None:
         """Check the question and announce its answer to the statements below."""
         asked = self.ask(scope)
         if asked is None:
             scope.question_failed = True
             return None
-        scope.answers.append(Answer(frozenset(asked.stages), frozenset(asked.behaviors)))
+        scope.answers.append(self.foretell(scope, asked))
         return self.answer(asked)
 
 
@@ -85,9 +94,14 @@ def asked_of(
     return Asked(stage_names, behavior_names, estimator, intervention)
 
 
+def method_of(estimator: Any) -> Any:
+    """Return an estimator, or the class of one that is given by its name."""
+    return table("estimator")[estimator] if isinstance(estimator, str) else estimator
+
+
 def _refuse_without_gradient(scope: Scope, reference: Reference, estimator: Any) -> None:
     """Report a behavior whose effects this estimator cannot tell."""
-    method = table("estimator")[estimator] if isinstance(estimator, str) else estimator
+    method = method_of(estimator)
     if method is None or not method.needs_gradient:
         return
     names = (reference.text, *scope.behavior_families().get(reference.text, ()))

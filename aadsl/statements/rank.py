@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-import aadsl
 from aadsl.language import Call, Literal, Node, Reference
-from aadsl.members import describe
+from aadsl.statements.answers import Answer
 from aadsl.statements.base import Action
 from aadsl.statements.question import Asked, Question, asked_of
 from aadsl.statements.vocabulary import table
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 
     from aadsl.statements.scope import Scope
     from aadsl.statements.session import Result
-    from aadsl.study import Study
 
 DEFAULT_TOP = 10
 
@@ -61,6 +59,13 @@ class Rank(Question):
         scope.report(self.using.span, message, f"take one of {', '.join(additive)}; or rank a family: stages …")
         return None
 
+    def foretell(self, scope: Scope, asked: Asked) -> Answer:
+        """Return what the answer will hold: of single steps only their effects."""
+        answer = super().foretell(scope, asked)
+        if isinstance(self.subject, EveryStep):
+            return replace(answer, variables=frozenset({"step_effect", *scope.steps.names}), each=frozenset())
+        return answer
+
     def answer(self, asked: Asked) -> Action:
         """Return the action that computes and sorts the effects."""
         return partial(self.run, asked=asked)
@@ -72,9 +77,7 @@ class Rank(Question):
             effects = study.step_effects(
                 behaviors, estimator=asked.estimator, intervention=asked.intervention, progress=result.progress
             )
-            dataset = study.steps.assign(step_effect=effects).assign_attrs(
-                {**effects.attrs, **provenance(study, asked)}
-            )
+            dataset = study.steps.assign(step_effect=effects.drop_attrs(deep=False)).assign_attrs(effects.attrs)
             axis = "step"
         else:
             dataset = study.score(
@@ -88,23 +91,6 @@ class Rank(Question):
         top = DEFAULT_TOP if self.top is None else int(self.top.value)
         result.answer(ranked(dataset, effects, axis, top))
         result.say(listing(result.dataset, axis))
-
-
-def provenance(study: Study, asked: Asked) -> dict[str, str]:
-    """Return what a saved answer about single steps says of its making."""
-    return {
-        "title": "effects of single training steps on behaviors of the final model",
-        "estimator": written(asked.estimator),
-        "intervention": written(asked.intervention),
-        "trajectory": str(study.trajectory.path),
-        "trajectory_digest": study.trajectory.digest,
-        "aadsl_version": aadsl.__version__,
-    }
-
-
-def written(member: Any) -> str:
-    """Return a member of a table as the language writes it; a default is given by its name alone."""
-    return f"{member}()" if isinstance(member, str) else describe(member)
 
 
 def ranked(dataset: xr.Dataset, effects: xr.DataArray, axis: str, top: int) -> xr.Dataset:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from aadsl.errors import AadslError, Problem, Span, unknown_name
 from aadsl.language import Name, Parsed, Reference
+from aadsl.statements.answers import Answer
 from aadsl.statements.axis import Coordinates
 
 QUESTION = re.compile(r"\s*(score|verify|rank)\b")
@@ -30,14 +31,6 @@ class Declared:
     per_example: bool = False
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What a plot or a save may refer to: the stages and behaviors of a result."""
-
-    stages: frozenset[str]
-    behaviors: frozenset[str]
-
-
 class Scope:
     """Names and their meaning, and the mistakes found so far.
 
@@ -49,7 +42,7 @@ class Scope:
         self.source, self.names, self.session = parsed.source, names, session
         self.problems: list[Problem] = []
         self.lost = set(parsed.lost)
-        self.answers = [Answer(labels(dataset, "stage"), labels(dataset, "behavior")) for dataset in session.answers]
+        self.answers = [Answer.of(dataset) for dataset in session.answers]
         self.stages: dict[str, NDArray[np.bool_]] = {}
         self.families: dict[str, tuple[str, ...]] = {}
         self.behaviors: dict[str, Declared] = {}
@@ -192,8 +185,3 @@ def members(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
         if name.endswith("]") and "[" in name:
             families.setdefault(name.partition("[")[0], []).append(name)
     return {family: tuple(full) for family, full in families.items()}
-
-
-def labels(dataset: Any, dimension: str) -> frozenset[str]:
-    """Return the labels along one dimension of a result; none where it has no such dimension."""
-    return frozenset(map(str, dataset[dimension].values)) if dimension in dataset.dims else frozenset()

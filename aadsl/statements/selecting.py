@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from aadsl.errors import AadslError, Problem
-from aadsl.statements.grouping import Mask
+from aadsl.language.grouping import Mask
 from aadsl.statements.program import parser
 from aadsl.statements.scope import Scope
 from aadsl.statements.session import Session

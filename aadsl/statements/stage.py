@@ -11,9 +11,9 @@ import numpy as np
 
 from aadsl.language import Expression, Literal, Name, Node
 from aadsl.language.conditions import AllOf, Compare, never
+from aadsl.language.grouping import Mask
 from aadsl.statements.axis import Coordinates
 from aadsl.statements.base import Action, Definition
-from aadsl.statements.grouping import Mask
 from aadsl.statements.steps import OverSteps
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from aadsl.language import Expression, Literal, Name
+from aadsl.language.grouping import LIMIT, Mask, grouped
 from aadsl.statements.base import Action, Definition
-from aadsl.statements.grouping import LIMIT, Mask, grouped
 from aadsl.statements.stage import selected
 from aadsl.statements.steps import OverSteps
 

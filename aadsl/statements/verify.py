@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aadsl.language import Call, Reference
+from aadsl.statements.answers import Answer
 from aadsl.statements.base import Action
 from aadsl.statements.question import DEFAULT_ESTIMATOR, Asked, Question, asked_of
 from aadsl.statements.vocabulary import table
@@ -53,6 +54,11 @@ class Verify(Question):
         """Return the plan of the estimates and that of the truth."""
         truth = replace(asked, estimator=EXACT)
         return f"estimate: {asked.plan(study)}\n\ntruth: {truth.plan(study)}"
+
+    def foretell(self, scope: Scope, asked: Asked) -> Answer:
+        """Return what the answer will hold: exact effects beside the estimates."""
+        answer = super().foretell(scope, asked)
+        return replace(answer, variables=answer.variables | {"retrained_effect"})
 
     def answer(self, asked: Asked) -> Action:
         """Return the action that computes estimates and truth."""

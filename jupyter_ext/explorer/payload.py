@@ -8,9 +8,9 @@ import numpy as np
 import xarray as xr
 
 from aadsl.charts import theme
-from aadsl.charts.frame import behaviors, kind, require, telling_variables
+from aadsl.charts.frame import behaviors, kind, telling_variables
 from aadsl.charts.grouping import OTHERS, group_steps
-from aadsl.charts.timeline import ADDITIVE
+from aadsl.charts.needs import STEP_EFFECTS, demand
 from aadsl.charts.words import sign, units
 
 KEPT_IN_NOTEBOOK = 3_000_000
@@ -26,7 +26,8 @@ def header_of(dataset: xr.Dataset, can_retrain: bool) -> tuple[dict[str, Any], b
     Raises:
         AadslError: the answer has no effects of single steps.
     """
-    effects = require(dataset, "step_effect", "explorer", ADDITIVE).transpose("behavior", "step")
+    demand(dataset, "the explorer", [STEP_EFFECTS])
+    effects = dataset["step_effect"].transpose("behavior", "step")
     columns = [_stage_column(dataset), *(_column(name, dataset[name].values) for name in telling_variables(dataset))]
     payload = effects.values.astype("<f8").tobytes()
     described = [described for described, _ in columns]

@@ -92,12 +92,13 @@ class FakeStudy:
         self.calls.append(("score", tuple(stages), tuple(behaviors), estimator, intervention))
         member = np.stack([np.asarray(self.stages[name]) for name in stages])
         effects = np.repeat(member.sum(1, keepdims=True).astype(float), len(behaviors), axis=1)
-        return self.steps.assign(
+        answer = self.steps.assign(
             effect=(("stage", "behavior"), effects),
             observed=("behavior", np.zeros(len(behaviors))),
-            step_effect=self.step_effects(behaviors),
             member=(("stage", "step"), member),
         ).assign_coords(stage=stages, behavior=behaviors)
+        additive = estimator == "first_order" or getattr(estimator, "additive", False)
+        return answer.assign(step_effect=self.step_effects(behaviors)) if additive else answer
 
     def verify(self, *args: Any, **options: Any) -> xr.Dataset:
         dataset = self.score(*args, **options)

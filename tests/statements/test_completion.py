@@ -69,6 +69,8 @@ CASES: list[tuple[str, set[str]]] = [
     ("plot timeline |", {"of", "by"}),
     ("plot timeline of ba|", {"backdoor"}),
     ("plot timeline of backdoor by so|", {"source"}),
+    ("plot timeline by ep|", {"epoch"}),
+    ("plot bars by ep|", set()),
     ("explain |", {"score", "verify", "rank"}),
     ("explain score po|", {"poisoned"}),
     ("help cur|", {"curvatures"}),

@@ -124,6 +124,8 @@ def test_every_answer_can_be_saved_and_read_with_xarray_alone(names: dict[str, A
         dataset = run(f"{question}\n{saved}", names, session).dataset
         assert dataset is not None
         with xr.open_dataset(tmp_path / "answer.nc") as again:
+            assert "gradients" in again.attrs["plan"], question
+            assert again.attrs["question"].endswith("?") and again.attrs["trajectory_digest"]
             assert set(again.data_vars) == set(dataset.data_vars), question
             if "effect" in dataset:
                 np.testing.assert_array_equal(again["effect"], dataset["effect"])
@@ -137,3 +139,44 @@ def test_python_names_a_stage_with_the_languages_text(names: dict[str, Any]) -> 
     assert mine.stages["late"].values.nonzero()[0].tolist() == list(range(16, 24))
     with pytest.raises(aadsl.AadslError, match='did you mean "tag"'):
         mine.stage("typo", 'batches where tga=="badnet"')
+
+
+COORDINATES = {
+    "level": np.array([9.0, 4.0, np.nan, 0.5, 4.0, 9.0]),
+    "sure": np.array([True, False, True, True, False, True]),
+    "count": np.array([3, 1, 3, 2, 1, 3], dtype=np.int8),
+    "writer": np.array(["zoe", "ann", "", "zoe", "bob", "ann"], dtype=object),
+}
+
+
+@pytest.mark.parametrize("coordinate", COORDINATES)
+def test_python_and_the_language_make_the_same_families(names: dict[str, Any], coordinate: str) -> None:
+    varied = names["test"].assign({name: ("sample", values) for name, values in COORDINATES.items()})
+    mine = study(names)
+    mine.behavior("own", "margin", on=varied, by=coordinate)
+    session = run(f"load mine\nbehavior b = margin on test by {coordinate}", {"mine": mine, "test": varied}).session
+    assert session.study is mine
+    by_python, by_language = ([mine.behaviors[full] for full in mine.behavior_families[name]] for name in ("own", "b"))
+    assert [b.name.replace("own", "b") for b in by_python] == [b.name for b in by_language]
+    for one, other in zip(by_python, by_language, strict=True):
+        np.testing.assert_array_equal(one.examples.positions, other.examples.positions)
+
+
+def test_members_are_named_as_the_language_reads_them(names: dict[str, Any]) -> None:
+    mine = study(names)
+    members = {4.0: [0], np.float32(9): [1], True: [2], np.int64(3): [3], 0.5: [4], "text": [5]}
+    found = mine.family("level", {key: np.array(steps) for key, steps in members.items()})
+    assert found == ("level[4]", "level[9]", "level[true]", "level[3]", "level[0.5]", "level[text]")
+    run("load mine\nstage a = level[4.0] or level[9] or level[0.5] or level[text]", {"mine": mine})
+    assert mine.stages["a"].values.nonzero()[0].tolist() == [0, 1, 4, 5]
+
+
+def test_a_family_of_too_many_behaviors_is_refused_before_anything_runs(names: dict[str, Any]) -> None:
+    many = (xr.Dataset({"image": (("sample", "pixel"), np.zeros((300, 5), np.float32))})
+            .assign(label=("sample", np.zeros(300, int)), key=("sample", np.arange(300))))  # fmt: skip
+    mine = study(names)
+    with pytest.raises(aadsl.AadslError, match='line 2: the family "b" would have more than 256 members'):
+        run("load mine\nbehavior b = margin on many by key", {"mine": mine, "many": many})
+    with pytest.raises(aadsl.AadslError, match="more than 256 members"):
+        mine.behavior("b", "margin", on=many, by="key")
+    assert not mine.behaviors

@@ -116,6 +116,8 @@ class Chart:
     """A chart that keeps what it was given."""
 
     drawn: ClassVar[list[Any]] = []
+    needs: ClassVar[tuple[Any, ...]] = ()
+    by_coordinate: ClassVar[bool] = True
 
     def draw(self, dataset: xr.Dataset, by: str | None = None) -> str:
         Chart.drawn.append((dataset, by))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from aadsl.language import Column
-from aadsl.language.columns import written
+from aadsl.language.columns import Column
+from aadsl.scalars import member_name
 
 Mask = NDArray[np.bool_]
 LIMIT = 256
@@ -24,7 +24,7 @@ def grouped(column: Column, inside: Mask) -> dict[str, Mask]:
         values = values[np.argsort(first)]
         keys = [column.categories[code] for code in values]
     else:
-        keys = [written(value) for value in values.tolist()]
+        keys = [member_name(value) for value in values]
     if len(keys) > LIMIT:
         return dict.fromkeys(keys, np.zeros_like(inside))
     return {key: inside & (column.values == value) for key, value in zip(keys, values, strict=True)}

@@ -1,0 +1,130 @@
+"""A plot is refused before anything is computed when no answer will have what the chart needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aadsl.charts import CHARTS
+from aadsl.errors import AadslError
+from aadsl.estimators import ESTIMATORS
+from aadsl.statements import Session, run
+from aadsl.statements.answers import Answer
+from aadsl.statements.program import parser
+from aadsl.statements.question import Question
+from aadsl.statements.scope import Scope
+from tests.charts.answers import answer
+from tests.statements.fakes import FakeStudy
+
+FULL = answer(verified=True, examples=20, trust=True)
+NEEDS = [(name, need) for name, chart in CHARTS.items() for need in chart.needs]
+DEFINE = """
+load "runs/tiny" with model=net, loss=loss_fn, data=train
+stage poisoned = batches where tag=="badnet"
+stages source by tag
+behavior backdoor = log_likelihood(target=7) on triggered
+behavior each = margin on test per example
+"""
+QUESTIONS = [
+    *(f"score source on backdoor using {name}()" for name in ESTIMATORS),
+    *(f"score poisoned, source on backdoor, each using {name}()" for name in ESTIMATORS),
+    *(f"verify source on each using {name}()" for name in ESTIMATORS),
+    "rank steps on backdoor, each",
+    "rank source on each using linearized()",
+    "rank source on backdoor",
+]
+
+
+def having(*answers: Any) -> Session:
+    return Session(FakeStudy(), list(answers))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("name", "need"), NEEDS, ids=[f"{name}-{need.variables[0]}" for name, need in NEEDS])
+def test_a_chart_is_refused_while_an_answer_lacks_what_it_needs(name: str, need: Any) -> None:
+    """The refusal comes from resolution: the stage of the line above is not defined either."""
+    lacking = FULL.drop_vars([variable for variable in FULL.variables if need.met_by([str(variable)])])
+    session = having(lacking)
+    program = f"stage late = steps[3:5]\nplot {name}"
+    with pytest.raises(AadslError) as caught:
+        run(program, {}, session)
+    (problem,) = caught.value.problems
+    assert (problem.hint, problem.source_line) == (need.way_out, f"plot {name}")
+    assert need.what in problem.message
+    assert problem.span is not None and problem.span.column == 6
+    assert session.study is not None and "late" not in session.study.stages
+    with pytest.raises(AadslError):  # rightly: the chart cannot be drawn
+        CHARTS[name]().draw(lacking)
+    assert len(run(program, {}, having(lacking, FULL)).charts) == 1
+    assert len(run(program, {}, having(FULL, lacking)).charts) == 1
+
+
+@pytest.mark.parametrize("name", CHARTS)
+def test_every_chart_declares_what_it_needs_and_draws_with_no_more(name: str) -> None:
+    chart = CHARTS[name]
+    assert chart.needs
+    described = {"unit", "observed", "phase", "tag", "epoch"}
+    spare = [
+        variable
+        for variable in map(str, FULL.data_vars)
+        if variable not in described and not any(need.met_by([variable]) for need in chart.needs)
+    ]
+    assert spare
+    assert chart().draw(FULL.drop_vars(spare))
+
+
+@pytest.mark.parametrize("name", CHARTS)
+def test_by_a_coordinate_is_refused_where_a_chart_cannot(name: str) -> None:
+    program = f"plot {name} by tag"
+    if CHARTS[name].by_coordinate:
+        assert len(run(program, {}, having(FULL)).charts) == 1
+        return
+    with pytest.raises(AadslError, match="stages NAME by tag"):
+        run(program, {}, having(FULL))
+    with pytest.raises(AadslError):
+        CHARTS[name]().draw(FULL, by="tag")
+
+
+def test_a_plot_takes_the_newest_answer_that_has_what_the_chart_needs() -> None:
+    older, newer = FULL.assign_attrs(estimator="the older"), FULL.assign_attrs(estimator="the newer")
+    (chart,) = run("plot agreement", {}, having(older, newer, FULL.drop_vars("retrained_effect"))).charts
+    assert "the newer" in str(chart.to_dict()["title"])
+
+
+def test_stages_outside_a_family_can_be_plotted_by_it() -> None:
+    """`of` and `by` may name different stages; both are looked for in the answer."""
+    session = having(FULL)
+    session.study.families["source"] = ("source[badnet]", "source[clean]")  # type: ignore[union-attr]
+    for stage in FULL.stage.values:
+        session.study.stages[str(stage)] = FULL.member.sel(stage=stage).values  # type: ignore[union-attr]
+    for name in CHARTS:
+        assert len(run(f"plot {name} of poisoned by source", {}, session).charts) == 1
+        assert len(run(f"plot {name} of source[clean] by source", {}, session).charts) == 1
+
+
+@pytest.fixture
+def names(tiny: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    monkeypatch.chdir(tiny[0])
+    return dict(tiny[1])
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_what_is_foretold_of_an_answer_is_what_it_holds(names: dict[str, Any], question: str) -> None:
+    session = run(DEFINE, names).session
+    (statement,) = parser().parse(question).statements
+    assert isinstance(statement, Question)
+    scope = Scope(parser().parse(question), names, session)
+    statement.resolve(scope)
+    (foretold,) = scope.answers
+    run(question, names, session)
+    held = Answer.of(session.answers[-1])
+    assert (foretold.stages, foretold.behaviors, foretold.each) == (held.stages, held.behaviors, held.each)
+    met = {
+        name: [[need.met_by(it.variables) for need in CHARTS[name].needs] for it in (foretold, held)] for name in CHARTS
+    }
+    for name, (expected, found) in met.items():
+        if "auto" in question:  # it chooses when it is asked; all that it may give is foretold
+            assert all(had or not has for had, has in zip(expected, found, strict=True)), name
+        else:
+            assert expected == found, name
