@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from datetime import date
+from inspect import cleandoc
 from itertools import product
 from pathlib import Path
 
@@ -129,7 +130,10 @@ def three_stages(folder: Path) -> Iterator[str]:
 
 
 def networks(folder: Path, steps: int = 30, batch: int = 32, seed: int = 0) -> Iterator[str]:
-    """Single-step skips after 40 steps of pretraining; two batches carry a backdoor, read as a second behavior."""
+    """Single-step skips after 40 steps of pretraining; two batches carry a backdoor, read as a second behavior.
+
+    Trust is told after a check of five steps.
+    """
     images, labels = digits()
     yield "| network | activation | optimizer | lr | curvature | r digits | error | r backdoor | error | trust |"
     yield "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"
@@ -148,6 +152,7 @@ def networks(folder: Path, steps: int = 30, batch: int = 32, seed: int = 0) -> I
             study.behavior("backdoor", "log_likelihood", on=(triggered(images[:100]), labels[:100]), target=7)
             found = single_steps(study, range(0, steps, 2), ["digits", "backdoor"])
             cells = " | ".join(f"{r:.3f} | {error:.0%}" for r, _, error in found)
+            study.check(["digits"], samples=5)
             trust = study.score(["step 0"], ["digits"]).trust.item()
             curvature = describe(default_curvature(study.history))
             yield f"| {name} | {activation} | {kind} | {lr:g} | {curvature} | {cells} | {trust} |"
@@ -191,7 +196,7 @@ def main() -> None:
     settings = f"{date.today()}, PyTorch {torch.__version__}, Python {platform.python_version()}, one thread, float32"
     lines = ["# Fidelity: estimates against true retraining", "", settings + ", default curvature."]
     for title, part in PARTS:
-        lines += ["", f"## {title}", "", (part.__doc__ or "").strip(), ""]
+        lines += ["", f"## {title}", "", cleandoc(part.__doc__ or ""), ""]
         sys.stdout.write("\n".join(lines[-5:]) + "\n")
         with tempfile.TemporaryDirectory() as folder:
             for line in part(Path(folder)):
