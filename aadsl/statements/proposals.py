@@ -16,6 +16,7 @@ from aadsl.statements.axis import Coordinates
 from aadsl.statements.batches import PREDICATES
 from aadsl.statements.load import OPTIONS
 from aadsl.statements.scope import Scope, members
+from aadsl.statements.verify import VERIFY_OPTIONS
 from aadsl.statements.vocabulary import HOMES, hints, options, table
 
 VALUES_SHOWN = 40
@@ -163,8 +164,11 @@ def _load(_place: Cursor, scope: Scope) -> list[Completion]:
 
 
 def _with(place: Cursor, scope: Scope) -> list[Completion]:
+    known = OPTIONS if place.lexemes[0] == "load" else VERIFY_OPTIONS
     if place.lexemes[-1] != "=":
-        return of_kind("option", (f"{name}=" for name in OPTIONS if name not in place.lexemes))
+        return of_kind("option", (f"{name}=" for name in known if name not in place.lexemes))
+    if known.get(place.lexemes[-2]) is bool:
+        return of_kind("value", ("true", "false"))
     fits = {"model": _is_model, "loss": lambda value: isinstance(value, FunctionType), "data": _holds_examples}
     return _python(scope.names, fits.get(place.lexemes[-2], lambda _: False))
 
