@@ -46,7 +46,8 @@ class Study(Names):
         trajectory: the recorded run.
         model: a model with the recorded parameters; it is copied, its weights do not matter.
         loss: ``loss(model, batch)``, the mean loss of a batch as a scalar tensor.
-        data: what the recorded indices point into: tensors, a map-style dataset or an xarray Dataset.
+        data: what the recorded indices point into: tensors, a map-style dataset, a table of pandas or Hugging Face
+            ``datasets``, or an xarray Dataset; ``(inputs, targets, table)`` adds the table's columns for ``where``.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         memory: how much the states held during a sweep may take, such as ``"4GiB"``.
         unverified: answer although the trajectory fails verification; answers then say so in their attributes.

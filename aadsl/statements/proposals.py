@@ -20,6 +20,7 @@ from aadsl.statements.verify import VERIFY_OPTIONS
 from aadsl.statements.vocabulary import HOMES, hints, options, table
 
 VALUES_SHOWN = 40
+HOLDERS = (("torch.utils.data", "Dataset"), ("xarray", "Dataset"), ("pandas", "DataFrame"), ("datasets", "Dataset"))
 TABLE_OF_CLAUSE = {"behavior =": "behavior", "using": "estimator", "under": "intervention", "plot": "chart"}
 
 
@@ -186,11 +187,11 @@ def _holds_examples(value: Any) -> bool:
     """Return whether examples may be read from a value. Looks at its type only, never at its attributes."""
     if _is_model(value) or isinstance(value, str | bytes | dict | type):
         return False
-    torch, xarray = sys.modules.get("torch"), sys.modules.get("xarray")
     if isinstance(value, tuple | list):
+        torch = sys.modules.get("torch")
         return bool(value) and torch is not None and isinstance(value[0], torch.Tensor)
-    datasets = [*([torch.utils.data.Dataset] if torch else []), *([xarray.Dataset] if xarray else [])]
-    return isinstance(value, tuple(datasets))
+    homes = ((sys.modules.get(module), name) for module, name in HOLDERS)  # what is not imported has no instances
+    return isinstance(value, tuple(getattr(home, name) for home, name in homes if hasattr(home, name)))
 
 
 CLAUSES: dict[str, Callable[[Cursor, Scope], list[Completion]]] = {
