@@ -21,6 +21,7 @@ from aadsl.statements import Result, run
 from aadsl.trajectory import open_trajectory
 from aadsl.verification.report import REMEDIES
 from aadsl.verification.verify import _affordable
+from jupyter_ext.display import show
 from tests.trajectory.loops import INPUTS, TARGETS, mean_loss, small_model
 from tests.verification.test_causes import one_thread, record, rewrite  # noqa: F401  (a fixture)
 
@@ -161,6 +162,15 @@ def test_the_statement_shows_a_report(tmp_path: Path) -> None:
     assert "<b>other loss</b>" in report._repr_html_()
     with pytest.raises(AadslError, match="line 5"):
         program(tmp_path, "verify trajectory\nscore early on right", loss=squared)
+
+
+def test_a_notebook_shows_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record(tmp_path)
+    shown: list[Any] = []
+    monkeypatch.setattr("jupyter_ext.display.display", lambda what, **_: shown.append(what))
+    result = program(tmp_path, "verify trajectory", loss=squared)
+    show(result)
+    assert shown[1:] == result.reports and "loaded 21 steps" in shown[0]["text/html"]
 
 
 def test_kept_answers_and_kept_verdicts_cost_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
