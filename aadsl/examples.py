@@ -146,9 +146,9 @@ def _of_tensors(parts: tuple[Tensor, ...], tables: Sequence[Any] = ()) -> Exampl
             hint="the first dimension of each tensor counts the examples, as do the rows of a table",
         )
     (count,) = lengths
-    known = coordinates({}, count)
-    if len(parts) == 2 and parts[1].dim() == 1:
-        known["label"] = ("example", parts[1].cpu().numpy())
+    labelled = len(parts) == 2 and parts[1].dim() == 1
+    labels = {"label": ("example", parts[1].cpu().numpy())} if labelled else {}
+    known = xr.Dataset(labels, {"example": np.arange(count)})
     for table in tables:
         known = known.assign(coordinates(columns_of(table) or {}, count).data_vars)
     return Examples(parts, known, np.arange(count))
