@@ -11,7 +11,7 @@ passed over.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -32,7 +32,10 @@ from aadsl.propagation import Progress
 from aadsl.trajectory.files import commit, opened
 
 Entry = dict[str, NDArray[np.float64]]
-ENGINE = ("behaviors", "dynamics", "estimators", "interventions", "propagation", "examples.py", "history.py")
+ENGINE = (
+    *("behaviors", "dynamics", "estimators", "interventions", "propagation", "verification"),
+    *("examples.py", "history.py"),
+)
 
 
 class EntryStore:
@@ -94,10 +97,14 @@ class Effects:
     Args:
         history: the run.
         folder: where entries are kept; by default beside the trajectory.
+        before: called before anything is computed; what it raises keeps that from happening.
+        mark: keeps answers apart from those that have another mark.
     """
 
     history: History
     folder: Path | None = None
+    before: Callable[[Progress], Any] = lambda _: None
+    mark: str = ""
 
     @cached_property
     def store(self) -> EntryStore:
@@ -112,6 +119,7 @@ class Effects:
         found = [None if key is None else self.store.find(key) for key in keys]
         missing = [k for k, entry in enumerate(found) if entry is None]
         if missing:
+            self.before(progress)
             new = [behaviors[k] for k in missing]
             with self.history.standing.kept_as(self._stem([keys[k] for k in missing])):
                 swept = method.step_effects(self.history, new, intervention, progress)
@@ -136,6 +144,8 @@ class Effects:
         keys = [self._keys(("stage", method, question.intervention, m), question.behaviors) for m in question.members]
         rows = [[None if key is None else self.store.find(key) for key in row] for row in keys]
         missing = [s for s, row in enumerate(rows) if None in row]
+        if missing:
+            self.before(progress)
         portions = [[s] for s in missing] if method.exact else [missing] if missing else []
         for position, stages in enumerate(portions):
             part = replace(question, members=question.members[stages])
@@ -156,10 +166,25 @@ class Effects:
         rows = [self._keys(("stage", method, question.intervention, m), question.behaviors) for m in question.members]
         return all(key is not None and self.store.find(key) is not None for row in rows for key in row)
 
+    def key(self, what: str) -> str | None:
+        """Return the key of something that depends on the run alone; None where that has no fingerprint."""
+        try:
+            return fingerprint(self._run(), what)
+        except NoFingerprint:
+            return None
+
+    def remember(self, key: str | None) -> None:
+        """Keep that something is so."""
+        self._keep([key], [{"so": np.ones(1)}])
+
+    def remembers(self, key: str | None) -> bool:
+        """Return whether that was kept."""
+        return key is not None and self.store.find(key) is not None
+
     def _keys(self, asked: tuple[Any, ...], behaviors: Sequence[Behavior]) -> list[str | None]:
         """Return the key of each behavior; None where something has no fingerprint, so that nothing is kept."""
         try:
-            common = fingerprint(self._run(), *asked)
+            common = fingerprint(self._run(), *asked, *([self.mark] if self.mark else []))
         except NoFingerprint:
             return [None] * len(behaviors)
         keys: list[str | None] = []

@@ -1,4 +1,4 @@
-"""Examples, whatever holds them: tensors, a map-style dataset, or a labelled xarray Dataset."""
+"""Examples, whatever holds them: tensors, a map-style dataset, a table, or a labelled xarray Dataset."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import TensorDataset, default_collate
 
 from aadsl.errors import AadslError
+from aadsl.tables import Rows, columns_of, coordinates, is_frame
 
 CHUNK = 512  # examples evaluated at a time: bounds memory, and is large enough to keep the cores busy
 
@@ -39,21 +40,28 @@ class Examples:
         Args:
             data: a tuple of tensors or arrays of equal length (inputs, targets, …); a map-style dataset; an xarray
                 Dataset whose first variable is the model's input and whose ``label`` or ``target`` (else second)
-                variable the target, every 1-D variable over its first dimension being a coordinate.
+                variable the target, every 1-D variable over its first dimension being a coordinate; a
+                ``datasets.Dataset`` or a DataFrame, whose rows are dicts and whose scalar columns are coordinates.
+                Tables among the tensors of a tuple, (inputs, targets, frame), give coordinates only.
 
         Raises:
             AadslError: ``data`` is none of these, or its parts differ in length.
         """
         if isinstance(data, Examples):
             return data
+        if isinstance(data, xr.DataArray):
+            data = data.to_dataset(name="input" if data.name is None else data.name)
         if isinstance(data, xr.Dataset):
             return _of_dataset(data)
         if isinstance(data, TensorDataset):
             data = data.tensors
         if isinstance(data, (Tensor, np.ndarray)):
             data = (data,)
-        if isinstance(data, (tuple, list)) and data and all(isinstance(part, (Tensor, np.ndarray)) for part in data):
-            return _of_tensors(tuple(torch.as_tensor(part) for part in data))
+        if isinstance(data, (tuple, list)) and data and isinstance(data[0], (Tensor, np.ndarray)):
+            tables = [part for part in data if columns_of(part) is not None]
+            tensors = [part for part in data if isinstance(part, (Tensor, np.ndarray))]
+            if len(tables) + len(tensors) == len(data):
+                return _of_tensors(tuple(torch.as_tensor(part) for part in tensors), tables)
         if isinstance(data, torch.utils.data.DataLoader):
             raise AadslError(
                 "a DataLoader draws its examples anew each time, so they cannot be looked up again",
@@ -61,10 +69,11 @@ class Examples:
             )
         if hasattr(data, "__getitem__") and hasattr(data, "__len__") and not isinstance(data, (str, Mapping)):
             count = len(data)
-            return cls(data, _columns(data, count), np.arange(count))
+            known = coordinates(columns_of(data) or {}, count)
+            return cls(Rows(data) if is_frame(data) else data, known, np.arange(count))
         raise AadslError(
             f"examples cannot be taken from {type(data).__name__}",
-            hint="give a tuple of tensors (inputs, targets), a map-style dataset, or an xarray Dataset",
+            hint="give a tuple of tensors (inputs, targets), a map-style dataset, a table, or an xarray Dataset",
         )
 
     def __len__(self) -> int:
@@ -84,7 +93,7 @@ class Examples:
         """Return one batch of the examples at ``indices``: a tuple of tensors, or what the dataset collates to.
 
         Raises:
-            AadslError: an index lies outside.
+            AadslError: an index lies outside, or the examples hold what cannot be put into tensors.
         """
         wanted = np.asarray(indices, dtype=np.int64)
         self._require(wanted)
@@ -92,7 +101,7 @@ class Examples:
         if isinstance(self.source, tuple):
             rows = torch.from_numpy(positions)
             return tuple(part[rows].to(device) for part in self.source)
-        return to_device(default_collate([self.source[int(i)] for i in positions]), device)
+        return to_device(_collated([self.source[int(i)] for i in positions]), device)
 
     def _require(self, positions: NDArray[Any]) -> None:
         if positions.size and not (-len(self) <= positions.min() and positions.max() < len(self)):
@@ -118,18 +127,31 @@ def to_device(batch: Any, device: torch.device | str) -> Any:
     return batch
 
 
-def _of_tensors(parts: tuple[Tensor, ...]) -> Examples:
-    lengths = {len(part) for part in parts}
-    if len(lengths) != 1:
+def _collated(examples: list[Any]) -> Any:
+    try:
+        return default_collate(examples)
+    except (TypeError, RuntimeError) as error:
         raise AadslError(
-            f"the tensors hold different numbers of examples: {', '.join(str(len(part)) for part in parts)}",
-            hint="the first dimension of each tensor counts the examples",
+            f"these examples cannot be put into one batch: {str(error).splitlines()[0]}",
+            hint="give what the model reads as tensors, and a table beside them: (inputs, targets, table)",
+        ) from error
+
+
+def _of_tensors(parts: tuple[Tensor, ...], tables: Sequence[Any] = ()) -> Examples:
+    lengths = {len(part) for part in (*parts, *tables)}
+    if len(lengths) != 1:
+        counts = ", ".join(str(len(part)) for part in (*parts, *tables))
+        raise AadslError(
+            f"the tensors hold different numbers of examples: {counts}",
+            hint="the first dimension of each tensor counts the examples, as do the rows of a table",
         )
     (count,) = lengths
-    known = {}
-    if len(parts) == 2 and parts[1].dim() == 1:
-        known["label"] = ("example", parts[1].cpu().numpy())
-    return Examples(parts, xr.Dataset(known, {"example": np.arange(count)}), np.arange(count))
+    labelled = len(parts) == 2 and parts[1].dim() == 1
+    labels = {"label": ("example", parts[1].cpu().numpy())} if labelled else {}
+    known = xr.Dataset(labels, {"example": np.arange(count)})
+    for table in tables:
+        known = known.assign(coordinates(columns_of(table) or {}, count).data_vars)
+    return Examples(parts, known, np.arange(count))
 
 
 def _of_dataset(data: xr.Dataset) -> Examples:
@@ -137,7 +159,8 @@ def _of_dataset(data: xr.Dataset) -> Examples:
     if not names or not data[names[0]].dims:
         raise AadslError("the Dataset holds no variable with examples", hint="its first variable is the model's input")
     dimension = data[names[0]].dims[0]
-    targets = [name for name in ("label", "target") if name in data.variables] or names[1:]
+    targets = [name for name in ("label", "target") if name in data.variables and data[name].dtype.kind in "biuf"]
+    targets = targets or names[1:]
     parts = [names[0], *[name for name in targets if name != names[0]][:1]]
     known = {
         str(name): ("example", variable.to_numpy())
@@ -147,13 +170,3 @@ def _of_dataset(data: xr.Dataset) -> Examples:
     count = data.sizes[dimension]
     tensors = tuple(torch.as_tensor(data[name].to_numpy()) for name in parts)
     return Examples(tensors, xr.Dataset(known, {"example": np.arange(count)}), np.arange(count))
-
-
-def _columns(data: Any, count: int) -> xr.Dataset:
-    """Return the scalar columns of a table-like dataset (``datasets.Dataset`` has ``features``)."""
-    known = {}
-    for name in getattr(data, "column_names", None) or ():
-        column = np.asarray(data[name]) if count else np.empty(0)
-        if column.ndim == 1 and column.dtype != object:
-            known[name] = ("example", column)
-    return xr.Dataset(known, {"example": np.arange(count)})

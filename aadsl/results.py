@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -27,9 +27,11 @@ def dataset_of(
     method: Estimator,
     answer: Answer,
     checks: Sequence[Check | None],
+    doubts: Mapping[str, str],
 ) -> xr.Dataset:
     """Return the answer over (stage, behavior, step[, example]), every axis labelled with names.
 
+    ``doubts`` are attributes that say why the trajectory fails verification, empty where it does not.
     Behaviors with fewer examples than others are padded with NaN along ``example``.
     """
     state, readouts = final_readouts(study.history, question.behaviors)
@@ -54,15 +56,17 @@ def dataset_of(
         result["step_effect"] = (("step", "behavior"), answer.step_effect, {"long_name": "effect of the step alone"})
     if answer.example_effects:
         result = result.merge(_examples(question, answer.example_effects))
-    levels, reasons = _trust(method, answer, checks)
+    levels, reasons = _trust(method, answer, checks, doubts.get("unverified_cause", ""))
     result["trust"] = (("stage", "behavior"), levels, {"long_name": "how far the effect can be trusted"})
     result["trust_reason"] = (("stage", "behavior"), reasons, {"long_name": "why"})
     title = "effects of training stages on behaviors of the final model"
-    return result.assign_attrs(provenance(study, title, question, method))
+    return result.assign_attrs(provenance(study, title, question, method, doubts))
 
 
-def provenance(study: Study, title: str, question: Question, method: Estimator) -> dict[str, Any]:
-    """Return the attributes of an answer: which question it answers, how, and of which run."""
+def provenance(
+    study: Study, title: str, question: Question, method: Estimator, doubts: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return the attributes of an answer: which question it answers, how, of which run, and why that is in doubt."""
     plan = plan_for(study.history, question, method)
     return {
         "title": title,
@@ -75,6 +79,7 @@ def provenance(study: Study, title: str, question: Question, method: Estimator) 
         "trajectory_digest": study.trajectory.digest,
         "aadsl_version": aadsl.__version__,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        **doubts,
     }
 
 
@@ -91,13 +96,16 @@ def check_dataset(behaviors: Sequence[str], checks: Sequence[Check]) -> xr.Datas
     return xr.Dataset(variables, {"behavior": list(behaviors)}, {"steps": list(checks[0].steps)})
 
 
-def _trust(method: Estimator, answer: Answer, checks: Sequence[Check | None]) -> tuple[NDArray[Any], NDArray[Any]]:
+def _trust(
+    method: Estimator, answer: Answer, checks: Sequence[Check | None], doubt: str
+) -> tuple[NDArray[Any], NDArray[Any]]:
     levels, reasons = np.empty(answer.effect.shape, dtype=object), np.empty(answer.effect.shape, dtype=object)
     for s, k in np.ndindex(*answer.effect.shape):
         plug_in = getattr(method, "read", "") == "plug_in"
         growth = None if answer.growth is None or np.isnan(answer.growth[k]) else float(answer.growth[k])
         disagreement = None if answer.disagreement is None else float(answer.disagreement[s, k])
-        levels[s, k], reasons[s, k] = verdict(Evidence(method.exact, growth, disagreement, plug_in, checks[k]))
+        evidence = Evidence(method.exact, growth, disagreement, plug_in, checks[k], doubt)
+        levels[s, k], reasons[s, k] = verdict(evidence)
     return levels.astype(str), reasons.astype(str)
 
 

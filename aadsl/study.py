@@ -33,8 +33,10 @@ from aadsl.plan import Plan, plan_for
 from aadsl.propagation import Loss, Progress, silent
 from aadsl.reliability import bound_factors, check_steps, sampled_steps
 from aadsl.results import check_dataset, dataset_of, provenance
+from aadsl.soundness import Soundness
 from aadsl.trajectory import Trajectory
 from aadsl.trust import Check
+from aadsl.verification import Report
 
 
 class Study(Names):
@@ -44,9 +46,14 @@ class Study(Names):
         trajectory: the recorded run.
         model: a model with the recorded parameters; it is copied, its weights do not matter.
         loss: ``loss(model, batch)``, the mean loss of a batch as a scalar tensor.
-        data: what the recorded indices point into: tensors, a map-style dataset or an xarray Dataset.
+        data: what the recorded indices point into: tensors, a map-style dataset, a table of pandas or Hugging Face
+            ``datasets``, or an xarray Dataset; ``(inputs, targets, table)`` adds the table's columns for ``where``.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         memory: how much the states held during a sweep may take, such as ``"4GiB"``.
+        unverified: answer although the trajectory fails verification; answers then say so in their attributes.
+
+    Before the first answer is computed, the files and a small sample of steps are verified. On a trajectory that fails,
+    what asks for effects raises AadslError with the cause.
 
     Raises:
         AadslError: model, data and trajectory do not fit together.
@@ -61,11 +68,13 @@ class Study(Names):
         data: Any = None,
         device: str = "auto",
         memory: str | int | None = None,
+        unverified: bool = False,
     ) -> None:
         Names.__init__(self, trajectory.steps)
         self.trajectory = trajectory
         self.history = History(trajectory, model=model, loss=loss, data=data, device=device, memory=memory)
         self.effects = Effects(self.history)
+        self.soundness = Soundness(self.effects, tolerated=unverified)
         self._checks: dict[tuple[Any, ...], Check] = {}
 
     @property
@@ -89,10 +98,11 @@ class Study(Names):
         chosen = self.behaviors_of(behaviors)
         require_differentiable(chosen)
         method, change = self._first_order(estimator), self._intervention(intervention)
+        doubts = self.soundness.doubts(progress or silent)
         effects = self.effects.step_effects(method, chosen, change, progress or silent).own
         coordinates = {**self.steps.coords, "behavior": [b.name for b in chosen]}
         title = "effects of single training steps on behaviors of the final model"
-        attributes = provenance(self, title, self._every_step(chosen, change), method)
+        attributes = provenance(self, title, self._every_step(chosen, change), method, doubts)
         return xr.DataArray(effects, coordinates, ("step", "behavior"), "step_effect", attributes)
 
     def score(
@@ -118,20 +128,21 @@ class Study(Names):
             estimator is additive, ``step_effect``. Attributes say which question it answers and how.
 
         Raises:
-            AadslError: an unknown name, or a behavior that needs a gradient and has none.
+            AadslError: an unknown name, a behavior that needs a gradient and has none, or a trajectory that fails.
         """
         names, question = self._question(stages, behaviors, intervention)
         report = progress or silent
         method = self._estimator(estimator, question)
         if method.needs_gradient:
             require_differentiable(question.behaviors)
+        doubts = self.soundness.doubts(report)
         if isinstance(method, Additive) and not any(b.per_example for b in question.behaviors):
             effects = self.effects.step_effects(method, question.behaviors, question.intervention, report)
             answer = Answer(stage_sums(question, effects), step_effect=effects.own, growth=effects.growth)
         else:
             answer = self.effects.answer(method, question, report)
         checks = [self._checks.get((method, question.intervention, behavior)) for behavior in question.behaviors]
-        return dataset_of(self, names, question, method, answer, checks)
+        return dataset_of(self, names, question, method, answer, checks, doubts)
 
     def retrain(
         self,
@@ -159,6 +170,14 @@ class Study(Names):
         exact = self.retrain(stages, behaviors, intervention=intervention, progress=progress)
         return estimate.assign(retrained_effect=exact.retrained_effect).assign_attrs(exact_plan=exact.attrs["plan"])
 
+    def verify_trajectory(self, *, samples: int = 8, progress: Progress | None = None) -> Report:
+        """Check the files, the model and the data, and replay ``samples`` stretches between stored states.
+
+        Returns:
+            A report in plain words; where it fails, later questions are refused, unless ``unverified`` was given.
+        """
+        return self.soundness.verify(samples, progress or silent)
+
     def check(
         self,
         behaviors: Sequence[str],
@@ -180,14 +199,17 @@ class Study(Names):
         chosen, change = self.behaviors_of(behaviors), self._intervention(intervention)
         method, steps = self._estimator(estimator), sampled_steps(self.history.length, samples)
         require_differentiable(chosen)
+        self.soundness.require(progress or silent)
         checks = check_steps(self.history, method, chosen, change, steps, progress or silent)
         self._checks |= {(method, change, b): check for b, check in zip(chosen, checks, strict=True)}
-        return check_dataset([b.name for b in chosen], checks)
+        return check_dataset([b.name for b in chosen], checks).assign_attrs(self.soundness.doubts(progress or silent))
 
     def error_bound(self, stages: Sequence[str]) -> xr.Dataset:
         """Return Theorem 4.1's bound on the error of first-order effects, up to its constant, over ``stage``."""
         names = self.stage_names(stages)
-        return bound_factors(self.history, np.stack([self.stages[n].to_numpy() for n in names]), names)
+        self.soundness.require(silent)
+        bound = bound_factors(self.history, np.stack([self.stages[n].to_numpy() for n in names]), names)
+        return bound.assign_attrs(self.soundness.doubts(silent))
 
     def plan(
         self,

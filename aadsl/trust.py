@@ -49,6 +49,7 @@ class Evidence:
         disagreement: |linear − plug-in| / |plug-in| of the two readings.
         plug_in: the number is the plug-in reading, which follows the behavior's own curvature as the linear one cannot.
         check: a check of the same estimator and behavior.
+        unverified: why the trajectory fails verification, empty where it does not.
     """
 
     exact: bool = False
@@ -56,6 +57,7 @@ class Evidence:
     disagreement: float | None = None
     plug_in: bool = False
     check: Check | None = None
+    unverified: str = ""
 
 
 def verdict(evidence: Evidence) -> tuple[Level, str]:
@@ -64,6 +66,8 @@ def verdict(evidence: Evidence) -> tuple[Level, str]:
     >>> verdict(Evidence(growth=57.0))
     ('low', 'small changes grow 57-fold over the run: too unstable for a first-order estimate')
     """
+    if evidence.unverified:
+        return "low", f"the trajectory does not pass verification: {evidence.unverified}"
     if evidence.exact:
         return "high", "trained again: the exact effect"
     found: list[tuple[Level, str]] = []

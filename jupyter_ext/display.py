@@ -43,12 +43,12 @@ def _formatters(shell: Any) -> list[tuple[Any, tuple[str, str], Any]]:
 
 
 def show(result: Any) -> None:
-    """Display an answer: its messages and plan as text, its charts, and where there is no chart, its table."""
+    """Display an answer: messages and plan as text, reports, charts, and where there is no chart, its table."""
     text = "\n".join([*result.messages, *([result.plan] if result.plan else [])])
     if text:
         display({"text/plain": text, "text/html": preformatted(text)}, raw=True)
-    for chart in result.charts:
-        display(chart)
+    for shown in [*result.reports, *result.charts]:
+        display(shown)
     if not result.charts and result.dataset is not None and "stage" in result.dataset.dims:
         table = {"text/plain": answer_text(result.dataset), "text/html": answer_html(result.dataset)}
         display(table, raw=True)

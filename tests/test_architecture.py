@@ -16,16 +16,16 @@ SOURCES = sorted([*ROOT.glob("aadsl/**/*.py"), *ROOT.glob("jupyter_ext/**/*.py")
 
 # From the bottom up. A layer imports only from levels below its own; layers of one level do not know each other.
 LEVELS = [
-    {"errors", "scalars", "state", "datasets"},
+    {"errors", "scalars", "state", "datasets", "tables"},
     {"allocations", "dynamics", "behaviors", "charts", "examples", "language", "members", "selection", "trust"},
     {"fingerprint", "propagation", "trajectory"},
     {"standing"},
     {"history", "interventions"},
-    {"estimators"},
+    {"estimators", "verification"},
     {"cache", "naming", "pace", "plan", "reliability"},
-    {"results"},
+    {"results", "soundness"},
     {"study"},
-    {"statements", "integrations", "verification"},
+    {"statements", "integrations"},
     {"aadsl", "__main__"},
     {"jupyter_ext"},
 ]

@@ -54,7 +54,9 @@ def provenance(dataset: xr.Dataset) -> str:
         return ""
     exact = estimator.startswith("retraining")
     source = "exact, by retraining" if exact else f"estimated by {estimator}"
-    return f"{source}, under {intervention}" if intervention else source
+    cause = str(dataset.attrs.get("unverified_cause", ""))
+    doubt = f", on a trajectory that does not pass verification ({cause})" if cause else ""
+    return f"{source}, under {intervention}{doubt}" if intervention else f"{source}{doubt}"
 
 
 def sentence(*parts: str) -> str:

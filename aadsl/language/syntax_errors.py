@@ -17,6 +17,7 @@ QUOTES = ('"', "'", "`")
 SILENT = ("space", "newline", "comment")
 NOUNS = {
     "NAME": "a name",
+    "TRAJECTORY": "a name",
     "TOPIC": "a topic",
     "NUMBER": "a number",
     "SIGNED": "a number",
@@ -168,7 +169,7 @@ def _punctuation(place: Place) -> str:
         return "what a Python object holds cannot be reached; give it a name of its own in a cell above"
     if place.found == ";":
         return "statements stand on lines of their own"
-    if place.found[:1].isdigit() and place.accepted == {"NAME"}:
+    if place.found[:1].isdigit() and place.accepted == {"NAME", "TRAJECTORY"}:
         return "a name begins with a letter"
     return ""
 
@@ -180,6 +181,8 @@ def _clause(place: Place) -> str:
         return "say what `where` belongs to with parentheses: a or (steps where …), (a or b) where …"
     if place.found == "with" and "using" in place.words:
         return "did you mean `using`?"
+    if place.found in ("", "with") and place.before == ("verify",):
+        return "write verify STAGES on BEHAVIORS, or verify trajectory"
     if place.found == "using" and "under" in place.before:
         return "`using` stands before `under`"
     if place.found == "top" and place.before[0] == "rank" and {"using", "under"} & {*place.before}:

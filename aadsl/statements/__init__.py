@@ -18,7 +18,7 @@ from aadsl.statements.session import Result, Session
 from aadsl.statements.show import Show
 from aadsl.statements.stage import Stage
 from aadsl.statements.stages import Stages, StagesBy, StagesEvery
-from aadsl.statements.verify import Verify
+from aadsl.statements.verify import Verify, VerifyTrajectory
 
 __all__ = ["STATEMENTS", "Result", "Session", "complete", "format_program", "run", "select", "signature_at"]
 
@@ -28,7 +28,7 @@ STATEMENTS: dict[str, tuple[type[Node], ...]] = {
     "stages": (Stages, StagesBy, StagesEvery),
     "behavior": (Behavior,),
     "score": (Score,),
-    "verify": (Verify,),
+    "verify": (Verify, VerifyTrajectory),
     "rank": (Rank, EveryStep),
     "plot": (Plot,),
     "explain": (Explain,),

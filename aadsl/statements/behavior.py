@@ -33,8 +33,8 @@ class Behavior(Definition):
     behavior each     = margin on test per example
     behavior mine     = my_metric on test
 
-    `on` names examples in the notebook: a tuple of tensors, a dataset, or an xarray Dataset, whose coordinates `where`
-    and `by` can use. `by` makes a family: digits[4], digits[9]. `per example` keeps the effect on every example.
+    `on` names examples in the notebook: a tuple of tensors, a dataset, a table, or an xarray Dataset, whose coordinates
+    `where` and `by` can use. `by` makes a family: digits[4], digits[9]. `per example` keeps the effect on each of them.
     A callable my_metric(model, examples) of the notebook serves as well as a metric of `help behaviors`.
     """
 

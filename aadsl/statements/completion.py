@@ -38,6 +38,8 @@ def complete(
         found += proposals(place, scope)
     if "AXIS" in place.terminals:
         found += of_kind("keyword", ("steps", "batches"))
+    if place.lexemes == ("verify",):
+        found += of_kind("keyword", ("trajectory",))
     found += of_kind("keyword" if place.lexemes else "statement", place.words)
     fitting = (item for item in found if item.text.startswith(place.fragment) and item.text != place.fragment)
     return Completions(cursor - len(place.fragment), tuple(dict.fromkeys(fitting)))

@@ -7,17 +7,17 @@ from functools import partial
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-from aadsl.errors import AadslError, did_you_mean
+from aadsl.errors import AadslError
 from aadsl.language import Argument, Literal, Name, Positional
 from aadsl.statements.base import Action, Statement
-from aadsl.statements.vocabulary import notebook_name, value_of
+from aadsl.statements.vocabulary import given_options, notebook_name
 
 if TYPE_CHECKING:
     from aadsl.statements.scope import Scope
     from aadsl.statements.session import Result
     from aadsl.study import Study
 
-OPTIONS = ("model", "loss", "data", "device")
+OPTIONS = {"model": Any, "loss": Any, "data": Any, "device": Any, "unverified": bool}
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class Load(Statement):
 
     Several paths are runs that were chained one after the other. `model`, `loss` and `data` are names from the
     notebook: the model as it was trained, loss(model, batch) and the training data; `device` is "auto" unless given.
+    Scores are refused on a trajectory that fails verification, unless `unverified=true` is given; then they say so.
     Stages and behaviors of an earlier trajectory are left behind; those defined on a loaded study are there.
     """
 
@@ -38,7 +39,7 @@ class Load(Statement):
 
     def resolve(self, scope: Scope) -> Action | None:
         """Open the trajectory: its coordinates are what the statements below are checked against."""
-        given = self._given(scope)
+        given = given_options(scope, "load", self.arguments or (), OPTIONS)
         sources = [self._source(scope, source) for source in self.sources]
         study = self._study(scope, sources, given) if given is not None and None not in sources else None
         if study is None:
@@ -52,21 +53,6 @@ class Load(Statement):
         result.session.study = study
         names = ", ".join(result.session.coordinates(study).names)
         result.say(f"loaded {study.trajectory.length} steps, coordinates: {names}")
-
-    def _given(self, scope: Scope) -> dict[str, Any] | None:
-        given: dict[str, Any] = {}
-        mistakes = len(scope.problems)
-        for argument in self.arguments or ():
-            if isinstance(argument, Positional):
-                scope.report(argument.span, "options are given by name", "write model=…, loss=…, data=…")
-            elif argument.name.text not in OPTIONS:
-                hint = did_you_mean(argument.name.text, OPTIONS) or f"options: {', '.join(OPTIONS)}"
-                scope.report(argument.name.span, f'load has no option "{argument.name.text}"', hint)
-            elif argument.name.text in given:
-                scope.report(argument.name.span, f'"{argument.name.text}" is given twice')
-            else:
-                given[argument.name.text] = value_of(scope, argument, Any)
-        return given if len(scope.problems) == mistakes else None
 
     def _source(self, scope: Scope, source: Literal | Name) -> Any:
         return source.value if isinstance(source, Literal) else notebook_name(scope, source)

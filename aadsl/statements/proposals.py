@@ -16,9 +16,11 @@ from aadsl.statements.axis import Coordinates
 from aadsl.statements.batches import PREDICATES
 from aadsl.statements.load import OPTIONS
 from aadsl.statements.scope import Scope, members
+from aadsl.statements.verify import VERIFY_OPTIONS
 from aadsl.statements.vocabulary import HOMES, hints, options, table
 
 VALUES_SHOWN = 40
+HOLDERS = (("torch.utils.data", "Dataset"), ("xarray", "Dataset"), ("pandas", "DataFrame"), ("datasets", "Dataset"))
 TABLE_OF_CLAUSE = {"behavior =": "behavior", "using": "estimator", "under": "intervention", "plot": "chart"}
 
 
@@ -163,8 +165,11 @@ def _load(_place: Cursor, scope: Scope) -> list[Completion]:
 
 
 def _with(place: Cursor, scope: Scope) -> list[Completion]:
+    known = OPTIONS if place.lexemes[0] == "load" else VERIFY_OPTIONS
     if place.lexemes[-1] != "=":
-        return of_kind("option", (f"{name}=" for name in OPTIONS if name not in place.lexemes))
+        return of_kind("option", (f"{name}=" for name in known if name not in place.lexemes))
+    if known.get(place.lexemes[-2]) is bool:
+        return of_kind("value", ("true", "false"))
     fits = {"model": _is_model, "loss": lambda value: isinstance(value, FunctionType), "data": _holds_examples}
     return _python(scope.names, fits.get(place.lexemes[-2], lambda _: False))
 
@@ -182,11 +187,11 @@ def _holds_examples(value: Any) -> bool:
     """Return whether examples may be read from a value. Looks at its type only, never at its attributes."""
     if _is_model(value) or isinstance(value, str | bytes | dict | type):
         return False
-    torch, xarray = sys.modules.get("torch"), sys.modules.get("xarray")
     if isinstance(value, tuple | list):
+        torch = sys.modules.get("torch")
         return bool(value) and torch is not None and isinstance(value[0], torch.Tensor)
-    datasets = [*([torch.utils.data.Dataset] if torch else []), *([xarray.Dataset] if xarray else [])]
-    return isinstance(value, tuple(datasets))
+    homes = ((sys.modules.get(module), name) for module, name in HOLDERS)  # what is not imported has no instances
+    return isinstance(value, tuple(getattr(home, name) for home, name in homes if hasattr(home, name)))
 
 
 CLAUSES: dict[str, Callable[[Cursor, Scope], list[Completion]]] = {

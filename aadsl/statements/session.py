@@ -51,6 +51,7 @@ class Result:
     Attributes:
         dataset: the last answer of the program, None where it asked nothing.
         charts: the Altair charts it plotted, in order.
+        reports: what `verify trajectory` found, in order; each has ``ok`` and ``causes``.
         plan: what `explain` says would be computed; an answer carries its own plan in ``dataset.attrs``.
         messages: what its statements have to say, in order.
         session: pass it on to let the names live in the next program.
@@ -60,6 +61,7 @@ class Result:
     dataset: xr.Dataset | None = None
     charts: list[Any] = field(default_factory=list)
     messages: list[str] = field(default_factory=list)
+    reports: list[Any] = field(default_factory=list)
     plans: list[str] = field(default_factory=list)
     progress: Progress | None = None
 
@@ -87,10 +89,12 @@ class Result:
         self.messages.append(message)
 
     def answer(self, dataset: xr.Dataset) -> None:
-        """Keep an answer for this result and for later statements."""
+        """Keep an answer for this result and for later statements; what is wrong with its trajectory is said."""
+        if why := dataset.attrs.get("unverified"):
+            self.say(f"the trajectory does not pass verification, so these numbers may mean nothing: {why}")
         self.dataset = dataset
         self.session.answers.append(dataset)
 
     def __str__(self) -> str:
         dataset = [] if self.dataset is None else [str(self.dataset)]
-        return "\n\n".join([*self.messages, *self.plans, *dataset])
+        return "\n\n".join([*self.messages, *map(str, self.reports), *self.plans, *dataset])

@@ -1,4 +1,4 @@
-"""``verify``: estimates beside the truth."""
+"""``verify``: estimates beside the truth, and the record beside what happened."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from aadsl.language import Call, Reference
+from aadsl.language import Argument, Call, Positional, Reference
 from aadsl.statements.answers import Answer
-from aadsl.statements.base import Action
+from aadsl.statements.base import Action, Statement
 from aadsl.statements.question import DEFAULT_ESTIMATOR, Asked, Question, asked_of
-from aadsl.statements.vocabulary import table
+from aadsl.statements.vocabulary import given_options, table
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from aadsl.study import Study
 
 EXACT = "retraining"
+SAMPLES = 8
+VERIFY_OPTIONS = {"samples": int}
 
 
 @dataclass(frozen=True)
@@ -31,10 +33,14 @@ class Verify(Question):
 
     verify window on backdoor
     verify window on backdoor using linearized() under restart()
+    verify trajectory
 
     The answer holds both effects and how well they agree: correlation, slope, relative error. `using` names the
     estimator that is put to the test, first_order unless given; the truth is always retraining() under the same
     intervention.
+
+    `verify trajectory` asks something else: whether the recording is what happened. It checks files, model and data,
+    replays some steps, and names the cause of what does not match; `with samples=20` replays 20 stretches, not 8.
     """
 
     stages: tuple[Reference, ...]
@@ -76,6 +82,37 @@ class Verify(Question):
         dataset = dataset.assign(agreement(dataset["effect"].values, dataset["retrained_effect"].values))
         result.answer(dataset)
         result.say(summary(dataset))
+
+
+@dataclass(frozen=True)
+class VerifyTrajectory(Statement):
+    """Check that the recording is what happened: its files, the model, the loss and the data, and replayed steps.
+
+    verify trajectory
+    verify trajectory with samples=20
+
+    `samples` is the number of stretches between stored states that are replayed, 8 unless given. A mismatch is no
+    mistake of the program: the report names its cause and what to do about it.
+    """
+
+    word: str
+    arguments: tuple[Argument | Positional, ...] | None
+
+    def resolve(self, scope: Scope) -> Action | None:
+        """Check the options."""
+        given = given_options(scope, "verify trajectory", self.arguments or (), VERIFY_OPTIONS)
+        if not scope.needs_study(scope.span) or given is None:
+            return None
+        samples = given.get("samples", SAMPLES)
+        if samples < 1:
+            scope.report(self.span, "`samples` needs a number from 1 on")
+            return None
+        return partial(self.run, samples=samples)
+
+    def run(self, result: Result, samples: int) -> None:
+        """Verify, and show what was found."""
+        progress = {} if result.progress is None else {"progress": result.progress}
+        result.reports.append(result.study.verify_trajectory(samples=samples, **progress))
 
 
 def agreement(estimate: NDArray[np.float64], exact: NDArray[np.float64]) -> dict[str, tuple[str, list[float]]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, Field, fields
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -124,6 +124,29 @@ def _arguments(scope: Scope, call: Call, member: type[Any]) -> dict[str, Any]:
             continue
         given[option] = value_of(scope, argument, types_of.get(option, Any))
     return given
+
+
+def given_options(
+    scope: Scope, what: str, arguments: Iterable[Argument | Positional], known: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """Return the values of a statement's options, whose types are ``known``; report mistakes, None after one."""
+    given: dict[str, Any] = {}
+    mistakes = len(scope.problems)
+    for argument in arguments:
+        if isinstance(argument, Positional):
+            usual = ", ".join(f"{name}=…" for name in list(known)[:3])
+            scope.report(argument.span, "options are given by name", f"write {usual}")
+        elif argument.name.text not in known:
+            hint = did_you_mean(argument.name.text, known) or f"options: {', '.join(known)}"
+            scope.report(argument.name.span, f'{what} has no option "{argument.name.text}"', hint)
+        elif argument.name.text in given:
+            scope.report(argument.name.span, f'"{argument.name.text}" is given twice')
+        else:
+            option, expected = argument.name.text, known[argument.name.text]
+            given[option] = value_of(scope, argument, expected)
+            if not isinstance(argument.value, Literal) and not fits(given[option], expected):
+                scope.report(argument.value.span, f"{option} must be {describe(expected)}")
+    return given if len(scope.problems) == mistakes else None
 
 
 def value_of(scope: Scope, argument: Argument, expected: Any) -> Any:

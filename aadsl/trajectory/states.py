@@ -1,4 +1,19 @@
-"""``state-<t>.nc``: one whole state."""
+"""``state-<t>.nc``: one whole state, uncompressed.
+
+Trained weights and momentum look like noise. Measured (tests/benchmarks/compression.py, 2 CPU cores, netCDF4 1.7.5) on
+a ResNet-18 with a state of 22.4 MB: size, time to write and to read, page cache warm.
+
+==========================  =====  =======  =======
+none                         100%    30 ms     7 ms
+blosc lz4, shuffle            95%    63 ms    27 ms
+zstd 3, shuffle               93%    83 ms    35 ms
+blosc zstd, bitshuffle        89%   137 ms    25 ms
+zlib 1, shuffle               86%   532 ms    57 ms
+==========================  =====  =======  =======
+
+An MLP for MNIST saves 10 to 18% for 1.5 to 10 times the writing. So nothing is compressed: a tenth of the disk is not
+worth a training run that waits for its recorder, nor readers that must have been built with the filter.
+"""
 
 from __future__ import annotations
 

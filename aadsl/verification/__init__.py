@@ -6,6 +6,6 @@ True
 """
 
 from aadsl.verification.report import Finding, Report
-from aadsl.verification.verify import verify
+from aadsl.verification.verify import verify, verify_history
 
-__all__ = ["Finding", "Report", "verify"]
+__all__ = ["Finding", "Report", "verify", "verify_history"]

@@ -48,6 +48,9 @@ def _data(trajectory: Trajectory, data: Any) -> Iterator[Finding]:
     if data is None or not recorded:
         return
     here = data_fingerprint(data)
+    if here == recorded and len(here) == 1:
+        yield Finding("note", "the data have the run's length; their examples are no tensors, so they are not compared")
+        return
     if here == recorded:
         yield Finding("passed", f"the data are those of the run: {len(here) - 1} sampled examples agree")
         return

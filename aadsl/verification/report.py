@@ -10,6 +10,32 @@ from aadsl.errors import AadslError
 
 MARKS = {"passed": "✓", "note": "·", "failed": "✗"}
 
+_RESTORE = "restore the files from a copy, or record the run again"
+_DATA = "give the data set that the run was trained on, in the order to which the recorded indices belong"
+_LOSS = "give the loss that was trained with, as the mean over the batch"
+_CLIP = 'record with clip=Clip("norm", …), or clip=Clip("value", …), where the loop clips gradients'
+_RATE = "set learning rates before optimizer.step(), where the recorder reads them, and never edit the files"
+REMEDIES = {
+    "missing segment": _RESTORE,
+    "changed file": _RESTORE,
+    "schema": _RESTORE,
+    "changed record": _RESTORE,
+    "changed weight": "restore the file of the state, or load into the model the frozen weights that the run had",
+    "model or data": "give the model, the loss and the data that were trained with",
+    "other dtype": "give the model in the dtype of the run, say model.float()",
+    "shuffled data": _DATA,
+    "other data": _DATA,
+    "other loss": _LOSS,
+    "other loss or data": f"{_LOSS}; {_DATA}",
+    "other loss or other lr": f"{_LOSS}; {_RATE}",
+    "other mode": "call model.train() or model.eval() before the forward of a step, as the run is to be repeated",
+    "other learning rate": _RATE,
+    "undeclared clip": _CLIP,
+    "undeclared clip or other lr": f"{_CLIP}; {_RATE}",
+    "other dropout": "let the forward draw its random numbers from PyTorch's generators, which are recorded",
+}
+"""What to do about each cause."""
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -21,6 +47,11 @@ class Finding:
     outcome: Literal["passed", "note", "failed"]
     text: str
     cause: str = ""
+
+    @property
+    def remedy(self) -> str:
+        """What to do about it; empty where nothing is wrong."""
+        return REMEDIES[self.cause] if self.cause else ""
 
 
 @dataclass(frozen=True)
@@ -40,22 +71,40 @@ class Report:
         """The short names of what failed."""
         return tuple(finding.cause for finding in self.findings if finding.outcome == "failed")
 
-    def require(self) -> None:
-        """Raise AadslError unless the trajectory is sound."""
+    @property
+    def failure(self) -> str:
+        """What failed, in words; empty where nothing did."""
+        failed = [finding for finding in self.findings if finding.outcome == "failed"]
+        return "; ".join(f"{finding.cause}: {finding.text}" for finding in failed)
+
+    def require(self, hint: str = "trajectory.verify(...) shows everything that was checked") -> None:
+        """Raise AadslError unless the trajectory is sound; ``hint`` is the way out."""
         if not self.ok:
-            failed = [finding.text for finding in self.findings if finding.outcome == "failed"]
             raise AadslError(
-                f"the trajectory {self.trajectory} does not pass verification: {'; '.join(failed)}",
-                hint="trajectory.verify(...) shows everything that was checked",
+                f"the trajectory {self.trajectory} does not pass verification: {self.failure}",
+                hint="\n".join([*self._remedies, hint]),
             )
 
+    @property
+    def _remedies(self) -> list[str]:
+        return list(dict.fromkeys(finding.remedy for finding in self.findings if finding.cause))
+
+    @property
+    def _verdict(self) -> str:
+        passed = "is what happened, as far as was checked"
+        return f"trajectory {self.trajectory} {passed if self.ok else 'does not pass verification'}"
+
     def __str__(self) -> str:
-        verdict = "is what happened, as far as was checked" if self.ok else "does not pass verification"
         lines = [f"{MARKS[finding.outcome]} {finding.text}" for finding in self.findings]
-        return "\n".join([f"trajectory {self.trajectory} {verdict}", *lines])
+        return "\n".join([self._verdict, *lines, *(f"→ {remedy}" for remedy in self._remedies)])
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        first, *rest = str(self).splitlines()
-        return f"<p><b>{escape(first)}</b></p><ul>{''.join(f'<li>{escape(line)}</li>' for line in rest)}</ul>"
+        items = [
+            f"{MARKS[f.outcome]} {f'<b>{escape(f.cause)}</b>: ' if f.cause else ''}{escape(f.text)}"
+            for f in self.findings
+        ]
+        items += [f"→ {escape(remedy)}" for remedy in self._remedies]
+        listed = "".join(f"<li>{item}</li>" for item in items)
+        return f'<p><b>{escape(self._verdict)}</b></p><ul style="list-style: none; padding: 0">{listed}</ul>'

@@ -25,7 +25,9 @@ def effects(study: aadsl.Study, estimator: str, progress=None) -> xr.DataArray:
 
 
 def progress_ending(seen: list[int], after: int, end):
-    def progress(_what: str, done: int, total: int) -> None:
+    def progress(what: str, done: int, total: int) -> None:
+        if what == "verifying":  # comes before the first sweep
+            return
         seen.append(total - done)
         if len(seen) == after:
             end()

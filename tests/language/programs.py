@@ -10,7 +10,7 @@ from aadsl.statements.program import parser
 
 WORDS = sorted(parser().words)
 names = st.one_of(
-    st.sampled_from(["poisoned", "tag", "epoch", "source", "lr", "x1", "_y", "stagee", "ofx", "ä"]),
+    st.sampled_from(["poisoned", "tag", "epoch", "source", "lr", "x1", "_y", "stagee", "ofx", "ä", "trajectory"]),
     st.text(string.ascii_lowercase + "_", min_size=1, max_size=6).filter(lambda name: name not in WORDS),
     st.sampled_from(["`top`", "`two words`", "`where`"]),
 )
@@ -112,6 +112,7 @@ statements = st.one_of(
               _clauses(("where", conditions), ("by", names)), st.sampled_from(["", " per example"])),
     questions,
     questions.map("explain {}".format),
+    st.builds("verify trajectory{}".format, _clauses(("with", st.builds("{} = {}".format, names, values)))),
     st.builds("plot {}{}".format, calls, _clauses(("of", listed), ("by", names))),
     strings.map("save {}".format),
     st.sampled_from(["show", "show stages", "help", "help score", "help nothing"]),

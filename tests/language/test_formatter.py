@@ -21,6 +21,7 @@ CASES = [
     ("stage a = steps[0:\nshow   stages", "stage a = steps[0:\nshow stages\n"),
     ("score a on b using first_order( curvature = central_difference( radius=2 ))",
      "score a on b using first_order(curvature=central_difference(radius=2))\n"),
+    ("verify  trajectory with samples = 3", "verify trajectory with samples=3\n"),
     ("   \n\n", ""),
 ]  # fmt: skip
 

@@ -27,6 +27,7 @@ class Result:
     plan: str = ""
     messages: list = field(default_factory=list)
     session: object = None
+    reports: list = field(default_factory=list)
 
 
 # The displays know answers by the name of their class, so that nothing is imported before one is shown.

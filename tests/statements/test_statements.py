@@ -211,7 +211,7 @@ def test_an_error_below_gets_the_place_of_its_statement(ask: Any, study: FakeStu
 
 def test_progress_is_handed_down(session: Session, names: dict[str, Any], study: FakeStudy) -> None:
     heard: list[Any] = []
-    study.score = lambda *_, progress, **__: progress("sweep", 1, 2)  # type: ignore[method-assign, assignment]
+    study.score = lambda *_, progress, **__: progress("sweep", 1, 2) or xr.Dataset()  # type: ignore[method-assign]
     run(PRELUDE, names, session)
     run("score warmup on backdoor", names, session, progress=lambda *what: heard.append(what))
     assert heard == [("sweep", 1, 2)]

@@ -17,6 +17,7 @@ from aadsl.errors import AadslError
 from aadsl.trajectory import Clip, Recorder, open_trajectory
 from aadsl.trajectory.files import commit
 from aadsl.verification import Report
+from aadsl.verification.report import REMEDIES
 from tests.trajectory.loops import DATA, INPUTS, TARGETS, mean_loss, sgd, small_model, train
 
 
@@ -93,6 +94,7 @@ def causes(report: Report) -> str:
     assert not report.ok, report
     with pytest.raises(AadslError, match="does not pass verification"):
         report.require()
+    assert all(REMEDIES[cause] in str(report) and cause in report._repr_html_() for cause in report.causes)
     return " ".join(report.causes)
 
 
