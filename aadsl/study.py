@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 import xarray as xr
 from torch import nn
 
@@ -35,6 +36,7 @@ from aadsl.reliability import bound_factors, check_steps, sampled_steps
 from aadsl.results import check_dataset, dataset_of, provenance
 from aadsl.trajectory import Trajectory
 from aadsl.trust import Check
+from aadsl.turns import one_at_a_time
 
 
 class Study(Names):
@@ -49,7 +51,7 @@ class Study(Names):
         memory: how much the states held during a sweep may take, such as ``"4GiB"``.
 
     Raises:
-        AadslError: model, data and trajectory do not fit together.
+        AadslError: model, data and trajectory do not fit together, or there is no such device.
     """
 
     def __init__(
@@ -59,7 +61,7 @@ class Study(Names):
         model: nn.Module,
         loss: Loss,
         data: Any = None,
-        device: str = "auto",
+        device: str | torch.device = "auto",
         memory: str | int | None = None,
     ) -> None:
         Names.__init__(self, trajectory.steps)
@@ -73,6 +75,7 @@ class Study(Names):
         """The training examples."""
         return self.history.examples
 
+    @one_at_a_time
     def step_effects(
         self,
         behaviors: Sequence[str],
@@ -95,6 +98,7 @@ class Study(Names):
         attributes = provenance(self, title, self._every_step(chosen, change), method)
         return xr.DataArray(effects, coordinates, ("step", "behavior"), "step_effect", attributes)
 
+    @one_at_a_time
     def score(
         self,
         stages: Sequence[str],
@@ -133,6 +137,7 @@ class Study(Names):
         checks = [self._checks.get((method, question.intervention, behavior)) for behavior in question.behaviors]
         return dataset_of(self, names, question, method, answer, checks)
 
+    @one_at_a_time
     def retrain(
         self,
         stages: Sequence[str],
@@ -145,6 +150,7 @@ class Study(Names):
         exact = self.score(stages, behaviors, estimator="retraining", intervention=intervention, progress=progress)
         return exact.assign(retrained_effect=exact.effect.assign_attrs(long_name="exact effect"))
 
+    @one_at_a_time
     def verify(
         self,
         stages: Sequence[str],
@@ -159,6 +165,7 @@ class Study(Names):
         exact = self.retrain(stages, behaviors, intervention=intervention, progress=progress)
         return estimate.assign(retrained_effect=exact.retrained_effect).assign_attrs(exact_plan=exact.attrs["plan"])
 
+    @one_at_a_time
     def check(
         self,
         behaviors: Sequence[str],
@@ -184,11 +191,13 @@ class Study(Names):
         self._checks |= {(method, change, b): check for b, check in zip(chosen, checks, strict=True)}
         return check_dataset([b.name for b in chosen], checks)
 
+    @one_at_a_time
     def error_bound(self, stages: Sequence[str]) -> xr.Dataset:
         """Return Theorem 4.1's bound on the error of first-order effects, up to its constant, over ``stage``."""
         names = self.stage_names(stages)
         return bound_factors(self.history, np.stack([self.stages[n].to_numpy() for n in names]), names)
 
+    @one_at_a_time
     def plan(
         self,
         stages: Sequence[str],

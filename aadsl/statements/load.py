@@ -7,6 +7,7 @@ from functools import partial
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
+from aadsl.coordinates import useful
 from aadsl.errors import AadslError, did_you_mean
 from aadsl.language import Argument, Literal, Name, Positional
 from aadsl.statements.base import Action, Statement
@@ -50,7 +51,7 @@ class Load(Statement):
     def run(self, result: Result, study: Study) -> None:
         """Take up the study."""
         result.session.study = study
-        names = ", ".join(result.session.coordinates(study).names)
+        names = ", ".join(useful(result.session.coordinates(study).names))
         result.say(f"loaded {study.trajectory.length} steps, coordinates: {names}")
 
     def _given(self, scope: Scope) -> dict[str, Any] | None:
@@ -66,6 +67,8 @@ class Load(Statement):
                 scope.report(argument.name.span, f'"{argument.name.text}" is given twice')
             else:
                 given[argument.name.text] = value_of(scope, argument, Any)
+                if argument.name.text == "device":
+                    _check_device(scope, argument, given["device"])
         return given if len(scope.problems) == mistakes else None
 
     def _source(self, scope: Scope, source: Literal | Name) -> Any:
@@ -101,3 +104,12 @@ class Load(Statement):
         except OSError as error:
             scope.report(self.sources[0].span, f"this cannot be opened: {error}")
         return None
+
+
+def _check_device(scope: Scope, argument: Argument, device: Any) -> None:
+    from aadsl.devices import device_of
+
+    try:
+        device_of(device)
+    except AadslError as error:
+        scope.repeat(argument.value.span, error)

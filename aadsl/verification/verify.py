@@ -14,6 +14,7 @@ from aadsl.errors import AadslError
 from aadsl.history import History
 from aadsl.propagation import Progress, silent
 from aadsl.trajectory import Trajectory
+from aadsl.turns import one_at_a_time
 from aadsl.verification.causes import explain
 from aadsl.verification.fit import fitting
 from aadsl.verification.report import Finding, Report
@@ -24,6 +25,7 @@ SAME_KERNELS = 1e-4
 OTHER_KERNELS = 2e-2
 
 
+@one_at_a_time
 def verify(
     trajectory: Trajectory,
     *,
