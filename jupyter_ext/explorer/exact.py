@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,7 +45,8 @@ class ExactAnswer:
         program += f" under {intervention}" if intervention else ""
         # Neither the stage nor the answer is left behind in the notebook's study and session.
         given = program, selection, study.branch(), names
-        self._thread = threading.Thread(target=self._work, args=given, daemon=True)
+        # In the context of the message that asked: the kernel then hears "cancel" also while a cell runs.
+        self._thread = threading.Thread(target=copy_context().run, args=(self._work, *given), daemon=True)
         self._thread.start()
 
     def cancel(self) -> None:

@@ -82,7 +82,7 @@ function render({ model, el }) {
     count.textContent = `${size.toLocaleString('en')} of ${data.length.toLocaleString('en')} steps`;
     statement.textContent = sentence();
     [bounds[0].value, bounds[1].value] = [view.start, view.stop];
-    if (details.open) fill(steps, stepsTable(data, view, chosenSteps(chosen), sortBy));
+    if (details.open) fill(steps, stepsTable(data, view, chosen, sortBy));
     save();
     still();
   }
