@@ -1,6 +1,6 @@
 """How long a move of the explorer's brush takes to reach the numbers on the page, in a real browser.
 
-``python -m tests.benchmarks.brush [--steps N]`` opens an answer of that many steps in JupyterLab and prints milliseconds.
+``python -m tests.benchmarks.brush [--steps N]`` opens such an answer in JupyterLab and prints milliseconds.
 A browser draws 60 times a second, so nothing is faster than 17 ms.
 """
 

@@ -51,6 +51,7 @@ BRUSH = """async moves => {
     before = shown.textContent;
   }
   fire('pointerup', 700);
+  fire('pointerleave', 700);
   return [taken, changes];
 }"""
 PACKAGES = ("chromium", "fonts-dejavu-core")

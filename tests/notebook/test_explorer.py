@@ -41,6 +41,13 @@ def test_effects_and_columns_arrive_as_numbers():
     assert {column["categories"][int(codes[t])] for t in (0, 26, 49)} == {"warmup", "poisoned", "no stage"}
 
 
+def test_what_only_a_replay_needs_is_not_shown():
+    data = answer(steps=50)
+    data = data.assign_coords(phase_boundary=("step", np.arange(50) % 2), training=("step", np.arange(50) > 3))
+    names = [column["name"] for column in header_of(data, can_retrain=False)[0]["columns"]]
+    assert names == ["stage", "phase", "tag", "epoch", "loss", "lr"]
+
+
 def test_missing_names_and_numbers_are_marked():
     data = answer(steps=50)
     tag = data["tag"].values.astype(object)
