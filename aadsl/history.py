@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from aadsl.devices import device_of
 from aadsl.dynamics import Hyper, dynamics_of
 from aadsl.errors import AadslError, did_you_mean
 from aadsl.examples import Examples
@@ -39,7 +40,7 @@ class History:
         standing: keeps where sweeps stand, so that interrupted ones go on from there.
 
     Raises:
-        AadslError: the model's parameters are not the recorded ones, or the data are missing.
+        AadslError: the model's parameters are not the recorded ones, the data are missing, or there is no such device.
     """
 
     def __init__(
@@ -49,11 +50,11 @@ class History:
         model: nn.Module,
         loss: Loss,
         data: Any = None,
-        device: str = "auto",
+        device: str | torch.device = "auto",
         memory: str | int | None = None,
     ) -> None:
         self.trajectory = trajectory
-        self.device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+        self.device = device_of(device)
         _check_model(trajectory, model)
         self.examples = None if data is None else Examples.of(data)
         if self.examples is None and trajectory.length and trajectory.batch_tensors(0) is None:

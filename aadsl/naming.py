@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from importlib import import_module
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import xarray as xr
@@ -38,6 +39,13 @@ class Names:
         self.families: dict[str, tuple[str, ...]] = {}
         self.behaviors: dict[str, Behavior] = {}
         self.behavior_families: dict[str, tuple[str, ...]] = {}
+
+    def branch(self) -> Self:
+        """Return the same run with the names so far; what is named in one from now on is not named in the other."""
+        branch = copy(self)
+        for names in ("stages", "families", "behaviors", "behavior_families"):
+            setattr(branch, names, dict(getattr(self, names)))
+        return branch
 
     def stage(self, name: str, selection: Any) -> xr.DataArray:
         """Name a set of steps.

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 import xarray as xr
 from torch import nn
 
@@ -36,6 +37,7 @@ from aadsl.results import check_dataset, dataset_of, provenance
 from aadsl.soundness import Soundness
 from aadsl.trajectory import Trajectory
 from aadsl.trust import Check
+from aadsl.turns import one_at_a_time
 from aadsl.verification import Report
 
 
@@ -56,7 +58,7 @@ class Study(Names):
     what asks for effects raises AadslError with the cause.
 
     Raises:
-        AadslError: model, data and trajectory do not fit together.
+        AadslError: model, data and trajectory do not fit together, or there is no such device.
     """
 
     def __init__(
@@ -66,7 +68,7 @@ class Study(Names):
         model: nn.Module,
         loss: Loss,
         data: Any = None,
-        device: str = "auto",
+        device: str | torch.device = "auto",
         memory: str | int | None = None,
         unverified: bool = False,
     ) -> None:
@@ -82,6 +84,7 @@ class Study(Names):
         """The training examples."""
         return self.history.examples
 
+    @one_at_a_time
     def step_effects(
         self,
         behaviors: Sequence[str],
@@ -105,6 +108,7 @@ class Study(Names):
         attributes = provenance(self, title, self._every_step(chosen, change), method, doubts)
         return xr.DataArray(effects, coordinates, ("step", "behavior"), "step_effect", attributes)
 
+    @one_at_a_time
     def score(
         self,
         stages: Sequence[str],
@@ -144,6 +148,7 @@ class Study(Names):
         checks = [self._checks.get((method, question.intervention, behavior)) for behavior in question.behaviors]
         return dataset_of(self, names, question, method, answer, checks, doubts)
 
+    @one_at_a_time
     def retrain(
         self,
         stages: Sequence[str],
@@ -156,6 +161,7 @@ class Study(Names):
         exact = self.score(stages, behaviors, estimator="retraining", intervention=intervention, progress=progress)
         return exact.assign(retrained_effect=exact.effect.assign_attrs(long_name="exact effect"))
 
+    @one_at_a_time
     def verify(
         self,
         stages: Sequence[str],
@@ -170,6 +176,7 @@ class Study(Names):
         exact = self.retrain(stages, behaviors, intervention=intervention, progress=progress)
         return estimate.assign(retrained_effect=exact.retrained_effect).assign_attrs(exact_plan=exact.attrs["plan"])
 
+    @one_at_a_time
     def verify_trajectory(self, *, samples: int = 8, progress: Progress | None = None) -> Report:
         """Check the files, the model and the data, and replay ``samples`` stretches between stored states.
 
@@ -178,6 +185,7 @@ class Study(Names):
         """
         return self.soundness.verify(samples, progress or silent)
 
+    @one_at_a_time
     def check(
         self,
         behaviors: Sequence[str],
@@ -204,6 +212,7 @@ class Study(Names):
         self._checks |= {(method, change, b): check for b, check in zip(chosen, checks, strict=True)}
         return check_dataset([b.name for b in chosen], checks).assign_attrs(self.soundness.doubts(progress or silent))
 
+    @one_at_a_time
     def error_bound(self, stages: Sequence[str]) -> xr.Dataset:
         """Return Theorem 4.1's bound on the error of first-order effects, up to its constant, over ``stage``."""
         names = self.stage_names(stages)
@@ -211,6 +220,7 @@ class Study(Names):
         bound = bound_factors(self.history, np.stack([self.stages[n].to_numpy() for n in names]), names)
         return bound.assign_attrs(self.soundness.doubts(silent))
 
+    @one_at_a_time
     def plan(
         self,
         stages: Sequence[str],

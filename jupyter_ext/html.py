@@ -25,7 +25,8 @@ def table(header: list[str], body: list[list[Any]], caption: str = "") -> str:
 
 def _cell(value: Any) -> str:
     if isinstance(value, float):
-        return f'<td style="{_NUMBER}">{"" if value != value else f"{value:+.4g}"}</td>'
+        shown = "" if value != value else f"{value:+.4g}".replace("-", "−")
+        return f'<td style="{_NUMBER}">{shown}</td>'
     return f'<td style="text-align: left">{html.escape(str(value))}</td>'
 
 

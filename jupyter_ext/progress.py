@@ -27,6 +27,8 @@ class Task:
     def words(self, stopped: bool = False) -> str:
         """Say how far the task is, how long it took or, unless it was ``stopped``, how long it will still take."""
         spent = self.now - self.started
+        if self.total == 1:
+            return f"{self.label}: {duration(spent)}" if self.done else self.label
         if self.done >= self.total:
             return f"{self.label}: {self.total:,} in {duration(spent)}"
         left = f", {duration(spent / self.done * (self.total - self.done))} left" if self.done and not stopped else ""

@@ -28,7 +28,7 @@ verify trajectory                                               # is the recordi
 rank steps on backdoor top 10
 plot timeline of backdoor by source
 explain score source on digits                                  # what would be computed and what it costs
-save "scores.nc"
+save "scores.nc"                                                # or .csv, .parquet; the chart: .svg, .png, .html
 help score"""
 
 

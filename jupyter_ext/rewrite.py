@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import torch
-
-from aadsl.errors import AadslError, did_you_mean
+from aadsl.devices import device_of
 from aadsl.language import Argument, Literal, Name
 from aadsl.language.parser import Parsed
 from aadsl.statements.explain import Explain
@@ -26,19 +24,9 @@ def rewritten(parsed: Parsed, explain: bool, device: str) -> Parsed:
     if explain:
         statements = [_explained(statement) for statement in statements if not isinstance(statement, Plot | Save)]
     if device:
-        check_device(device)
+        device_of(device)  # said here, where no statement is to blame
         statements = [_placed(statement, device) for statement in statements]
     return replace(parsed, statements=tuple(statements))
-
-
-def check_device(name: str) -> None:
-    """Raise an AadslError where PyTorch cannot compute on the device ``name``."""
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        known = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
-        hint = " ".join(filter(None, [did_you_mean(name, known), f"here there is: {', '.join(known)}"]))
-        raise AadslError(f'PyTorch cannot compute on "{name}" here', hint=hint) from error
 
 
 def _explained(statement: Any) -> Any:

@@ -16,8 +16,9 @@ SOURCES = sorted([*ROOT.glob("aadsl/**/*.py"), *ROOT.glob("jupyter_ext/**/*.py")
 
 # From the bottom up. A layer imports only from levels below its own; layers of one level do not know each other.
 LEVELS = [
-    {"errors", "scalars", "state", "datasets", "tables"},
-    {"allocations", "dynamics", "behaviors", "charts", "examples", "language", "members", "selection", "trust"},
+    {"coordinates", "errors", "scalars", "state", "datasets", "tables", "turns"},
+    {"allocations", "dynamics", "behaviors", "charts", "devices", "examples", "language"}
+    | {"members", "selection", "trust"},
     {"fingerprint", "propagation", "trajectory"},
     {"standing"},
     {"history", "interventions"},

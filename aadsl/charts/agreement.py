@@ -35,7 +35,8 @@ class Agreement:
         panels = [self._panel(dataset, name, table[table["behavior"] == name]) for name in names]
         chart = panels[0] if len(panels) == 1 else alt.concat(*panels, columns=COLUMNS, spacing=30)
         title = f"Do estimate and retraining agree on {words.quoted(names)}?"
-        text = words.sentence("one point a stage, on the dashed line both agree", words.provenance(dataset))
+        doubt = "a faint point: low trust" if (table["mark"] != "").any() else ""
+        text = words.sentence("one point a stage, on the dashed line both agree", doubt, words.provenance(dataset))
         return theme.titled(chart, title, text)
 
     def _panel(self, dataset: xr.Dataset, name: str, frame: pd.DataFrame) -> Any:

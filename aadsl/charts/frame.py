@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from aadsl.coordinates import useful
 from aadsl.errors import AadslError, unknown_name
 
 TOOLTIP_LIMIT = 14
@@ -40,7 +41,7 @@ def step_variables(dataset: xr.Dataset) -> list[str]:
 
 def telling_variables(dataset: xr.Dataset) -> list[str]:
     """Return the per-step metadata that differ between steps; what is the same at every step tells nothing of one."""
-    return [name for name in step_variables(dataset) if _differs(dataset[name].values)]
+    return [name for name in useful(step_variables(dataset)) if _differs(dataset[name].values)]
 
 
 def _differs(values: np.ndarray) -> bool:

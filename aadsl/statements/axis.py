@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from aadsl.coordinates import useful
 from aadsl.errors import Span, did_you_mean
 from aadsl.language import Column, Expression, Name, Reference, Scalar
 
@@ -84,7 +85,8 @@ class OverExamples:
         columns = (self.coordinates.column(known) for known in self.coordinates.names)
         if any(name in column.categories for column in columns):
             return f'text stands in quotes: "{name}"'
-        return f"{did_you_mean(name, self.coordinates.names)} coordinates: {', '.join(self.coordinates.names)}".strip()
+        known = ", ".join(useful(self.coordinates.names))
+        return f"{did_you_mean(name, self.coordinates.names)} coordinates: {known}".strip()
 
     def collection(self, name: Name) -> tuple[Scalar, ...] | None:
         """Return a list, tuple or set of numbers or texts that lives in the notebook."""

@@ -7,6 +7,7 @@ from functools import partial
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
+from aadsl.coordinates import useful
 from aadsl.errors import AadslError
 from aadsl.language import Argument, Literal, Name, Positional
 from aadsl.statements.base import Action, Statement
@@ -39,7 +40,7 @@ class Load(Statement):
 
     def resolve(self, scope: Scope) -> Action | None:
         """Open the trajectory: its coordinates are what the statements below are checked against."""
-        given = given_options(scope, "load", self.arguments or (), OPTIONS)
+        given = self._given(scope)
         sources = [self._source(scope, source) for source in self.sources]
         study = self._study(scope, sources, given) if given is not None and None not in sources else None
         if study is None:
@@ -51,8 +52,17 @@ class Load(Statement):
     def run(self, result: Result, study: Study) -> None:
         """Take up the study."""
         result.session.study = study
-        names = ", ".join(result.session.coordinates(study).names)
+        names = ", ".join(useful(result.session.coordinates(study).names))
         result.say(f"loaded {study.trajectory.length} steps, coordinates: {names}")
+
+    def _given(self, scope: Scope) -> dict[str, Any] | None:
+        """Return the options. A device that is not there is a mistake of its option, not of the run."""
+        mistakes = len(scope.problems)
+        given = given_options(scope, "load", self.arguments or (), OPTIONS)
+        for argument in self.arguments or ():
+            if given is not None and isinstance(argument, Argument) and argument.name.text == "device":
+                _check_device(scope, argument, given["device"])
+        return given if len(scope.problems) == mistakes else None
 
     def _source(self, scope: Scope, source: Literal | Name) -> Any:
         return source.value if isinstance(source, Literal) else notebook_name(scope, source)
@@ -87,3 +97,12 @@ class Load(Statement):
         except OSError as error:
             scope.report(self.sources[0].span, f"this cannot be opened: {error}")
         return None
+
+
+def _check_device(scope: Scope, argument: Argument, device: Any) -> None:
+    from aadsl.devices import device_of
+
+    try:
+        device_of(device)
+    except AadslError as error:
+        scope.repeat(argument.value.span, error)

@@ -67,6 +67,7 @@ class Plot(Statement):
     def resolve(self, scope: Scope) -> Action | None:
         """Check the chart, the names, and that an answer holds them and what the chart needs."""
         mistakes = len(scope.problems)
+        scope.plotted = True  # or it is mistaken, and that is said
         chart = build(scope, self.chart, "chart")
         stages, behaviors = self._named(scope)
         members = self._members(scope, chart)
@@ -91,7 +92,7 @@ class Plot(Statement):
         shown = wanted.part(chosen)
         if getattr(wanted.chart, "shows_examples", False):
             shown = _pictured(shown, result)
-        result.charts.append(wanted.chart.draw(shown, by=None if self.by is None else self.by.text))
+        result.draw(wanted.chart.draw(shown, by=None if self.by is None else self.by.text))
 
     def _named(self, scope: Scope) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Return the stages and the behaviors that `of` names."""

@@ -1,4 +1,4 @@
-"""``save``: the last answer to a file."""
+"""``save``: the last answer or the last chart to a file."""
 
 from __future__ import annotations
 
@@ -22,14 +22,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Save(Statement):
-    """Write the newest answer to a file; the extension says how.
+    """Write the newest answer, or the newest chart, to a file; the extension says how.
 
     save "scores.nc"
     save "scores.csv"
     save "scores.parquet"
+    save "timeline.svg"
 
     netCDF keeps everything, with the plan and the provenance. CSV and Parquet are tables with one row for each stage
-    and behavior (and example); Parquet needs pyarrow.
+    and behavior (and example); Parquet needs pyarrow. Extensions .svg, .png and .html take the newest chart.
     """
 
     path: Literal
@@ -37,13 +38,19 @@ class Save(Statement):
     def resolve(self, scope: Scope) -> Action | None:
         """Check the extension, the folder, and that there is an answer."""
         path = Path(str(self.path.value)).expanduser()
-        if path.suffix.lower() not in WRITERS:
+        extension = path.suffix.lower()
+        if extension not in (*WRITERS, *PICTURES):
             message = f'cannot save as "{path.suffix}"' if path.suffix else "the file needs an extension"
-            scope.report(self.path.span, message, f"extensions: {', '.join(WRITERS)}")
+            known = f"extensions: {', '.join(WRITERS)} for the answer, {', '.join(PICTURES)} for the chart"
+            scope.report(self.path.span, message, known)
             return None
         if not path.parent.is_dir():
             scope.report(self.path.span, f'there is no folder "{path.parent}"', "make it first")
             return None
+        if extension in PICTURES:
+            if not scope.plotted:
+                scope.report(self.span, "there is no chart to save", "draw one first: plot timeline")
+            return partial(self.draw, path=path)
         if not scope.answers and not scope.question_failed:
             scope.report(self.span, "there is no answer to save", "ask first: score STAGES on BEHAVIORS")
         return partial(self.run, path=path) if scope.answers else None
@@ -52,6 +59,13 @@ class Save(Statement):
         """Write the file."""
         dataset = result.session.answers[-1]
         WRITERS[path.suffix.lower()](dataset, path)
+        result.say(f"saved {path}")
+
+    def draw(self, result: Result, path: Path) -> None:
+        """Write the chart."""
+        from aadsl.charts import save
+
+        save(result.session.chart, path)
         result.say(f"saved {path}")
 
 
@@ -71,6 +85,7 @@ def _parquet(dataset: xr.Dataset, path: Path) -> None:
 
 
 WRITERS: dict[str, Callable[[xr.Dataset, Path], None]] = {".nc": _netcdf, ".csv": _csv, ".parquet": _parquet}
+PICTURES = (".svg", ".png", ".html")
 
 
 def table(dataset: xr.Dataset) -> pd.DataFrame:

@@ -16,6 +16,7 @@ from aadsl.statements.answers import Answer
 from aadsl.statements.axis import Coordinates
 
 QUESTION = re.compile(r"\s*(score|verify|rank)\b")
+PLOT = re.compile(r"\s*plot\b")
 
 if TYPE_CHECKING:
     from aadsl.statements.batches import BatchExamples
@@ -53,6 +54,8 @@ class Scope:
         """The lines in which names are defined that this statement cannot know yet."""
         self.question_failed = any(QUESTION.match(problem.source_line) for problem in parsed.problems)
         """Whether an answer is missing because its question is mistaken; then nothing more is said about it."""
+        self.plotted = session.chart is not None or any(PLOT.match(p.source_line) for p in parsed.problems)
+        """Whether there is a chart, or would be but for a mistake."""
         self._said_no_study = False
         self._examples: dict[int, Coordinates] = {}
         if session.study is not None:

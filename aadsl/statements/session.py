@@ -21,10 +21,11 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass
 class Session:
-    """The loaded study, with its stages and behaviors, and the answers so far, the newest last."""
+    """The loaded study with its stages and behaviors, the answers so far, the newest last, and the newest chart."""
 
     study: Study | None = None
     answers: list[xr.Dataset] = field(default_factory=list)
+    chart: Any = field(default=None, repr=False)
     previewed: tuple[Any, Study | None] | None = field(default=None, repr=False)
     _kept: dict[str, tuple[Any, Any]] = field(default_factory=dict, repr=False)
 
@@ -94,6 +95,11 @@ class Result:
             self.say(f"the trajectory does not pass verification, so these numbers may mean nothing: {why}")
         self.dataset = dataset
         self.session.answers.append(dataset)
+
+    def draw(self, chart: Any) -> None:
+        """Keep a chart for this result, and for a later statement that saves it."""
+        self.charts.append(chart)
+        self.session.chart = chart
 
     def __str__(self) -> str:
         dataset = [] if self.dataset is None else [str(self.dataset)]

@@ -14,6 +14,7 @@ from aadsl.errors import AadslError
 from aadsl.history import History
 from aadsl.propagation import Progress, silent
 from aadsl.trajectory import Trajectory
+from aadsl.turns import one_at_a_time
 from aadsl.verification.causes import explain
 from aadsl.verification.fit import fitting
 from aadsl.verification.report import Finding, Report
@@ -29,6 +30,7 @@ FREE = 30  # steps whose replay is over before anyone waits
 Gaps = list[tuple[int, int]]
 
 
+@one_at_a_time
 def verify(
     trajectory: Trajectory,
     *,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,15 +27,26 @@ class ExactAnswer:
     tell: Callable[[dict[str, Any]], None]
     _thread: threading.Thread | None = None
     _stop: threading.Event = field(default_factory=threading.Event)
+    _free: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self._free.set()
 
     def start(self, selection: str, behaviors: list[str], intervention: str, study: Any, names: Any) -> None:
-        """Train without ``selection`` and tell the effect on each behavior; nothing happens while one is running."""
-        if self._thread is not None and self._thread.is_alive():
+        """Train without ``selection`` and tell the effect on each behavior; nothing happens while one is running.
+
+        It waits while a cell computes, and cells that compute wait for it.
+        """
+        if not self._free.is_set():
             return
+        self._free.clear()
         self._stop.clear()
         program = f"stage {NAME} = {selection}\nscore {NAME} on {', '.join(behaviors)} using retraining()"
         program += f" under {intervention}" if intervention else ""
-        self._thread = threading.Thread(target=self._work, args=(program, selection, study, names), daemon=True)
+        # Neither the stage nor the answer is left behind in the notebook's study and session.
+        given = program, selection, study.branch(), names
+        # In the context of the message that asked: the kernel then hears "cancel" also while a cell runs.
+        self._thread = threading.Thread(target=copy_context().run, args=(self._work, *given), daemon=True)
         self._thread.start()
 
     def cancel(self) -> None:
@@ -49,7 +61,25 @@ class ExactAnswer:
     def _work(self, program: str, selection: str, study: Any, names: Any) -> None:
         import aadsl
 
-        begun, shown = time.monotonic(), 0.0
+        begun = time.monotonic()
+        self.tell({"state": "running", "share": 0.0, "words": "starting"})
+        try:
+            result = aadsl.run(program, names, session=aadsl.Session(study=study), progress=self._progress())
+        except Cancelled:
+            self._end("stopped", "cancelled")
+        except AadslError as error:
+            self._end("stopped", error.problems[0].message)
+        except Exception as error:  # a thread's error would be seen by nobody
+            self._end("stopped", f"failed: {error}")
+        else:
+            assert result.dataset is not None  # the program asks a question
+            effect = result.dataset["effect"].sel(stage=NAME)
+            effects = {str(name): float(effect.sel(behavior=name)) for name in effect["behavior"].values}
+            words = f"exact, by retraining in {duration(time.monotonic() - begun)}"
+            self._end("done", words, key=selection, effects=effects)
+
+    def _progress(self) -> Callable[[str, int, int], None]:
+        shown = 0.0
         tasks: dict[str, Task] = {}
 
         def progress(label: str, done: int, total: int) -> None:
@@ -63,23 +93,8 @@ class ExactAnswer:
                 shown = now
                 self.tell({"state": "running", "share": done / max(total, 1), "words": task.words()})
 
-        self.tell({"state": "running", "share": 0.0, "words": "starting"})
-        before = dict(study.stages)
-        try:
-            # A session of its own: neither the stage nor the answer is left behind in the notebook's.
-            result = aadsl.run(program, names, session=aadsl.Session(study=study), progress=progress)
-        except Cancelled:
-            self.tell({"state": "stopped", "words": "cancelled"})
-        except AadslError as error:
-            self.tell({"state": "stopped", "words": error.problems[0].message})
-        except Exception as error:  # a thread's error would be seen by nobody
-            self.tell({"state": "stopped", "words": f"failed: {error}"})
-        else:
-            assert result.dataset is not None  # the program asks a question
-            effect = result.dataset["effect"].sel(stage=NAME)
-            effects = {str(name): float(effect.sel(behavior=name)) for name in effect["behavior"].values}
-            words = f"exact, by retraining in {duration(time.monotonic() - begun)}"
-            self.tell({"state": "done", "key": selection, "effects": effects, "words": words})
-        finally:
-            study.stages.pop(NAME, None)
-            study.stages.update({NAME: before[NAME]} if NAME in before else {})
+        return progress
+
+    def _end(self, state: str, words: str, **more: Any) -> None:
+        self._free.set()  # first: who is told of the end may ask for more
+        self.tell({"state": state, "words": words, **more})

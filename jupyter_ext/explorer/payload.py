@@ -46,7 +46,7 @@ def header_of(dataset: xr.Dataset, can_retrain: bool) -> tuple[dict[str, Any], b
         ],
         "columns": described,
         "none": OTHERS,
-        "palette": {"stages": list(theme.STAGES), "none": f"{theme.NEITHER}80"},
+        "palette": {"stages": list(theme.STAGES), "none": f"{theme.NEITHER}c0"},
         "can_retrain": can_retrain,
         "keep": len(payload) + sum(map(len, numbers)) <= KEPT_IN_NOTEBOOK,
     }

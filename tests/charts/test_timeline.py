@@ -87,3 +87,10 @@ def test_schedule_lies_on_the_same_axis():
     spec = CHARTS["timeline"](schedule=True).draw(answer()).to_dict()
     assert spec["resolve"]["scale"]["x"] == "shared"
     assert len(spec["vconcat"]) == 2 + 3
+
+
+def test_what_only_a_replay_needs_is_not_in_the_hover():
+    data = answer(steps=50).assign_coords(phase_boundary=("step", np.arange(50) % 2))
+    assert "phase_boundary" not in str(CHARTS["timeline"]().draw(data).to_dict())
+    by_it = CHARTS["timeline"]().draw(data, by="phase_boundary")  # but who asks for it gets it
+    assert "phase_boundary" in str(by_it.to_dict())

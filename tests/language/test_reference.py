@@ -30,8 +30,9 @@ def test_every_program_runs_in_order(tiny: tuple[Path, dict[str, Any]], monkeypa
         exec(code, space)
         assert space["problem"].hint.startswith('did you mean "early"?')
         assert space["problem"].span.column == 7
-    assert sum(len(result.charts) for result in results) == 4
+    assert sum(len(result.charts) for result in results) == 5
     assert (folder / "scores.nc").exists()
+    assert (folder / "timeline.svg").read_text().startswith("<svg")
     assert session.study is not None
     steps = {name: mask.values.nonzero()[0].tolist() for name, mask in session.study.stages.items()}
     assert steps["late"] == [20, 21, 22, 23]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -31,6 +32,28 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+# Moves of the brush: the milliseconds that each takes to reach the page, and how many changed the numbers by the very
+# next frame.
+BRUSH = """async moves => {
+  const canvas = document.querySelector('.aadsl-explorer canvas'), box = canvas.getBoundingClientRect();
+  const shown = document.querySelector('.aadsl-effects');
+  const fire = (kind, x) => canvas.dispatchEvent(new PointerEvent(kind,
+    { clientX: box.left + x, clientY: box.top + 50, pointerId: 1, bubbles: true }));
+  canvas.setPointerCapture = () => {};
+  fire('pointerdown', 200);
+  const taken = []; let before = shown.textContent, changes = 0;
+  for (let k = 1; k <= moves; k++) {
+    const start = performance.now();
+    fire('pointermove', 200 + 500 * k / moves);
+    await new Promise(done => requestAnimationFrame(() => setTimeout(done)));
+    taken.push(performance.now() - start);
+    if (shown.textContent !== before) changes += 1;
+    before = shown.textContent;
+  }
+  fire('pointerup', 700);
+  fire('pointerleave', 700);
+  return [taken, changes];
+}"""
 PACKAGES = ("chromium", "fonts-dejavu-core")
 
 
@@ -144,6 +167,25 @@ class Notebook:
             "!Array.from(document.querySelectorAll('.jp-InputPrompt')).some(p => p.textContent.includes('[*]'))"
         )
         self.page.wait_for_function(idle, timeout=seconds * 1000)
+
+    def brush(self, moves: int) -> tuple[list[float], int]:
+        """Drag over an explorer; return each move's milliseconds to the page, and how many moves changed numbers."""
+        taken, changes = self.page.evaluate(BRUSH, moves)
+        return taken, changes
+
+    def start_cell(self, source: str):
+        """Add a cell at the end, start it, and return it."""
+        self.page.locator(".jp-Notebook .jp-CodeCell").last.locator(".cm-content").click()
+        self.execute("notebook:insert-cell-below")
+        self.execute("notebook:replace-selection", text=source)
+        self.page.evaluate("() => void window.jupyterapp.commands.execute('notebook:run-cell')")  # not waited for
+        return self.page.locator(".jp-Notebook .jp-CodeCell").last
+
+    def run_cell(self, source: str) -> str:
+        """Add a cell at the end, run it, and return what it prints."""
+        cell = self.start_cell(source)
+        cell.locator(".jp-InputPrompt", has_text=re.compile(r"\[\d+\]")).wait_for()
+        return "\n".join(cell.locator(".jp-OutputArea-output").all_inner_texts()).strip()
 
     def save(self):
         self.execute("docmanager:save")

@@ -34,32 +34,9 @@ def explored(page, address, root, recorded):
     return book
 
 
-# Twenty moves of the brush: the milliseconds that each takes to reach the page, and how many changed the numbers
-# by the very next frame.
-LATENCY = """async () => {
-  const canvas = document.querySelector('.aadsl-explorer canvas'), box = canvas.getBoundingClientRect();
-  const shown = document.querySelector('.aadsl-effects');
-  const fire = (kind, x) => canvas.dispatchEvent(new PointerEvent(kind,
-    { clientX: box.left + x, clientY: box.top + 50, pointerId: 1, bubbles: true }));
-  canvas.setPointerCapture = () => {};
-  fire('pointerdown', 200);
-  const taken = []; let before = shown.textContent, changes = 0;
-  for (let k = 1; k <= 20; k++) {
-    const start = performance.now();
-    fire('pointermove', 200 + 25 * k);
-    await new Promise(done => requestAnimationFrame(() => setTimeout(done)));
-    taken.push(performance.now() - start);
-    if (shown.textContent !== before) changes += 1;
-    before = shown.textContent;
-  }
-  fire('pointerup', 700);
-  return [taken, changes];
-}"""
-
-
 def test_brush_moves_the_numbers_at_once(explored, page):
     """By the next frame, so without the kernel. A busy machine stretches milliseconds: they are printed."""
-    taken, changes = page.evaluate(LATENCY)
+    taken, changes = explored.brush(20)
     print(f"brush to effect: {statistics.median(taken):.0f} ms, {max(taken):.0f} ms at worst")
     assert changes > 5
     assert page.locator(".aadsl-statement").inner_text().startswith("stage picked = steps[")
@@ -135,7 +112,7 @@ def test_it_survives_saving(explored, page, address, root):
     page.wait_for_selector(".aadsl-explorer canvas")
     assert page.locator(".aadsl-statement").inner_text() == 'stage picked = steps[6:12] where tag == "b"'
     assert not page.locator(".vega-embed").last.is_visible()  # the picture gives way to the explorer
-    _, changes = page.evaluate(LATENCY)
+    _, changes = book.brush(20)
     assert changes > 2  # few: the condition leaves every third step
     book.picture("reopened")
 
@@ -151,7 +128,7 @@ def test_where_no_widget_may_run_the_picture_is_there(explored, page, address, r
 
 
 def test_exported_page_shows_the_pictures(explored, page, root):
-    body, _ = HTMLExporter(embed_widgets=False).from_filename(str(root / "explorer.ipynb"))
+    body, _ = HTMLExporter().from_filename(str(root / "explorer.ipynb"))
     (root / "explorer.html").write_text(body, encoding="utf-8")
     aborted = list(page.aborted)
     page.goto(f"file://{root}/explorer.html")

@@ -1,12 +1,15 @@
 """The kernel's half of the explorer: what it sends, what it answers. The browser's half is tested in a browser."""
 
 import re
+import threading
 
 import numpy as np
 import pytest
 
 import aadsl
+from aadsl.cache import Effects
 from aadsl.errors import AadslError
+from aadsl.turns import WAITING, turn
 from jupyter_ext.explorer import explore
 from jupyter_ext.explorer.payload import header_of, selection_text
 from jupyter_ext.explorer.widget import PARTS, STATIC, VIEW
@@ -36,6 +39,13 @@ def test_effects_and_columns_arrive_as_numbers():
     assert "momentum" not in by_name  # the same at every step
     column, codes = by_name["stage"]
     assert {column["categories"][int(codes[t])] for t in (0, 26, 49)} == {"warmup", "poisoned", "no stage"}
+
+
+def test_what_only_a_replay_needs_is_not_shown():
+    data = answer(steps=50)
+    data = data.assign_coords(phase_boundary=("step", np.arange(50) % 2), training=("step", np.arange(50) > 3))
+    names = [column["name"] for column in header_of(data, can_retrain=False)[0]["columns"]]
+    assert names == ["stage", "phase", "tag", "epoch", "loss", "lr"]
 
 
 def test_missing_names_and_numbers_are_marked():
@@ -136,6 +146,48 @@ def test_the_exact_answer_can_be_cancelled(answered):
     explorer._exact.wait(60)
     assert explorer.exact == {"state": "stopped", "words": "cancelled"}
     assert "explored_selection" not in answered.session.study.stages
+
+
+def test_the_exact_answer_waits_while_a_cell_computes_and_can_be_cancelled_then(answered):
+    explorer, waits = explore(answered), threading.Event()
+    select(explorer, 3, 12)
+
+    def told(state):
+        explorer.exact = state
+        if WAITING in state["words"]:
+            waits.set()
+
+    explorer._exact.tell = told
+    with turn(lambda *_: None):  # a cell that computes
+        explorer._on_message(None, {"kind": "exact"}, [])
+        assert waits.wait(60)
+        explorer._on_message(None, {"kind": "cancel"}, [])
+        explorer._exact.wait(60)
+        assert explorer.exact == {"state": "stopped", "words": "cancelled"}
+    explorer._on_message(None, {"kind": "exact"}, [])  # asked again, it is computed
+    explorer._exact.wait(60)
+    assert explorer.exact["state"] == "done"
+
+
+def test_a_cell_waits_for_the_exact_answer_and_both_are_right(answered, recorded):
+    explorer, study = explore(answered), answered.session.study
+    select(explorer, 3, 12)
+    expected = study.score(["b"], ["seven"], estimator="retraining").effect.item()
+    study.effects = Effects(study.history, recorded.path.parent / "none kept before")
+    alone = dict(study.stages)
+    training = threading.Event()
+    tell = explorer._exact.tell
+    explorer._exact.tell = lambda state: (tell(state), training.set())
+    explorer._on_message(None, {"kind": "exact"}, [])
+    assert training.wait(60)
+    assert list(study.stages) == list(alone)  # also while it runs
+    assert study.score(["b"], ["seven"], estimator="retraining").effect.item() == expected
+    explorer._exact.wait(60)
+    inputs = recorded.data[0][:20]
+    with_stage, without = (
+        recorded.retrained(skipped)(inputs).log_softmax(-1)[:, 7].mean().item() for skipped in ([], range(3, 12))
+    )
+    assert explorer.exact["effects"]["seven"] == pytest.approx(with_stage - without, rel=1e-4)
 
 
 def test_completions_are_sent_for_the_condition(answered):

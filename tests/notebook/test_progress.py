@@ -1,4 +1,4 @@
-from jupyter_ext.progress import Progress, duration
+from jupyter_ext.progress import Progress, Task, duration
 
 
 class Handle:
@@ -59,3 +59,8 @@ def test_stopped_work_keeps_its_state_without_a_moving_bar():
 def test_durations_read_as_people_say_them():
     said = [duration(s) for s in (0.04, 9.94, 9.96, 59.4, 59.6, 200, 3600, 7500)]
     assert said == ["0.0 s", "9.9 s", "10 s", "59 s", "1 min 0 s", "3 min 20 s", "1 h 0 min", "2 h 5 min"]
+
+
+def test_one_piece_is_not_counted():
+    assert Task("waiting", 0.0, 2.0, 0, 1).words() == "waiting"
+    assert Task("waiting", 0.0, 2.0, 1, 1).words() == "waiting: 2.0 s"

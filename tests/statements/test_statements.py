@@ -12,6 +12,7 @@ import pytest
 import xarray as xr
 
 from aadsl.behaviors import BEHAVIORS
+from aadsl.charts import save as save_chart
 from aadsl.errors import AadslError
 from aadsl.estimators import ESTIMATORS
 from aadsl.interventions import INTERVENTIONS
@@ -179,6 +180,24 @@ def test_parquet_names_the_package_it_needs(ask: Any, tmp_path: Path, monkeypatc
     ask("score source on backdoor")
     with pytest.raises(AadslError, match=r"line 1: Parquet needs pyarrow(.|\n)*pip install pyarrow"):
         ask(f'save "{tmp_path}/a.parquet"')
+
+
+@pytest.mark.parametrize(("extension", "begins"), [("svg", b"<svg"), ("png", b"\x89PNG"), ("html", b"<!DOCTYPE html")])
+def test_the_newest_chart_is_saved_as_a_picture(ask: Any, tmp_path: Path, extension: str, begins: bytes) -> None:
+    ask("score source on backdoor\nplot bars")
+    newest = ask(f'plot timeline\nsave "{tmp_path}/in_a_cell.{extension}"').charts[-1]
+    ask(f'save "{tmp_path}/later.{extension}"')
+    direct = save_chart(newest, tmp_path / f"direct.{extension}").read_bytes()
+    assert direct.lstrip().startswith(begins)
+    if extension == "svg":  # the others carry names that are new each time
+        assert (tmp_path / "in_a_cell.svg").read_bytes() == (tmp_path / "later.svg").read_bytes() == direct
+    assert (tmp_path / f"later.{extension}").read_bytes().lstrip().startswith(begins)
+
+
+def test_loading_lists_the_coordinates_that_one_can_use(study: Any, names: dict[str, Any]) -> None:
+    study.steps = study.steps.assign(phase_boundary=study.steps.step * 0, training=study.steps.step > 0)
+    (said,) = run("load here", {**names, "here": study}, Session(study=study)).messages
+    assert said == "loaded 60 steps, coordinates: lr, epoch, loss, tag, flipped, sure, quality, top, step"
 
 
 def test_show_lists_what_is_defined(ask: Any) -> None:

@@ -82,7 +82,7 @@ function render({ model, el }) {
     count.textContent = `${size.toLocaleString('en')} of ${data.length.toLocaleString('en')} steps`;
     statement.textContent = sentence();
     [bounds[0].value, bounds[1].value] = [view.start, view.stop];
-    if (details.open) fill(steps, stepsTable(data, view, chosenSteps(chosen), sortBy));
+    if (details.open) listSoon();
     save();
     still();
   }
@@ -90,6 +90,8 @@ function render({ model, el }) {
     fill(metadata, metadataTable(data, chosenSteps(selection())));
   }
   const describeSoon = debounced(100, describe);
+  // A hundred rows are more than a drag may wait for: they follow when it rests.
+  const listSoon = debounced(60, () => fill(steps, stepsTable(data, view, selection(), sortBy)));
   function sortBy(column) {
     view.sort = { column, descending: view.sort.column === column ? !view.sort.descending : true };
     update();

@@ -33,8 +33,40 @@ function metadataTable(data, steps) {
 
 const SHOWN = 100;
 
+// All steps in the order of a column; sorted once, not at every move of the brush. What has no value comes last.
+function orderOf(data, column, descending) {
+  data.orders ??= new Map();
+  const key = `${column.name} ${descending}`;
+  if (!data.orders.has(key)) {
+    const value = sortKey(column), sign = descending ? -1 : 1;
+    const steps = Uint32Array.from({ length: data.length }, (_, t) => t);
+    data.orders.set(key, steps.sort((a, b) => {
+      const x = value(a), y = value(b);
+      if (x !== x || y !== y) return (x !== x) - (y !== y) || a - b;
+      return sign * (x - y) || a - b;
+    }));
+  }
+  return data.orders.get(key);
+}
+
+function sortKey({ values, categories }) {
+  if (!values) return t => t;
+  if (!categories) return t => values[t];
+  const rank = new Map([...categories].sort((a, b) => a.localeCompare(b)).map((name, k) => [name, k]));
+  return t => rank.get(categories[values[t]]) ?? NaN;
+}
+
+function firstOf(order, { start, stop, mask }, most) {
+  const found = [];
+  for (let k = 0; k < order.length && found.length < most; k++) {
+    const t = order[k];
+    if (t >= start && t < stop && (!mask || mask[t])) found.push(t);
+  }
+  return found;
+}
+
 // The steps of the selection with all that is known of them, sorted by a column; a click on its head turns the order.
-function stepsTable(data, view, steps, sortBy) {
+function stepsTable(data, view, selection, sortBy) {
   const effects = view.behaviors.map(name => ({
     name: `effect on ${name}`,
     values: data.effects[data.behaviors.findIndex(b => b.name === name)],
@@ -42,12 +74,6 @@ function stepsTable(data, view, steps, sortBy) {
   }));
   const columns = [{ name: 'step', values: null }, ...effects, ...data.columns];
   const chosen = columns.find(column => column.name === view.sort.column) || columns[0];
-  const key = t => (chosen.values ? chosen.values[t] : t);
-  const sign = view.sort.descending ? -1 : 1;
-  const order = [...steps].sort((a, b) => {
-    const x = key(a), y = key(b);
-    return x !== x ? 1 : y !== y ? -1 : sign * (chosen.categories ? String(text(chosen, a)).localeCompare(text(chosen, b)) : x - y) || a - b;
-  });
   const head = columns.map(column => {
     const active = column === chosen;
     const arrow = active ? (view.sort.descending ? ' ↓' : ' ↑') : '';
@@ -58,7 +84,8 @@ function stepsTable(data, view, steps, sortBy) {
     if (!column.values) return h('td', { class: 'aadsl-number' }, String(t));
     return effects.includes(column) ? effectCell(column.values[t], column.sign) : h('td', { class: column.categories ? '' : 'aadsl-number' }, text(column, t));
   };
-  const rows = order.slice(0, SHOWN).map(t => columns.map(column => cell(column, t)));
-  const more = order.length > SHOWN ? h('p', {}, `the first ${SHOWN} of ${order.length.toLocaleString('en')} steps`) : null;
+  const rows = firstOf(orderOf(data, chosen, view.sort.descending), selection, SHOWN).map(t => columns.map(column => cell(column, t)));
+  const size = countSteps(selection);
+  const more = size > SHOWN ? h('p', {}, `the first ${SHOWN} of ${size.toLocaleString('en')} steps`) : null;
   return h('div', {}, table(head, rows), more);
 }

@@ -87,7 +87,7 @@ class Timeline {
       const value = this.effects[t];
       if (value !== value) continue;
       const inside = t >= selection.start && t < selection.stop && (!selection.mask || selection.mask[t]);
-      pen.globalAlpha = partial && !inside ? 0.3 : 1;
+      pen.globalAlpha = partial && !inside ? 0.4 : 1;
       pen.fillStyle = color(t);
       const top = this.y(value);
       pen.fillRect(this.x(t + 0.5) - bar / 2, Math.min(top, bottom), bar, Math.max(Math.abs(bottom - top), 0.5));
