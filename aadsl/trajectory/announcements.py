@@ -94,9 +94,8 @@ def _convert(name: str, value: Any, batch: MicroBatch, scalars: dict[str, Any]) 
 
 
 def _indices(indices: Any, data_length: int | None) -> np.ndarray[Any, np.dtype[np.int64]]:
-    if isinstance(indices, Tensor):
-        indices = indices.detach().cpu().numpy()
-    array = np.array(indices).reshape(-1)  # a copy
+    # A copy in either case: the caller may reuse theirs.
+    array = indices.numpy(force=True).flatten() if isinstance(indices, Tensor) else np.array(indices).reshape(-1)
     if array.dtype != np.int64:
         if array.dtype.kind not in "iu" and array.size:
             raise AadslError(
