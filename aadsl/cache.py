@@ -147,10 +147,12 @@ class Effects:
         if missing:
             self.before(progress)
         portions = [[s] for s in missing] if method.exact else [missing] if missing else []
-        for position, stages in enumerate(portions):
+        parts = _Parts(progress, len(portions))
+        for stages in portions:
             part = replace(question, members=question.members[stages])
             with self.history.standing.kept_as(self._stem([key for s in stages for key in keys[s]])):
-                answer = method.answer(self.history, part, _part(progress, position, len(portions)))
+                answer = method.answer(self.history, part, parts)
+            parts.end_part()
             fresh = [_row(answer, question, i) for i in range(len(stages))]
             for s, row in zip(stages, fresh, strict=True):
                 rows[s] = list(row)
@@ -274,10 +276,19 @@ def _assembled(rows: list[list[Entry]]) -> Answer:
     )
 
 
-def _part(progress: Progress, position: int, parts: int) -> Progress:
-    """Return a progress that fills one of several equal parts."""
+@dataclass
+class _Parts:
+    """The progress of several parts as one: those to come are guessed to be as long as the present one."""
 
-    def report(what: str, done: int, total: int) -> None:
-        progress(what, position * total + done, parts * total)
+    progress: Progress
+    left: int
+    done: int = 0
+    length: int = 0
 
-    return report
+    def __call__(self, what: str, done: int, total: int) -> None:
+        self.length = total
+        self.progress(what, self.done + done, self.done + total * self.left)
+
+    def end_part(self) -> None:
+        """Go on to the next part."""
+        self.done, self.left = self.done + self.length, self.left - 1

@@ -212,6 +212,18 @@ def test_only_what_is_missing_is_computed(setting: Setting, computed: list[int])
     assert computed == [1, 1, 1]
 
 
+def test_progress_over_several_retrainings_never_goes_back(setting: Setting) -> None:
+    """Stages that begin at different steps take retrainings of different lengths."""
+    setting.members = np.zeros((3, STEPS), dtype=bool)
+    setting.members[[0, 1, 2], [0, STEPS - 1, 3]] = True
+    seen: list[tuple[int, int]] = []
+    setting.effects().answer(
+        ESTIMATORS["retraining"](), setting.question(), lambda _what, done, total: seen.append((done, total))
+    )
+    assert [done for done, _ in seen] == list(range(1, len(seen) + 1)), "one more for each replayed step"
+    assert seen[-1][0] == seen[-1][1]
+
+
 def test_an_interrupted_answer_keeps_what_was_done(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
     setting.estimator = ESTIMATORS["retraining"]()
     honest, calls = ESTIMATORS["retraining"].answer, []
