@@ -12,13 +12,13 @@ PIP := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
 LOG := $(VENV)/pip.log
 FAILED = { echo "aadsl: $(1): $$(grep -m1 ^ERROR $(LOG) | cut -c8- | cut -c-200) (more in $(LOG); is the package index within reach?)"; exit 1; }
 
-.PHONY: help setup demo picture tutorials test test-long lint format bench fidelity clean
+.PHONY: help setup demo picture tutorials test lint format bench fidelity clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
 
 # The networks of the tests and tutorials are small: a second thread costs them more than it brings.
-test test-long tutorials: export OMP_NUM_THREADS ?= 1
+test tutorials: export OMP_NUM_THREADS ?= 1
 
 setup: $(TESTABLE)  ## create .venv with everything the other targets need
 
@@ -49,10 +49,7 @@ tutorials: $(READY)  ## execute the tutorials and save them with their outputs
 test: $(TESTABLE)  ## lint, types and the whole test suite
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/python -m pytest -m "not long"
-
-test-long: $(TESTABLE)  ## the tests that take minutes
-	@$(BIN)/python -m pytest -m long
+	@$(BIN)/python -m pytest
 
 lint: $(TESTABLE)  ## style and types only
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

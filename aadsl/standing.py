@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -44,8 +44,9 @@ class Standing:
         else:
             for kind in (Sweep, Tangents):
                 file = self._file(kind)
-                if file is not None and file.exists():
-                    file.unlink()
+                if file is not None:
+                    with suppress(OSError):  # a folder that cannot be written is no reason to lose the answer
+                        file.unlink(missing_ok=True)
         finally:
             self._stem = self._latest = None
 
@@ -95,12 +96,10 @@ class Standing:
                 if values.size:
                     variable[...] = values
 
-        try:
+        with suppress(OSError):  # nor to end the sweep
             file.parent.mkdir(exist_ok=True)
             size = sum(tensor.nbytes for tensor in tensors.values())
             commit(file, {"title": "where an interrupted sweep stands"}, write, size)
-        except OSError:  # a folder that cannot be written is no reason to end the sweep
-            pass
 
 
 def _flattened(stand: Sweep | Tangents) -> dict[str, Tensor]:

@@ -73,7 +73,7 @@ def verdict(evidence: Evidence) -> tuple[Level, str]:
     found: list[tuple[Level, str]] = []
     if evidence.check is not None:
         found.append(_of_check(evidence.check))
-    elif evidence.growth is not None and not evidence.growth <= GROWTH:
+    elif evidence.growth is not None and evidence.growth > GROWTH:
         words = f"small changes grow {evidence.growth:.0f}-fold over the run: too unstable for a first-order estimate"
         found.append(("low", words))
     if evidence.disagreement is not None:
