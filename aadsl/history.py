@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from aadsl.devices import device_of
-from aadsl.dynamics import Hyper, dynamics_of
+from aadsl.dynamics import Dynamics, Slots, dynamics_of
 from aadsl.errors import AadslError, did_you_mean
 from aadsl.examples import Examples
 from aadsl.propagation import Clip, FlatState, Layout, Loss, Objective, Step, StepMap, kinks
@@ -62,7 +62,7 @@ class History:
                 "the run was recorded by the indices of its batches, and no data were given to look them up in",
                 hint="give data=..., the dataset that the run was trained on",
             )
-        self.dynamics = dynamics_of(trajectory.optimizer)
+        self._rules = [[(dynamics_of(name), hyper) for name, hyper in rules] for rules in trajectory.rules]
         specs = trajectory.parameters
         layout = Layout.of({n: s.shape for n, s in specs.items()}, {n: s.group for n, s in specs.items()})
         kinds = {name: spec.dtype for name, spec in trajectory.buffers.items()}
@@ -73,11 +73,10 @@ class History:
         like = next(iter(first.parameters.values())).to(self.device)
         objective = Objective(model, loss, layout, buffers, self._integers, like)
         _restore_constants(objective.model, first, moving)
-        self.step_map = StepMap(objective, self.dynamics)
+        self.step_map = StepMap(objective)
         self._memory = None if memory is None else budget(memory).limit
         self.standing = Standing()
         self._phases = {phase.start for phase in trajectory.phases if phase.resets_optimizer and phase.start}
-        self._clip = _clip(trajectory)
         self._training = trajectory.steps["training"].to_numpy()
         self._off_mode = trajectory.steps["modules_off_mode"].to_numpy()
         self.recent_batches = lru_cache(maxsize=RECENT)(self._load_batches)
@@ -140,12 +139,13 @@ class History:
         return Step(
             index,
             RecordedBatches(self, index),
-            tuple(self.trajectory.hyperparameters(index)),
+            self.trajectory.hyperparameters(index),
+            self._dynamics(index),
             resets_optimizer=index in self._phases,
             training=bool(self._training[index]),
             off_mode=tuple(str(self._off_mode[index]).split()),
             rng_states=self._rng_states(index),
-            clip=self._clip,
+            clip=_clip(self.trajectory, index),
         )
 
     def state(self, index: int) -> FlatState:
@@ -156,15 +156,14 @@ class History:
         """Return ``state``, recorded before step ``index``, in flat form."""
         layout, buffers = self.objective.parameters, self.objective.buffers
         parameters = self._flatten(layout, state.parameters)
-        hypers = self._slot_hypers
+        dynamics = self._dynamics(min(index, self.length - 1))
         slots = []
         for group, stretch in enumerate(layout.group_slices):
             names = [n for n, g in zip(layout.names, layout.groups, strict=True) if g == group]
             part = Layout.of({n: state.parameters[n].shape for n in names})
             recorded = {slot: _slot(slot, part, values, parameters) for slot, values in state.optimizer.items()}
-            initial = self.dynamics.initial(parameters[stretch], hypers[group])
             own = {slot: t for slot, t in recorded.items() if t is not None}
-            slots.append(self.dynamics.restore(own, initial))
+            slots.append(dynamics[group].restore(own, self._slots(group, parameters[stretch])))
         integers = tuple(state.buffers[n].to(self.device) for n in self._integers)
         like = parameters.new_zeros(0)
         floating = buffers.flatten([state.buffers[n] for n in buffers.names], like)
@@ -174,14 +173,13 @@ class History:
         like = next(iter(tensors.values())).to(self.device)
         return layout.flatten([tensors[name] for name in layout.names], like)
 
-    @cached_property
-    def _slot_hypers(self) -> tuple[Hyper, ...]:
-        """Scalars that switch on every slot the run ever uses (a momentum that starts at 0, say)."""
-        hypers = [self.trajectory.hyperparameters(t) for t in _changes(self.trajectory)]
-        return tuple(
-            {name: max(hyper[group][name] for hyper in hypers) for name in hypers[0][group]}
-            for group in range(len(hypers[0]))
-        )
+    def _dynamics(self, index: int) -> tuple[Dynamics, ...]:
+        return tuple(dynamics_of(name) for name in self.trajectory.optimizers(index))
+
+    def _slots(self, group: int, parameter: Tensor) -> Slots:
+        """Return zeros for every slot of a group that is ever used (that of a momentum that starts at 0, say)."""
+        initial = [dynamics.initial(parameter, hyper) for dynamics, hyper in self._rules[group]]
+        return {slot: value for slots in initial for slot, value in slots.items()}
 
     def _rng_states(self, index: int) -> tuple[dict[str, Tensor], ...]:
         devices = ["cpu"] if self.device.type == "cpu" else ["cpu", str(self.device)]
@@ -244,15 +242,6 @@ def _slot(slot: str, layout: Layout, values: dict[str, Tensor], like: Tensor) ->
     return layout.flatten([values.get(name) for name in layout.names], like)
 
 
-def _changes(trajectory: Trajectory) -> list[int]:
-    """Return steps that show every set of scalars which is switched on or off (momentum, mostly) during the run."""
-    momentum = [n for n in trajectory.steps.data_vars if str(n).split("_")[0] == "momentum"]
-    steps = {0}
-    for name in momentum:
-        steps.add(int(trajectory.steps[name].to_numpy().argmax()))
-    return sorted(steps)
-
-
 def _moves(trajectory: Trajectory, name: str) -> bool:
     """Return whether a buffer is part of the state: whether it differs between the first and the last kept state."""
     first, last = (trajectory.state(t).buffers[name] for t in (0, trajectory.checkpoints[-1]))
@@ -267,8 +256,8 @@ def _restore_constants(model: nn.Module, first: State, moving: list[str]) -> Non
                 buffer.copy_(first.buffers[name])
 
 
-def _clip(trajectory: Trajectory) -> Clip | None:
-    declared = trajectory.clip
+def _clip(trajectory: Trajectory, index: int) -> Clip | None:
+    declared = trajectory.declared_clip(index)
     if declared is None:
         return None
     if declared.kind == "value":

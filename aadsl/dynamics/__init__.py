@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from aadsl.dynamics.adagrad import Adagrad
 from aadsl.dynamics.adam import Adam
-from aadsl.dynamics.base import Dynamics, Hyper, Slots
+from aadsl.dynamics.base import Dynamics, Hyper, Resting, Slots
 from aadsl.dynamics.rmsprop import RMSprop
 from aadsl.dynamics.sgd import SGD
 from aadsl.errors import AadslError
 
-__all__ = ["DYNAMICS", "Dynamics", "Hyper", "Slots", "dynamics_of"]
+__all__ = ["DYNAMICS", "RESTING", "Dynamics", "Hyper", "Slots", "dynamics_of"]
 
 DYNAMICS: dict[str, Dynamics] = {
     "SGD": SGD(),
@@ -19,13 +19,17 @@ DYNAMICS: dict[str, Dynamics] = {
     "Adagrad": Adagrad(),
 }
 
+RESTING = Resting()
 
-def dynamics_of(optimizer: str) -> Dynamics:
-    """Return the step function of the ``torch.optim`` class named ``optimizer``.
+
+def dynamics_of(optimizer: str | None) -> Dynamics:
+    """Return the step function of the ``torch.optim`` class named ``optimizer``; None stands for no training.
 
     Raises:
         AadslError: the run was recorded with an optimizer that has no step function here.
     """
+    if optimizer is None:
+        return RESTING
     if optimizer not in DYNAMICS:
         raise AadslError(
             f"the run was trained with {optimizer}, whose steps cannot be replayed or differentiated yet",

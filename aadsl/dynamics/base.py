@@ -20,6 +20,9 @@ class Dynamics(Protocol):
     The step must be elementwise and differentiable in every argument but ``hyper``. Counters belong to the state
     and are differentiated as real numbers; learning rates belong to the step. Run without gradients it performs
     the operations of ``torch.optim`` in their order, so that a replay gives the recorded bits.
+
+    Slots start at zero, and slots of one name have one shape in all optimizers: where runs with different ones follow
+    on each other, each starts its own afresh in the union of all slots.
     """
 
     def initial(self, parameter: Tensor, hyper: Hyper) -> Slots:
@@ -27,12 +30,31 @@ class Dynamics(Protocol):
         ...
 
     def restore(self, recorded: Slots, initial: Slots) -> Slots:
-        """Return ``initial`` with what ``torch.optim`` keeps; what it has not created yet is absent there."""
+        """Return ``initial`` with what ``torch.optim`` keeps; what it has not created yet is absent there.
+
+        ``initial`` may hold slots of other optimizers as well, which stay as they are.
+        """
         ...
 
     def step(self, parameter: Tensor, slots: Slots, gradient: Tensor, hyper: Hyper) -> tuple[Tensor, Slots]:
-        """Return (θ', slots') after one update."""
+        """Return (θ', slots') after one update; slots that are left out of slots' stay as they are."""
         ...
+
+
+class Resting:
+    """A parameter group that a run did not train: nothing moves."""
+
+    def initial(self, parameter: Tensor, hyper: Hyper) -> Slots:
+        """Return nothing."""
+        return {}
+
+    def restore(self, recorded: Slots, initial: Slots) -> Slots:
+        """Return ``initial``."""
+        return initial
+
+    def step(self, parameter: Tensor, slots: Slots, gradient: Tensor, hyper: Hyper) -> tuple[Tensor, Slots]:
+        """Return θ."""
+        return parameter, {}
 
 
 def filled(initial: Slots, recorded: Slots) -> Slots:

@@ -13,7 +13,7 @@ from aadsl.propagation.curvature import Curvature
 from aadsl.propagation.layout import FlatState, difference, inner
 from aadsl.propagation.replay import Moment, Variation, backward
 from aadsl.propagation.step import Progress, Run, silent
-from aadsl.propagation.step_map import StepMap
+from aadsl.propagation.step_map import StepMap, restarted
 
 
 class Sweep(NamedTuple):
@@ -76,8 +76,12 @@ def adjoint_sweep(
             removed = source(step_map, moment, varied)
             if removed is not None:
                 scores[v, t] = torch.stack([inner(u, removed) for u in sweep.cotangents])
-        point = moment.point(step_map, jacobian(moment.step))
-        cotangents = sweep.cotangents if point is None else step_map.pullback(point, sweep.cotangents, curvature)
+        carrier = jacobian(moment.step)
+        point = moment.point(step_map, carrier)
+        if point is None:
+            cotangents = [restarted(u, carrier) for u in sweep.cotangents]
+        else:
+            cotangents = step_map.pullback(point, sweep.cotangents, curvature)
         growth[t] = torch.stack([u.parameters.norm().double() for u in cotangents])
         if not bool(torch.isfinite(scores[:, t]).all() and torch.isfinite(growth[t]).all()):
             raise AadslError(

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from aadsl.dynamics import Hyper
+from aadsl.dynamics import Dynamics, Hyper
 from aadsl.propagation.layout import FlatState
 
 
@@ -41,8 +41,9 @@ class Step:
         index: t.
         batches: the data it reads.
         hyper: one dictionary of optimizer scalars per parameter group.
+        dynamics: the optimizer of each parameter group; ``RESTING`` for a group that was not trained.
         applied: False for a step that is skipped: the state stays as it is.
-        resets_optimizer: the optimizer's slots start afresh before this step.
+        resets_optimizer: the optimizer's slots start afresh before this step, also where the step is skipped.
         gradient_weight: factor on the gradient; 0 needs no gradient at all.
         training: whether the model was in train mode.
         off_mode: modules that were in the other mode than the model (frozen normalization).
@@ -54,6 +55,7 @@ class Step:
     index: int
     batches: Batches
     hyper: tuple[Hyper, ...]
+    dynamics: tuple[Dynamics, ...]
     applied: bool = True
     resets_optimizer: bool = False
     gradient_weight: float = 1.0

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from aadsl.dynamics import Dynamics, Slots
+from aadsl.dynamics import RESTING, Slots
 from aadsl.propagation.curvature import Curvature, Point
 from aadsl.propagation.layout import FlatState, Layout
 from aadsl.propagation.objective import Evaluation, Objective
-from aadsl.propagation.step import Clip, Step
+from aadsl.propagation.step import Step
 
 
 class StepMap:
@@ -22,9 +22,8 @@ class StepMap:
     autograd, that of g and b' from a :class:`Curvature`. The propagator matrix M_t (the paper's eq. 7) is never formed.
     """
 
-    def __init__(self, objective: Objective, dynamics: Dynamics) -> None:
+    def __init__(self, objective: Objective) -> None:
         self.objective = objective
-        self.dynamics = dynamics
 
     @property
     def layout(self) -> Layout:
@@ -42,9 +41,9 @@ class StepMap:
 
         ``known`` is an evaluation of the same batches at the same parameters, which saves computing it again.
         """
+        start = restarted(state, step)
         if not step.applied:
-            return state, None
-        start = reset(state) if step.resets_optimizer else state
+            return start, None
         evaluation = known or self.evaluate(start, step)
         with torch.no_grad():
             parameters, slots = self.update(start.parameters, start.slots, evaluation.gradient, step)
@@ -58,24 +57,25 @@ class StepMap:
         """Return (θ', s') of the optimizer alone: clipping and weighting included, differentiable in every tensor."""
         if step.gradient_weight != 1.0:
             gradient = gradient * step.gradient_weight
-        gradient = clipped(gradient, step.clip, self.layout)
+        gradient = clipped(gradient, step, self.layout)
         slices = self.layout.group_slices
         if len(slices) == 1:
-            after, own = self.dynamics.step(parameters, dict(slots[0]), gradient, step.hyper[0])
-            return after, (own,)
+            after, moved = step.dynamics[0].step(parameters, slots[0], gradient, step.hyper[0])
+            return after, (slots[0] | moved,)
         pairs = [
-            self.dynamics.step(parameters[s], dict(own), gradient[s], hyper)
-            for s, own, hyper in zip(slices, slots, step.hyper, strict=True)
+            dynamics.step(parameters[s], own, gradient[s], hyper)
+            for s, own, dynamics, hyper in zip(slices, slots, step.dynamics, step.hyper, strict=True)
         ]
-        return torch.cat([p for p, _ in pairs]), tuple(own for _, own in pairs)
+        after = torch.cat([p for p, _ in pairs])
+        return after, tuple(own | moved for own, (_, moved) in zip(slots, pairs, strict=True))
 
     def pullback(self, point: Point, cotangents: Sequence[FlatState], curvature: Curvature) -> list[FlatState]:
         """Return DΦᵀ u for each cotangent u of the state after ``point.step``; Φ is that step, taken at the point."""
-        resets = point.step.resets_optimizer
-        point = _restarted(point)
+        step = point.step
+        point = point._replace(state=restarted(point.state, step))
         pulled = self._optimizer_pullback(point, cotangents)
-        if self._reads_no_data(point.state, point.step):
-            return [reset(direct) if resets else direct for direct, _ in pulled]
+        if self._reads_no_data(point.state, step):
+            return [restarted(direct, step) for direct, _ in pulled]
         watched = bool(point.state.buffers.numel())
         wanted = [(c, u.buffers if watched else None) for (_, c), u in zip(pulled, cotangents, strict=True)]
         results = []
@@ -83,14 +83,13 @@ class StepMap:
             pulled, curvature.pullback(self.objective, point, wanted), strict=True
         ):
             result = direct._replace(parameters=direct.parameters + theta, buffers=buffers)
-            results.append(reset(result) if resets else result)
+            results.append(restarted(result, step))
         return results
 
     def pushforward(self, point: Point, tangents: Sequence[FlatState], curvature: Curvature) -> list[FlatState]:
         """Return DΦ e for each tangent e of the state before ``point.step``."""
-        if point.step.resets_optimizer:
-            tangents = [reset(e) for e in tangents]
-        point = _restarted(point)
+        tangents = [restarted(e, point.step) for e in tangents]
+        point = point._replace(state=restarted(point.state, point.step))
         moving = [(e.parameters, e.buffers) for e in tangents]
         if self._reads_no_data(point.state, point.step):
             changes = [(torch.zeros_like(e), b) for e, b in moving]
@@ -168,25 +167,31 @@ class StepMap:
         return torch.where(present, parameters, before.parameters), kept
 
 
-def _restarted(point: Point) -> Point:
-    """Return the point as its step reads it: with fresh slots where it resets the optimizer."""
-    return point._replace(state=reset(point.state)) if point.step.resets_optimizer else point
+def restarted(state: FlatState, step: Step) -> FlatState:
+    """Return the state (or the cotangent, or the tangent) as ``step`` reads it.
 
-
-def reset(state: FlatState) -> FlatState:
-    """Return the state (or the cotangent, or the tangent) with the optimizer's slots at zero, where they start."""
+    Where the step resets the optimizer, its slots are at zero, where they start.
+    """
+    if not step.resets_optimizer:
+        return state
     slots = tuple({name: torch.zeros_like(t) for name, t in own.items()} for own in state.slots)
     return state._replace(slots=slots)
 
 
-def clipped(gradient: Tensor, clip: Clip | None, layout: Layout) -> Tensor:
-    """Return the gradient (P,) after ``clip_grad_value_`` or ``clip_grad_norm_``, with their operations."""
+def clipped(gradient: Tensor, step: Step, layout: Layout) -> Tensor:
+    """Return the gradient (P,) after ``clip_grad_value_`` or ``clip_grad_norm_``, with their operations.
+
+    Parameters that the step does not train have no part in the norm.
+    """
+    clip = step.clip
     if clip is None:
         return gradient
     if clip.value is not None:
         return gradient.clamp(-clip.value, clip.value)
     if clip.norm is None:
         return gradient
-    norms = [torch.linalg.vector_norm(view, clip.norm_type) for view in layout.views(gradient)]
+    trained = [dynamics is not RESTING for dynamics in step.dynamics]
+    views = [view for view, group in zip(layout.views(gradient), layout.groups, strict=True) if trained[group]]
+    norms = [torch.linalg.vector_norm(view, clip.norm_type) for view in views]
     norm = torch.linalg.vector_norm(torch.stack(norms), clip.norm_type)
     return gradient * torch.clamp(clip.norm / (norm + 1e-6), max=1.0)

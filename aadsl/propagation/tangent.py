@@ -13,7 +13,7 @@ from aadsl.propagation.curvature import Curvature
 from aadsl.propagation.layout import FlatState, total, zeros_like
 from aadsl.propagation.replay import Variation, final_state, forward
 from aadsl.propagation.step import Progress, Run, Step, silent
-from aadsl.propagation.step_map import StepMap
+from aadsl.propagation.step_map import StepMap, restarted
 
 
 class Tangents(NamedTuple):
@@ -65,11 +65,11 @@ def tangent_sweep(
                 moving.setdefault(id(step), (step, []))[1].append(position)
         for step, positions in moving.values():
             point = moment.point(step_map, step)
+            before = [e for e in (states[p] for p in positions) if e is not None]
             if point is None:
-                continue
-            pushed = step_map.pushforward(
-                point, [e for e in (states[p] for p in positions) if e is not None], curvature
-            )
+                pushed = [restarted(e, step) for e in before]
+            else:
+                pushed = step_map.pushforward(point, before, curvature)
             for position, after in zip(positions, pushed, strict=True):
                 states[position] = after
         for position, variation in enumerate(varied):

@@ -1,7 +1,7 @@
 """Runs that followed on each other, seen as one: parameters matched by name.
 
 A parameter that a run did not train (a head added later, adapters that were frozen before) is there all the same, with
-the value it has where it is trained next to, and in a parameter group whose learning rate is 0 in that run.
+the value it has where it is trained next to, and in a parameter group that no optimizer has in that run.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
+from itertools import groupby
 
 import numpy as np
 import torch
@@ -17,9 +18,12 @@ from torch import Tensor
 from aadsl.errors import AadslError
 from aadsl.state import State
 from aadsl.trajectory.run import Hyperparameters, Run
-from aadsl.trajectory.specs import ParameterSpec
+from aadsl.trajectory.specs import Clip, ParameterSpec
 
 _AT_REST: Hyperparameters = {"lr": 0.0, "momentum": 0.0, "weight_decay": 0.0}
+
+Rule = tuple[str, Hyperparameters]
+"""The class of an optimizer, and its scalars."""
 
 
 class Chain:
@@ -29,6 +33,7 @@ class Chain:
         starts: number of the first step of each run, and the length of all as the last entry.
         parameters, buffers: all that any run has, by name.
         groups: for each parameter group of the chain, the group of each run it stands for; None where not trained.
+        optimizer: class of the optimizer; those of all runs, in order, where it changes ("SGD then Adam").
     """
 
     def __init__(self, runs: Sequence[Run]) -> None:
@@ -41,8 +46,7 @@ class Chain:
             name: replace(spec, group=self.groups.index(memberships[name])) for name, spec in specs.items()
         }
         self.buffers = _united([run.header.buffers for run in runs], runs)
-        optimizers = list(dict.fromkeys(run.header.optimizer for run in runs))
-        self.optimizer = " then ".join(optimizers)
+        self.optimizer = " then ".join(name for name, _ in groupby(run.header.optimizer for run in runs))
 
     def locate(self, step: int) -> tuple[int, int]:
         """Return the number of the run that step belongs to, and the step's number there."""
@@ -59,6 +63,34 @@ class Chain:
             run.hyperparameters(local, 0) | _AT_REST if group is None else run.hyperparameters(local, group)
             for group in (membership[number] for membership in self.groups)
         )
+
+    def optimizers(self, step: int) -> tuple[str | None, ...]:
+        """Return the optimizer that trained each group in a step; None where it was not trained."""
+        number, _ = self.locate(step)
+        name = self.runs[number].header.optimizer
+        return tuple(None if membership[number] is None else name for membership in self.groups)
+
+    def rules(self) -> tuple[list[Rule], ...]:
+        """Return for each group what trained it in each run, every scalar at the largest value it had there."""
+        return tuple(
+            [
+                (run.header.optimizer, run.largest_hyperparameters(group))
+                for run, group in zip(self.runs, membership, strict=True)
+                if group is not None and run.length
+            ]
+            for membership in self.groups
+        )
+
+    def replaces_optimizer(self, step: int) -> bool:
+        """Return whether a run begins here with another kind of optimizer than the one before it had."""
+        number, local = self.locate(step)
+        return (
+            local == 0 and number > 0 and self.runs[number].header.optimizer != self.runs[number - 1].header.optimizer
+        )
+
+    def clip(self, step: int) -> Clip | None:
+        """Return the gradient clipping that was declared for the run of a step."""
+        return self.runs[self.locate(step)[0]].header.clip
 
     def state(self, step: int, device: str | torch.device) -> State | None:
         """Return ξ_step of the whole chain; None where it is not stored."""

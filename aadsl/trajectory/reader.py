@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from aadsl.errors import AadslError
 from aadsl.state import State
 from aadsl.trajectory.batches import Loaded
-from aadsl.trajectory.chain import Chain
+from aadsl.trajectory.chain import Chain, Rule
 from aadsl.trajectory.consumed import examples_dataset
 from aadsl.trajectory.export import write_single_file
 from aadsl.trajectory.lazy import steps_dataset
@@ -51,9 +51,9 @@ class Trajectory:
     Attributes:
         path: where it is (of the first run, when chained).
         length: T, the number of committed steps.
-        optimizer: class name, ``"SGD"``; group_count: number of parameter groups.
+        optimizer: class name, ``"SGD"``, or ``"SGD then Adam"`` of runs; group_count: number of parameter groups.
         parameters, buffers: descriptions by name.
-        clip: declared gradient clipping; accumulation: declared number of micro-batches a step; None if undeclared.
+        clip: gradient clipping declared for the last run; accumulation: micro-batches a step; None if undeclared.
     """
 
     def __init__(self, runs: Sequence[Run]) -> None:
@@ -99,8 +99,9 @@ class Trajectory:
         starts = sorted({0, *np.flatnonzero(boundary).tolist(), *self._chain.starts[:-1]})
         starts = [start for start in starts if start < self.length]
         names = self.steps["phase"].values
+        reset, replaces = BOUNDARY["optimizer_reset"], self._chain.replaces_optimizer
         return tuple(
-            Phase(str(names[start]), start, stop, bool(boundary[start] == BOUNDARY["optimizer_reset"]))
+            Phase(str(names[start]), start, stop, bool(boundary[start] == reset or replaces(start)))
             for start, stop in zip(starts, [*starts[1:], self.length], strict=True)
         )
 
@@ -116,6 +117,19 @@ class Trajectory:
     def hyperparameters(self, step: int) -> tuple[Hyperparameters, ...]:
         """Return the scalars that step used, a dict for each group, by torch's names (betas: beta1, beta2)."""
         return self._chain.hyperparameters(step)
+
+    def optimizers(self, step: int) -> tuple[str | None, ...]:
+        """Return the class of the optimizer that trained each group in a step; None where it was not trained."""
+        return self._chain.optimizers(step)
+
+    @property
+    def rules(self) -> tuple[list[Rule], ...]:
+        """For each group the optimizers that trained it, one a run, every scalar at the largest value it had there."""
+        return self._chain.rules()
+
+    def declared_clip(self, step: int) -> Clip | None:
+        """Return the gradient clipping that was declared for the run of a step; None where none was."""
+        return self._chain.clip(step)
 
     def _consumed(self, step: int) -> list[tuple[Loaded, int]]:
         """Return where the micro-batches of a step are: the loaded segment and the row of each."""

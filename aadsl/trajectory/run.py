@@ -55,6 +55,10 @@ class Run:
             columns[key] = [StepColumn(name, key, self.parts).values() for name in names]
         return columns
 
+    def largest_hyperparameters(self, group: int) -> Hyperparameters:
+        """Return each scalar of a parameter group at its largest: it shows what was ever switched on."""
+        return {key: values[group].max().item() for key, values in self._hyperparameters.items()}
+
     def hyperparameters(self, step: int, group: int) -> Hyperparameters:
         """Return the scalars that one parameter group used in a step."""
         return {key: values[group][step].item() for key, values in self._hyperparameters.items()}

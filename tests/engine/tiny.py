@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, jacrev
 
-from aadsl.dynamics import DYNAMICS, Dynamics
+from aadsl.dynamics import DYNAMICS
 from aadsl.propagation import (
     Clip,
     Curvature,
@@ -107,7 +107,7 @@ def tiny_run(
     like = next(iter(parameters.values())).detach()
     objective = Objective(model, loss, layout, buffers, tuple(integers), like)
     dynamics = DYNAMICS[optimizer]
-    step_map = StepMap(objective, dynamics)
+    step_map = StepMap(objective)
 
     generator = torch.Generator().manual_seed(11)
     batches = [
@@ -138,7 +138,7 @@ def tiny_run(
 def _step(t: int, batches: tuple, optimizer: str, factor: float, groups: int, clip: Clip | None) -> Step:
     options = OPTIONS[optimizer] | COMMON
     hyper = tuple({**options, "lr": options["lr"] * factor * (1 + 0.5 * g)} for g in range(groups))
-    return Step(t, Held(batches), hyper, clip=clip)
+    return Step(t, Held(batches), hyper, (DYNAMICS[optimizer],) * groups, clip=clip)
 
 
 def dense_vector(state: FlatState) -> Tensor:
@@ -165,14 +165,14 @@ def dense_jacobian(run: TinyRun, state: FlatState, step: Step) -> Tensor:
             slots = tuple({n: torch.zeros_like(t) for n, t in own.items()} for own in slots)
         gradients = grad(mean_loss)(layout.named_views(before.parameters))
         flat = layout.flatten([gradients[n] for n in layout.names], before.parameters)
-        parameters, after = _plain_update(run.step_map.dynamics, layout, before.parameters, slots, flat, step)
+        parameters, after = _plain_update(layout, before.parameters, slots, flat, step)
         return dense_vector(FlatState(parameters, after, before.buffers))
 
     return jacrev(whole_map)(dense_vector(state))
 
 
 def _plain_update(
-    dynamics: Dynamics, layout: Layout, parameters: Tensor, slots: tuple, gradient: Tensor, step: Step
+    layout: Layout, parameters: Tensor, slots: tuple, gradient: Tensor, step: Step
 ) -> tuple[Tensor, tuple]:
     gradient = gradient * step.gradient_weight
     if step.clip is not None and step.clip.norm is not None:
@@ -180,8 +180,9 @@ def _plain_update(
     elif step.clip is not None:
         gradient = gradient.clamp(-step.clip.value, step.clip.value)
     results = []
-    for s, own, hyper in zip(layout.group_slices, slots, step.hyper, strict=True):
-        results.append(dynamics.step(parameters[s], dict(own), gradient[s], hyper))
+    for s, own, dynamics, hyper in zip(layout.group_slices, slots, step.dynamics, step.hyper, strict=True):
+        after, moved = dynamics.step(parameters[s], dict(own), gradient[s], hyper)
+        results.append((after, {**own, **moved}))
     return torch.cat([p for p, _ in results]), tuple(s for _, s in results)
 
 
