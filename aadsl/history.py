@@ -163,7 +163,8 @@ class History:
             part = Layout.of({n: state.parameters[n].shape for n in names})
             recorded = {slot: _slot(slot, part, values, parameters) for slot, values in state.optimizer.items()}
             own = {slot: t for slot, t in recorded.items() if t is not None}
-            slots.append(dynamics[group].restore(own, self._slots(group, parameters[stretch])))
+            everything, used = self._slots(group, parameters[stretch], dynamics[group])
+            slots.append(everything | dynamics[group].restore(own, used))
         integers = tuple(state.buffers[n].to(self.device) for n in self._integers)
         like = parameters.new_zeros(0)
         floating = buffers.flatten([state.buffers[n] for n in buffers.names], like)
@@ -176,10 +177,19 @@ class History:
     def _dynamics(self, index: int) -> tuple[Dynamics, ...]:
         return tuple(dynamics_of(name) for name in self.trajectory.optimizers(index))
 
-    def _slots(self, group: int, parameter: Tensor) -> Slots:
-        """Return zeros for every slot of a group that is ever used (that of a momentum that starts at 0, say)."""
-        initial = [dynamics.initial(parameter, hyper) for dynamics, hyper in self._rules[group]]
-        return {slot: value for slots in initial for slot, value in slots.items()}
+    def _slots(self, group: int, parameter: Tensor, dynamics: Dynamics) -> tuple[Slots, Slots]:
+        """Return initial slots of a group: those that are ever used, and those that ``dynamics`` ever uses.
+
+        That of a momentum which starts at 0 is among them.
+        """
+        everything: Slots = {}
+        own: Slots = {}
+        for rule, hyper in self._rules[group]:
+            initial = rule.initial(parameter, hyper)
+            everything |= initial
+            if rule is dynamics:
+                own |= initial
+        return everything, own
 
     def _rng_states(self, index: int) -> tuple[dict[str, Tensor], ...]:
         devices = ["cpu"] if self.device.type == "cpu" else ["cpu", str(self.device)]

@@ -30,10 +30,7 @@ class Dynamics(Protocol):
         ...
 
     def restore(self, recorded: Slots, initial: Slots) -> Slots:
-        """Return ``initial`` with what ``torch.optim`` keeps; what it has not created yet is absent there.
-
-        ``initial`` may hold slots of other optimizers as well, which stay as they are.
-        """
+        """Return ``initial`` with what ``torch.optim`` keeps; what it has not created yet is absent there."""
         ...
 
     def step(self, parameter: Tensor, slots: Slots, gradient: Tensor, hyper: Hyper) -> tuple[Tensor, Slots]:

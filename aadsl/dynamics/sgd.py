@@ -33,7 +33,7 @@ class SGD:
 
     def restore(self, recorded: Slots, initial: Slots) -> Slots:
         """Return v as recorded; it has started where PyTorch has created it."""
-        if "momentum_buffer" not in recorded or "momentum_started" not in initial:
+        if "momentum_buffer" not in recorded or not initial:
             return initial
         return {**filled(initial, recorded), "momentum_started": torch.ones_like(initial["momentum_started"])}
 

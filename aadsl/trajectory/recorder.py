@@ -203,6 +203,7 @@ class Recorder:
         try:
             self._check()
             check_announced(self.step, len(self._batches), self._accumulate)
+            self._subject.check_idle()
         except AadslError as error:
             self._fail(error)
             return

@@ -44,8 +44,9 @@ class Subject:
     """A model and its optimizer.
 
     Attributes:
-        parameters: the optimizer's parameters by their name in the model.
+        parameters: what the optimizer trains by its name in the model: what PyTorch gives no gradient, it does not.
         specs, buffer_specs: their descriptions.
+        idle: what the optimizer has, but does not train, by name.
     """
 
     def __init__(self, model: nn.Module, optimizer: Any) -> None:
@@ -57,12 +58,16 @@ class Subject:
             names.setdefault(id(parameter), []).append(name)
         self.parameters: dict[str, nn.Parameter] = {}
         self.specs: dict[str, ParameterSpec] = {}
+        self.idle: dict[str, nn.Parameter] = {}
         for group, content in enumerate(self.optimizer.param_groups):
             for parameter in content["params"]:
                 name, *aliases = names.get(id(parameter)) or self._refuse_stranger(parameter)
+                if not parameter.requires_grad:
+                    self.idle[name] = parameter
+                    continue
                 self.parameters[name] = parameter
                 self.specs[name] = _spec(name, parameter, group, aliases)
-        if not any(parameter.requires_grad for parameter in self.parameters.values()):
+        if not self.parameters:
             raise AadslError(
                 "the model has no trainable parameters in this optimizer",
                 hint="parameters need requires_grad=True and must be in the optimizer's groups",
@@ -90,8 +95,22 @@ class Subject:
             yield Entry("buffers", "", name, buffer)
 
     def optimizer_is_fresh(self) -> bool:
-        """Return whether the optimizer holds no state."""
-        return not any(self.optimizer.state.values())
+        """Return whether the optimizer holds no state, or nothing but zeros (as Adagrad does before its first step)."""
+        return not any(
+            bool(torch.as_tensor(value).any())
+            for slots in self.optimizer.state.values()
+            for value in slots.values()
+            if isinstance(value, (Tensor, float, int))
+        )
+
+    def check_idle(self) -> None:
+        """Raise AadslError where the coming step trains what had no gradient when recording began."""
+        for name, parameter in self.idle.items():
+            if parameter.grad is not None:
+                raise AadslError(
+                    f'"{name}" did not require gradients when recording began, and is trained now',
+                    hint="begin another recorder where its training begins; open_trajectory([a, b]) joins the two runs",
+                )
 
     def hyperparameters(self) -> list[dict[str, Any]]:
         """Return the scalars of each parameter group, as torch names them; tuples are numbered (beta1, beta2)."""

@@ -32,8 +32,7 @@ class ForwardWatch:
         self._cuda = sorted({p.device.index for p in subject.parameters.values() if p.is_cuda})
         self.look_at_mode()
         # The smallest, because a hook makes PyTorch copy the gradient instead of keeping it.
-        trained = [parameter for parameter in subject.parameters.values() if parameter.requires_grad]
-        self._witness = min(trained, key=Tensor.numel)
+        self._witness = min(subject.parameters.values(), key=Tensor.numel)
         self._gradient_came = False
         self.hooks = [
             model.register_forward_pre_hook(self._on_forward),

@@ -30,7 +30,9 @@ def _model(trajectory: Trajectory, model: nn.Module) -> Iterator[Finding]:
                 "failed", f"the run computed in {recorded}, the model given computes in {here}", "other dtype"
             )
             break
-    recorded_frozen = trajectory.fingerprints.get("frozen", {})
+    # What another run of a chain trained is in its states.
+    digests = trajectory.fingerprints.get("frozen", {})
+    recorded_frozen = {name: digest for name, digest in digests.items() if name not in trajectory.parameters}
     frozen = {name: parameter for name, parameter in model.named_parameters() if name in recorded_frozen}
     changed = [name for name, digest in recorded_frozen.items() if name not in frozen]
     changed += [name for name, parameter in frozen.items() if tensor_digest(parameter) != recorded_frozen[name]]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, jacrev
 
-from aadsl.dynamics import DYNAMICS
+from aadsl.dynamics import DYNAMICS, RESTING
 from aadsl.propagation import (
     Clip,
     Curvature,
@@ -17,6 +17,7 @@ from aadsl.propagation import (
     Layout,
     Objective,
     Readout,
+    Run,
     Step,
     StepMap,
     Tangents,
@@ -145,11 +146,8 @@ def dense_vector(state: FlatState) -> Tensor:
     return torch.cat([t.reshape(-1).double() for t in state.tensors()])
 
 
-def dense_jacobian(run: TinyRun, state: FlatState, step: Step) -> Tensor:
+def dense_jacobian(run: Run, state: FlatState, step: Step) -> Tensor:
     """Return the matrix of the whole step map at ``state``, from a plain functional gradient and torch.func.jacrev."""
-    size = dense_vector(state).numel()
-    if not step.applied:
-        return torch.eye(size, dtype=torch.float64)
     layout, model = run.step_map.layout, network()
     shapes = [t.shape for t in state.tensors()]
 
@@ -163,6 +161,8 @@ def dense_jacobian(run: TinyRun, state: FlatState, step: Step) -> Tensor:
         slots = before.slots
         if step.resets_optimizer:
             slots = tuple({n: torch.zeros_like(t) for n, t in own.items()} for own in slots)
+        if not step.applied:
+            return dense_vector(before._replace(slots=slots))
         gradients = grad(mean_loss)(layout.named_views(before.parameters))
         flat = layout.flatten([gradients[n] for n in layout.names], before.parameters)
         parameters, after = _plain_update(layout, before.parameters, slots, flat, step)
@@ -176,7 +176,9 @@ def _plain_update(
 ) -> tuple[Tensor, tuple]:
     gradient = gradient * step.gradient_weight
     if step.clip is not None and step.clip.norm is not None:
-        gradient = gradient * torch.clamp(step.clip.norm / (gradient.norm() + 1e-6), max=1.0)
+        trained = [s for s, d in zip(layout.group_slices, step.dynamics, strict=True) if d is not RESTING]
+        norm = torch.cat([gradient[s] for s in trained]).norm()
+        gradient = gradient * torch.clamp(step.clip.norm / (norm + 1e-6), max=1.0)
     elif step.clip is not None:
         gradient = gradient.clamp(-step.clip.value, step.clip.value)
     results = []
@@ -187,7 +189,7 @@ def _plain_update(
 
 
 def tangents_at_end(
-    run: TinyRun, curvature: Curvature, jacobians: Sequence[Variation], varied: Sequence[Variation]
+    run: Run, curvature: Curvature, jacobians: Sequence[Variation], varied: Sequence[Variation]
 ) -> list[FlatState]:
     """Return e_T of each stage from one whole tangent sweep."""
     start = Tangents(0, (None,) * len(varied))
