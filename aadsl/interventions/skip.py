@@ -12,8 +12,8 @@ from aadsl.propagation import Step
 class Skip:
     """The updates of the stage do not happen (the paper's treatment for single steps and scattered batches).
 
-    The whole state stays as it is at a skipped step, momentum and counters included. The learning rates of later
-    steps stay as they were recorded.
+    The whole state stays as it is at a skipped step, momentum and counters included; a job that begins there begins
+    with a fresh optimizer all the same. The learning rates of later steps stay as they were recorded.
     """
 
     resets_after: ClassVar[bool] = False

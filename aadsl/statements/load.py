@@ -29,8 +29,9 @@ class Load(Statement):
     load "runs/pretrain", "runs/finetune" with model=net, loss=loss_fn, data=train
     load study
 
-    Several paths are runs that were chained one after the other. `model`, `loss` and `data` are names from the
-    notebook: the model as it was trained, loss(model, batch) and the training data; `device` is "auto" unless given.
+    Several paths are runs that were chained one after the other, each with its own optimizer. `model`, `loss` and
+    `data` are names from the notebook: the model as it was trained, loss(model, batch) and the training data; `device`
+    is "auto" unless given.
     Scores are refused on a trajectory that fails verification, unless `unverified=true` is given; then they say so.
     Stages and behaviors of an earlier trajectory are left behind; those defined on a loaded study are there.
     """

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
-from itertools import groupby
+from itertools import groupby, pairwise
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from aadsl.errors import AadslError
 from aadsl.state import State
+from aadsl.trajectory.fingerprints import tensor_digest
 from aadsl.trajectory.run import Hyperparameters, Run
 from aadsl.trajectory.specs import Clip, ParameterSpec
 
@@ -133,13 +134,22 @@ class Chain:
         return {(id(run), end): run.state(end) for run in self.runs for end in {0, run.length} & set(run.states)}
 
     def breaks(self) -> list[str]:
-        """Return where a run did not begin with the parameters that the run before it ended with."""
+        """Return where a run did not begin with, or had frozen, the parameters that the runs before it ended with."""
         found = []
-        for before, after in zip(self.runs, self.runs[1:], strict=False):
-            if before.length not in before.states or 0 not in after.states:
-                continue
-            end, begin = self._ends[id(before), before.length].parameters, self._ends[id(after), 0].parameters
-            differing = [name for name in end if name in begin and not torch.equal(end[name], begin[name])]
+        left: dict[str, Tensor] = {}
+        for before, after in pairwise(self.runs):
+            end, begin = self._ends.get((id(before), before.length)), self._ends.get((id(after), 0))
+            # Where an end was not stored, it is not known how the parameters of that run were left.
+            left = {name: value for name, value in left.items() if name not in before.header.parameters}
+            left |= end.parameters if end else {}
+            trained = begin.parameters if begin else {}
+            frozen = after.header.fingerprints.get("frozen", {})
+            differing = [
+                name
+                for name, value in left.items()
+                if (name in trained and not torch.equal(value, trained[name]))
+                or (name in frozen and tensor_digest(value) != frozen[name])
+            ]
             if differing:
                 found.append(
                     f"{after.source.path} did not begin where {before.source.path} ended: {', '.join(differing[:3])}"

@@ -249,3 +249,17 @@ def test_runs_that_do_not_follow_on_each_other(tmp_path: Path) -> None:
         open_trajectory([tmp_path / "a", tmp_path / "b"])
     report = open_trajectory([tmp_path / "a", tmp_path / "c"]).verify()
     assert not report.ok and "did not begin where" in str(report)
+
+
+def test_a_frozen_part_that_is_not_where_the_run_before_left_it(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 5), nn.Linear(5, 3))
+    for name, trained, start in (("a", model, 0.0), ("b", model[1], 0.0), ("c", model[1], 1.0)):
+        with torch.no_grad():
+            model[0].weight[0, 0] += start
+        optimizer = sgd(trained)
+        with Recorder(tmp_path / name, model, optimizer, DATA) as recorder:
+            train(recorder, model, optimizer, 2)
+    assert open_trajectory([tmp_path / "a", tmp_path / "b"]).verify().ok
+    report = open_trajectory([tmp_path / "a", tmp_path / "b", tmp_path / "c"]).verify()
+    assert not report.ok and f"{tmp_path / 'c'} did not begin where" in str(report) and "0.weight" in str(report)

@@ -11,8 +11,9 @@ import torch
 import xarray as xr
 from torch import nn
 
+from aadsl.errors import AadslError
 from aadsl.trajectory import Clip, Recorder, budget, every, open_trajectory
-from tests.trajectory.loops import DATA, INPUTS, TARGETS, same, sgd, small_model, train
+from tests.trajectory.loops import DATA, INPUTS, TARGETS, mean_loss, same, sgd, small_model, train
 
 OPTIMIZERS = {
     "sgd": sgd,
@@ -276,6 +277,23 @@ def test_frozen_and_tied_parameters(tmp_path: Path) -> None:
     assert set(trajectory.parameters) == {"1.weight", "1.bias", "2.bias"}
     assert trajectory.parameters["1.weight"].aliases == ("2.weight",)
     assert set(trajectory.state(1).parameters) == set(trajectory.parameters)
+
+
+def test_what_an_optimizer_has_but_does_not_train(tmp_path: Path) -> None:
+    """PyTorch leaves a parameter without gradient alone, weight decay included: it is frozen like those elsewhere."""
+    model = small_model()
+    model[0].requires_grad_(False)
+    optimizer = sgd(model)
+    with Recorder(tmp_path / "run", model, optimizer, DATA) as recorder:
+        train(recorder, model, optimizer, 3)
+    trajectory = open_trajectory(tmp_path / "run")
+    assert not {"0.weight", "0.bias"} & set(trajectory.parameters)
+    assert trajectory.verify(model=model, loss=mean_loss, data=DATA).ok
+    with Recorder(tmp_path / "again", model, optimizer, DATA) as recorder:
+        train(recorder, model, optimizer, 2)
+        model[0].requires_grad_(True)
+        with pytest.raises(AadslError, match=r'"0\.weight" did not require gradients when recording began'):
+            train(recorder, model, optimizer, 1)
 
 
 def test_missing_metadata(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
