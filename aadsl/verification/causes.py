@@ -73,6 +73,12 @@ def _rate(factor: float) -> Variation:
     return lambda step: replace(step, hyper=tuple({**h, "lr": h["lr"] * factor} for h in step.hyper))
 
 
+def _recorded_rate(trajectory: Trajectory, index: int) -> float:
+    """Return the learning rate of the first parameter group that the step trained."""
+    groups = zip(trajectory.hyperparameters(index), trajectory.optimizers(index), strict=True)
+    return next(float(hyper["lr"]) for hyper, optimizer in groups if optimizer)
+
+
 def _weight(factor: float) -> Variation:
     return lambda step: replace(step, gradient_weight=factor)
 
@@ -91,7 +97,7 @@ def _solved(stretch: Stretch, family: Callable[[float], Variation]) -> float | N
 def _learning_rate(trajectory: Trajectory, stretch: Stretch) -> Suspicion:
     if len(stretch) > _LONGEST or (factor := _solved(stretch, _rate)) is None:
         return None
-    recorded = trajectory.hyperparameters(stretch.start)[0]["lr"]
+    recorded = _recorded_rate(trajectory, stretch.start)
     used = f"the learning rate was {recorded * factor:.4g}, not the recorded {recorded:.4g}"
     if not _has_memory(stretch) and _solved(stretch, _weight) is not None:
         if factor < 1:
@@ -139,7 +145,7 @@ def _one_step(trajectory: Trajectory, stretch: Stretch) -> Suspicion:
 
         factor, deviation = stretch.solve(family, iterations=6)
         if deviation <= stretch.tolerance:
-            recorded = trajectory.hyperparameters(index)[0]["lr"]
+            recorded = _recorded_rate(trajectory, index)
             text = f"the learning rate of step {index} was {recorded * factor:.4g}, not the recorded {recorded:.4g}"
             return "other learning rate", text
     return None
