@@ -33,18 +33,17 @@ def announced(
         size = 0 if first is None else first.shape[0] if first.ndim else 1
     batch = MicroBatch(size, positions, kept)
     scalars: dict[str, Any] = {}
+    if not reserved.isdisjoint(metadata):
+        clash = min(reserved.intersection(metadata))
+        raise AadslError(
+            f'"{clash}" is recorded already, metadata cannot have that name',
+            hint=f"call it {clash}_given, or leave it out",
+        )
     for name, value in metadata.items():
         if type(value) in (str, bool, int, float):
             scalars[name] = value
-        elif name in reserved:
-            pass  # refused below
         elif value is not None:
             _convert(name, value, batch, scalars)
-    if clash := reserved.intersection(metadata):
-        raise AadslError(
-            f'"{min(clash)}" is recorded already, metadata cannot have that name',
-            hint=f"call it {min(clash)}_given, or leave it out",
-        )
     loss = scalars.get("loss")
     if isinstance(loss, float) and not isfinite(loss):
         raise AadslError(f"the loss is {loss}", hint="what was recorded before stays readable")

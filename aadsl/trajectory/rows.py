@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -46,9 +47,11 @@ class MicroBatch:
     @property
     def nbytes(self) -> int:
         """Memory held until it is written."""
-        kept = [self.indices, *self.examples.values()]
-        tensors = [*self.tensors.values(), *self.rng.values()]
-        return sum(array.nbytes for array in kept if array is not None) + sum(t.nbytes for t in tensors)
+        held = 0 if self.indices is None else self.indices.nbytes
+        for parts in (self.tensors, self.examples, self.rng):
+            if parts is not NOTHING:
+                held += sum(part.nbytes for part in parts.values())
+        return held
 
 
 class Row(NamedTuple):
@@ -112,10 +115,13 @@ def _number(value: Any) -> Any:
 
 def _hyperparameter_columns(rows: Sequence[Row]) -> Columns:
     """Return ``lr`` where all groups agree at every step, else ``lr_0``, ``lr_1``, …"""
+    # Steps between two changes share one list.
+    stretches = [list(stretch) for _, stretch in groupby((row.hyperparameters for row in rows), key=id)]
+    lengths = [len(stretch) for stretch in stretches]
     columns: Columns = {}
     for key in rows[0].hyperparameters[0]:
         groups = [
-            column_of([row.hyperparameters[group].get(key) for row in rows])
+            np.repeat(column_of([stretch[0][group].get(key) for stretch in stretches]), lengths)
             for group in range(len(rows[0].hyperparameters))
         ]
         alike = all(np.array_equal(values, groups[0], equal_nan=True) for values in groups[1:])

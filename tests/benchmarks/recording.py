@@ -1,15 +1,13 @@
 """Cost of recording, as ratios to plain training in the same run: ``python -m tests.benchmarks.recording [names]``.
 
-Two copies of a model train side by side, a block of plain steps, then a block of recorded steps, so that a noisy
-machine meets both alike. After each recorded block the recorder is made to finish its background work, and that is
-charged to recording; that is harsher than a real run, where it overlaps with the next steps.
+Every round trains plainly, recorded and plainly again, so that a machine that grows slower meets both alike. Recording
+includes making the folder, and everything on disk by the time of ``close()``.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -28,16 +26,17 @@ from aadsl import Recorder, datasets
 from tests.benchmarks import models
 from tests.benchmarks.memory import peak_bytes
 
+Batch = tuple[Tensor, Tensor, Tensor]
+
 
 @dataclass(frozen=True)
 class Case:
-    """A training run: model, batches, and how many steps in blocks of how many."""
+    """A training run: model, batches (indices, inputs, targets of a step), learning rate, how many steps."""
 
     model: Callable[[], nn.Module]
-    batch: Callable[[int], tuple[Tensor, Tensor]]
+    batch: Callable[[int], Batch]
     rate: float
     steps: int
-    block: int
     target: float
 
 
@@ -72,83 +71,72 @@ class Transformer(nn.Module):
         return self.head(self.layers(self.embed(tokens)).mean(1))
 
 
-def digits(size: int) -> Callable[[int], tuple[Tensor, Tensor]]:
+def digits(size: int) -> Callable[[int], Batch]:
     data = datasets.mnist10k()
     images = torch.from_numpy(data["image"].values).float().div(255).unsqueeze(1)
     labels = torch.from_numpy(data["label"].values).long()
-    return lambda step: (images[torch.arange(step * size, (step + 1) * size) % 10_000],
-                         labels[torch.arange(step * size, (step + 1) * size) % 10_000])  # fmt: skip
+
+    def batch(step: int) -> Batch:
+        indices = torch.arange(step * size, (step + 1) * size) % len(labels)
+        return indices, images[indices], labels[indices]
+
+    return batch
 
 
-def text(step: int) -> tuple[Tensor, Tensor]:
+def text(step: int) -> Batch:
     generator = torch.Generator().manual_seed(step)
-    return torch.randint(8000, (8, 64), generator=generator), torch.randint(10, (8,), generator=generator)
+    indices = torch.arange(8 * step, 8 * step + 8)
+    return indices, torch.randint(8000, (8, 64), generator=generator), torch.randint(10, (8,), generator=generator)
 
 
 def cases() -> dict[str, Case]:
     return {
-        "mlp": Case(models.mlp, digits(100), 0.01, 8000, 1000, 1.15),
-        "resnet18": Case(lambda: models.resnet18(64), digits(64), 0.001, 200, 5, 1.05),
-        "lora": Case(Transformer, text, 0.01, 120, 5, 1.05),
+        "mlp": Case(models.mlp, digits(100), 0.01, 8000, 1.15),
+        "resnet18": Case(lambda: models.resnet18(64), digits(64), 0.001, 150, 1.05),
+        "lora": Case(Transformer, text, 0.01, 150, 1.05),
     }
 
 
-class Training:
-    """A model that takes blocks of steps, recorded or not."""
-
-    def __init__(self, case: Case, folder: Path | None) -> None:
-        torch.manual_seed(0)
-        self.case, self.step, self.times, self.cpu = case, 0, [], 0.0
-        self.model = case.model()
-        trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-        self.optimizer = torch.optim.SGD(trained, lr=case.rate, momentum=0.9)
-        start = time.perf_counter()
-        self.recorder = None if folder is None else Recorder(folder, self.model, self.optimizer)
-        self.overhead = time.perf_counter() - start
-
-    def block(self, count: int) -> float:
-        start, cpu = time.perf_counter(), time.process_time()
-        for _ in range(count):
-            inputs, targets = self.case.batch(self.step)
-            self.optimizer.zero_grad()
-            loss = F.cross_entropy(self.model(inputs), targets)
-            loss.backward()
-            if self.recorder is not None:
-                indices = torch.arange(self.step * len(inputs), (self.step + 1) * len(inputs)) % 10_000
-                self.recorder.batch(indices=indices, tag="clean", loss=loss)
-            self.optimizer.step()
-            self.step += 1
-        if self.recorder is not None:
-            self.recorder.flush()
-        self.times.append(time.perf_counter() - start)
-        self.cpu += time.process_time() - cpu
-        return self.times[-1]
+def train(case: Case, steps: int, folder: Path | None) -> tuple[float, float]:
+    """Train, recorded into ``folder`` if there is one; return seconds and seconds of processor time, all included."""
+    torch.manual_seed(0)
+    model = case.model()
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.SGD(trained, lr=case.rate, momentum=0.9)
+    start, cpu = time.perf_counter(), time.process_time()
+    recorder = None if folder is None else Recorder(folder, model, optimizer)
+    for step in range(steps):
+        indices, inputs, targets = case.batch(step)
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(inputs), targets)
+        loss.backward()
+        if recorder is not None:
+            recorder.batch(indices=indices, tag="clean", loss=loss)
+        optimizer.step()
+    if recorder is not None:
+        recorder.close()
+    return time.perf_counter() - start, time.process_time() - cpu
 
 
-def measure(case: Case, steps: int) -> str:
-    folder = Path(tempfile.mkdtemp(prefix="aadsl-bench-"))
-    try:
-        Training(case, None).block(min(20, case.block))  # warm up
-        plain, recorded = Training(case, None), Training(case, folder / "run")
-        for _ in range(steps // case.block):
-            plain.block(case.block)
-            recorded.block(case.block)
-        start = time.perf_counter()
-        recorded.recorder.close()
-        closing = time.perf_counter() - start + recorded.overhead
-        ratios = [after / before for before, after in zip(plain.times, recorded.times, strict=True)]
-        stored = sum(1 for _ in (folder / "run").glob("state-*.nc"))
-        size = sum(file.stat().st_size for file in (folder / "run").iterdir())
-        state = max(file.stat().st_size for file in (folder / "run").glob("state-*.nc"))
-        total = (sum(recorded.times) + closing) / sum(plain.times)
-        return (
-            f"{sum(plain.times) / steps * 1e3:8.2f} ms a step   recorded: {total:.3f} of all, median block"
-            f" {median(ratios):.3f}, processor time {recorded.cpu / plain.cpu:.3f} (target {case.target})"
-            f"   states: {stored} (bound {2 * sqrt(steps) + 2:.0f})"
-            f"   disk: {size / 1e6:.1f} MB = {size / state:.1f} states"
-        )
-    finally:
-        shutil.rmtree(folder)
+def measure(case: Case, steps: int, rounds: int) -> str:
+    with tempfile.TemporaryDirectory(prefix="aadsl-bench-") as root:
+        train(case, max(5, steps // 20), None)  # warm up
+        plain, ratios, cpu_ratios = [], [], []
+        for number in range(rounds):
+            folder = Path(root) / f"run{number}"
+            before, recorded, after = (train(case, steps, to) for to in (None, folder, None))
+            plain += [before[0], after[0]]
+            ratios.append(2 * recorded[0] / (before[0] + after[0]))
+            cpu_ratios.append(2 * recorded[1] / (before[1] + after[1]))
+        files = [file.stat().st_size for file in folder.iterdir() if file.is_file()]
+        states = [file.stat().st_size for file in folder.glob("state-*.nc")]
+    each = ", ".join(f"{ratio:.3f}" for ratio in ratios)
+    return (
+        f"{1e3 * median(plain) / steps:8.2f} ms a step, {steps} steps   recorded: {median(ratios):.3f} ({each}),"
+        f" processor time {median(cpu_ratios):.3f} (target {case.target})"
+        f"   states: {len(states)} (bound {2 * sqrt(steps) + 2:.0f})"
+        f"   disk: {sum(files) / 1e6:.1f} MB = {sum(files) / max(states):.1f} states"
+    )
 
 
 def peak(name: str, recorded: bool) -> int:
@@ -165,11 +153,8 @@ def peak(name: str, recorded: bool) -> int:
 
 
 def train_for_peak(case: Case, recorded: bool) -> int:
-    with tempfile.TemporaryDirectory(prefix="aadsl-bench-") as folder:
-        training = Training(case, Path(folder) / "run" if recorded else None)
-        training.block(min(60, 2 * case.block))
-        if training.recorder is not None:
-            training.recorder.close()
+    with tempfile.TemporaryDirectory(prefix="aadsl-bench-") as root:
+        train(case, min(60, case.steps // 10), Path(root) / "run" if recorded else None)
     return peak_bytes()
 
 
@@ -177,15 +162,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", default=list(cases()))
     parser.add_argument("--steps", type=int, help="instead of each case's own number")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1, help="threads of PyTorch")
     parser.add_argument("--peak", choices=["plain", "recorded"], help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.peak:
         print(train_for_peak(cases()[arguments.names[0]], arguments.peak == "recorded"))
         return
-    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, torch {torch.__version__}", flush=True)
+    torch.set_num_threads(arguments.threads)
+    print(
+        f"{os.cpu_count()} cores, {arguments.threads} used by PyTorch, load {os.getloadavg()[0]:.1f}, torch {torch.__version__}",
+        flush=True,
+    )
     for name in arguments.names:
         case = cases()[name]
-        print(f"{name:9}", measure(case, arguments.steps or case.steps), flush=True)
+        print(f"{name:9}", measure(case, arguments.steps or case.steps, arguments.rounds), flush=True)
         plain, recorded = peak(name, False), peak(name, True)
         print(f"{'':9} peak memory {plain / 1e6:.0f} MB, recorded {recorded / plain:.3f} of it", flush=True)
 
