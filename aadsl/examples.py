@@ -11,6 +11,7 @@ import torch
 import xarray as xr
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 from torch.utils.data import TensorDataset, default_collate
 
 from aadsl.errors import AadslError
@@ -114,6 +115,11 @@ class Examples:
         """Yield all examples in batches of at most ``size``."""
         for start in range(0, len(self), size):
             yield self.take(np.arange(start, min(start + size, len(self))), device)
+
+
+def nbytes(batch: Any) -> int:
+    """Return the memory of the tensors in ``batch``."""
+    return sum(leaf.nbytes for leaf in tree_leaves(batch) if isinstance(leaf, Tensor))
 
 
 def to_device(batch: Any, device: torch.device | str) -> Any:

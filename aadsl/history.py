@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from fnmatch import fnmatchcase
 from functools import cached_property, lru_cache
 from itertools import pairwise
@@ -15,14 +16,14 @@ from torch import Tensor, nn
 from aadsl.devices import device_of
 from aadsl.dynamics import Dynamics, Slots, dynamics_of
 from aadsl.errors import AadslError, did_you_mean
-from aadsl.examples import Examples
+from aadsl.examples import Examples, nbytes
 from aadsl.propagation import Clip, FlatState, Layout, Loss, Objective, Step, StepMap, kinks
 from aadsl.standing import Standing
 from aadsl.state import State
 from aadsl.trajectory import Trajectory, budget
 
-LONGEST = 64  # states between two kept ones that are held at once without a second thought
-RECENT = 4  # batches kept: a difference quotient reads the same batch twice in a row
+LONGEST, HELD_BYTES = 64, 1 << 28  # steps between two kept states, and their memory, held without a second thought
+RECENT, RECENT_BYTES = 4, 1 << 26  # batches kept: a replay reads them, and soon a difference quotient reads them twice
 
 
 class History:
@@ -79,7 +80,6 @@ class History:
         self._phases = {phase.start for phase in trajectory.phases if phase.resets_optimizer and phase.start}
         self._training = trajectory.steps["training"].to_numpy()
         self._off_mode = trajectory.steps["modules_off_mode"].to_numpy()
-        self.recent_batches = lru_cache(maxsize=RECENT)(self._load_batches)
 
     @property
     def length(self) -> int:
@@ -94,12 +94,14 @@ class History:
     @cached_property
     def limit(self) -> int:
         """How many states a sweep holds at a time: √T + 1 of them cost the least extra work."""
+        # A moment holds a state and a gradient; a gap of g steps rests at g / limit states besides.
+        first = self.state(0)
+        moment = first.nbytes + first.parameters.nbytes
+        at_once = max(LONGEST, HELD_BYTES // moment)
         gaps = [b - a for a, b in pairwise((*self.checkpoints, self.length))]
-        wanted = max(2, *(math.isqrt(gap) + 1 if gap > LONGEST else gap for gap in gaps))
+        wanted = max(2, *(math.isqrt(gap) + 1 if gap > at_once else gap for gap in gaps))
         if self._memory is None:
             return wanted
-        # A moment holds a state and a gradient; a gap of g steps rests at g / limit states besides.
-        moment = self.state(0).nbytes + self.objective.parameters.size * self.state(0).parameters.element_size()
         affordable = self._memory // (2 * moment)
         if affordable < 2:
             raise AadslError(
@@ -107,6 +109,17 @@ class History:
                 hint="allow more, or restrict the estimator to some parameters",
             )
         return min(wanted, affordable)
+
+    @cached_property
+    def recent_bytes(self) -> int:
+        """Memory that the batches kept may take."""
+        return max(RECENT_BYTES, RECENT * nbytes(self._load_batches(0)))
+
+    @cached_property
+    def recent_batches(self) -> Callable[[int], tuple[Any, ...]]:
+        """The micro-batches of a step; those asked for lately are kept."""
+        each = max(1, nbytes(self._load_batches(0)))
+        return lru_cache(maxsize=self.recent_bytes // each)(self._load_batches)
 
     @property
     def objective(self) -> Objective:

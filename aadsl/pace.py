@@ -10,11 +10,10 @@ from itertools import pairwise
 from typing import Any
 
 import torch
-from torch.utils._pytree import tree_leaves
 
 from aadsl.allocations import peak_of
 from aadsl.estimators import Behavior, Cost, Estimator, Question
-from aadsl.examples import CHUNK
+from aadsl.examples import CHUNK, nbytes
 from aadsl.history import History
 from aadsl.propagation import FlatState, Moment, Readout, difference
 
@@ -81,6 +80,7 @@ def memory_of(rehearsal: Rehearsal, question: Question) -> int:
     moment = rehearsal.moment.after.nbytes + rehearsal.moment.evaluation.gradient.nbytes
     vectors = 0 if rehearsal.curvature is None else _vectors(question, rehearsal.direction)
     kept = 2 * state.nbytes + vectors * rehearsal.vector.nbytes
+    kept += min(history.recent_bytes, history.length * nbytes(history.recent_batches(0)))
     if rehearsal.direction == "adjoint":
         gap = max(b - a for a, b in pairwise((*history.checkpoints, history.length)))
         kept += -(-gap // history.limit) * state.nbytes + min(gap, history.limit) * moment
@@ -108,9 +108,8 @@ def _reading(history: History, behaviors: Sequence[Behavior], state: FlatState) 
     portion = next(largest.examples.chunks(history.device))
     readout = Readout(history.objective, largest.metric, [portion], largest.name)
     peak = peak_of(lambda: (readout.cotangent if largest.differentiable else readout.values)(state), history.device)
-    held = sum(leaf.nbytes for leaf in tree_leaves(portion) if isinstance(leaf, torch.Tensor))
     portions = sum(len(behavior.examples) for behavior in behaviors) / min(CHUNK, len(largest.examples))
-    return peak + round(held * portions)
+    return peak + round(nbytes(portion) * portions)
 
 
 def _timed(function: Callable[[], Any], device: torch.device) -> float:

@@ -75,7 +75,7 @@ def bound_factors(history: History, members: NDArray[np.bool_], names: Sequence[
     probed = set(sampled_steps(history.length, samples).tolist())
     rate = max(max(h["lr"] for h in history.step(t).hyper) for t in range(history.length))
     for moment in forward(history, history.step_map):
-        lengths[moment.step.index] = moment.length
+        lengths[moment.step.index] = moment.here.length
         if moment.step.index in probed:
             curvature = max(curvature, _largest_curvature(history, moment.step.index))
     displacement = members.astype(float) @ lengths

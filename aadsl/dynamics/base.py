@@ -67,9 +67,9 @@ def number(counter: Tensor) -> float | Tensor:
     return counter if counter.requires_grad else float(counter)
 
 
-def add_scaled(x: Tensor, y: Tensor, scale: float | Tensor) -> Tensor:
-    """Return x + scale·y, in the single operation that torch.optim uses where ``scale`` is a number."""
-    return x + scale * y if isinstance(scale, Tensor) else torch.add(x, y, alpha=scale)
+def added(fresh: Tensor, y: Tensor, scale: float | Tensor) -> Tensor:
+    """Return fresh + scale·y in the memory of ``fresh``, with the operation of torch.optim if it is a number."""
+    return fresh.add_(scale * y) if isinstance(scale, Tensor) else fresh.add_(y, alpha=scale)
 
 
 def add_quotient(x: Tensor, numerator: Tensor, denominator: Tensor, scale: float | Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from aadsl.dynamics.base import Hyper, Slots, add_scaled, filled, number
+from aadsl.dynamics.base import Hyper, Slots, added, filled, number
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class SGD:
         if momentum:
             started = number(slots["momentum_started"])
             kept = 1 - dampening * started if dampening else 1.0
-            velocity = add_scaled(slots["momentum_buffer"] * momentum, update, kept)
+            velocity = added(slots["momentum_buffer"] * momentum, update, kept)
             slots = {
                 "momentum_buffer": velocity,
                 "momentum_started": torch.ones_like(slots["momentum_started"]),

@@ -31,13 +31,18 @@ class Point(NamedTuple):
         state: ξ_t, with θ and b.
         step: whose batch and mode the gradient is taken with.
         evaluation: loss, gradient and buffers after ``step`` at ξ_t, known from the replay.
-        length: ‖θ_{t+1} − θ_t‖ of the observed step.
+        after: (P,) θ_{t+1} of the observed step.
     """
 
     state: FlatState
     step: Step
     evaluation: Evaluation
-    length: float
+    after: Tensor
+
+    @property
+    def length(self) -> float:
+        """‖θ_{t+1} − θ_t‖ of the observed step."""
+        return float(torch.dist(self.after, self.state.parameters))
 
 
 @runtime_checkable
@@ -85,7 +90,7 @@ class CentralDifference:
         for c, w in cotangents:
             h = _stretch(self.radius, point, c)
             ahead, behind = (_gradient_off(objective, point, side, c, w) for side in (h, -h))
-            pulled.append(((ahead[0] - behind[0]) / (2 * h), (ahead[1] - behind[1]) / (2 * h)))
+            pulled.append(_quotient(ahead, behind, 2 * h))
         return pulled
 
     def pushforward(self, objective: Objective, point: Point, tangents: Sequence[Pair]) -> list[Pair]:
@@ -117,7 +122,7 @@ class OneSidedDifference:
         for c, w in cotangents:
             h = _stretch(self.radius, point, c)
             ahead = _gradient_off(objective, point, h, c, w)
-            pulled.append(((ahead[0] - at[0]) / h, (ahead[1] - at[1]) / h))
+            pulled.append(_quotient(ahead, at, h))
         return pulled
 
     def pushforward(self, objective: Objective, point: Point, tangents: Sequence[Pair]) -> list[Pair]:
@@ -126,7 +131,7 @@ class OneSidedDifference:
         for e in tangents:
             h = _stretch(self.radius, point, e[0])
             ahead = objective.evaluate(_moved(point.state, h, *e), point.step)
-            changes.append(((ahead.gradient - at.gradient) / h, (ahead.buffers - at.buffers) / h))
+            changes.append(_quotient((ahead.gradient, ahead.buffers), (at.gradient, at.buffers), h))
         return changes
 
 
@@ -203,7 +208,12 @@ def _gradient_at(objective: Objective, point: Point) -> Pair:
 def _difference(objective: Objective, point: Point, e: Pair, h: float) -> Pair:
     """Return the central difference of gradient and buffers along (e_θ, e_b), the points ±h of it apart."""
     ahead, behind = (objective.evaluate(_moved(point.state, side, *e), point.step) for side in (h, -h))
-    return (ahead.gradient - behind.gradient) / (2 * h), (ahead.buffers - behind.buffers) / (2 * h)
+    return _quotient((ahead.gradient, ahead.buffers), (behind.gradient, behind.buffers), 2 * h)
+
+
+def _quotient(fresh: Pair, other: Pair, distance: float) -> Pair:
+    """Return (fresh − other) / distance, in the memory of ``fresh``."""
+    return fresh[0].sub_(other[0]).div_(distance), fresh[1].sub_(other[1]).div_(distance)
 
 
 def _moved(state: FlatState, h: float, e_theta: Tensor, e_buffers: Tensor | None = None) -> FlatState:

@@ -42,14 +42,9 @@ class Moment:
     evaluation: Evaluation
 
     @property
-    def length(self) -> float:
-        """‖θ_{t+1} − θ_t‖."""
-        return float((self.after.parameters - self.state.parameters).norm())
-
-    @property
     def here(self) -> Point:
         """Where the observed step is differentiated."""
-        return Point(self.state, self.step, self.evaluation, self.length)
+        return Point(self.state, self.step, self.evaluation, self.after.parameters)
 
     def point(self, step_map: StepMap, other: Step) -> Point | None:
         """Return where another step is differentiated; None for a step that is not applied."""

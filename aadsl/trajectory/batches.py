@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any
@@ -27,12 +28,19 @@ class BatchReader:
     def __init__(self, source: Source, segments: list[Segment]) -> None:
         self._source = source
         self._segments = segments
-        self._starts = np.array([segment.start for segment in segments])
+        self._starts = [segment.start for segment in segments]
+        self._latest: tuple[int, tuple[Loaded, int, int]] | None = None
         self._loaded: OrderedDict[str, Loaded] = OrderedDict()
 
     def at(self, step: int) -> tuple[Loaded, int, int]:
         """Return the loaded segment of a step and its rows ``first <= row < last`` of micro-batches."""
-        place = int(np.searchsorted(self._starts, step, side="right")) - 1
+        # A step's indices, tensors and generator states are asked for one after the other.
+        if self._latest is None or self._latest[0] != step:
+            self._latest = step, self._find(step)
+        return self._latest[1]
+
+    def _find(self, step: int) -> tuple[Loaded, int, int]:
+        place = bisect_right(self._starts, step) - 1
         if place < 0 or step >= self._segments[place].stop:
             raise AadslError(
                 f"{self._source.path}: the segment of batches with step {step} is missing", hint="restore the file"
@@ -51,7 +59,7 @@ class BatchReader:
 
     def all(self) -> Iterator[Loaded]:
         """Yield the segments in order."""
-        for start in self._starts.tolist():
+        for start in self._starts:
             yield self.at(start)[0]
 
 

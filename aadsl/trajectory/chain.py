@@ -6,6 +6,7 @@ the value it has where it is trained next to, and in a parameter group that no o
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -53,7 +54,7 @@ class Chain:
         """Return the number of the run that step belongs to, and the step's number there."""
         if not 0 <= step < self.starts[-1]:
             raise AadslError(f"no step {step}: the trajectory has steps 0 … {self.starts[-1] - 1}")
-        number = int(np.searchsorted(self.starts, step, side="right")) - 1
+        number = bisect_right(self.starts, step) - 1
         return number, step - self.starts[number]
 
     def hyperparameters(self, step: int) -> tuple[Hyperparameters, ...]:

@@ -170,10 +170,8 @@ def main() -> None:
         print(train_for_peak(cases()[arguments.names[0]], arguments.peak == "recorded"))
         return
     torch.set_num_threads(arguments.threads)
-    print(
-        f"{os.cpu_count()} cores, {arguments.threads} used by PyTorch, load {os.getloadavg()[0]:.1f}, torch {torch.__version__}",
-        flush=True,
-    )
+    machine = f"{os.cpu_count()} cores, {arguments.threads} used by PyTorch {torch.__version__}"
+    print(f"{machine}, load {os.getloadavg()[0]:.1f}", flush=True)
     for name in arguments.names:
         case = cases()[name]
         print(f"{name:9}", measure(case, arguments.steps or case.steps, arguments.rounds), flush=True)

@@ -230,7 +230,7 @@ def test_a_counterfactual_returns_the_very_step_where_nothing_changes() -> None:
 def test_the_secant_of_a_small_deviation_is_the_exact_product_and_sees_kinks_of_a_large_one() -> None:
     run = tiny_run("SGD")
     objective, state, step = run.step_map.objective, run.states[2], run.steps[2]
-    point = Point(state, step, objective.evaluate(state, step), 1.0)
+    point = Point(state, step, objective.evaluate(state, step), run.states[3].parameters)
     e = torch.randn(state.parameters.shape, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
     results = {}
     for size in (1e-4, 1.0):

@@ -24,7 +24,7 @@ def dense_hessian(run: TinyRun, t: int) -> torch.Tensor:
 
 def product(run: TinyRun, t: int, curvature: Curvature, c: torch.Tensor) -> torch.Tensor:
     objective, state, step = run.step_map.objective, run.states[t], run.steps[t]
-    point = Point(state, step, objective.evaluate(state, step), 1.0)
+    point = Point(state, step, objective.evaluate(state, step), run.states[t + 1].parameters)
     ((found, _),) = curvature.pullback(objective, point, [(c, None)])
     ((pushed, _),) = curvature.pushforward(objective, point, [(c, state.buffers)])
     torch.testing.assert_close(found, pushed, rtol=1e-12, atol=1e-12)
