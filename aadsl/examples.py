@@ -101,7 +101,7 @@ class Examples:
         positions = self.positions[wanted]
         if isinstance(self.source, tuple):
             rows = torch.from_numpy(positions)
-            return tuple(part[rows].to(device) for part in self.source)
+            return tuple(part.index_select(0, rows.to(part.device)).to(device) for part in self.source)
         return to_device(_collated([self.source[int(i)] for i in positions]), device)
 
     def _require(self, positions: NDArray[Any]) -> None:

@@ -52,6 +52,7 @@ class Objective:
         self.loss = loss
         self.parameters, self.buffers = parameters, buffers
         self.statistics = RunningStatistics(self.model)
+        self._modules = list(self.model.modules())
         self._vector, self._buffer_vector = like.new_zeros(parameters.size), like.new_zeros(buffers.size)
         own_parameters, own_buffers = dict(self.model.named_parameters()), dict(self.model.named_buffers())
         for parameter in own_parameters.values():
@@ -75,15 +76,15 @@ class Objective:
     def evaluate(self, state: FlatState, step: Step) -> Evaluation:
         """Return loss and gradient of the mean over the step's micro-batches, and the buffers after it."""
         gradients: list[Tensor | None] = [None] * len(self.leaves)
-        loss = state.parameters.new_zeros(())
+        losses = []
         with self._at(state, step):
             for part in self._losses(step):
                 found = torch.autograd.grad(part, self.leaves, allow_unused=True)
                 gradients = [_accumulate(old, new) for old, new in zip(gradients, found, strict=True)]
-                loss = loss + part.detach()
+                losses.append(part.detach())
         present = [gradient is not None for gradient in gradients]
         return Evaluation(
-            loss,
+            sum(losses[1:], start=losses[0]),
             self.parameters.flatten(gradients, self._vector),
             None if all(present) else self.parameters.mask(present, self._vector.device),
             self._buffer_vector.clone(),
@@ -188,7 +189,9 @@ class Objective:
             yield
 
     def _set_mode(self, step: Step) -> None:
-        self.model.train(step.training)
+        # Setting a mode takes far longer than looking at it.
+        if step.off_mode or any(module.training != step.training for module in self._modules):
+            self.model.train(step.training)
         for name in step.off_mode:
             self.model.get_submodule(name).training = not step.training
 

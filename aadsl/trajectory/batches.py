@@ -69,6 +69,7 @@ class Loaded:
     def __init__(self, columns: Columns) -> None:
         self.columns = columns
         self._offsets: dict[str, NDArray[np.int64]] = {}
+        self._generators = [name for name in columns if name.startswith("rng_") and f"{name}_size" in columns]
 
     def offsets(self, size_column: str) -> NDArray[np.int64]:
         """Return where each micro-batch begins, and where the last ends."""
@@ -105,9 +106,8 @@ class Loaded:
     def generators(self, row: int) -> dict[str, Tensor]:
         """Return the generator states from which a micro-batch's forward started, by device."""
         found = {}
-        for variable in self.columns:
-            if variable.startswith("rng_") and f"{variable}_size" in self.columns:
-                state = self.ragged(variable, row, f"{variable}_size")
-                if len(state):
-                    found[variable.removeprefix("rng_")] = torch.from_numpy(state.copy())
+        for variable in self._generators:
+            state = self.ragged(variable, row, f"{variable}_size")
+            if len(state):
+                found[variable.removeprefix("rng_")] = torch.from_numpy(state.copy())
         return found
