@@ -67,10 +67,11 @@ class History:
         specs = trajectory.parameters
         layout = Layout.of({n: s.shape for n, s in specs.items()}, {n: s.group for n, s in specs.items()})
         kinds = {name: spec.dtype for name, spec in trajectory.buffers.items()}
-        moving = [name for name in kinds if _moves(trajectory, name)]
+        first, last = (trajectory.state(t) for t in (0, trajectory.checkpoints[-1]))
+        # The buffers that are part of the state; the others are constants of the model.
+        moving = [name for name in kinds if not torch.equal(first.buffers[name], last.buffers[name])]
         self._integers = tuple(name for name in moving if "int" in kinds[name])
         buffers = Layout.of({n: trajectory.buffers[n].shape for n in moving if n not in self._integers})
-        first = trajectory.state(0)
         like = next(iter(first.parameters.values())).to(self.device)
         objective = Objective(model, loss, layout, buffers, self._integers, like)
         _restore_constants(objective.model, first, moving)
@@ -263,12 +264,6 @@ def _slot(slot: str, layout: Layout, values: dict[str, Tensor], like: Tensor) ->
     if any(tuple(t.shape) != shape for t, shape in zip(present, layout.shapes, strict=False)) or slot == "step":
         return torch.stack([t.reshape(()).double() for t in present]).max().to(like.device)
     return layout.flatten([values.get(name) for name in layout.names], like)
-
-
-def _moves(trajectory: Trajectory, name: str) -> bool:
-    """Return whether a buffer is part of the state: whether it differs between the first and the last kept state."""
-    first, last = (trajectory.state(t).buffers[name] for t in (0, trajectory.checkpoints[-1]))
-    return not torch.equal(first, last)
 
 
 def _restore_constants(model: nn.Module, first: State, moving: list[str]) -> None:

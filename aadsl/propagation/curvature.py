@@ -85,11 +85,15 @@ class CentralDifference:
         _check_radius(self.radius)
 
     def pullback(self, objective: Objective, point: Point, cotangents: Sequence[Cotangent]) -> list[Pair]:
-        """Return [∇(L + h⟨w, b'⟩)(θ + hc) − ∇(L − h⟨w, b'⟩)(θ − hc)] / 2h: the statistics' share comes for free."""
+        """Return [∇(L + 2h⟨w, b'⟩)(θ + hc) − ∇L(θ − hc)] / 2h.
+
+        The statistics' share is a first derivative: one side is enough for it, and their graph is not free.
+        """
         pulled = []
         for c, w in cotangents:
             h = _stretch(self.radius, point, c)
-            ahead, behind = (_gradient_off(objective, point, side, c, w) for side in (h, -h))
+            ahead = objective.gradient(_moved(point.state, h, c), point.step, None if w is None else 2 * h * w)
+            behind = objective.gradient(_moved(point.state, -h, c), point.step, None)
             pulled.append(_quotient(ahead, behind, 2 * h))
         return pulled
 
@@ -121,7 +125,7 @@ class OneSidedDifference:
         pulled = []
         for c, w in cotangents:
             h = _stretch(self.radius, point, c)
-            ahead = _gradient_off(objective, point, h, c, w)
+            ahead = objective.gradient(_moved(point.state, h, c), point.step, None if w is None else h * w)
             pulled.append(_quotient(ahead, at, h))
         return pulled
 
@@ -190,11 +194,6 @@ def _stretch(radius: float, point: Point, direction: Tensor) -> float:
     # A step of length zero (a learning rate of 0) leaves no scale of its own: a thousandth of ‖θ‖ then.
     length = radius * point.length or 1e-3 * float(point.state.parameters.norm())
     return (length or 1.0) / (float(direction.norm()) or 1.0)
-
-
-def _gradient_off(objective: Objective, point: Point, h: float, c: Tensor, w: Tensor | None) -> Pair:
-    """Return (∂/∂θ, ∂/∂b) of L + h⟨w, b'⟩ at θ + hc."""
-    return objective.gradient(_moved(point.state, h, c), point.step, None if w is None else h * w)
 
 
 def _gradient_at(objective: Objective, point: Point) -> Pair:

@@ -83,24 +83,26 @@ class _Updated(torch.autograd.Function):
     """r' = (1 − m) r + m·stat(x) for mean and variance, whose values the layer has computed already.
 
     With n values x_i a channel, ∂mean/∂x_i = 1/n and ∂variance/∂x_i = 2 (x_i − mean) / (n − 1): for cotangents of
-    both, one multiply-add over x. Reductions inside the graph, forwards and backwards, would cost as much as the loss.
+    both, one multiply-add over x, which may be differentiated in the cotangents only. Reductions inside the graph,
+    forwards and backwards, would cost as much as the loss.
     """
 
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, mean: Tensor, variance: Tensor, new_mean: Tensor, new_variance: Tensor, m: float
     ) -> tuple[Tensor, Tensor]:
-        ctx.save_for_backward(x)
+        # The batch's mean follows from what the layer computed; with m = 0 nothing depends on it.
+        ctx.save_for_backward(x, (new_mean - (1 - m) * mean) / (m or 1.0))
         ctx.m = m
         return new_mean, new_variance
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
-        (x,), m = ctx.saved_tensors, ctx.m
+        (x, batch_mean), m = ctx.saved_tensors, ctx.m
         of_mean, of_variance = cotangents
         count, shape = x.numel() // x.shape[1], _by_channel(x)
         slope = 2 * m / (count - 1) * of_variance
-        offset = m / count * of_mean - slope * x.mean([d for d in range(x.dim()) if d != 1])
+        offset = m / count * of_mean - slope * batch_mean
         of_x = torch.addcmul(offset.view(shape), x, slope.view(shape))
         return of_x, (1 - m) * of_mean, (1 - m) * of_variance, None, None, None
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -119,7 +120,7 @@ def unpack(packed: Packed, device: str | torch.device = "cpu") -> State:
             target = getattr(state, content["role"])
         offset = 0
         for name, shape in content["tensors"]:
-            size = int(np.prod(shape, dtype=np.int64))
+            size = prod(shape)
             target[name] = flat[offset : offset + size].view(shape)
             offset += size
     return state

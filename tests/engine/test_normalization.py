@@ -55,7 +55,7 @@ def test_replay_restores_the_buffers_after_every_step() -> None:
     assert int(run.states[-1].integers[0]) == run.length
 
 
-@pytest.mark.parametrize("momentum", [0.3, None], ids=["exponential", "cumulative"])
+@pytest.mark.parametrize("momentum", [0.3, None, 0.0], ids=["exponential", "cumulative", "frozen"])
 @pytest.mark.parametrize("part", ["parameters", "buffers"])
 def test_the_cotangent_is_the_derivative_of_training_and_evaluation(momentum: float | None, part: str) -> None:
     """⟨u_0, d⟩ against two complete trainings from ξ_0 ± hd, read in eval mode from the running statistics."""
