@@ -17,7 +17,7 @@ from aadsl.devices import device_of
 from aadsl.dynamics import Dynamics, Slots, dynamics_of
 from aadsl.errors import AadslError, did_you_mean
 from aadsl.examples import Examples, nbytes
-from aadsl.propagation import Clip, FlatState, Layout, Loss, Objective, Step, StepMap, kinks
+from aadsl.propagation import Clip, FlatState, Layout, Loss, Objective, Step, StepMap, final_state, kinks
 from aadsl.standing import Standing
 from aadsl.state import State
 from aadsl.trajectory import Trajectory, budget
@@ -164,6 +164,11 @@ class History:
     def state(self, index: int) -> FlatState:
         """Return the recorded state ξ_t of a checkpoint, flat and on the device."""
         return self.flat(self.trajectory.state(index), index)
+
+    @cached_property
+    def final(self) -> FlatState:
+        """ξ_T, replayed where the run ended without keeping it; held, because every answer reads behaviors off it."""
+        return final_state(self, self.step_map)
 
     def flat(self, state: State, index: int) -> FlatState:
         """Return ``state``, recorded before step ``index``, in flat form."""
