@@ -14,6 +14,7 @@ from IPython.display import display
 
 from aadsl.charts import CHARTS, mimebundle
 from aadsl.errors import AadslError
+from jupyter_ext.explorer import NO_ANSWER
 from jupyter_ext.explorer.condition import mistakes, steps_where
 from jupyter_ext.explorer.exact import ExactAnswer
 from jupyter_ext.explorer.payload import header_of, selected, selection_text
@@ -67,10 +68,10 @@ class Explorer(anywidget.AnyWidget):  # type: ignore[misc]
         """Return the explorer of a result, or of a Dataset alone, which can neither be filtered nor retrained."""
         if isinstance(result, xr.Dataset):
             return cls(result, names=names)
-        answers = [result.dataset, *reversed(result.session.answers)]
-        dataset = next((answer for answer in answers if answer is not None and "step_effect" in answer), None)
-        if dataset is None:
-            raise AadslError("there is no answer to explore", hint="ask first: score STAGES on BEHAVIORS")
+        newest = [*([] if result.dataset is None else [result.dataset]), *reversed(result.session.answers)]
+        if not newest:
+            raise AadslError(NO_ANSWER)
+        dataset = next((answer for answer in newest if "step_effect" in answer), newest[0])
         return cls(dataset, result.session, names)
 
     @property

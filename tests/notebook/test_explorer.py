@@ -230,6 +230,9 @@ def test_what_cannot_be_explored_says_why(answered):
         explore(answer().drop_vars("step_effect"))
     with pytest.raises(AadslError, match="ask first"):
         explore(aadsl.Result(aadsl.Session()))
+    exact = answer().drop_vars("step_effect")
+    with pytest.raises(AadslError, match="first_order"):
+        explore(aadsl.Result(aadsl.Session(answers=[exact]), exact))
 
 
 def test_result_and_magic_open_it(answered, shell):
@@ -238,6 +241,45 @@ def test_result_and_magic_open_it(answered, shell):
     shown = shell.run_cell("%%aascore --explore\nload study\nscore b on seven").result
     assert type(shown).__name__ == "Explorer"
     assert type(shell.run_cell("%aascore explore").result).__name__ == "Explorer"
+
+
+@pytest.mark.parametrize(
+    ("options", "program", "said"),
+    [
+        ("--explore", "score b on seven using retraining()", "line 2: no answer has effects of single steps"),
+        ("--explore", "score b on seven using linearized()\nstage c = b", "score … using first_order()"),
+        ("--explore --quiet", "rank b on seven using linearized()", "which `--explore` draws"),
+        ("--explore", "stage c = b", "there is no answer to explore"),
+        ("--explore --explain", "score b on seven", "there is no answer to explore"),
+    ],
+)
+def test_what_cannot_be_explored_is_said_before_anything_is_computed(
+    answered, shell, monkeypatch, capsys, options, program, said
+):
+    def refuse(*_, **__):
+        raise AssertionError("computed")
+
+    for question in ("score", "step_effects", "verify", "plan"):
+        monkeypatch.setattr(aadsl.Study, question, refuse)
+    shell.user_ns["study"] = answered.session.study
+    assert not shell.run_cell(f"%%aascore {options}\nload study\n{program}").success
+    shown = capsys.readouterr().out
+    assert said in shown and "computed" not in shown
+
+
+def test_one_mistake_is_no_two(answered, shell, capsys):
+    shell.user_ns["study"] = answered.session.study
+    assert not shell.run_cell("%%aascore --explore\nload study\nscore bb on seven").success
+    shown = capsys.readouterr().out
+    assert 'no stage "bb"' in shown and "explore" not in shown
+
+
+def test_single_steps_and_earlier_answers_can_be_explored(answered, shell):
+    shell.user_ns["study"] = answered.session.study
+    shown = shell.run_cell("%%aascore --explore\nload study\nrank steps on seven").result
+    assert type(shown).__name__ == "Explorer"
+    later = shell.run_cell("%%aascore --explore\nscore b on right using linearized()").result
+    assert later.header["behaviors"] == shown.header["behaviors"]
 
 
 def test_a_hundred_thousand_steps_are_not_kept_in_the_notebook():
