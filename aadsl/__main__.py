@@ -1,4 +1,7 @@
-"""The command ``aascore``: look at a trajectory, verify one, run a program outside a notebook."""
+"""The command ``aascore``: look at a trajectory, verify one, run a program outside a notebook.
+
+It exits with 1 where something is wrong with what was asked, or a trajectory fails verification; else with 0.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from aadsl.errors import AadslError, unknown_name
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return 0, or 1 where something is wrong with what was asked or with the trajectory."""
+    """Run the command; return 0, or 1 where something is wrong with what was asked or a trajectory fails."""
     chosen = _parser().parse_args(arguments)
     try:
         text, code = chosen.command(chosen)
@@ -92,7 +95,7 @@ def _run(chosen: argparse.Namespace) -> tuple[str, int]:
         for number, chart in enumerate(result.charts, 1):
             written.append(f"wrote {chosen.charts / f'chart-{number}.html'}")
             chart.save(str(chosen.charts / f"chart-{number}.html"), inline=True)
-    return "\n".join([str(result), *written]), 0
+    return "\n".join([str(result), *written]), not all(report.ok for report in result.reports)
 
 
 def _text(program: Path) -> str:

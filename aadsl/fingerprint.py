@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from aadsl.examples import Examples
@@ -122,7 +123,7 @@ class Digest:
 
     def _examples(self, value: Examples) -> None:
         if isinstance(value.source, tuple):
-            rows = torch.from_numpy(value.positions)
+            rows = _rows(value.positions)
             self._sequence([part[rows] for part in value.source])
         else:
             self._sequence([value.source[int(position)] for position in value.positions])
@@ -218,6 +219,14 @@ def is_installed(module: str) -> bool:
 
 def _installed_folders() -> Iterator[str]:
     yield from {sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), sysconfig.get_path("stdlib")}
+
+
+def _rows(positions: NDArray[np.int64]) -> slice | Tensor:
+    """Return what picks these positions: a slice, which copies nothing, where they follow on each other."""
+    start = int(positions[0]) if len(positions) else 0
+    stop = start + len(positions)
+    whole = np.array_equal(positions, np.arange(start, stop))
+    return slice(start, stop) if whole else torch.from_numpy(positions)
 
 
 def _bare(member: Any) -> Any:

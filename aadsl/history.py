@@ -17,7 +17,8 @@ from aadsl.devices import device_of
 from aadsl.dynamics import Dynamics, Slots, dynamics_of
 from aadsl.errors import AadslError, did_you_mean
 from aadsl.examples import Examples, nbytes
-from aadsl.propagation import Clip, FlatState, Layout, Loss, Objective, Step, StepMap, kinks
+from aadsl.fitting import check_model, moving_buffers, restore_constants
+from aadsl.propagation import Clip, FlatState, Layout, Loss, Objective, Step, StepMap, final_state, kinks
 from aadsl.standing import Standing
 from aadsl.state import State
 from aadsl.trajectory import Trajectory, budget
@@ -56,7 +57,7 @@ class History:
     ) -> None:
         self.trajectory = trajectory
         self.device = device_of(device)
-        _check_model(trajectory, model)
+        check_model(trajectory, model)
         self.examples = None if data is None else Examples.of(data)
         if self.examples is None and trajectory.length and trajectory.batch_tensors(0) is None:
             raise AadslError(
@@ -68,13 +69,12 @@ class History:
         layout = Layout.of({n: s.shape for n, s in specs.items()}, {n: s.group for n, s in specs.items()})
         kinds = {name: spec.dtype for name, spec in trajectory.buffers.items()}
         first, last = (trajectory.state(t) for t in (0, trajectory.checkpoints[-1]))
-        # The buffers that are part of the state; the others are constants of the model.
-        moving = [name for name in kinds if not torch.equal(first.buffers[name], last.buffers[name])]
+        moving = moving_buffers(first, last)
         self._integers = tuple(name for name in moving if "int" in kinds[name])
         buffers = Layout.of({n: trajectory.buffers[n].shape for n in moving if n not in self._integers})
         like = next(iter(first.parameters.values())).to(self.device)
         objective = Objective(model, loss, layout, buffers, self._integers, like)
-        _restore_constants(objective.model, first, moving)
+        restore_constants(objective.model, first, moving)
         self.step_map = StepMap(objective)
         self._memory = None if memory is None else budget(memory).limit
         self.standing = Standing()
@@ -165,6 +165,11 @@ class History:
     def state(self, index: int) -> FlatState:
         """Return the recorded state ξ_t of a checkpoint, flat and on the device."""
         return self.flat(self.trajectory.state(index), index)
+
+    @cached_property
+    def final(self) -> FlatState:
+        """ξ_T, replayed where the run ended without keeping it; held, because every answer reads behaviors off it."""
+        return final_state(self, self.step_map)
 
     def flat(self, state: State, index: int) -> FlatState:
         """Return ``state``, recorded before step ``index``, in flat form."""
@@ -258,20 +263,13 @@ class RecordedBatches:
 
 def _slot(slot: str, layout: Layout, values: dict[str, Tensor], like: Tensor) -> Tensor | None:
     """Return one optimizer slot of a group as a vector, or its counter; None where PyTorch has not made it yet."""
-    present = [values[name] for name in layout.names if name in values]
+    present = {name: values[name] for name in layout.names if name in values}
     if not present:
         return None
-    if any(tuple(t.shape) != shape for t, shape in zip(present, layout.shapes, strict=False)) or slot == "step":
-        return torch.stack([t.reshape(()).double() for t in present]).max().to(like.device)
+    shapes = dict(zip(layout.names, layout.shapes, strict=True))
+    if slot == "step" or any(tuple(t.shape) != tuple(shapes[name]) for name, t in present.items()):
+        return torch.stack([t.reshape(()).double() for t in present.values()]).max().to(like.device)
     return layout.flatten([values.get(name) for name in layout.names], like)
-
-
-def _restore_constants(model: nn.Module, first: State, moving: list[str]) -> None:
-    """Give the buffers that never change the values they had in the run."""
-    with torch.no_grad():
-        for name, buffer in model.named_buffers():
-            if name in first.buffers and name not in moving:
-                buffer.copy_(first.buffers[name])
 
 
 def _clip(trajectory: Trajectory, index: int) -> Clip | None:
@@ -281,27 +279,3 @@ def _clip(trajectory: Trajectory, index: int) -> Clip | None:
     if declared.kind == "value":
         return Clip(value=declared.limit)
     return Clip(norm=declared.limit, norm_type=declared.norm_type)
-
-
-def _check_model(trajectory: Trajectory, model: nn.Module) -> None:
-    own = dict(model.named_parameters())
-    recorded = trajectory.parameters
-    missing = [name for name in recorded if name not in own]
-    if missing:
-        raise AadslError(
-            f'the model has no parameter "{missing[0]}", which the run trained',
-            hint=did_you_mean(missing[0], own) or f"its parameters: {', '.join(list(own)[:8])}",
-        )
-    for name, spec in recorded.items():
-        if tuple(own[name].shape) != tuple(spec.shape):
-            raise AadslError(
-                f'parameter "{name}" has shape {tuple(own[name].shape)} in the model, {tuple(spec.shape)} in the run',
-                hint="build the model with the sizes that were trained",
-            )
-    by_dtype = {spec.dtype: name for name, spec in recorded.items()}
-    if len(by_dtype) > 1:
-        raise AadslError(
-            "the trained parameters have several precisions: "
-            + ", ".join(f'"{name}" is {dtype}' for dtype, name in by_dtype.items()),
-            hint="train them all in one, with torch.autocast for the speed of the other",
-        )

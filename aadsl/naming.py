@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from copy import copy
 from importlib import import_module
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import xarray as xr
@@ -15,13 +15,19 @@ from aadsl.behaviors import BEHAVIORS
 from aadsl.errors import AadslError, Problem, unknown_name
 from aadsl.estimators import Behavior
 from aadsl.examples import Examples
+from aadsl.families import define
 from aadsl.members import member_of
 from aadsl.scalars import member_name
 from aadsl.selection import step_mask
 
+T = TypeVar("T")
+
 
 class Names:
     """Stages and behaviors of one run, by name.
+
+    A name that is defined anew means the new alone: nothing of an old family is left. A definition that is refused
+    changes nothing.
 
     Args:
         steps: what was recorded of every step, over the dimension ``step``.
@@ -61,20 +67,27 @@ class Names:
         Raises:
             AadslError: the selection is empty or does not fit the run.
         """
-        if isinstance(selection, str):  # the language stands above studies
-            selection = import_module("aadsl.statements").select(self, selection)
-        chosen = step_mask(name, selection, self.steps.sizes["step"])
-        mask = xr.DataArray(chosen, {"step": self.steps.step}, ("step",), name=name)
-        self.stages[name] = mask
+        mask = self._mask(name, selection)
+        define(self.stages, self.families, name, {name: mask})
         return mask
 
     def family(self, name: str, members: Mapping[Any, Any]) -> tuple[str, ...]:
-        """Name several stages at once: each becomes the stage ``name[member]``, a number written as in the language."""
-        named = {f"{name}[{member_name(member)}]": selection for member, selection in members.items()}
-        for full, selection in named.items():
-            self.stage(full, selection)
-        self.families[name] = tuple(named)
-        return self.families[name]
+        """Name several stages at once: each becomes the stage ``name[member]``, a number written as in the language.
+
+        Raises:
+            AadslError: there is no member, or one is empty or does not fit the run.
+        """
+        if not members:
+            raise AadslError(f'the family "{name}" has no member', hint="give {member: steps, …}")
+        masks = {full: self._mask(full, steps) for full, steps in _full_names(name, members).items()}
+        define(self.stages, self.families, name, masks)
+        return tuple(masks)
+
+    def _mask(self, name: str, selection: Any) -> xr.DataArray:
+        if isinstance(selection, str):  # the language stands above studies
+            selection = import_module("aadsl.statements").select(self, selection)
+        chosen = step_mask(name, selection, self.steps.sizes["step"])
+        return xr.DataArray(chosen, {"step": self.steps.step}, ("step",), name=name)
 
     def behavior(
         self,
@@ -110,17 +123,15 @@ class Names:
             raise AadslError(f'behavior "{name}" has no example', hint="the condition leaves none of them")
         function = _metric(metric, options)
         if by is None:
-            self.behaviors[name] = Behavior(name, function, examples, per_example)
-            return self.behaviors[name]
+            alone = Behavior(name, function, examples, per_example)
+            define(self.behaviors, self.behavior_families, name, {name: alone})
+            return alone
         if by not in examples.coordinates.variables:
             raise AadslError(unknown_name("coordinate", by, map(str, examples.coordinates.data_vars)))
-        family = tuple(
-            Behavior(f"{name}[{member}]", function, examples.select(mask), per_example)
-            for member, mask in _members(name, examples.coordinates[by]).items()
-        )
-        self.behaviors |= {behavior.name: behavior for behavior in family}
-        self.behavior_families[name] = tuple(behavior.name for behavior in family)
-        return family
+        masks = _full_names(name, _members(name, examples.coordinates[by]))
+        family = {full: Behavior(full, function, examples.select(mask), per_example) for full, mask in masks.items()}
+        define(self.behaviors, self.behavior_families, name, family)
+        return tuple(family.values())
 
     def stage_names(self, stages: Sequence[str]) -> list[str]:
         """Return the stages that these names mean, families taken apart.
@@ -146,6 +157,11 @@ class Names:
         if unknown or not flat:
             raise AadslError(*unknown or [Problem("no behavior is asked about", "name at least one behavior")])
         return [self.behaviors[name] for name in flat]
+
+
+def _full_names(name: str, members: Mapping[Any, T]) -> dict[str, T]:
+    """Return the members of a family under their full names, ``name[member]``."""
+    return {f"{name}[{member_name(member)}]": meaning for member, meaning in members.items()}
 
 
 def _members(name: str, values: xr.DataArray) -> dict[str, NDArray[np.bool_]]:

@@ -37,30 +37,35 @@ def dataset_of(
     state, readouts = final_readouts(study.history, question.behaviors)
     observed = [float(readout.values(state).mean()) for readout in readouts]
     behaviors = list(question.behaviors)
-    result = xr.Dataset(
-        {
-            "effect": (
-                ("stage", "behavior"),
-                answer.effect,
-                {"long_name": "behavior(observed) - behavior(counterfactual)"},
-            ),
-            "observed": (("behavior",), observed, {"long_name": "behavior of the observed final model"}),
-            "unit": (("behavior",), [b.unit for b in behaviors]),
-            "higher_is_better": (("behavior",), [b.higher_is_better for b in behaviors]),
-            "member": (("stage", "step"), question.members, {"long_name": "the step belongs to the stage"}),
-        },
-        {"stage": list(stages), "behavior": [b.name for b in behaviors], **study.steps.coords},
-    )
-    result = result.assign_coords(dict(study.steps.data_vars))
-    if answer.step_effect is not None:
-        result["step_effect"] = (("step", "behavior"), answer.step_effect, {"long_name": "effect of the step alone"})
-    if answer.example_effects:
-        result = result.merge(_examples(question, answer.example_effects))
     levels, reasons = _trust(method, answer, checks, doubts.get("unverified_cause", ""))
-    result["trust"] = (("stage", "behavior"), levels, {"long_name": "how far the effect can be trusted"})
-    result["trust_reason"] = (("stage", "behavior"), reasons, {"long_name": "why"})
+    variables: dict[str, Any] = {
+        "effect": (
+            ("stage", "behavior"),
+            answer.effect,
+            {"long_name": "behavior(observed) - behavior(counterfactual)"},
+        ),
+        "observed": ("behavior", observed, {"long_name": "behavior of the observed final model"}),
+        "unit": ("behavior", [b.unit for b in behaviors]),
+        "higher_is_better": ("behavior", [b.higher_is_better for b in behaviors]),
+        "member": (("stage", "step"), question.members, {"long_name": "the step belongs to the stage"}),
+        "trust": (("stage", "behavior"), levels, {"long_name": "how far the effect can be trusted"}),
+        "trust_reason": (("stage", "behavior"), reasons, {"long_name": "why"}),
+    }
+    coordinates: dict[Any, Any] = {"stage": list(stages), "behavior": [b.name for b in behaviors]}
+    if answer.step_effect is not None:
+        variables["step_effect"] = (("step", "behavior"), answer.step_effect, {"long_name": "effect of the step alone"})
+    if answer.example_effects:
+        padded = _padded(question, answer.example_effects)
+        variables["example_effect"] = (
+            ("stage", "behavior", "example"),
+            padded,
+            {"long_name": "effect on each example"},
+        )
+        coordinates["example"] = np.arange(padded.shape[-1])
+    # All at once: for every variable that comes later, xarray compares the indexes of a long run anew.
+    coordinates |= dict(study.steps.variables)
     title = "effects of training stages on behaviors of the final model"
-    return result.assign_attrs(provenance(study, title, question, method, doubts))
+    return xr.Dataset(variables, coordinates, provenance(study, title, question, method, doubts))
 
 
 def provenance(
@@ -109,12 +114,10 @@ def _trust(
     return levels.astype(str), reasons.astype(str)
 
 
-def _examples(question: Question, effects: dict[int, NDArray[np.float64]]) -> xr.Dataset:
+def _padded(question: Question, effects: dict[int, NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Return (stages, behaviors, examples), NaN where a behavior has fewer examples than another."""
     longest = max(values.shape[1] for values in effects.values())
     padded = np.full((len(question.members), len(question.behaviors), longest), np.nan)
     for k, values in effects.items():
         padded[:, k, : values.shape[1]] = values
-    return xr.Dataset(
-        {"example_effect": (("stage", "behavior", "example"), padded, {"long_name": "effect on each example"})},
-        {"example": np.arange(longest)},
-    )
+    return padded

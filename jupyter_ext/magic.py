@@ -73,12 +73,12 @@ class AascoreMagics(Magics):  # type: ignore[misc]
         return result
 
     def _result(self, text: str, options: Options, progress: Progress | None) -> Any:
-        if not (options.explain or options.device):
+        if not (options.explain or options.device or options.explore):
             return aadsl.run(text, self.names(), session=self.current_session(), progress=progress)
         from aadsl.statements.program import parser, run_parsed
         from jupyter_ext.rewrite import rewritten
 
-        program = rewritten(parser().parse(text), options.explain, options.device)
+        program = rewritten(parser().parse(text), options)
         return run_parsed(program, self.names(), self.current_session(), progress)
 
     def current_session(self) -> Any:

@@ -1,32 +1,58 @@
-"""What the options of a cell change about its program: explain instead of compute, load onto a device."""
+"""What the options of a cell change about its program: explain instead of compute, load onto a device, explore."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
+from aadsl.charts.needs import STEP_EFFECTS
 from aadsl.devices import device_of
+from aadsl.errors import Span
 from aadsl.language import Argument, Literal, Name
 from aadsl.language.parser import Parsed
+from aadsl.statements.base import Action, Statement
 from aadsl.statements.explain import Explain
 from aadsl.statements.load import Load
 from aadsl.statements.plot import Plot
 from aadsl.statements.question import Question
 from aadsl.statements.save import Save
+from aadsl.statements.scope import Scope
+from jupyter_ext.explorer import NO_ANSWER
+from jupyter_ext.options import Options
 
 
-def rewritten(parsed: Parsed, explain: bool, device: str) -> Parsed:
-    """Return the program with every question explained instead of asked, and every run loaded onto ``device``.
+def rewritten(parsed: Parsed, options: Options) -> Parsed:
+    """Return the program as the options want it.
 
-    A program that asks nothing has nothing new to plot or to save, so those statements are left out.
+    ``explain``: every question explained instead of asked. Such a program has nothing new to plot or to save, so those
+    statements are left out. ``device``: every run loaded onto it. ``explore``: refused where nothing can be explored.
     """
     statements = list(parsed.statements)
-    if explain:
+    if options.explain:
         statements = [_explained(statement) for statement in statements if not isinstance(statement, Plot | Save)]
-    if device:
-        device_of(device)  # said here, where no statement is to blame
-        statements = [_placed(statement, device) for statement in statements]
+    if options.device:
+        device_of(options.device)  # said here, where no statement is to blame
+        statements = [_placed(statement, options.device) for statement in statements]
+    if options.explore:
+        places = [statement.span for statement in statements if isinstance(statement, Question)]
+        places = places or [statement.span for statement in statements]
+        statements.append(Explore(places[-1] if places else Span(1, 1, 2)))
     return replace(parsed, statements=tuple(statements))
+
+
+@dataclass(frozen=True)
+class Explore(Statement):
+    """Stands after a program that ends in the explorer; nobody writes it."""
+
+    def resolve(self, scope: Scope) -> Action | None:
+        """Check, before anything is computed, that there will be an answer to explore."""
+        if not scope.question_failed and not any(STEP_EFFECTS.met_by(answer.variables) for answer in scope.answers):
+            if scope.answers:
+                message = f"no answer has {STEP_EFFECTS.what}, which `--explore` draws"
+                scope.report(self.span, message, STEP_EFFECTS.way_out)
+            else:
+                scope.report(self.span, NO_ANSWER.message, NO_ANSWER.hint)
+        return None
 
 
 def _explained(statement: Any) -> Any:

@@ -16,11 +16,11 @@ SOURCES = sorted([*ROOT.glob("aadsl/**/*.py"), *ROOT.glob("jupyter_ext/**/*.py")
 
 # From the bottom up. A layer imports only from levels below its own; layers of one level do not know each other.
 LEVELS = [
-    {"coordinates", "errors", "scalars", "state", "datasets", "tables", "turns"},
+    {"coordinates", "errors", "families", "scalars", "state", "datasets", "tables", "turns"},
     {"allocations", "dynamics", "behaviors", "charts", "devices", "examples", "language"}
     | {"members", "selection", "trust"},
     {"fingerprint", "propagation", "trajectory"},
-    {"standing"},
+    {"fitting", "standing"},
     {"history", "interventions"},
     {"estimators", "verification"},
     {"cache", "naming", "pace", "plan", "reliability"},

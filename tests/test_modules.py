@@ -45,6 +45,17 @@ class Tied(nn.Module):
         return self.head(torch.tanh(self.second(torch.tanh(self.first(x)))))
 
 
+class Aside(nn.Module):
+    """A network that begins with a layer which nothing uses, so that its parameters never have a gradient."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.aside, self.body = nn.Linear(5, 2), plain()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x)  # type: ignore[no-any-return]
+
+
 def plain(*inner: nn.Module) -> nn.Module:
     return nn.Sequential(nn.Linear(12, 8), *(inner or (nn.Tanh(),)), nn.Linear(8, 3))
 
@@ -108,6 +119,8 @@ LOOPS = {
     "attention": Loop(model=Attention),
     "tied weights": Loop(model=Tied),
     "frozen layer": Loop(model=frozen),
+    "unused layer": Loop(model=Aside),
+    "unused layer, AdamW": Loop(model=Aside, optimizer=groups),
     "accumulation": Loop(micro=3),
     "accumulation with dropout": Loop(model=lambda: plain(nn.Tanh(), nn.Dropout(0.4)), micro=2),
     "clipped norm": Loop(recorder={"clip": 0.3}, before_step=clip_norm),

@@ -21,7 +21,6 @@ from aadsl.propagation import (
     Tangents,
     Variation,
     at_end,
-    final_state,
     tangent_sweep,
 )
 
@@ -130,7 +129,7 @@ class Estimator(Protocol):
 
 def final_readouts(history: History, behaviors: Sequence[Behavior]) -> tuple[FlatState, list[Readout]]:
     """Return ξ_T and the behaviors' readouts."""
-    return final_state(history, history.step_map), [behavior.readout(history) for behavior in behaviors]
+    return history.final, [behavior.readout(history) for behavior in behaviors]
 
 
 def require_differentiable(behaviors: Sequence[Behavior]) -> None:

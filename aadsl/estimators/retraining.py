@@ -39,7 +39,8 @@ class Retraining:
 
     def cost(self, history: History, question: Question) -> Cost:
         """Return one gradient for each step from a stage's first one on, and for the replay to it."""
-        starts = [max(t for t in history.checkpoints if t <= first_change(m)) for m in question.members]
+        firsts = [first_change(member) for member in question.members]
+        starts = [max(t for t in history.checkpoints if t <= first) for first in firsts]
         return Cost(float(sum(history.length - start for start in starts)), 0, "exact replay")
 
 

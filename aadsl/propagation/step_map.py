@@ -159,9 +159,12 @@ class StepMap:
     def _held(
         self, before: FlatState, parameters: Tensor, slots: tuple[Slots, ...], present: Tensor
     ) -> tuple[Tensor, tuple[Slots, ...]]:
-        """Return (θ', s') with everything of parameters that got no gradient left as it was, as PyTorch leaves it."""
+        """Return (θ', s') with everything of parameters that got no gradient left as it was, as PyTorch leaves it.
+
+        The counter of a group stays where none of its parameters got one.
+        """
         kept = tuple(
-            {n: torch.where(present[s], t, old[n]) if t.dim() else t for n, t in own.items()}
+            {n: torch.where(present[s] if t.dim() else present[s].any(), t, old[n]) for n, t in own.items()}
             for s, own, old in zip(self.layout.group_slices, slots, before.slots, strict=True)
         )
         return torch.where(present, parameters, before.parameters), kept

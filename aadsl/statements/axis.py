@@ -68,13 +68,18 @@ class OverExamples:
 
     def coordinate(self, name: Name) -> Column | None:
         """Return a coordinate, or a single value that lives in the notebook under this name."""
+        if name.text not in self.coordinates.names:
+            value = plain(self.names.get(name.text))
+            if isinstance(value, str):
+                return Column.text(value)
+            if isinstance(value, Scalar):
+                return Column.of(value)
+        return self.varying(name)
+
+    def varying(self, name: Name) -> Column | None:
+        """Return a coordinate, such as a family is made by."""
         if name.text in self.coordinates.names:
             return self.coordinates.column(name.text)
-        value = plain(self.names.get(name.text))
-        if isinstance(value, str):
-            return Column.text(value)
-        if isinstance(value, Scalar):
-            return Column.of(value)
         self.report(name.span, f'no coordinate "{name.text}" on {self.where}', self.way_out(name.text))
         return None
 

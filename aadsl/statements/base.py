@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from aadsl.language import Name, Node
 
@@ -37,12 +37,6 @@ class Definition(Statement):
         if action is None:
             scope.lost.add(self.name.text)
         return action
-
-    def forget(self, defined: dict[str, Any], families: dict[str, tuple[str, ...]]) -> None:
-        """Drop what had the name before, a family with all its members, from what a study has defined."""
-        for old in [old for old in defined if old.partition("[")[0] == self.name.text]:
-            del defined[old]
-        families.pop(self.name.text, None)
 
     def define(self, scope: Scope) -> Action | None:
         """Define the name in ``scope`` and return the action; report every mistake."""

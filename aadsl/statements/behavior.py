@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -53,18 +53,15 @@ class Behavior(Definition):
         if metric is None or chosen is None or not loaded:
             return None
         per_example = self.per_example is True
-        scope.define_behaviors(self.name, dict.fromkeys(chosen, Declared(is_differentiable(metric), per_example)))
-        return partial(self.run, metric=metric, data=data, chosen=chosen)
+        where, names = chosen
+        scope.define_behaviors(self.name, dict.fromkeys(names, Declared(is_differentiable(metric), per_example)))
+        return partial(self.run, metric=metric, data=data, where=where, names=names)
 
-    def run(self, result: Result, metric: Any, data: Any, chosen: dict[str, Mask | None]) -> None:
-        """Define the behavior, or each member of the family, on the study."""
-        study = result.study
-        self.forget(study.behaviors, study.behavior_families)
-        for name, where in chosen.items():
-            study.behavior(name, metric, on=data, where=where, per_example=self.per_example is True)
-        if self.by is not None:
-            study.behavior_families[self.name.text] = tuple(chosen)
-        result.say(f"behavior {', '.join(chosen)}: {self.metric.name.text} on {self.on.text}")
+    def run(self, result: Result, metric: Any, data: Any, where: Mask | None, names: Sequence[str]) -> None:
+        """Define the behavior, or the family, on the study."""
+        by = None if self.by is None else self.by.text
+        result.study.behavior(self.name.text, metric, on=data, where=where, by=by, per_example=self.per_example is True)
+        result.say(f"behavior {', '.join(names)}: {self.metric.name.text} on {self.on.text}")
 
     def _metric(self, scope: Scope) -> Any | None:
         """Return a metric of the table, or a callable of the notebook."""
@@ -82,8 +79,8 @@ class Behavior(Definition):
             return None
         return own
 
-    def _chosen(self, scope: Scope, data: Any) -> dict[str, Mask | None] | None:
-        """Return the masks over the examples by the names of the behaviors; None in place of all examples."""
+    def _chosen(self, scope: Scope, data: Any) -> tuple[Mask | None, Sequence[str]] | None:
+        """Return the mask over the examples, None for all of them, and the names of the behaviors."""
         name = self.name.text
         try:
             examples = OverExamples(scope.coordinates_of(data), scope.names, scope.report)
@@ -91,9 +88,9 @@ class Behavior(Definition):
             scope.repeat(self.on.span, error)
             return None
         if self.where is None and self.by is None:
-            return {name: None}
+            return None, [name]
         column = Column.of(True) if self.where is None else truth(self.where, examples)
-        keys = None if self.by is None else examples.coordinate(self.by)
+        keys = None if self.by is None else examples.varying(self.by)
         if column is None or (self.by is not None and keys is None):
             return None
         inside: Mask = np.broadcast_to(column.matching(), examples.length)
@@ -102,13 +99,13 @@ class Behavior(Definition):
             scope.report((self.where or self.on).span, f'no example of "{self.on.text}" matches', hint)
             return None
         if keys is None:
-            return {name: inside}
+            return inside, [name]
         members = grouped(keys, inside)
         if self.by is not None and not 0 < len(members) <= LIMIT:
             problem = f"have more than {LIMIT} members" if members else "be empty"
             scope.report(self.by.span, f'the family "{name}" would {problem}', "take another coordinate")
             return None
-        return {f"{name}[{key}]": mask for key, mask in members.items()}
+        return inside, [f"{name}[{key}]" for key in members]
 
 
 def is_differentiable(metric: Any) -> bool:

@@ -100,7 +100,7 @@ class Plot(Statement):
         behaviors: list[str] = []
         for reference in self.of or ():
             is_stage = reference.name.text in scope.families or reference.text in scope.stages
-            is_behavior = reference.text in scope.behaviors or reference.name.text in scope.behavior_families()
+            is_behavior = reference.text in scope.behaviors or reference.name.text in scope.behavior_families
             names = scope.stage_names(reference) if is_stage and not is_behavior else scope.behavior_names(reference)
             (stages if is_stage and not is_behavior else behaviors).extend(names or ())
         return tuple(stages), tuple(behaviors)

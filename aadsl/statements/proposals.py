@@ -15,7 +15,7 @@ from aadsl.language.cursor import Bracket, Cursor
 from aadsl.statements.axis import Coordinates
 from aadsl.statements.batches import PREDICATES
 from aadsl.statements.load import OPTIONS
-from aadsl.statements.scope import Scope, members
+from aadsl.statements.scope import Scope
 from aadsl.statements.verify import VERIFY_OPTIONS
 from aadsl.statements.vocabulary import HOMES, hints, options, table
 
@@ -54,7 +54,7 @@ def _inside(place: Cursor, bracket: Bracket, scope: Scope) -> list[Completion] |
     if bracket.word == "in":
         name = [word for word in bracket.before if word not in ("not", "in")][-1]
         return _values(name, _coordinates(place, scope))
-    families = scope.families | members(scope.behaviors)
+    families = scope.families | scope.behavior_families
     inner = (full[len(bracket.word) + 1 : -1] for full in families.get(bracket.word, ()))
     return of_kind("member", inner)
 
@@ -133,7 +133,7 @@ def _stages(_place: Cursor, scope: Scope) -> list[Completion]:
 
 def _behaviors(_place: Cursor, scope: Scope) -> list[Completion]:
     single = (name for name in scope.behaviors if "[" not in name)
-    return of_kind("behavior", single) + of_kind("family", members(scope.behaviors))
+    return of_kind("behavior", single) + of_kind("family", scope.behavior_families)
 
 
 def _on(place: Cursor, scope: Scope) -> list[Completion]:

@@ -104,7 +104,7 @@ def _refuse_without_gradient(scope: Scope, reference: Reference, estimator: Any)
     method = method_of(estimator)
     if method is None or not method.needs_gradient:
         return
-    names = (reference.text, *scope.behavior_families().get(reference.text, ()))
+    names = (reference.text, *scope.behavior_families.get(reference.text, ()))
     if any(name in scope.behaviors and not scope.behaviors[name].differentiable for name in names):
         message = f'behavior "{reference.text}" has no gradient, and the estimator needs one'
         scope.report(reference.span, message, "ask for the exact answer: using retraining()")

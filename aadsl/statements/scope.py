@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aadsl.errors import AadslError, Problem, Span, unknown_name
+from aadsl.families import define
 from aadsl.language import Name, Parsed, Reference
 from aadsl.statements.answers import Answer
 from aadsl.statements.axis import Coordinates
@@ -47,6 +48,7 @@ class Scope:
         self.stages: dict[str, NDArray[np.bool_]] = {}
         self.families: dict[str, tuple[str, ...]] = {}
         self.behaviors: dict[str, Declared] = {}
+        self.behavior_families: dict[str, tuple[str, ...]] = {}
         self.study: Study | None = None
         self.span = Span(1, 1, 2)
         """The statement that is being resolved."""
@@ -71,6 +73,7 @@ class Scope:
             name: Declared(bool(getattr(b, "differentiable", True)), bool(getattr(b, "per_example", False)))
             for name, b in study.behaviors.items()
         }
+        self.behavior_families = dict(study.behavior_families)
 
     def leave(self) -> None:
         """Give up the study after a mistaken load: what depends on it is not checked against another."""
@@ -79,16 +82,12 @@ class Scope:
 
     def define_stages(self, name: Name, masks: dict[str, NDArray[np.bool_]]) -> None:
         """Define a stage, or the members of a family, in place of what had the name before."""
-        self.stages = {old: mask for old, mask in self.stages.items() if old.partition("[")[0] != name.text} | masks
-        self.families.pop(name.text, None)
+        define(self.stages, self.families, name.text, masks)
         self.lost.discard(name.text)
-        if name.text not in masks:
-            self.families[name.text] = tuple(masks)
 
     def define_behaviors(self, name: Name, declared: dict[str, Declared]) -> None:
         """Define a behavior, or the members of a family, in place of what had the name before."""
-        others = {old: kept for old, kept in self.behaviors.items() if old.partition("[")[0] != name.text}
-        self.behaviors = others | declared
+        define(self.behaviors, self.behavior_families, name.text, declared)
         self.lost.discard(name.text)
 
     def batches(self) -> BatchExamples:
@@ -131,11 +130,7 @@ class Scope:
 
     def behavior_names(self, reference: Reference) -> tuple[str, ...] | None:
         """Return the behavior of a reference, or the members of a family; report what does not exist."""
-        return self._names("behavior", reference, self.behaviors, members(self.behaviors))
-
-    def behavior_families(self) -> dict[str, tuple[str, ...]]:
-        """Return the families of behaviors with their members."""
-        return members(self.behaviors)
+        return self._names("behavior", reference, self.behaviors, self.behavior_families)
 
     def all_names(self, kind: str, references: Iterable[Reference]) -> tuple[str, ...] | None:
         """Return the names of several references in order, each once; None after a mistake."""
@@ -179,12 +174,3 @@ class Scope:
         single = [known for known in singles if "[" not in known]
         hint = unknown_name(kind, name, [*single, *families]).hint
         return message, f'did you mean "steps"? {hint}' if kind == "stage" and name in ("step", "batch") else hint
-
-
-def members(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """Return the families among ``names``: ``digits`` → ``digits[4]``, ``digits[9]``."""
-    families: dict[str, list[str]] = {}
-    for name in names:
-        if name.endswith("]") and "[" in name:
-            families.setdefault(name.partition("[")[0], []).append(name)
-    return {family: tuple(full) for family, full in families.items()}

@@ -54,7 +54,6 @@ class Stage(Definition):
 
     def run(self, result: Result, member: Mask) -> None:
         """Define the stage on the study."""
-        self.forget(result.study.stages, result.study.families)
         result.study.stage(self.name.text, member)
         result.say(f"stage {self.name.text}: {member.sum()} of {len(member)} steps")
 

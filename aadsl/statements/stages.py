@@ -44,7 +44,6 @@ class Stages(Definition):
 
     def run(self, result: Result, members: dict[str, Mask]) -> None:
         """Define the family on the study."""
-        self.forget(result.study.stages, result.study.families)
         result.study.family(self.name.text, members)
         result.say(f"stages {self.name.text}: " + ", ".join(f"{key} ({mask.sum()})" for key, mask in members.items()))
 
@@ -61,10 +60,8 @@ class StagesBy(Stages):
         inside = selected(scope, self.within)
         if inside is None:
             return None
-        column = OverSteps(scope).coordinate(self.coordinate)
-        if column is None or not column.values.ndim:
-            return None
-        return self.defined(scope, grouped(column, inside))
+        column = OverSteps(scope).varying(self.coordinate)
+        return None if column is None else self.defined(scope, grouped(column, inside))
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from heapq import nsmallest
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from aadsl.trajectory.subject import Subject
 
 # A caller who differentiates through the model without stepping must not fill the memory.
 _KEPT = 1024
+_WITNESSES = 3
 
 
 class ForwardWatch:
@@ -31,12 +33,13 @@ class ForwardWatch:
         self._generators: list[dict[str, Tensor]] = []
         self._cuda = sorted({p.device.index for p in subject.parameters.values() if p.is_cuda})
         self.look_at_mode()
-        # The smallest, because a hook makes PyTorch copy the gradient instead of keeping it.
-        self._witness = min(subject.parameters.values(), key=Tensor.numel)
+        # The smallest, because a hook makes PyTorch copy the gradient instead of keeping it; a few, because one may be
+        # without gradients.
+        self._witnesses = nsmallest(_WITNESSES, subject.parameters.values(), key=Tensor.numel)
         self._gradient_came = False
         self.hooks = [
             model.register_forward_pre_hook(self._on_forward),
-            self._witness.register_post_accumulate_grad_hook(self._on_gradient),  # type: ignore[no-untyped-call]
+            *(witness.register_post_accumulate_grad_hook(self._on_gradient) for witness in self._witnesses),  # type: ignore[no-untyped-call]
         ]
 
     def look_at_mode(self) -> None:
@@ -66,7 +69,7 @@ class ForwardWatch:
 
     def gradients_discarded(self) -> bool:
         """Return whether gradients were computed since the last step and then set to None."""
-        return self._gradient_came and self._witness.grad is None
+        return self._gradient_came and all(witness.grad is None for witness in self._witnesses)
 
     def _generator_states(self) -> dict[str, Tensor]:
         states = {"cpu": torch.default_generator.get_state()}

@@ -32,7 +32,7 @@ class ExactAnswer:
     def __post_init__(self) -> None:
         self._free.set()
 
-    def start(self, selection: str, behaviors: list[str], intervention: str, study: Any, names: Any) -> None:
+    def start(self, selection: str, behaviors: list[str], under: str, study: Any, names: Any) -> None:
         """Train without ``selection`` and tell the effect on each behavior; nothing happens while one is running.
 
         It waits while a cell computes, and cells that compute wait for it.
@@ -41,8 +41,7 @@ class ExactAnswer:
             return
         self._free.clear()
         self._stop.clear()
-        program = f"stage {NAME} = {selection}\nscore {NAME} on {', '.join(behaviors)} using retraining()"
-        program += f" under {intervention}" if intervention else ""
+        program = f"stage {NAME} = {selection}\nscore {NAME} on {', '.join(behaviors)} using retraining(){under}"
         # Neither the stage nor the answer is left behind in the notebook's study and session.
         given = program, selection, study.branch(), names
         # In the context of the message that asked: the kernel then hears "cancel" also while a cell runs.

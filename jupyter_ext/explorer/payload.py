@@ -47,10 +47,17 @@ def header_of(dataset: xr.Dataset, can_retrain: bool) -> tuple[dict[str, Any], b
         "columns": described,
         "none": OTHERS,
         "palette": {"stages": list(theme.STAGES), "none": f"{theme.NEITHER}c0"},
+        "under": _under(dataset),
         "can_retrain": can_retrain,
         "keep": len(payload) + sum(map(len, numbers)) <= KEPT_IN_NOTEBOOK,
     }
     return header, payload, numbers
+
+
+def _under(dataset: xr.Dataset) -> str:
+    """Return how a question ends that asks the same of another stage; nothing for the intervention that goes unsaid."""
+    intervention = str(dataset.attrs.get("intervention", ""))
+    return "" if intervention in ("", "skip()") else f" under {intervention}"
 
 
 def _stage_column(dataset: xr.Dataset) -> tuple[dict[str, Any], np.ndarray]:

@@ -12,8 +12,10 @@ import traitlets as t
 import xarray as xr
 from IPython.display import display
 
+import aadsl
 from aadsl.charts import CHARTS, mimebundle
 from aadsl.errors import AadslError
+from jupyter_ext.explorer import NO_ANSWER
 from jupyter_ext.explorer.condition import mistakes, steps_where
 from jupyter_ext.explorer.exact import ExactAnswer
 from jupyter_ext.explorer.payload import header_of, selected, selection_text
@@ -41,12 +43,13 @@ class Explorer(anywidget.AnyWidget):  # type: ignore[misc]
     where = t.Dict().tag(sync=True)
     exact = t.Dict().tag(sync=True)
 
-    def __init__(self, dataset: xr.Dataset, session: Any = None, names: Names = dict) -> None:
-        self._dataset, self._session, self._names = dataset, session, names
+    def __init__(self, dataset: xr.Dataset, study: Any = None, names: Names = dict) -> None:
+        self._dataset, self._study, self._names = dataset, study, names
+        # Of its own: the notebook's goes on to another run when it loads one.
+        self._session = None if study is None else aadsl.Session(study=study)
         self._still: Any = None
         self._exact = ExactAnswer(self._tell_exact)
-        can_retrain = session is not None and session.study is not None
-        header, effects, columns = header_of(dataset, can_retrain)
+        header, effects, columns = header_of(dataset, can_retrain=study is not None)
         view = {
             "start": 0,
             "stop": header["length"],
@@ -67,11 +70,13 @@ class Explorer(anywidget.AnyWidget):  # type: ignore[misc]
         """Return the explorer of a result, or of a Dataset alone, which can neither be filtered nor retrained."""
         if isinstance(result, xr.Dataset):
             return cls(result, names=names)
-        answers = [result.dataset, *reversed(result.session.answers)]
-        dataset = next((answer for answer in answers if answer is not None and "step_effect" in answer), None)
-        if dataset is None:
-            raise AadslError("there is no answer to explore", hint="ask first: score STAGES on BEHAVIORS")
-        return cls(dataset, result.session, names)
+        newest = [*([] if result.dataset is None else [result.dataset]), *reversed(result.session.answers)]
+        if not newest:
+            raise AadslError(NO_ANSWER)
+        dataset = next((answer for answer in newest if "step_effect" in answer), newest[0])
+        study = result.session.study
+        of_its_run = study is not None and study.trajectory.digest == dataset.attrs.get("trajectory_digest")
+        return cls(dataset, study if of_its_run else None, names)
 
     @property
     def selection(self) -> str:
@@ -98,29 +103,29 @@ class Explorer(anywidget.AnyWidget):  # type: ignore[misc]
         return mimebundle(CHARTS["timeline"]().draw(chosen))
 
     def _on_message(self, _: Any, message: dict[str, Any], __: Any) -> None:
-        handlers = {"where": self._on_where, "exact": self._on_exact, "still": self._on_still}
-        if message.get("kind") == "complete":
-            self._on_complete(message)
-        elif message.get("kind") == "cancel":
-            self._exact.cancel()
-        elif message.get("kind") in handlers:
+        handlers = {
+            "where": self._on_where,
+            "complete": self._on_complete,
+            "exact": self._on_exact,
+            "cancel": self._on_cancel,
+            "still": self._on_still,
+        }
+        if message.get("kind") in handlers:
             handlers[message["kind"]](message)
 
     def _on_where(self, message: dict[str, Any]) -> None:
-        text = message["text"]
-        length = self.header["length"]
+        text, length, mistake = message["text"], self.header["length"], ""
         try:
             allowed = self._steps_where(text) if text.strip() else np.ones(length, dtype=bool)
         except AadslError as error:
-            with self.hold_sync():
-                self.mask, self.where = np.zeros(length, np.uint8).tobytes(), {"mistake": mistakes(error, text)}
-            return
+            allowed, mistake = np.zeros(length, dtype=bool), mistakes(error, text)
         with self.hold_sync():
-            self.mask, self.where = allowed.astype(np.uint8).tobytes(), {"mistake": ""}
+            self.mask, self.where = allowed.astype(np.uint8).tobytes(), {"mistake": mistake}
 
     def _steps_where(self, text: str) -> np.ndarray:
         if self._session is None:
-            raise AadslError("conditions need the run", hint="explore a result of %%aascore or aadsl.run")
+            hint = "explore a result of %%aascore or aadsl.run, while its run is the one that is loaded"
+            raise AadslError("conditions need the run", hint=hint)
         return steps_where(text, self._names(), self._session)
 
     def _on_complete(self, message: dict[str, Any]) -> None:
@@ -130,11 +135,12 @@ class Explorer(anywidget.AnyWidget):  # type: ignore[misc]
         self.send({"kind": "completions", "id": message["id"], "start": start, "items": items})
 
     def _on_exact(self, _: dict[str, Any]) -> None:
-        if self._session is None or self._session.study is None:
-            return
-        intervention = str(self._dataset.attrs.get("intervention", ""))
-        behaviors = list(self.view["behaviors"])
-        self._exact.start(self.selection, behaviors, intervention, self._session.study, dict(self._names()))
+        if self._study is not None:
+            under = self.header["under"]
+            self._exact.start(self.selection, self.view["behaviors"], under, self._study, dict(self._names()))
+
+    def _on_cancel(self, _: dict[str, Any]) -> None:
+        self._exact.cancel()
 
     def _tell_exact(self, state: dict[str, Any]) -> None:
         self.exact = state

@@ -2,7 +2,7 @@
 
 For each network and curvature: one behavior for all steps, from the states that recording keeps, the replay included;
 each further behavior (a sweep for two, less one for one); the peak memory of a process that does it. In the end the
-time in which a stage that is redefined after a sweep of 100,000 steps gets its answer.
+time in which a stage of a long run is defined anew and ``study.score`` answers, the sweep being done.
 """
 
 from __future__ import annotations
@@ -16,15 +16,17 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
-from types import SimpleNamespace
+from unittest.mock import patch
 
 import numpy as np
 import torch
+import xarray as xr
+from numpy.typing import NDArray
 from torch import Tensor
 
-from aadsl.estimators import ESTIMATORS, Question
-from aadsl.estimators.additive import StepEffects, stage_sums
-from aadsl.interventions import INTERVENTIONS
+import aadsl
+from aadsl.estimators import ESTIMATORS
+from aadsl.estimators.additive import StepEffects
 from aadsl.propagation import CURVATURES
 from tests.benchmarks import models
 from tests.benchmarks.cost import README, Case, digits, opened, scratch, train
@@ -95,23 +97,50 @@ def own_peak(name: str, activity: str, root: str) -> int:
     return peak_bytes()
 
 
-def redefinition(steps: int = 100_000, repeats: int = 20) -> float:
-    """Return the milliseconds from the members of a new stage to its effect on one behavior."""
+def still(folder: Path, steps: int) -> aadsl.Study:
+    """Return a study of a run of so many steps that moved nothing, so that it is quickly recorded, and verifies."""
+    net, data = torch.nn.Linear(2, 1), (torch.randn(64, 2), torch.randn(64))
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    for parameter in net.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    with aadsl.Recorder(folder, net, optimizer, data=data) as recorder:
+        for step in range(steps):
+            recorder.batch(indices=[step % 64], tag="clean" if step % 2 else "noisy", loss=0.0)
+            optimizer.step()
+
+    def loss(model: torch.nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+        return 0.0 * model(batch[0]).sum()
+
+    study = aadsl.Study(aadsl.open_trajectory(folder), model=net, loss=loss, data=data, device="cpu")
+    study.behavior("outputs", lambda model, examples: model(examples[0])[:, 0], on=data)
+    return study
+
+
+def redefinition(steps: int, repeats: int = 20) -> float:
+    """Return the milliseconds in which a stage is defined anew and scored, the sweep for its behavior being done."""
     own = np.random.default_rng(0).normal(size=(steps, 1))
-    effects = StepEffects(own, np.zeros_like(own), np.ones(1))
-    taken = []
-    for start in range(repeats):
-        members = np.zeros((1, steps), dtype=bool)
-        members[0, start::3] = True
-        question = SimpleNamespace(members=members, intervention=INTERVENTIONS["skip"](), spec=Question)
-        taken.append(seconds(lambda q=question: stage_sums(q, effects)))
+    swept = StepEffects(own, np.zeros_like(own), np.ones(1))
+    with scratch() as root:
+        study = still(root / "run", steps)
+        masks = [np.arange(steps) % part == 0 for part in range(3, 3 + repeats)]
+        with patch.object(ESTIMATORS["first_order"], "step_effects", lambda *_: swept):
+            redefined(study, masks[0])  # verifies the run, and keeps what the sweep gave
+        taken = [seconds(lambda mask=mask: redefined(study, mask)) for mask in masks]
+        answer = redefined(study, masks[0])
+    np.testing.assert_allclose(answer.effect.item(), own[::3].sum())
     return 1e3 * median(taken)
+
+
+def redefined(study: aadsl.Study, mask: NDArray[np.bool_]) -> xr.Dataset:
+    study.stage("some", mask)
+    return study.score(["some"], ["outputs"])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", default=list(CASES))
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=100_000, help="of the run whose stage is redefined")
     parser.add_argument("--peak", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -122,7 +151,7 @@ def main() -> None:
     print("| network | curvature | first behavior | each further | peak memory |\n| --- | --- | ---: | ---: | ---: |")
     for name in options.names:
         print("\n".join(measure(name, CASES[name], options.rounds)), flush=True)
-    print(f"\na stage redefined after a sweep of 100,000 steps: {redefinition():.2f} ms")
+    print(f"\na stage of a run of {options.steps:,} steps redefined and scored: {redefinition(options.steps):.1f} ms")
 
 
 if __name__ == "__main__":

@@ -45,6 +45,14 @@ def test_what_is_made_twice_alike_has_one_fingerprint(make: Callable[[], Any]) -
     assert fingerprint(make()) == fingerprint(make())
 
 
+@pytest.mark.parametrize("chosen", [[2, 3, 4], [0, 1], [4, 2], [3], [], [1, 2, 4], [0, 0, 1]])
+def test_chosen_examples_have_the_fingerprint_that_they_have_alone(chosen: list[int]) -> None:
+    positions = np.array(chosen, dtype=np.int64)
+    parts = torch.arange(10.0).reshape(5, 2), torch.arange(5)
+    alone = Examples.of(tuple(part[torch.from_numpy(positions)] for part in parts))
+    assert fingerprint(Examples.of(parts).select(positions)) == fingerprint(alone)
+
+
 @dataclass
 class Settings:
     size: float = 1.0

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -20,10 +21,9 @@ from tests.benchmarks.memory import peak_bytes
 STEPS = 40
 
 
-@pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory) -> aadsl.Study:
-    """A run whose gradients take about a millisecond, long enough to time."""
-    return recorded(tmp_path_factory.mktemp("pace") / "run", width=256, batch=64)
+@pytest.fixture
+def study(tmp_path: Path) -> aadsl.Study:
+    return recorded(tmp_path / "run", width=16, batch=16)
 
 
 def recorded(path: Path, width: int, batch: int, momentum: float = 0.0) -> aadsl.Study:
@@ -50,23 +50,42 @@ def recorded(path: Path, width: int, batch: int, momentum: float = 0.0) -> aadsl
     return study
 
 
-@pytest.mark.parametrize("estimator", ["first_order", "retraining", "linearized"])
-def test_the_foretold_time_is_about_what_it_takes(study: aadsl.Study, estimator: str) -> None:
-    plan = study.plan(["middle"], ["margin"], estimator)
-    assert plan.seconds is not None
-    assert not plan.kept
-    started = time.process_time()  # of a machine that others use too, only this process's share is foretold
+@pytest.mark.parametrize(("estimator", "least"), [("first_order", 1.0), ("retraining", 0.6), ("linearized", 0.6)])
+def test_the_foretold_time_is_about_what_it_takes(
+    study: aadsl.Study, estimator: str, least: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a machine where evaluating the loss takes a second and nothing else takes any time.
+
+    ``tests.benchmarks.foretold`` prints how near the foretold time comes on a real one.
+    """
+    seconds, cross_entropy = [0.0], F.cross_entropy
+
+    def slow(*given: Any) -> torch.Tensor:
+        seconds[0] += 1
+        return cross_entropy(*given)
+
+    study.verify_trajectory()  # once a study, whatever is asked: not foretold
+    monkeypatch.setattr(F, "cross_entropy", slow)
+    monkeypatch.setattr("aadsl.pace.time", SimpleNamespace(perf_counter=lambda: seconds[0]))
+    foretold = study.plan(["middle"], ["margin"], estimator).seconds
+    assert foretold is not None
+    started = seconds[0]
     study.score(["middle"], ["margin"], estimator=estimator)
-    taken = time.process_time() - started
-    print(f"{estimator}: foretold {1e3 * plan.seconds:.0f} ms, took {1e3 * taken:.0f} ms")
-    assert plan.seconds / 5 < taken < plan.seconds * 5 + 0.5  # reading files is not foretold
-    assert study.plan(["middle"], ["margin"], estimator).kept
-    assert "in the cache" in str(study.plan(["middle"], ["margin"], estimator))
+    taken = seconds[0] - started
+    assert least * foretold <= taken <= foretold  # steps that a stage skips are foretold as if they were done
+
+
+@pytest.mark.parametrize("estimator", ["first_order", "retraining", "linearized"])
+def test_a_plan_says_that_the_answer_is_kept(study: aadsl.Study, estimator: str) -> None:
+    assert not study.plan(["late"], ["margin"], estimator).kept
+    study.score(["late"], ["margin"], estimator=estimator)
+    assert study.plan(["late"], ["margin"], estimator).kept
+    assert "in the cache" in str(study.plan(["late"], ["margin"], estimator))
 
 
 def test_the_plan_says_direction_work_time_memory_and_the_exact_way(study: aadsl.Study) -> None:
     text = str(study.plan(["middle"], ["margin"], "linearized", "zero_gradient"))
-    for part in ("tangent", "gradients", "Hessian-vector products", "on this machine", "MB at a time", "retraining()"):
+    for part in ("tangent", "gradients", "Hessian-vector products", "on this machine", "B at a time", "retraining()"):
         assert part in text
 
 

@@ -70,6 +70,21 @@ def test_run(run_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (charts / "chart-1.html").stat().st_size > 1000
 
 
+@pytest.mark.parametrize(("losses", "code"), [(["loss"], 0), (["twice"], 1), (["twice", "loss"], 1), ([], 0)])
+def test_run_exits_with_1_where_a_trajectory_fails(
+    run_folder: Path, capsys: pytest.CaptureFixture[str], losses: list[str], code: int
+) -> None:
+    """Everything is printed all the same, what comes after the failure too."""
+    names, program = run_folder.parent / "names.py", run_folder.parent / "program.aascore"
+    names.write_text(f"{NAMES}\ndef twice(model, batch):\n    return 2 * loss(model, batch)\n")
+    load = f'load "{run_folder}" with model=model, data=data, loss='
+    program.write_text("".join(f"{load}{loss}\nverify trajectory\n" for loss in losses) + f"{load}loss\nshow stages\n")
+    assert main(["run", str(program), "--names", str(names)]) == code
+    said = capsys.readouterr()
+    assert said.out.count("sampled examples agree") == len(losses) and "no stage" in said.out
+    assert not said.err
+
+
 def test_mistakes_are_said_without_a_traceback(run_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", str(run_folder / "none")]) == 1
     assert "does not exist" in capsys.readouterr().err

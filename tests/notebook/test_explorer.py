@@ -5,6 +5,7 @@ import threading
 
 import numpy as np
 import pytest
+import torch
 
 import aadsl
 from aadsl.cache import Effects
@@ -14,6 +15,7 @@ from jupyter_ext.explorer import explore
 from jupyter_ext.explorer.payload import header_of, selection_text
 from jupyter_ext.explorer.widget import PARTS, STATIC, VIEW
 from tests.charts.answers import answer
+from tests.digits import record
 
 
 def numbers(raw, *shape):
@@ -39,6 +41,11 @@ def test_effects_and_columns_arrive_as_numbers():
     assert "momentum" not in by_name  # the same at every step
     column, codes = by_name["stage"]
     assert {column["categories"][int(codes[t])] for t in (0, 26, 49)} == {"warmup", "poisoned", "no stage"}
+
+
+@pytest.mark.parametrize(("given", "under"), [("skip()", ""), ("restart()", " under restart()")])
+def test_another_question_is_asked_under_the_same_intervention(given, under):
+    assert header_of(answer(steps=50).assign_attrs(intervention=given), False)[0]["under"] == under
 
 
 def test_what_only_a_replay_needs_is_not_shown():
@@ -225,11 +232,39 @@ def test_a_dataset_alone_can_be_explored_but_not_retrained():
     assert explorer.exact == {}
 
 
+def test_an_explorer_stays_with_the_run_of_its_answer(answered, recorded, tmp_path):
+    """The session loads another run: what is explored is still the answer's, and an older answer is not retrained."""
+    explorer = explore(answered)
+    other = record(tmp_path / "other", torch.float64)  # which cannot read the probes of the first
+    session = aadsl.Session(study=answered.session.study, answers=answered.session.answers)
+    program = "load other\nbehavior seven = log_likelihood(target=7) on test"
+    names = {"other": other.study(), "test": (recorded.data[0][:20], recorded.data[1][:20])}
+    answered.session.study = aadsl.run(program, names, session=session).session.study
+    try:
+        select(explorer, 3, 12, where='tag == "b"')
+        explorer._on_message(None, {"kind": "exact"}, [])
+        explorer._exact.wait(60)
+        with_stage, without = (
+            recorded.retrained(skipped)(names["test"][0]).log_softmax(-1)[:, 7].mean().item()
+            for skipped in ([], [t for t in range(3, 12) if t % 3 == 2])
+        )
+        assert explorer.exact["effects"]["seven"] == pytest.approx(with_stage - without, rel=1e-4)
+        late = explore(aadsl.Result(answered.session, answered.dataset))
+        assert not late.header["can_retrain"]
+        select(late, where="lr < 1")
+        assert "conditions need the run" in late.where["mistake"]
+    finally:
+        answered.session.study = explorer._study
+
+
 def test_what_cannot_be_explored_says_why(answered):
     with pytest.raises(AadslError, match="first_order"):
         explore(answer().drop_vars("step_effect"))
     with pytest.raises(AadslError, match="ask first"):
         explore(aadsl.Result(aadsl.Session()))
+    exact = answer().drop_vars("step_effect")
+    with pytest.raises(AadslError, match="first_order"):
+        explore(aadsl.Result(aadsl.Session(answers=[exact]), exact))
 
 
 def test_result_and_magic_open_it(answered, shell):
@@ -238,6 +273,45 @@ def test_result_and_magic_open_it(answered, shell):
     shown = shell.run_cell("%%aascore --explore\nload study\nscore b on seven").result
     assert type(shown).__name__ == "Explorer"
     assert type(shell.run_cell("%aascore explore").result).__name__ == "Explorer"
+
+
+@pytest.mark.parametrize(
+    ("options", "program", "said"),
+    [
+        ("--explore", "score b on seven using retraining()", "line 2: no answer has effects of single steps"),
+        ("--explore", "score b on seven using linearized()\nstage c = b", "score … using first_order()"),
+        ("--explore --quiet", "rank b on seven using linearized()", "which `--explore` draws"),
+        ("--explore", "stage c = b", "there is no answer to explore"),
+        ("--explore --explain", "score b on seven", "there is no answer to explore"),
+    ],
+)
+def test_what_cannot_be_explored_is_said_before_anything_is_computed(
+    answered, shell, monkeypatch, capsys, options, program, said
+):
+    def refuse(*_, **__):
+        raise AssertionError("computed")
+
+    for question in ("score", "step_effects", "verify", "plan"):
+        monkeypatch.setattr(aadsl.Study, question, refuse)
+    shell.user_ns["study"] = answered.session.study
+    assert not shell.run_cell(f"%%aascore {options}\nload study\n{program}").success
+    shown = capsys.readouterr().out
+    assert said in shown and "computed" not in shown
+
+
+def test_one_mistake_is_no_two(answered, shell, capsys):
+    shell.user_ns["study"] = answered.session.study
+    assert not shell.run_cell("%%aascore --explore\nload study\nscore bb on seven").success
+    shown = capsys.readouterr().out
+    assert 'no stage "bb"' in shown and "explore" not in shown
+
+
+def test_single_steps_and_earlier_answers_can_be_explored(answered, shell):
+    shell.user_ns["study"] = answered.session.study
+    shown = shell.run_cell("%%aascore --explore\nload study\nrank steps on seven").result
+    assert type(shown).__name__ == "Explorer"
+    later = shell.run_cell("%%aascore --explore\nscore b on right using linearized()").result
+    assert later.header["behaviors"] == shown.header["behaviors"]
 
 
 def test_a_hundred_thousand_steps_are_not_kept_in_the_notebook():

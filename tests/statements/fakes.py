@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import xarray as xr
+
+from aadsl.naming import Names
 
 LENGTH = 60
 
@@ -37,16 +38,12 @@ def batch(step: int) -> Any:
     return None if step == 7 else np.arange(step, step + 3) % 4
 
 
-@dataclass
-class FakeStudy:
+class FakeStudy(Names):
     """Effects are the number of a stage's steps; a step's effect is its own index."""
 
-    steps: xr.Dataset = field(default_factory=steps)
-    stages: dict[str, Any] = field(default_factory=dict)
-    families: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    behaviors: dict[str, Any] = field(default_factory=dict)
-    behavior_families: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    calls: list[tuple[Any, ...]] = field(default_factory=list)
+    def __init__(self, known: xr.Dataset | None = None) -> None:
+        super().__init__(steps() if known is None else known)
+        self.calls: list[tuple[Any, ...]] = []
 
     @property
     def trajectory(self) -> Any:
@@ -58,20 +55,6 @@ class FakeStudy:
         noise = ("example", np.array([True, True, False, False]))
         label = ("example", np.array([4.0, 9.0, np.nan, 4.0]))
         return SimpleNamespace(coordinates=xr.Dataset({"label_noise": noise, "label": label}))
-
-    def stage(self, name: str, selection: Any) -> None:
-        self.stages[name] = xr.DataArray(np.asarray(selection), dims="step")
-
-    def family(self, name: str, members: dict[str, Any]) -> None:
-        for key, selection in members.items():
-            self.stage(f"{name}[{key}]", selection)
-        self.families[name] = tuple(f"{name}[{key}]" for key in members)
-
-    def behavior(
-        self, name: str, metric: Any, on: Any, *, where: Any = None, by: Any = None, per_example: bool = False
-    ) -> None:
-        self.calls.append(("behavior", name, metric, where, by, per_example))
-        self.behaviors[name] = metric
 
     def step_effects(
         self, behaviors: list[str], estimator: Any = "first_order", intervention: Any = "skip", progress: Any = None

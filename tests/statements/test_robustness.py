@@ -25,9 +25,11 @@ PIECES += ["poisoned", "source", "backdoor", "tag", "test", "trap", "None", "__c
 
 
 class Trap:
-    """An object of the notebook that must not be looked into: only its type may be asked for."""
+    """An object of the notebook that must not be looked into, but for its type and what a metric says of itself."""
 
     def __getattribute__(self, name: str) -> Any:
+        if name == "differentiable":
+            return False
         if name.startswith("__"):
             return object.__getattribute__(self, name)
         raise AssertionError(f"the program reached the attribute {name}")

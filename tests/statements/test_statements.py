@@ -57,16 +57,15 @@ def test_using_and_under_give_members_of_the_tables(ask: Any, study: FakeStudy) 
 
 
 def test_a_behavior_becomes_a_metric_on_chosen_examples(ask: Any, study: FakeStudy, names: dict[str, Any]) -> None:
-    study.calls.clear()
     ask("behavior a = log_likelihood(target=7) on test where label == 4 and writer == 'ann' per example")
     ask("behavior b = my_metric on test by writer")
-    name, metric, where, by, per_example = study.calls[0][1:]
-    assert (name, metric, by, per_example) == ("a", BEHAVIORS["log_likelihood"](target=7), None, True)
-    np.testing.assert_array_equal(where, [True, False, True, False, False, True])
-    assert [call[1] for call in study.calls[1:]] == ["b[ann]", "b[bob]"]
-    assert study.calls[1][2] is names["my_metric"]
-    np.testing.assert_array_equal(study.calls[2][3], [False, True, False, False, True, False])
+    made = study.behaviors["a"]
+    assert (made.name, made.metric, made.per_example) == ("a", BEHAVIORS["log_likelihood"](target=7), True)
+    assert made.examples.positions.tolist() == [0, 2, 5]
     assert study.behavior_families["b"] == ("b[ann]", "b[bob]")
+    family = [study.behaviors[full] for full in study.behavior_families["b"]]
+    assert all(member.metric is names["my_metric"] for member in family)
+    assert [member.examples.positions.tolist() for member in family] == [[0, 2, 5], [1, 4]]
 
 
 def test_verify_puts_an_estimate_beside_the_truth(ask: Any, study: FakeStudy) -> None:

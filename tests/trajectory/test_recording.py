@@ -199,19 +199,51 @@ def test_micro_batches_of_one_step(tmp_path: Path) -> None:
     assert torch.equal(trajectory.rng_state(1, micro_batch=1), states[3])
 
 
-def test_a_skipped_step_is_not_a_micro_batch(tmp_path: Path) -> None:
+class Partly(nn.Module):
+    """A model whose smallest parameter is used by the first batches alone, or by none."""
+
+    def __init__(self, uses: int) -> None:
+        super().__init__()
+        self.body = small_model()
+        self.offset = nn.Parameter(torch.zeros(1))
+        self.uses = uses
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        self.uses -= 1
+        found: torch.Tensor = self.body(inputs)
+        return found + self.offset if self.uses >= 0 else found
+
+
+@pytest.mark.parametrize("uses", [0, 1, 2, 9])
+@pytest.mark.parametrize("skipped", [0, 1, 2])
+def test_a_skipped_step_is_not_a_micro_batch(tmp_path: Path, uses: int, skipped: int) -> None:
     """Mixed precision skips a step whose gradient overflowed; zero_grad() then discards it."""
-    model = small_model()
+    model = Partly(uses)
+    optimizer, scaler = sgd(model), torch.amp.GradScaler("cpu")
+    with Recorder(tmp_path, model, optimizer) as recorder:
+        for index in range(4):
+            optimizer.zero_grad()
+            loss = model(INPUTS).sum() * (torch.inf if index == skipped else 1.0)
+            scaler.scale(loss).backward()
+            recorder.batch(indices=[index])
+            scaler.step(optimizer)
+            scaler.update()
+    trajectory = open_trajectory(tmp_path)
+    taken = [[index] for index in range(4) if index != skipped]
+    assert [trajectory.batch_indices(t).tolist() for t in range(trajectory.length)] == taken
+
+
+def test_one_parameter_without_gradient_discards_no_micro_batch(tmp_path: Path) -> None:
+    """A parameter is kept as it is by taking its gradient away, between the micro-batches too."""
+    model = Partly(9)
     optimizer = sgd(model)
     with Recorder(tmp_path, model, optimizer) as recorder:
-        for index in range(3):
-            optimizer.zero_grad()
-            model(INPUTS).sum().backward()
+        for index in range(2):
             recorder.batch(indices=[index])
-            if index != 1:
-                optimizer.step()
-    trajectory = open_trajectory(tmp_path)
-    assert [trajectory.batch_indices(t).tolist() for t in range(2)] == [[0], [2]]
+            model(INPUTS).sum().backward()
+            model.offset.grad = None
+        optimizer.step()
+    assert open_trajectory(tmp_path).batch_indices(0).tolist() == [0, 1]
 
 
 def test_two_forwards_before_one_backward_are_both_kept(tmp_path: Path) -> None:

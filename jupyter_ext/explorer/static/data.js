@@ -83,7 +83,7 @@ function summary(data, steps) {
   });
 }
 
-// The selection in the words of the language; null where nothing is selected.
+// The selection in the words of the language; the kernel writes the same text.
 function selectionText(data, view) {
   const whole = view.start <= 0 && view.stop >= data.length;
   const steps = whole ? 'steps' : `steps[${view.start}:${view.stop}]`;

@@ -20,7 +20,7 @@ function table(header, rows) {
   return h('table', {}, head, h('tbody', {}, ...rows.map(row => h('tr', {}, ...row.map(cell => (cell instanceof Node ? cell : h('td', {}, cell)))))));
 }
 
-// Number of the latest `later` call of each name: only the latest runs.
+// `action`, put off until it was not asked for during `wait` milliseconds; what was given last counts.
 function debounced(wait, action) {
   let timer;
   return (...given) => {

@@ -17,8 +17,8 @@ function render({ model, el }) {
   const root = h('div', { class: 'aadsl-explorer', role: 'group', 'aria-label': 'explorer of training steps' });
   el.append(root);
   const mask = () => {
-    const view_of = model.get('mask');
-    return view.where.trim() && view_of?.byteLength === data.length ? u8(view_of) : null;
+    const bytes = model.get('mask');
+    return view.where.trim() && bytes?.byteLength === data.length ? u8(bytes) : null;
   };
   const selection = () => ({ start: view.start, stop: view.stop, mask: mask() });
   const save = debounced(250, () => {
@@ -62,7 +62,7 @@ function render({ model, el }) {
 
   let timelines = [], scheduled = false, color;
   const sentence = () => `stage ${view.name || 'picked'} = ${selectionText(data, view)}`;
-  const program = () => `%%aascore\n${sentence()}\nscore ${view.name || 'picked'} on ${view.behaviors.join(', ')}`;
+  const program = () => `%%aascore\n${sentence()}\nscore ${view.name || 'picked'} on ${view.behaviors.join(', ')}${data.under}`;
 
   function select(start, stop) {
     Object.assign(view, { start, stop });
@@ -97,8 +97,9 @@ function render({ model, el }) {
     update();
   }
   function rebuild() {
-    ({ color } = coloring(data, view.color));
-    fill(legend, ...coloring(data, view.color).legend.map(([label, paint]) =>
+    const colored = coloring(data, view.color);
+    color = colored.color;
+    fill(legend, ...colored.legend.map(([label, paint]) =>
       h('span', {}, h('i', { style: `background: ${paint}` }), label)));
     timelines = [];
     fill(panels, ...view.behaviors.map(behavior => {
@@ -172,6 +173,12 @@ function render({ model, el }) {
     update();
   }
 
+  const where = whereBox(model, () => view, condition => {
+    view.where = condition;
+    send(model, { kind: 'where', text: condition });
+    update();
+  });
+
   root.append(
     h('div', { class: 'aadsl-bar' }, h('fieldset', {}, h('legend', {}, 'behaviors'), ...picks),
       h('label', {}, 'color by ', colors), legend),
@@ -180,11 +187,7 @@ function render({ model, el }) {
       h('button', { onclick: () => zoom(view.start, view.stop) }, 'Zoom in'),
       h('button', { onclick: () => zoom(0, data.length) }, 'Whole run'),
       h('button', { onclick: () => select(0, data.length) }, 'Select all'), buttons.keep),
-    whereBox(model, () => view, condition => {
-      view.where = condition;
-      send(model, { kind: 'where', text: condition });
-      update();
-    }),
+    where.box,
     h('div', { class: 'aadsl-bar' }, h('label', {}, 'name ', name), statement, buttons.copy, buttons.cell, said),
     h('div', { class: 'aadsl-columns' }, h('div', {}, effects, h('div', { class: 'aadsl-bar' }, buttons.exact, exact)), metadata),
     details
@@ -202,6 +205,7 @@ function render({ model, el }) {
   return () => {
     resized.disconnect();
     themed.disconnect();
+    where.close();
     model.off('change:mask', update);
     model.off('change:exact', showExact);
   };

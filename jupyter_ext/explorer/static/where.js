@@ -1,4 +1,4 @@
-// The condition under `where`, with completion and with its mistakes while it is typed.
+// The condition under `where`, with completion and with its mistakes while it is typed. Return {box, close()}.
 
 function whereBox(model, getView, change) {
   const list = h('ul', { role: 'listbox', class: 'aadsl-completions', hidden: true });
@@ -10,7 +10,7 @@ function whereBox(model, getView, change) {
   input.value = getView().where;
   let offered = [], current = -1, start = 0, asked = 0;
 
-  function close() {
+  function hide() {
     list.hidden = true;
     offered = [];
     input.setAttribute('aria-expanded', 'false');
@@ -20,7 +20,7 @@ function whereBox(model, getView, change) {
     const before = input.value.slice(0, start) + offered[k].text;
     input.value = before + rest;
     input.setSelectionRange(before.length, before.length);
-    close();
+    hide();
     check();
     input.focus();
   }
@@ -44,12 +44,12 @@ function whereBox(model, getView, change) {
     } else if (event.key === 'ArrowDown') mark(current + 1);
     else if (event.key === 'ArrowUp') mark(current - 1);
     else if (event.key === 'Enter' || event.key === 'Tab') take(Math.max(current, 0));
-    else if (event.key === 'Escape') close();
+    else if (event.key === 'Escape') hide();
     else return;
     event.preventDefault();
   });
-  input.addEventListener('blur', () => setTimeout(close, 200));
-  model.on('msg:custom', message => {
+  input.addEventListener('blur', () => setTimeout(hide, 200));
+  function offer(message) {
     if (message.kind !== 'completions' || message.id !== asked || document.activeElement !== input) return;
     ({ items: offered, start } = message);
     fill(list, ...offered.map((item, k) => h('li', { role: 'option', onpointerdown: event => (event.preventDefault(), take(k)) },
@@ -57,14 +57,20 @@ function whereBox(model, getView, change) {
     list.hidden = !offered.length;
     input.setAttribute('aria-expanded', String(!list.hidden));
     if (offered.length) mark(0);
-  });
+  }
   function answer() {
     const { mistake = '' } = model.get('where') || {};
     said.textContent = mistake;
     said.hidden = !mistake;
     input.setAttribute('aria-invalid', String(Boolean(mistake)));
   }
+  model.on('msg:custom', offer);
   model.on('change:where', answer);
   answer();
-  return h('div', { class: 'aadsl-where' }, h('div', { class: 'aadsl-field' }, h('label', {}, 'where ', input), list), said);
+  const box = h('div', { class: 'aadsl-where' }, h('div', { class: 'aadsl-field' }, h('label', {}, 'where ', input), list), said);
+  const close = () => {
+    model.off('msg:custom', offer);
+    model.off('change:where', answer);
+  };
+  return { box, close };
 }
