@@ -1,4 +1,4 @@
-// The three things for which the explorer talks to JupyterLab itself. Elsewhere they do nothing and say so.
+// The three things for which the explorer talks to JupyterLab itself. Elsewhere they do nothing.
 
 // Put a new cell with `source` below the cell of `node`; return whether that worked.
 function insertCell(manager, node, source) {
@@ -16,7 +16,8 @@ function hideStill(node) {
   node.closest('.jp-OutputArea-child')?.classList.add('aadsl-explorer-live');
 }
 
-// JupyterLab saves no widgets by itself. Save ours, so that the notebook shows it again when it is reopened.
+// JupyterLab saves no widgets by itself. Save ours, so that the notebook shows them again when it is reopened, and drop
+// those that no output shows any more.
 function keepWhenSaved(manager, marker) {
   const context = manager?.context;
   if (!context?.saveState?.connect || !context.model?.setMetadata || context.aadslKeepsExplorers) return;
@@ -24,16 +25,24 @@ function keepWhenSaved(manager, marker) {
   const mime = 'application/vnd.jupyter.widget-state+json';
   context.saveState.connect((_, phase) => {
     if (phase !== 'started' || context.isDisposed) return;
-    const all = manager.get_state_sync({ drop_defaults: true }).state;
-    const kept = {};
-    for (const [id, { state }] of Object.entries(all)) {
-      if (state._made_by !== marker) continue;
-      const layout = String(state.layout).replace('IPY_MODEL_', '');
-      Object.assign(kept, { [id]: all[id] }, all[layout] && { [layout]: all[layout] });
+    const before = context.model.getMetadata('widgets')?.[mime]?.state ?? {};
+    const live = manager.get_state_sync({ drop_defaults: true }).state;
+    const ours = Object.entries({ ...before, ...live }).filter(([, { state }]) => state._made_by === marker);
+    if (!ours.length) return;
+    const shown = shownWidgets(context.model);
+    const state = { ...before };
+    for (const [id, { state: own }] of ours) {
+      for (const part of [id, String(own.layout).replace('IPY_MODEL_', '')]) {
+        if (!shown.has(id)) delete state[part];
+        else if (live[part]) state[part] = live[part];
+      }
     }
-    const before = context.model.getMetadata('widgets')?.[mime]?.state;
-    if (!Object.keys(kept).length) return;
-    const state = { ...before, ...kept };
     context.model.setMetadata('widgets', { [mime]: { version_major: 2, version_minor: 0, state } });
   });
+}
+
+// The numbers of the widgets in a notebook's outputs.
+function shownWidgets(notebook) {
+  const outputs = notebook.toJSON().cells.flatMap(cell => cell.outputs ?? []);
+  return new Set(outputs.map(output => output.data?.['application/vnd.jupyter.widget-view+json']?.model_id));
 }
