@@ -94,7 +94,10 @@ class History:
 
     @cached_property
     def limit(self) -> int:
-        """How many states a sweep holds at a time: √T + 1 of them cost the least extra work."""
+        """How many states a sweep holds at a time: those of a gap where they are few or small, else about √gap.
+
+        √gap + 1 of them cost the least memory for replaying the gap once more.
+        """
         # A moment holds a state and a gradient; a gap of g steps rests at g / limit states besides.
         first = self.state(0)
         moment = first.nbytes + first.parameters.nbytes
@@ -112,15 +115,14 @@ class History:
         return min(wanted, affordable)
 
     @cached_property
-    def recent_bytes(self) -> int:
-        """Memory that the batches kept may take."""
-        return max(RECENT_BYTES, RECENT * nbytes(self._load_batches(0)))
+    def recent(self) -> int:
+        """Number of steps whose batches are kept: more of small ones."""
+        return max(RECENT, RECENT_BYTES // max(1, nbytes(self._load_batches(0))))
 
     @cached_property
     def recent_batches(self) -> Callable[[int], tuple[Any, ...]]:
         """The micro-batches of a step; those asked for lately are kept."""
-        each = max(1, nbytes(self._load_batches(0)))
-        return lru_cache(maxsize=self.recent_bytes // each)(self._load_batches)
+        return lru_cache(maxsize=self.recent)(self._load_batches)
 
     @property
     def objective(self) -> Objective:

@@ -80,7 +80,7 @@ def memory_of(rehearsal: Rehearsal, question: Question) -> int:
     moment = rehearsal.moment.after.nbytes + rehearsal.moment.evaluation.gradient.nbytes
     vectors = 0 if rehearsal.curvature is None else _vectors(question, rehearsal.direction)
     kept = 2 * state.nbytes + vectors * rehearsal.vector.nbytes
-    kept += min(history.recent_bytes, history.length * nbytes(history.recent_batches(0)))
+    kept += min(history.recent, history.length) * nbytes(history.recent_batches(0))
     if rehearsal.direction == "adjoint":
         gap = max(b - a for a, b in pairwise((*history.checkpoints, history.length)))
         kept += -(-gap // history.limit) * state.nbytes + min(gap, history.limit) * moment
