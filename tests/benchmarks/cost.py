@@ -15,12 +15,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +34,8 @@ from tests.benchmarks.memory import peak_bytes
 
 README = Path(__file__).parents[2] / "README.md"
 MARKS = ("<!-- make bench -->\n", "<!-- end of make bench -->\n")
+Batch = tuple[Tensor, Tensor, Tensor]
+
 PROBES = 500  # digits that the behavior is evaluated on
 
 
@@ -52,7 +55,7 @@ CASES = {
 }
 
 
-def loss_fn(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+def loss_fn(model: nn.Module, batch: Sequence[Tensor]) -> Tensor:
     return nn.functional.cross_entropy(model(batch[0]), batch[1])
 
 
@@ -63,21 +66,34 @@ def digits() -> tuple[Tensor, Tensor]:
 
 def train(case: Case, data: tuple[Tensor, Tensor], steps: int, folder: Path | None = None) -> nn.Module:
     """Train with momentum 0.9; recorded into ``folder`` where one is given."""
+
+    def batch(step: int) -> Batch:
+        rows = torch.arange(100 * step, 100 * step + 100) % len(data[1])
+        return rows, data[0][rows], data[1][rows]
+
     torch.manual_seed(0)
     net = case.model()
-    optimizer = torch.optim.SGD(net.parameters(), lr=case.rate, momentum=0.9)
+    fit(net, case.rate, batch, steps, folder, data)
+    return net
+
+
+def fit(
+    net: nn.Module, rate: float, batch: Callable[[int], Batch], steps: int, folder: Path | None, data: Any = None
+) -> None:
+    """Train what of ``net`` is not frozen on ``batch(step)``: indices into ``data``, inputs and targets."""
+    trained = [parameter for parameter in net.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.SGD(trained, lr=rate, momentum=0.9)
     recorder = None if folder is None else aadsl.Recorder(folder, net, optimizer, data=data)
     for step in range(steps):
-        rows = torch.arange(100 * step, 100 * step + 100) % len(data[1])
+        indices, *examples = batch(step)
         optimizer.zero_grad()
-        loss = loss_fn(net, (data[0][rows], data[1][rows]))
+        loss = loss_fn(net, examples)
         loss.backward()
         if recorder is not None:
-            recorder.batch(indices=rows, tag="clean", loss=loss)
+            recorder.batch(indices=indices, tag="clean", loss=loss)
         optimizer.step()
     if recorder is not None:
         recorder.close()
-    return net
 
 
 def opened(case: Case, data: tuple[Tensor, Tensor], folder: Path) -> aadsl.Study:

@@ -22,11 +22,10 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from aadsl import Recorder, datasets
+from aadsl import datasets
 from tests.benchmarks import models
+from tests.benchmarks.cost import Batch, fit
 from tests.benchmarks.memory import peak_bytes
-
-Batch = tuple[Tensor, Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -101,20 +100,8 @@ def train(case: Case, steps: int, folder: Path | None) -> tuple[float, float]:
     """Train, recorded into ``folder`` if there is one; return seconds and seconds of processor time, all included."""
     torch.manual_seed(0)
     model = case.model()
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.SGD(trained, lr=case.rate, momentum=0.9)
     start, cpu = time.perf_counter(), time.process_time()
-    recorder = None if folder is None else Recorder(folder, model, optimizer)
-    for step in range(steps):
-        indices, inputs, targets = case.batch(step)
-        optimizer.zero_grad()
-        loss = F.cross_entropy(model(inputs), targets)
-        loss.backward()
-        if recorder is not None:
-            recorder.batch(indices=indices, tag="clean", loss=loss)
-        optimizer.step()
-    if recorder is not None:
-        recorder.close()
+    fit(model, case.rate, case.batch, steps, folder)
     return time.perf_counter() - start, time.process_time() - cpu
 
 
