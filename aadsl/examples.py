@@ -80,6 +80,11 @@ class Examples:
     def __len__(self) -> int:
         return len(self.positions)
 
+    @property
+    def tensors(self) -> bool:
+        """Whether the examples are rows of tensors, so that a batch is one operation."""
+        return isinstance(self.source, tuple)
+
     def select(self, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> Examples:
         """Return the examples where the mask ``chosen`` is true, or at these positions.
 
@@ -99,7 +104,7 @@ class Examples:
         wanted = np.asarray(indices, dtype=np.int64)
         self._require(wanted)
         positions = self.positions[wanted]
-        if isinstance(self.source, tuple):
+        if self.tensors:
             rows = torch.from_numpy(positions)
             return tuple(part.index_select(0, rows.to(part.device)).to(device) for part in self.source)
         return to_device(_collated([self.source[int(i)] for i in positions]), device)

@@ -116,7 +116,10 @@ class History:
 
     @cached_property
     def recent(self) -> int:
-        """Number of steps whose batches are kept: more of small ones."""
+        """Number of steps whose batches are kept: more of small ones, where they are made example by example."""
+        # Rows of a tensor are gathered anew in a fifth of the time that fresh memory for keeping them takes.
+        if self.examples is None or self.examples.tensors:
+            return RECENT
         return max(RECENT, RECENT_BYTES // max(1, nbytes(self._load_batches(0))))
 
     @cached_property
@@ -213,12 +216,11 @@ class History:
         return everything, own
 
     def _rng_states(self, index: int) -> tuple[dict[str, Tensor], ...]:
-        devices = ["cpu"] if self.device.type == "cpu" else ["cpu", str(self.device)]
-        states = []
-        for micro in range(len(self.trajectory.micro_batch_sizes(index))):
-            found = {d: self.trajectory.rng_state(index, micro, d) for d in devices}
-            states.append({d: state for d, state in found.items() if state is not None})
-        return tuple(states) if any(states) else ()
+        states = self.trajectory.rng_states(index)
+        if not any(states):
+            return ()
+        devices = {"cpu", "cuda:0" if str(self.device) == "cuda" else str(self.device)}
+        return tuple({d: state for d, state in own.items() if d in devices} for own in states)
 
     def _load_batches(self, index: int) -> tuple[Any, ...]:
         stored = self.trajectory.batch_tensors(index)
@@ -242,8 +244,9 @@ class History:
                 f"which examples step {index} used was not recorded, only their values",
                 hint="record indices=... to be able to replace data",
             )
-        ends = np.cumsum(self.trajectory.micro_batch_sizes(index))[:-1]
-        return tuple(examples.take(part, self.device) for part in np.split(indices, ends))
+        sizes = self.trajectory.micro_batch_sizes(index)
+        parts = np.split(indices, np.cumsum(sizes)[:-1]) if len(sizes) > 1 else [indices]
+        return tuple(examples.take(part, self.device) for part in parts)
 
 
 class RecordedBatches:

@@ -40,3 +40,7 @@ class Adagrad:
         rate = hyper["lr"] / (1 + (number(count) - 1) * hyper["lr_decay"])
         total = torch.addcmul(slots["sum"], gradient, gradient, value=1)
         return add_quotient(parameter, gradient, sqrt(total) + hyper["eps"], -rate), {"step": count, "sum": total}
+
+    def linear(self, hyper: Hyper) -> bool:
+        """Return False: it divides by a moment."""
+        return False

@@ -54,3 +54,7 @@ class Adam:
         scale = slots["max_exp_avg_sq"] if hyper["amsgrad"] else second
         denominator = sqrt(scale) / correction2**0.5 + hyper["eps"]
         return add_quotient(parameter, first, denominator, -(lr / correction1)), slots
+
+    def linear(self, hyper: Hyper) -> bool:
+        """Return False: it divides by a moment."""
+        return False

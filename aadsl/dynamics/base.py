@@ -25,6 +25,8 @@ class Dynamics(Protocol):
     on each other, each starts its own afresh in the union of all slots.
     """
 
+    def __hash__(self) -> int: ...
+
     def initial(self, parameter: Tensor, hyper: Hyper) -> Slots:
         """Return the slots before the first step; those that ``hyper`` switches off are left out."""
         ...
@@ -35,6 +37,14 @@ class Dynamics(Protocol):
 
     def step(self, parameter: Tensor, slots: Slots, gradient: Tensor, hyper: Hyper) -> tuple[Tensor, Slots]:
         """Return (θ', slots') after one update; slots that are left out of slots' stay as they are."""
+        ...
+
+    def linear(self, hyper: Hyper) -> bool:
+        """Return whether θ' and the vectors among slots' are a linear map of θ, those vectors and g.
+
+        The map must be the same at every coordinate, whatever the counters say: then its matrix is all of its
+        derivative.
+        """
         ...
 
 
@@ -52,6 +62,10 @@ class Resting:
     def step(self, parameter: Tensor, slots: Slots, gradient: Tensor, hyper: Hyper) -> tuple[Tensor, Slots]:
         """Return θ."""
         return parameter, {}
+
+    def linear(self, hyper: Hyper) -> bool:
+        """Return True: it is the identity."""
+        return True
 
 
 def filled(initial: Slots, recorded: Slots) -> Slots:

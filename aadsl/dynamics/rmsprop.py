@@ -52,3 +52,7 @@ class RMSprop:
         else:
             parameter = torch.addcdiv(parameter, gradient, root, value=-hyper["lr"])
         return parameter, after
+
+    def linear(self, hyper: Hyper) -> bool:
+        """Return False: it divides by a moment."""
+        return False

@@ -53,3 +53,7 @@ class SGD:
             }
             update = torch.add(update, velocity, alpha=momentum) if hyper["nesterov"] else velocity
         return torch.add(parameter, update, alpha=-hyper["lr"]), slots
+
+    def linear(self, hyper: Hyper) -> bool:
+        """Return whether nothing is dampened: dampening sets in after the first step."""
+        return not hyper["dampening"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -69,26 +70,27 @@ def adjoint_sweep(
     Raises:
         AadslError: a score is not a finite number; the message says at which step.
     """
-    scores, growth = sweep.scores, sweep.growth
+    scores, growth = sweep.scores.numpy(), sweep.growth.numpy()
     for moment in backward(run, step_map, start, sweep.stop, limit):
         t = moment.step.index
-        for v, varied in enumerate(variations):
-            removed = source(step_map, moment, varied)
-            if removed is not None:
-                scores[v, t] = torch.stack([inner(u, removed) for u in sweep.cotangents])
+        removed = [source(step_map, moment, varied) for varied in variations]
+        products = [inner(u, change) for change in removed if change is not None for u in sweep.cotangents]
         carrier = jacobian(moment.step)
         point = moment.point(step_map, carrier)
         if point is None:
             cotangents = [restarted(u, carrier) for u in sweep.cotangents]
         else:
             cotangents = step_map.pullback(point, sweep.cotangents, curvature)
-        growth[t] = torch.stack([u.parameters.norm().double() for u in cotangents])
-        if not bool(torch.isfinite(scores[:, t]).all() and torch.isfinite(growth[t]).all()):
+        # One transfer a step: on a GPU each waits for all that is under way.
+        lengths = [u.parameters.norm().double() for u in cotangents]
+        numbers = torch.stack([*products, *lengths]).cpu().numpy().reshape(-1, len(cotangents))
+        scores[[change is not None for change in removed], t], growth[t] = numbers[:-1], numbers[-1]
+        if not (np.isfinite(scores[:, t]).all() and np.isfinite(growth[t]).all()):
             raise AadslError(
                 f"the sweep left the finite numbers at step {t}, {run.length - t} steps before the end of the run",
                 hint="training is unstable there; ask for later stages, or for the exact answer: retraining()",
             )
-        sweep = Sweep(t, tuple(cotangents), scores, growth)
+        sweep = Sweep(t, tuple(cotangents), sweep.scores, sweep.growth)
         progress("sweep", run.length - t, run.length - start)
         yield sweep
 
@@ -98,5 +100,7 @@ def source(step_map: StepMap, moment: Moment, varied: Variation) -> FlatState | 
     other = varied(moment.step)
     if other is moment.step:
         return None
+    if not other.applied and not other.resets_optimizer:
+        return moment.change
     after, _ = step_map.advance(moment.state, other, moment.evaluation_for(step_map, other))
     return difference(moment.after, after)

@@ -92,8 +92,8 @@ class CentralDifference:
         pulled = []
         for c, w in cotangents:
             h = _stretch(self.radius, point, c)
-            ahead = objective.gradient(_moved(point.state, h, c), point.step, None if w is None else 2 * h * w)
-            behind = objective.gradient(_moved(point.state, -h, c), point.step, None)
+            ahead = objective.gradient(point.state, point.step, None if w is None else 2 * h * w, (h, c))
+            behind = objective.gradient(point.state, point.step, None, (-h, c))
             pulled.append(_quotient(ahead, behind, 2 * h))
         return pulled
 
@@ -125,7 +125,7 @@ class OneSidedDifference:
         pulled = []
         for c, w in cotangents:
             h = _stretch(self.radius, point, c)
-            ahead = objective.gradient(_moved(point.state, h, c), point.step, None if w is None else h * w)
+            ahead = objective.gradient(point.state, point.step, None if w is None else h * w, (h, c))
             pulled.append(_quotient(ahead, at, h))
         return pulled
 
@@ -215,9 +215,10 @@ def _quotient(fresh: Pair, other: Pair, distance: float) -> Pair:
     return fresh[0].sub_(other[0]).div_(distance), fresh[1].sub_(other[1]).div_(distance)
 
 
-def _moved(state: FlatState, h: float, e_theta: Tensor, e_buffers: Tensor | None = None) -> FlatState:
-    buffers = state.buffers if e_buffers is None else torch.add(state.buffers, e_buffers, alpha=h)
-    return state._replace(parameters=torch.add(state.parameters, e_theta, alpha=h), buffers=buffers)
+def _moved(state: FlatState, h: float, e_theta: Tensor, e_buffers: Tensor) -> FlatState:
+    return state._replace(
+        parameters=torch.add(state.parameters, e_theta, alpha=h), buffers=torch.add(state.buffers, e_buffers, alpha=h)
+    )
 
 
 def _kept(objective: Objective, point: Point, w: Tensor | None) -> Tensor:

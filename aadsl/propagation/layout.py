@@ -141,7 +141,7 @@ class FlatState(NamedTuple):
 
 def inner(a: FlatState, b: FlatState) -> Tensor:
     """Return ⟨a, b⟩ over parameters, optimizer slots and buffers, its parts added up in double precision."""
-    pairs = zip(a.tensors(), b.tensors(), strict=True)
+    pairs = [(x, y) for x, y in zip(a.tensors(), b.tensors(), strict=True) if x.numel()]
     return torch.stack([(torch.dot(x, y) if x.dim() else x * y).double() for x, y in pairs]).sum()
 
 

@@ -19,6 +19,9 @@ from aadsl.propagation.step import Step
 Loss = Callable[[nn.Module, Any], Tensor]
 """``loss(model, batch)``: the mean loss of the batch as a scalar tensor."""
 
+Shift = tuple[float, Tensor]
+"""(h, e): parameters θ + h·e instead of θ."""
+
 
 class Evaluation(NamedTuple):
     """What one forward and backward pass gives.
@@ -65,26 +68,30 @@ class Objective:
             own_buffers[name].data = view
         self._integers = [own_buffers[name] for name in integers]
 
-    def load(self, state: FlatState) -> None:
-        """Copy ``state`` into the private model."""
+    def load(self, state: FlatState, shift: Shift | None = None) -> None:
+        """Copy ``state`` into the private model, its parameters moved by ``shift``."""
         with torch.no_grad():
-            self._vector.copy_(state.parameters)
+            if shift is None:
+                self._vector.copy_(state.parameters)
+            else:
+                torch.add(state.parameters, shift[1], alpha=shift[0], out=self._vector)
             self._buffer_vector.copy_(state.buffers)
             for own, value in zip(self._integers, state.integers, strict=True):
                 own.copy_(value)
 
-    def evaluate(self, state: FlatState, step: Step) -> Evaluation:
+    def evaluate(self, state: FlatState, step: Step, shift: Shift | None = None) -> Evaluation:
         """Return loss and gradient of the mean over the step's micro-batches, and the buffers after it."""
+        loss: Tensor | None = None
         gradients: list[Tensor | None] = [None] * len(self.leaves)
-        losses = []
-        with self._at(state, step):
+        with self._at(state, step, shift):
             for part in self._losses(step):
                 found = torch.autograd.grad(part, self.leaves, allow_unused=True)
                 gradients = [_accumulate(old, new) for old, new in zip(gradients, found, strict=True)]
-                losses.append(part.detach())
+                loss = _accumulate(loss, part.detach())
+        assert loss is not None, "a step has a batch"
         present = [gradient is not None for gradient in gradients]
         return Evaluation(
-            sum(losses[1:], start=losses[0]),
+            loss,
             self.parameters.flatten(gradients, self._vector),
             None if all(present) else self.parameters.mask(present, self._vector.device),
             self._buffer_vector.clone(),
@@ -96,14 +103,16 @@ class Objective:
         with self._at(state, step), torch.no_grad():
             return sum(self._losses(step), start=self._vector.new_zeros(()))
 
-    def gradient(self, state: FlatState, step: Step, cotangent: Tensor | None) -> tuple[Tensor, Tensor]:
+    def gradient(
+        self, state: FlatState, step: Step, cotangent: Tensor | None, shift: Shift | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Return (∂/∂θ, ∂/∂b) of L + ⟨cotangent, b'⟩, where b' (B,) are the buffers after the forward pass.
 
         Without a ``cotangent`` and in train mode the loss does not read b, and ∂/∂b is zero.
         """
         if cotangent is None and (step.training or not self.buffers.size):
-            return self.evaluate(state, step).gradient, torch.zeros_like(state.buffers)
-        with self._at(state, step), self._traced(step) as (value, after, leaf):
+            return self.evaluate(state, step, shift).gradient, torch.zeros_like(state.buffers)
+        with self._at(state, step, shift), self._traced(step) as (value, after, leaf):
             objective = value() + (0.0 if cotangent is None else (after() * cotangent).sum())
             return self.flat_gradient(objective, leaf)
 
@@ -180,13 +189,17 @@ class Objective:
         return ones
 
     @contextmanager
-    def _at(self, state: FlatState, step: Step) -> Iterator[None]:
+    def _at(self, state: FlatState, step: Step, shift: Shift | None = None) -> Iterator[None]:
         """Load the state and the mode of the step; leave the random generators as they were."""
-        self.load(state)
+        self.load(state, shift)
         self._set_mode(step)
-        devices = [d for states in step.rng_states[:1] for d in states if d != "cpu"]
-        with torch.random.fork_rng(devices=devices, enabled=bool(step.rng_states)), torch.enable_grad():
-            yield
+        with torch.enable_grad():
+            if not step.rng_states:
+                yield
+                return
+            devices = [d for d in step.rng_states[0] if d != "cpu"]
+            with torch.random.fork_rng(devices=devices):
+                yield
 
     def _set_mode(self, step: Step) -> None:
         # Setting a mode takes far longer than looking at it.

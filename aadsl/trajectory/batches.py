@@ -109,5 +109,6 @@ class Loaded:
         for variable in self._generators:
             state = self.ragged(variable, row, f"{variable}_size")
             if len(state):
-                found[variable.removeprefix("rng_")] = torch.from_numpy(state.copy())
+                device = variable.removeprefix("rng_").replace("cuda", "cuda:")
+                found[device] = torch.from_numpy(state.copy())
         return found

@@ -159,16 +159,17 @@ class Trajectory:
         """Return the number of examples of each micro-batch of a step."""
         return tuple(int(loaded.columns["row_size"].values[row]) for loaded, row in self._consumed(step))
 
-    def rng_state(self, step: int, micro_batch: int = 0, device: str = "cpu") -> Tensor | None:
-        """Return torch's generator state where a forward of the step began; None where the step drew no numbers.
+    def rng_states(self, step: int) -> tuple[dict[str, Tensor], ...]:
+        """Return torch's generator states by device (``"cpu"``, ``"cuda:0"``) where each forward of the step began.
 
-        ``device``: of the generator, ``"cpu"`` or ``"cuda:0"``.
+        Devices of which the step drew no numbers are left out.
         """
-        rows = self._consumed(step)
-        if micro_batch >= len(rows):
-            return None
-        loaded, row = rows[micro_batch]
-        return loaded.generators(row).get("cuda0" if device == "cuda" else device.replace(":", ""))
+        return tuple(loaded.generators(row) for loaded, row in self._consumed(step))
+
+    def rng_state(self, step: int, micro_batch: int = 0, device: str = "cpu") -> Tensor | None:
+        """Return one of :meth:`rng_states`; None where the step drew no numbers there."""
+        states = self.rng_states(step)[micro_batch : micro_batch + 1]
+        return states[0].get("cuda:0" if device == "cuda" else device) if states else None
 
     def training(self, step: int) -> bool:
         """Return whether the model was in train mode in a step."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 
@@ -36,6 +37,7 @@ class Run:
         self.length = steps[-1].stop if steps else 0
         self.parts = [part_of(source, segment) for segment in steps]
         self.states = tuple(step for step in states_in(names) if step <= self.length)
+        self._latest: dict[int, tuple[int, Hyperparameters]] = {}
         self.batches = BatchReader(source, cover(segments_in(names, "batches")))
 
     def state(self, step: int, device: str | torch.device = "cpu") -> State:
@@ -59,6 +61,19 @@ class Run:
         """Return each scalar of a parameter group at its largest: it shows what was ever switched on."""
         return {key: values[group].max().item() for key, values in self._hyperparameters.items()}
 
+    @cached_property
+    def _stretches(self) -> NDArray[np.int64]:
+        """Return for each step the first one of the stretch of steps that share all hyperparameters."""
+        changed = np.zeros(self.length, dtype=bool)
+        for groups in self._hyperparameters.values():
+            for values in groups:
+                changed[1:] |= values[1:] != values[:-1]
+        return np.maximum.accumulate(np.where(changed, np.arange(self.length), 0))
+
     def hyperparameters(self, step: int, group: int) -> Hyperparameters:
         """Return the scalars that one parameter group used in a step."""
-        return {key: values[group][step].item() for key, values in self._hyperparameters.items()}
+        stretch = int(self._stretches[step])
+        if self._latest.get(group, (-1,))[0] != stretch:
+            scalars = {key: values[group][stretch].item() for key, values in self._hyperparameters.items()}
+            self._latest[group] = stretch, scalars
+        return dict(self._latest[group][1])

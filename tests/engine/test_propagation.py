@@ -56,8 +56,17 @@ def test_the_tiny_runs_cover_the_table() -> None:
 
 @pytest.mark.parametrize(("optimizer", "name"), list(product(DYNAMICS, INTERVENTIONS)))
 def test_both_directions_agree_with_dense_matrices(optimizer: str, name: str) -> None:
+    assert_agreement(tiny_run(optimizer), name)
+
+
+@pytest.mark.parametrize("options", [{}, {"nesterov": True}, {"momentum": 0.0}, {"maximize": True}], ids=str)
+@pytest.mark.parametrize("name", INTERVENTIONS)
+def test_linear_optimizers_agree_with_dense_matrices_too(options: dict, name: str) -> None:
+    assert_agreement(tiny_run("SGD", dampening=0.0, **options), name)
+
+
+def assert_agreement(run: TinyRun, name: str) -> None:
     """DESIGN's recursion with matrices from torch.func: every step's score and the whole tangent, to 1e-8."""
-    run = tiny_run(optimizer)
     varied = counterfactual(intervention(name), stage(run))
     terminal = run.readout.cotangent(run.states[-1])
     for jacobian in (observed, varied):

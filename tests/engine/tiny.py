@@ -96,8 +96,9 @@ def tiny_run(
     schedule: Callable[[int], float] = lambda t: 1 - 0.05 * t,
     model: nn.Module | None = None,
     groups: int = 2,
+    **options: float,
 ) -> TinyRun:
-    """Train a tiny network with two parameter groups, a schedule and the optimizer's options on."""
+    """Train a tiny network with two parameter groups, a schedule and the optimizer's options on, or as given."""
     model = model or network()
     parameters = dict(model.named_parameters())
     group_of = {name: min(i // 2, groups - 1) for i, name in enumerate(parameters)}
@@ -118,7 +119,8 @@ def tiny_run(
         )
         for _ in range(length)
     ]
-    steps = [_step(t, batches[t], optimizer, schedule(t), len(layout.group_slices), clip) for t in range(length)]
+    count = len(layout.group_slices)
+    steps = [_step(t, batches[t], optimizer, options, schedule(t), count, clip) for t in range(length)]
     vector = layout.flatten([parameters[n].detach() for n in layout.names], like)
     state = FlatState(
         vector,
@@ -136,8 +138,8 @@ def tiny_run(
     return TinyRun(steps, states, step_map, Readout(objective, log_likelihood, [examples]), tuple(range(length + 1)))
 
 
-def _step(t: int, batches: tuple, optimizer: str, factor: float, groups: int, clip: Clip | None) -> Step:
-    options = OPTIONS[optimizer] | COMMON
+def _step(t: int, batches: tuple, optimizer: str, given: dict, factor: float, groups: int, clip: Clip | None) -> Step:
+    options = OPTIONS[optimizer] | COMMON | given
     hyper = tuple({**options, "lr": options["lr"] * factor * (1 + 0.5 * g)} for g in range(groups))
     return Step(t, Held(batches), hyper, (DYNAMICS[optimizer],) * groups, clip=clip)
 
