@@ -19,6 +19,8 @@ RESERVED = {
     "row_size", "index", "example", "micro_batch",
 }  # fmt: skip
 
+_INT64 = np.dtype(np.int64)
+
 
 def announced(
     tensors: Any, indices: Any, metadata: Mapping[str, Any], reserved: set[str], data_length: int | None
@@ -77,7 +79,7 @@ def _convert(name: str, value: Any, batch: MicroBatch, scalars: dict[str, Any]) 
     if isinstance(value, Tensor):
         if value.ndim == 0:
             # On a GPU .item() would wait for all queued work; the writer does that later.
-            scalars[name] = value.item() if value.device.type == "cpu" else value.detach().clone()
+            scalars[name] = value.item() if value.is_cpu else value.detach().clone()
             return
         value = value.detach().cpu().numpy()
     if isinstance(value, (int, float, np.generic)):
@@ -95,7 +97,7 @@ def _convert(name: str, value: Any, batch: MicroBatch, scalars: dict[str, Any]) 
 def _indices(indices: Any, data_length: int | None) -> np.ndarray[Any, np.dtype[np.int64]]:
     # A copy in either case: the caller may reuse theirs.
     array = indices.numpy(force=True).flatten() if isinstance(indices, Tensor) else np.array(indices).reshape(-1)
-    if array.dtype != np.int64:
+    if array.dtype is not _INT64 and array.dtype != _INT64:
         if array.dtype.kind not in "iu" and array.size:
             raise AadslError(
                 f"indices are {array.dtype}, not whole numbers", hint="give the positions of the examples in the data"

@@ -1,7 +1,9 @@
 """Segments: files ``<kind>-<start>-<stop>.nc`` that hold what was recorded for steps start … stop-1.
 
-Small ones are merged as they come, so that T steps lie in about log T files. A merged file is committed before
-its parts are deleted; whoever reads in between finds both, and takes the longer.
+Eight of about one length are merged into one as they come, so that n commits leave at most about 7·log₈n files, and
+write each step log₈n times more. (Merged two by two they were half as many, and each step was written log₂n times
+more.) A merged file is committed before its parts are deleted; whoever reads in between finds both, and takes the
+longer.
 """
 
 from __future__ import annotations
@@ -16,6 +18,8 @@ from aadsl.trajectory.files import commit, opened
 
 _NAME = re.compile(r"(steps|batches)-(\d+)-(\d+)\.nc")
 _STATE = re.compile(r"state-(\d+)\.nc")
+# So many segments make one.
+_MERGED = 8
 # Merging rewrites; files of batches beyond this are left alone.
 _LARGE = 32 << 20
 
@@ -83,21 +87,29 @@ def read_segment(path: Path) -> tuple[Columns, dict[str, int]]:
 
 
 def append(folder: Path, segment: Segment, columns: Columns, attributes: dict[str, Any]) -> None:
-    """Commit a segment, then merge it with its predecessors while they are not twice as long."""
+    """Commit a segment, then merge the last ones if there are enough of about its length, or of what they become."""
     write_segment(folder, segment, columns, attributes)
     chain = cover(segments_in((path.name for path in folder.iterdir()), segment.kind))
-    first = len(chain) - 1
-    while first > 0 and _worth_merging(folder, chain[first - 1], chain[first:]):
-        first -= 1
-    merge(folder, chain[first:], attributes)
+    merge(folder, chain[_first_to_merge(folder, chain) :], attributes)
 
 
-def _worth_merging(folder: Path, before: Segment, after: Sequence[Segment]) -> bool:
-    length = after[-1].stop - after[0].start
-    return (
-        before.stop - before.start < 2 * length
-        and (before.kind == "steps" or (folder / before.name).stat().st_size < _LARGE)
-    )  # fmt: skip
+def _first_to_merge(folder: Path, chain: Sequence[Segment]) -> int:
+    """Return the position in ``chain`` from which on all are one; the last where none are merged."""
+    merged = first = len(chain) - 1
+    while first > 0:
+        length = chain[-1].stop - chain[merged].start
+        while first > 0 and _mergeable(folder, chain[first - 1], length):
+            first -= 1
+        if merged - first + 1 < _MERGED:
+            break
+        merged = first
+    return merged
+
+
+def _mergeable(folder: Path, segment: Segment, length: int) -> bool:
+    """Return whether a segment is about as long as ``length``, or shorter, and not too large to be rewritten."""
+    small = segment.kind == "steps" or (folder / segment.name).stat().st_size < _LARGE
+    return segment.stop - segment.start < _MERGED * length and small
 
 
 def merge(folder: Path, parts: Sequence[Segment], attributes: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from aadsl.errors import AadslError
-from aadsl.trajectory import Recorder, open_trajectory
+from aadsl.trajectory import Recorder, open_trajectory, segments
 from aadsl.trajectory.header import describe, write_header
 from aadsl.trajectory.plans import SquareRoot
 from aadsl.trajectory.rows import MicroBatch, Row, batch_columns, step_columns
@@ -96,7 +96,7 @@ def test_indices_that_begin_in_a_later_segment_stay_with_their_step(tmp_path: Pa
 
 
 @settings(max_examples=15, deadline=None)
-@given(st.lists(a_row(), min_size=1, max_size=12), st.lists(st.integers(1, 11), max_size=6), st.integers(0, 12))
+@given(st.lists(a_row(), min_size=1, max_size=14), st.lists(st.integers(1, 13), max_size=14), st.integers(0, 14))
 def test_any_cutting_reads_the_same(rows: list[Row], cuts: list[int], kept: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         write(Path(folder), rows, cuts)
@@ -105,13 +105,33 @@ def test_any_cutting_reads_the_same(rows: list[Row], cuts: list[int], kept: int)
         read(Path(folder), rows[:kept])
 
 
-def test_merging_keeps_few_files(tmp_path: Path) -> None:
+def test_merging_keeps_few_files_and_rewrites_little(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     row = Row({}, [{"lr": 0.1}], "run", 0, True, "", [MicroBatch(1)])
+    written: list[Segment] = []
+    write_one = segments.write_segment
+
+    def counted(folder: Path, segment: Segment, *rest: Any) -> None:
+        written.append(segment)
+        write_one(folder, segment, *rest)
+
+    monkeypatch.setattr(segments, "write_segment", counted)
     most = 0
     for step in range(64):
         append(tmp_path, Segment("steps", step, step + 1), step_columns(step, [row]), {})
         most = max(most, len(list(tmp_path.iterdir())))
-    assert most <= 7
+    assert [path.name for path in tmp_path.iterdir()] == ["steps-0-64.nc"]
+    assert most <= 14 and sum(segment.stop - segment.start for segment in written) <= 3 * 64
+
+
+@given(st.lists(st.integers(1, 1000), min_size=1, max_size=300))
+def test_however_long_the_segments_are_few_are_left(lengths: list[int]) -> None:
+    chain: list[Segment] = []
+    for length in lengths:
+        start = chain[-1].stop if chain else 0
+        chain.append(Segment("steps", start, start + length))
+        first = segments._first_to_merge(Path(), chain)
+        chain[first:] = [Segment("steps", chain[first].start, chain[-1].stop)]
+    assert len(chain) <= 7 * (np.log(sum(lengths)) / np.log(8) + 1)
 
 
 @given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 20)), max_size=12))
@@ -127,10 +147,10 @@ def test_an_interrupted_merge_is_read_once(tmp_path: Path, monkeypatch: pytest.M
     """Killed after the merged file was committed and before its parts were deleted: all of them are there."""
     row = Row({"n": 1}, [{"lr": 0.1}], "run", 0, True, "", [MicroBatch(1)])
     monkeypatch.setattr(Path, "unlink", lambda self, missing_ok=False: None)
-    write(tmp_path, [row] * 3, [1, 2])
-    assert len(list(tmp_path.glob("steps-*.nc"))) > 3
-    assert open_trajectory(tmp_path).length == 3
-    assert open_trajectory(tmp_path).steps["n"].values.tolist() == [1, 1, 1]
+    write(tmp_path, [row] * 9, list(range(1, 9)))
+    assert len(list(tmp_path.glob("steps-*.nc"))) > 9
+    assert open_trajectory(tmp_path).length == 9
+    assert open_trajectory(tmp_path).steps["n"].values.tolist() == [1] * 9
 
 
 def test_the_square_root_plan_is_the_squares() -> None:
