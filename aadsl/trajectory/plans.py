@@ -26,14 +26,16 @@ class Plan(Protocol):
 
 @dataclass(frozen=True)
 class SquareRoot:
-    """The squares 0, 1, 4, 9, 16 …: gaps of about 2√t, so that the run's length need not be known.
+    """The state after the first step, and twice the squares: 0, 1, 2, 8, 18, 32 … Gaps grow with √t.
 
-    T steps have about √T states, and the longest gap has twice as many steps.
+    So the run's length need not be known: T steps have about √(T/2) states, and the longest gap has four times as many
+    steps. Each state costs the training: one of 0.85 MB takes 3 to 4 ms to write, as long as four steps of the MLP that
+    it is of. Gaps of one step are those from which verification can best tell the cause of a mismatch.
     """
 
     def due(self, step: int) -> bool:
-        """Return whether ``step`` is a square."""
-        return isqrt(step) ** 2 == step
+        """Return whether ``step`` is 1 or twice a square."""
+        return step == 1 or (step % 2 == 0 and isqrt(step // 2) ** 2 == step // 2)
 
     def surplus(self, stored: Sequence[int], state_bytes: int) -> list[int]:
         """Return nothing: every state is kept."""

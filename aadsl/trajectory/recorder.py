@@ -41,7 +41,7 @@ class Recorder:
         model: what is trained. Its forward is watched for train/eval mode and random numbers.
         optimizer: any ``torch.optim`` optimizer over parameters of ``model``.
         data: the data set that ``indices`` point into; described, not stored.
-        states: ``"sqrt"`` (about 2√T states), ``"all"``, a number k or ``every(k)``, ``budget("2GiB")``.
+        states: ``"sqrt"`` (about √(T/2) states), ``"all"``, a number k or ``every(k)``, ``budget("2GiB")``.
         overwrite: replace a run that is there.
         on_error: ``"warn"`` ends the recording instead of the training when something fails.
         clip: declares that gradients are clipped before each step: the limit of their norm, or a ``Clip``.

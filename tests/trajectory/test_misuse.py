@@ -66,11 +66,11 @@ def test_an_optimizer_that_fails_inside_a_step_leaves_the_steps_before(tmp_path:
     model = nn.Linear(6, 3)
     optimizer = Failing(model.parameters(), lr=0.1)
     with pytest.raises(RuntimeError, match="half a step"), Recorder(tmp_path, model, optimizer) as recorder:
-        train(recorder, model, optimizer, 2)
+        train(recorder, model, optimizer, 3)
         optimizer.fail = True
-        train(recorder, model, optimizer, 1, first=2)
+        train(recorder, model, optimizer, 1, first=3)
     trajectory = open_trajectory(tmp_path)
-    assert trajectory.length == 2 and 2 not in trajectory.checkpoints
+    assert trajectory.length == 3 and 3 not in trajectory.checkpoints
 
 
 def test_a_model_without_trainable_parameters(tmp_path: Path) -> None:

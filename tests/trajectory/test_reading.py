@@ -202,7 +202,7 @@ def chained(tmp_path: Path) -> tuple[nn.Module, list[dict[str, torch.Tensor]]]:
 def test_chained_runs(tmp_path: Path) -> None:
     _, states = chained(tmp_path)
     trajectory = open_trajectory([tmp_path / "pretrain", tmp_path / "finetune"])
-    assert trajectory.length == 7 and trajectory.checkpoints == (0, 1, 4, 5, 7)
+    assert trajectory.length == 7 and trajectory.checkpoints == (0, 1, 2, 4, 5, 6, 7)
     found = [(p.name, p.start, p.stop, p.resets_optimizer) for p in trajectory.phases]
     assert found == [("pretrain", 0, 4, True), ("finetune", 4, 7, True)]
     everything = {f"{part}.{kind}" for part in ("body", "first", "second", "adapter") for kind in ("weight", "bias")}

@@ -147,8 +147,8 @@ def test_the_square_root_plan_keeps_its_bound(tmp_path: Path, steps: int) -> Non
     trajectory = open_trajectory(tmp_path)
     checkpoints = trajectory.checkpoints
     assert checkpoints[0] == 0 and checkpoints[-1] == steps
-    assert len(checkpoints) <= 2 * sqrt(steps) + 2
-    assert max(np.diff(checkpoints)) <= 2 * sqrt(steps) + 1
+    assert len(checkpoints) <= sqrt(steps / 2) + 3
+    assert max(np.diff(checkpoints)) <= 4 * sqrt(steps / 2)
     for step in checkpoints:
         assert same(trajectory.state(step).parameters, {n: kept.states[step][n] for n in trajectory.parameters})
 
