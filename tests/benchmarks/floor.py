@@ -38,7 +38,8 @@ class ByHand:
         self.place = self.start.clone()
         for leaf, view in zip(self.leaves, self.layout.views(self.place), strict=True):
             leaf.data = view
-        self.ahead, self.behind, self.pulled, self.moved, self.gained = (torch.zeros_like(self.start) for _ in "12345")
+        self.ahead, self.behind, self.pulled, self.moved, self.gained = (torch.zeros_like(self.start) for _ in range(5))
+        self.theta, self.v = ([torch.zeros_like(self.start) for _ in range(HELD + 1)] for _ in range(2))
 
     def batch(self, t: int) -> tuple[Tensor, ...]:
         rows = torch.arange(100 * t, 100 * t + 100) % len(self.data[1])
@@ -52,20 +53,26 @@ class ByHand:
 
     def sweep(self, central: bool) -> NDArray[np.float64]:
         """Return ⟨u_{t+1}, ξ_{t+1} − ξ_t⟩ of every step, u_T the gradient of the mean log-likelihood of the probes."""
-        steps, rate = self.case.steps, self.case.rate
         rests = [(self.start.clone(), torch.zeros_like(self.start))]
-        states = [[torch.zeros_like(self.start) for _ in range(HELD + 1)] for _ in "θv"]
-        starts = range(0, steps, HELD)
+        starts = range(0, self.case.steps, HELD)
         for start in starts:  # stands for the states that recording kept; not timed
-            rests.append(self.replay(start, min(HELD, steps - start), rests[-1], states))
+            rests.append(self.replay(start, rests[-1]))
         self.place.copy_(rests.pop()[0])
         u = -self.gradient(tuple(part[:PROBES] for part in self.data), self.ahead)
-        w, scores = torch.zeros_like(u), np.zeros(steps)
-        self.spent = seconds(lambda: self.back(list(reversed(starts)), rests, states, u, w, scores, central, rate))
+        w, scores = torch.zeros_like(u), np.zeros(self.case.steps)
+
+        def backward() -> None:
+            for start in reversed(starts):
+                self.replay(start, rests.pop())
+                for i in reversed(range(min(HELD, self.case.steps - start))):
+                    scores[start + i] = self.step_back(start + i, i, u, w, central)
+
+        self.spent = seconds(backward)
         return scores
 
-    def replay(self, start: int, count: int, rest: tuple[Tensor, Tensor], states: list[list[Tensor]]) -> tuple:
-        theta, v = states
+    def replay(self, start: int, rest: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """Fill ``theta`` and ``v`` from the state ``rest`` before step ``start`` on; return the last state."""
+        theta, v, count = self.theta, self.v, min(HELD, self.case.steps - start)
         theta[0].copy_(rest[0])
         v[0].copy_(rest[1])
         for i in range(count):
@@ -74,23 +81,20 @@ class ByHand:
             torch.add(theta[i], v[i + 1], alpha=-self.case.rate, out=theta[i + 1])
         return theta[count].clone(), v[count].clone()
 
-    def back(self, starts, rests, states, u, w, scores, central, rate) -> None:
-        theta, v = states
-        for start in starts:
-            count = min(HELD, len(scores) - start)
-            self.replay(start, count, rests.pop(), states)
-            for i in reversed(range(count)):
-                torch.sub(theta[i + 1], theta[i], out=self.moved)
-                torch.sub(v[i + 1], v[i], out=self.gained)
-                scores[start + i] = float(torch.dot(u, self.moved)) + float(torch.dot(w, self.gained))
-                torch.add(w, u, alpha=-rate, out=self.pulled)
-                torch.mul(self.pulled, MOMENTUM, out=w)
-                if central:
-                    batch, h = self.batch(start + i), float(self.moved.norm()) / float(self.pulled.norm())
-                    torch.add(theta[i], self.pulled, alpha=h, out=self.place)
-                    self.gradient(batch, self.ahead)
-                    torch.add(theta[i], self.pulled, alpha=-h, out=self.place)
-                    u.add_(self.ahead.sub_(self.gradient(batch, self.behind)), alpha=1 / (2 * h))
+    def step_back(self, t: int, i: int, u: Tensor, w: Tensor, central: bool) -> float:
+        """Return the score of step t, the ``i``-th of its stretch; carry (u, w), of θ and v, to before it, in place."""
+        torch.sub(self.theta[i + 1], self.theta[i], out=self.moved)
+        torch.sub(self.v[i + 1], self.v[i], out=self.gained)
+        score = float(torch.dot(u, self.moved)) + float(torch.dot(w, self.gained))
+        torch.add(w, u, alpha=-self.case.rate, out=self.pulled)
+        torch.mul(self.pulled, MOMENTUM, out=w)
+        if central:
+            batch, h = self.batch(t), float(self.moved.norm()) / float(self.pulled.norm())
+            torch.add(self.theta[i], self.pulled, alpha=h, out=self.place)
+            self.gradient(batch, self.ahead)
+            torch.add(self.theta[i], self.pulled, alpha=-h, out=self.place)
+            u.add_(self.ahead.sub_(self.gradient(batch, self.behind)), alpha=1 / (2 * h))
+        return score
 
 
 def engine(case: Case, data: tuple[Tensor, Tensor], run: Path, curvature: str) -> NDArray[np.float64]:
