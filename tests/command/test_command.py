@@ -39,7 +39,7 @@ def test_info(run_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_verify(run_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", str(run_folder), "--names", str(run_folder.parent / "names.py")]) == 0
     assert "9 steps in 4 stretches were replayed" in capsys.readouterr().out
-    (run_folder / "state-4.nc").unlink()
+    (run_folder / "state-2.nc").unlink()
     (run_folder / "state-0.nc").write_bytes(b"nothing")
     assert main(["verify", str(run_folder)]) == 1
     assert "state-0.nc is cut short" in capsys.readouterr().out
