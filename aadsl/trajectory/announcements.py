@@ -19,8 +19,6 @@ RESERVED = {
     "row_size", "index", "example", "micro_batch",
 }  # fmt: skip
 
-_INT64 = np.dtype(np.int64)
-
 
 def announced(
     tensors: Any, indices: Any, metadata: Mapping[str, Any], reserved: set[str], data_length: int | None
@@ -97,7 +95,7 @@ def _convert(name: str, value: Any, batch: MicroBatch, scalars: dict[str, Any]) 
 def _indices(indices: Any, data_length: int | None) -> np.ndarray[Any, np.dtype[np.int64]]:
     # A copy in either case: the caller may reuse theirs.
     array = indices.numpy(force=True).flatten() if isinstance(indices, Tensor) else np.array(indices).reshape(-1)
-    if array.dtype is not _INT64 and array.dtype != _INT64:
+    if array.dtype != np.int64:
         if array.dtype.kind not in "iu" and array.size:
             raise AadslError(
                 f"indices are {array.dtype}, not whole numbers", hint="give the positions of the examples in the data"
