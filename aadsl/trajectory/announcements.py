@@ -24,23 +24,19 @@ def announced(
     tensors: Any, indices: Any, metadata: Mapping[str, Any], reserved: set[str], data_length: int | None
 ) -> tuple[MicroBatch, dict[str, Any]]:
     """Return the micro-batch and the step's metadata. Raises AadslError for what cannot be recorded."""
-    kept = _tensors(tensors)
+    kept = NOTHING if tensors is None else _tensors(tensors)
     positions = None if indices is None else _indices(indices, data_length)
-    if positions is not None:
-        size = len(positions)
-    else:
-        first = next(iter(kept.values()), None)
-        size = 0 if first is None else first.shape[0] if first.ndim else 1
-    batch = MicroBatch(size, positions, kept)
+    size = len(positions) if positions is not None else len(next(iter(kept.values()), ()))
+    batch = MicroBatch(size, positions, kept, NOTHING, NOTHING)
     scalars: dict[str, Any] = {}
-    if not reserved.isdisjoint(metadata):
-        clash = min(reserved.intersection(metadata))
-        raise AadslError(
-            f'"{clash}" is recorded already, metadata cannot have that name',
-            hint=f"call it {clash}_given, or leave it out",
-        )
     for name, value in metadata.items():
-        if type(value) in (str, bool, int, float):
+        if name in reserved:
+            raise AadslError(
+                f'"{name}" is recorded already, metadata cannot have that name',
+                hint=f"call it {name}_given, or leave it out",
+            )
+        kind = type(value)
+        if kind is str or kind is bool or kind is int or kind is float:
             scalars[name] = value
         elif value is not None:
             _convert(name, value, batch, scalars)
@@ -93,8 +89,13 @@ def _convert(name: str, value: Any, batch: MicroBatch, scalars: dict[str, Any]) 
 
 
 def _indices(indices: Any, data_length: int | None) -> np.ndarray[Any, np.dtype[np.int64]]:
-    # A copy in either case: the caller may reuse theirs.
-    array = indices.numpy(force=True).flatten() if isinstance(indices, Tensor) else np.array(indices).reshape(-1)
+    # A copy in any case: the caller may reuse theirs.
+    if isinstance(indices, Tensor):
+        array = indices.numpy().copy() if indices.is_cpu else indices.numpy(force=True)
+    else:
+        array = np.array(indices)
+    if array.ndim != 1:
+        array = array.reshape(-1)
     if array.dtype != np.int64:
         if array.dtype.kind not in "iu" and array.size:
             raise AadslError(
@@ -102,12 +103,13 @@ def _indices(indices: Any, data_length: int | None) -> np.ndarray[Any, np.dtype[
             )
         array = array.astype(np.int64)
     # As unsigned numbers, negative ones are the largest: one pass finds both kinds of strays.
-    if data_length is not None and array.size and np.maximum.reduce(array.view(np.uint64)) >= data_length:
-        outside = array[(array < 0) | (array >= data_length)][0]
-        raise AadslError(
-            f"index {outside} is outside the data of {data_length} examples",
-            hint="indices count from 0 in the data set given to the recorder",
-        )
+    if data_length is not None and array.size:
+        farthest = int(array[array.view(np.uint64).argmax()])
+        if not 0 <= farthest < data_length:
+            raise AadslError(
+                f"index {farthest} is outside the data of {data_length} examples",
+                hint="indices count from 0 in the data set given to the recorder",
+            )
     return array
 
 

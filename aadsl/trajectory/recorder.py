@@ -129,7 +129,7 @@ class Recorder:
             return
         self._enter_step()
         self._batches.append(batch)
-        self._metadata = joined(self._metadata, scalars, len(self._batches))
+        self._metadata = joined(self._metadata, scalars, len(self._batches)) if self._metadata else scalars
 
     def forward_begins(self) -> None:
         """Say that a micro-batch's forward pass begins now.
@@ -187,6 +187,10 @@ class Recorder:
             # zero_grad() came instead of a step, as when mixed precision skips one.
             self._batches, self._metadata = [], {}
             self._watch.forget()
+        if self._phase_due or self._state_due:
+            self._keep_what_is_due()
+
+    def _keep_what_is_due(self) -> None:
         if self._phase_due:
             fresh = self._subject.optimizer_is_fresh() if self._reset is None else self._reset
             self._boundary = BOUNDARY["optimizer_reset" if fresh else "phase"]
@@ -201,18 +205,16 @@ class Recorder:
 
     def _before_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
         try:
-            self._check()
             check_announced(self.step, len(self._batches), self._accumulate)
             self._subject.check_idle()
         except AadslError as error:
             self._fail(error)
             return
-        self._enter_step()
+        if self._phase_due or self._state_due:
+            self._keep_what_is_due()
         if not self._watch.seen:
             self._watch.look_at_mode()
-        hyperparameters = self._subject.hyperparameters()
-        if hyperparameters != self._hyperparameters:  # otherwise the steps share them
-            self._hyperparameters = hyperparameters
+        self._hyperparameters = self._subject.hyperparameters()
         self._mid_step = True
 
     def _after_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
@@ -226,7 +228,8 @@ class Recorder:
                 watch.training, watch.off_mode, self._batches,
             )
         )  # fmt: skip
-        self._held += sum(batch.nbytes for batch in self._batches)
+        for batch in self._batches:
+            self._held += batch.nbytes
         self._batches, self._metadata, self._boundary = [], {}, BOUNDARY["none"]
         self._mid_step = False
         self.step += 1
@@ -238,6 +241,7 @@ class Recorder:
             self._queue_rows()
 
     def _queue_rows(self) -> None:
+        self._watch.settle()
         if self._rows:
             self._journal.rows(self.step - len(self._rows), self._rows, self._held)
         self._rows, self._held = [], 0

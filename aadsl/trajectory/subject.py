@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -77,6 +78,9 @@ class Subject:
             name: parameter for name, parameter in self.model.named_parameters() if name not in self.parameters
         }
         self._keys = _scalar_keys(self.optimizer)
+        self._values_in = itemgetter(*self._keys) if self._keys else len
+        self._values: list[Any] | None = None
+        self._scalars: list[dict[str, Any]] = []
 
     def _refuse_stranger(self, parameter: Tensor) -> list[str]:
         raise AadslError(
@@ -113,13 +117,25 @@ class Subject:
                 )
 
     def hyperparameters(self) -> list[dict[str, Any]]:
-        """Return the scalars of each parameter group, as torch names them; tuples are numbered (beta1, beta2)."""
-        return [_scalars(group, self._keys) for group in self.optimizer.param_groups]
+        """Return the scalars of each parameter group, as torch names them; tuples are numbered (beta1, beta2).
+
+        Returns the same object as long as nothing changes.
+        """
+        values = [self._values_in(group) for group in self.optimizer.param_groups]
+        if values != self._values:
+            # A tensor may change in place, and is then still equal to itself.
+            told = any(isinstance(value, Tensor) for group in self.optimizer.param_groups for value in group.values())
+            self._values = None if told else values
+            scalars = [_scalars(group, self._keys) for group in self.optimizer.param_groups]
+            if scalars != self._scalars:
+                self._scalars = scalars
+        return self._scalars
 
     def modules_off_mode(self) -> str:
         """Return the names of the modules whose train/eval mode differs from the model's, separated by spaces."""
         mode = self.model.training
-        return " ".join(name for name, module in self.modules.items() if module.training is not mode)
+        deviating = [name for name, module in self.modules.items() if module.training is not mode]
+        return " ".join(deviating) if deviating else ""
 
 
 def _spec(name: str, tensor: Tensor, group: int, aliases: list[str]) -> ParameterSpec:

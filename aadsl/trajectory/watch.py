@@ -15,6 +15,9 @@ from aadsl.trajectory.subject import Subject
 # A caller who differentiates through the model without stepping must not fill the memory.
 _KEPT = 1024
 _WITNESSES = 3
+# A look at the generators takes a hundredth of a small step. After so many steps in one mode without random numbers,
+# one a step has to do. What is drawn between two steps then counts as drawn in the first, which does no harm. (Who sets the same seed before each forward, and draws only later, is found out by verification.)
+_WARY = 100
 
 
 class ForwardWatch:
@@ -30,7 +33,10 @@ class ForwardWatch:
         self._told = False
         self._subject = subject
         self._before = before
-        self._generators: list[dict[str, Tensor]] = []
+        self._generators: list[dict[str, bytes]] = []
+        self._unsettled: tuple[list[dict[str, bytes]], Sequence[MicroBatch]] | None = None
+        self._wary = _WARY
+        self.training, self.off_mode = True, ""
         self._cuda = sorted({p.device.index for p in subject.parameters.values() if p.is_cuda})
         self.look_at_mode()
         # The smallest, because a hook makes PyTorch copy the gradient instead of keeping it; a few, because one may be
@@ -44,8 +50,10 @@ class ForwardWatch:
 
     def look_at_mode(self) -> None:
         """Note the model's present mode."""
-        self.training = self._subject.model.training
-        self.off_mode = self._subject.modules_off_mode()
+        training, off_mode = self._subject.model.training, self._subject.modules_off_mode()
+        if training is not self.training or off_mode != self.off_mode:
+            self.training, self.off_mode = training, off_mode
+            self._wary = _WARY
 
     def _on_forward(self, module: nn.Module, args: Any) -> None:
         if torch.is_grad_enabled() and not self._told:
@@ -62,7 +70,9 @@ class ForwardWatch:
             self.look_at_mode()
         self.seen = True
         if len(self._generators) < _KEPT:
-            self._generators.append(self._generator_states())
+            states = self._generator_states()
+            self._settle(states)
+            self._generators.append(states)
 
     def _on_gradient(self, parameter: Tensor) -> None:
         self._gradient_came = True
@@ -71,31 +81,44 @@ class ForwardWatch:
         """Return whether gradients were computed since the last step and then set to None."""
         return self._gradient_came and all(witness.grad is None for witness in self._witnesses)
 
-    def _generator_states(self) -> dict[str, Tensor]:
-        states = {"cpu": torch.default_generator.get_state()}
+    def _generator_states(self) -> dict[str, bytes]:
+        states = {"cpu": torch.default_generator.get_state().numpy().tobytes()}
         for index in self._cuda:
-            states[f"cuda{index}"] = torch.cuda.get_rng_state(index)
+            states[f"cuda{index}"] = torch.cuda.get_rng_state(index).numpy().tobytes()
         return states
 
     def finish_step(self, batches: Sequence[MicroBatch]) -> None:
-        """Give each micro-batch the generator states its forward started from, where the step drew random numbers."""
+        """Let the micro-batches have the generator states their forward started from, if the step drew random numbers.
+
+        While no step does, that is seen when the next one begins, or in :meth:`settle`.
+        """
         if self._generators:
-            now = self._generator_states()
-            for device, state in now.items():
-                if _bytes(state) != _bytes(self._generators[0][device]):
-                    # One forward a micro-batch is the rule; otherwise only where the step began is sure.
-                    one_each = len(self._generators) == len(batches)
-                    for batch, states in zip(batches if one_each else batches[:1], self._generators, strict=False):
-                        batch.rng = {**batch.rng, device: states[device]}
+            self._unsettled = self._generators, batches
+            if self._wary:
+                self.settle()
         self.forget()
+
+    def settle(self) -> None:
+        """Look whether the last step drew random numbers, if that is not known yet."""
+        if self._unsettled is not None:
+            self._settle(self._generator_states())
+
+    def _settle(self, now: dict[str, bytes]) -> None:
+        if self._unsettled is None:
+            return
+        (generators, batches), self._unsettled = self._unsettled, None
+        if now == generators[0]:
+            self._wary = max(0, self._wary - 1)
+            return
+        self._wary = _WARY
+        drew = [device for device, state in now.items() if state != generators[0][device]]
+        # One forward a micro-batch is the rule; otherwise only where the step began is sure.
+        described = batches if len(generators) == len(batches) else batches[:1]
+        for batch, states in zip(described, generators, strict=False):
+            batch.rng = {device: torch.frombuffer(bytearray(states[device]), dtype=torch.uint8) for device in drew}
 
     def forget(self) -> None:
         """Start the next step."""
-        self._generators.clear()
+        self._generators = []
         self.seen = False
         self._gradient_came = False
-
-
-def _bytes(state: Tensor) -> bytes:
-    """Return a generator state for comparison, which is quicker than ``torch.equal``."""
-    return state.numpy().tobytes()
