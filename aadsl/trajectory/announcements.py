@@ -19,6 +19,8 @@ RESERVED = {
     "row_size", "index", "example", "micro_batch",
 }  # fmt: skip
 
+_INT64 = np.dtype(np.int64)
+
 
 def announced(
     tensors: Any, indices: Any, metadata: Mapping[str, Any], reserved: set[str], data_length: int | None
@@ -96,7 +98,7 @@ def _indices(indices: Any, data_length: int | None) -> np.ndarray[Any, np.dtype[
         array = np.array(indices)
     if array.ndim != 1:
         array = array.reshape(-1)
-    if array.dtype != np.int64:
+    if array.dtype is not _INT64:
         if array.dtype.kind not in "iu" and array.size:
             raise AadslError(
                 f"indices are {array.dtype}, not whole numbers", hint="give the positions of the examples in the data"

@@ -52,29 +52,60 @@ def commit(path: Path, attributes: Mapping[str, Any], write: Callable[[Any], Non
 
     ``nbytes`` is about how much will be written. Returns the digest of the file. Raises OSError where the disk refuses.
     """
+    # Building a small file in memory takes half the time; a large one would be in memory twice.
+    if nbytes < _LARGE:
+        return commit_content(path, built(attributes, write, nbytes))
+    with _replacing(path) as temporary:
+        with netcdf_lock():
+            _fill(netCDF4.Dataset(temporary, "w", format="NETCDF4"), attributes, write)
+        return _seal(temporary, None)
+
+
+def built(attributes: Mapping[str, Any], write: Callable[[Any], None], nbytes: int = 0) -> memoryview:
+    """Return the bytes of the netCDF file that :func:`commit` would write, not sealed."""
+    with netcdf_lock():
+        content: memoryview = _fill(
+            netCDF4.Dataset("built", "w", format="NETCDF4", memory=nbytes + _ROOM), attributes, write
+        )
+    return content
+
+
+def commit_content(path: Path, content: Any, synced: bool = True) -> str:
+    """Write the bytes of a netCDF file so that ``path`` has all of them or does not change; return their digest.
+
+    Without ``synced`` a power failure may take the whole file, until something else is committed to the folder.
+    """
+    with _replacing(path, synced) as temporary:
+        return _seal(temporary, content)
+
+
+def _fill(dataset: Any, attributes: Mapping[str, Any], write: Callable[[Any], None]) -> Any:
+    dataset.set_fill_off()  # every value is written, so none needs writing twice
+    try:
+        dataset.setncatts({"Conventions": "CF-1.11", "aadsl_schema": SCHEMA_VERSION, **attributes})
+        write(dataset)
+    finally:
+        content = dataset.close()
+    return content
+
+
+@contextmanager
+def _replacing(path: Path, synced: bool = True) -> Iterator[Path]:
+    """Give another name to write to, and make that ``path`` at the end."""
     temporary = path.with_name(f".{path.name}.tmp")
     try:
-        with netcdf_lock():
-            # Building a small file in memory takes half the time; a large one would be in memory twice.
-            memory = nbytes + _ROOM if nbytes < _LARGE else None
-            dataset = netCDF4.Dataset(temporary, "w", format="NETCDF4", memory=memory)
-            dataset.set_fill_off()  # every value is written, so none needs writing twice
-            try:
-                dataset.setncatts({"Conventions": "CF-1.11", "aadsl_schema": SCHEMA_VERSION, **attributes})
-                write(dataset)
-            finally:
-                content = dataset.close()
-        digest = _seal(temporary, content if memory else None)
+        yield temporary
         temporary.replace(path)
-    except RuntimeError as error:  # how netCDF reports a failed write
-        raise OSError(f"{path}: {error}") from error
-    finally:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
-    sync_folder(path.parent)
-    return digest
+        if isinstance(error, RuntimeError):  # how netCDF reports a failed write
+            raise OSError(f"{path}: {error}") from error
+        raise
+    if synced:
+        sync_folder(path.parent)
 
 
-def _seal(path: Path, content: memoryview | None) -> str:
+def _seal(path: Path, content: Any) -> str:
     """Put ``content``, or what the file has already, and its digest on the disk; return the digest."""
     if content is None:
         with path.open("rb") as written:
@@ -82,7 +113,8 @@ def _seal(path: Path, content: memoryview | None) -> str:
     else:
         digest = hashlib.sha256(content).hexdigest()
     with path.open("ab" if content is None else "wb") as file:
-        file.write(content or b"")
+        if content is not None:
+            file.write(content)
         file.write(b"\naadsl sha256 %s\n" % digest.encode())
         file.flush()
         os.fsync(file.fileno())

@@ -20,7 +20,7 @@ from aadsl.trajectory.segments import (
     state_name,
     states_in,
 )
-from aadsl.trajectory.states import write_state
+from aadsl.trajectory.states import StateWriter
 from aadsl.trajectory.tensors import Packed
 from aadsl.trajectory.writer import Writer
 
@@ -35,6 +35,7 @@ class Journal:
         """Seconds that committing the last stretch of steps took."""
         self._plan = plan
         self._stored = states_in(path.name for path in folder.iterdir())
+        self._states = StateWriter(folder, header.attributes)
         self._writer = Writer()
         self._diverged: AadslError | None = None
 
@@ -66,7 +67,7 @@ class Journal:
 
     def _write_state(self, step: int, packed: Packed) -> None:
         try:
-            write_state(self.folder, step, packed, self.header.attributes)
+            self._states.write(step, packed)
         except AadslError as error:
             self._diverged = error  # no reason to lose the steps that led there
             return

@@ -97,7 +97,7 @@ class Recorder:
         self._hyperparameters: list[dict[str, Any]] = []
         self._rows: list[Row] = []
         self._held = 0  # bytes of batches in self._rows
-        self._flushed = time.monotonic()
+        self._commit_at = time.monotonic() + FLUSH_SECONDS
         self._mid_step = False
         self._open = True
         self._watch = ForwardWatch(model, self._subject, self._enter_step)
@@ -235,9 +235,7 @@ class Recorder:
         self.step += 1
         if self._plan.due(self.step):
             self._capture()
-        # Up to 15 times less often on a slow disk or a busy machine, so that committing takes a hundredth of the time.
-        interval = FLUSH_SECONDS * min(max(1.0, self._journal.busy / 0.02), 15.0)
-        if self._held > FLUSH_BYTES or time.monotonic() - self._flushed > interval:
+        if self._held > FLUSH_BYTES or time.monotonic() > self._commit_at:
             self._queue_rows()
 
     def _queue_rows(self) -> None:
@@ -245,7 +243,8 @@ class Recorder:
         if self._rows:
             self._journal.rows(self.step - len(self._rows), self._rows, self._held)
         self._rows, self._held = [], 0
-        self._flushed = time.monotonic()
+        # Up to 15 times less often on a slow disk or a busy machine, so that committing takes a hundredth of the time.
+        self._commit_at = time.monotonic() + FLUSH_SECONDS * min(max(1.0, self._journal.busy / 0.02), 15.0)
 
     def _check(self) -> None:
         if error := self._journal.problem():

@@ -17,8 +17,9 @@ A trajectory is a folder of sealed netCDF-4 files (:mod:`aadsl.trajectory.files`
     ``*_size`` and ``*_shape``; over ``example``: ``index`` (-1: unknown) and per-example metadata;
     ``tensor_<name>_<dtype>`` and ``rng_<device>`` (generator states) end to end.
 ``state-<t>.nc``
-    ξ_t: ``parameters_<dtype>``, ``optimizer_<slot>_<dtype>``, ``buffers_<dtype>``, each all tensors end to end; the
-    attribute ``layout`` (JSON) names them in order, with their shapes. Dtypes that netCDF lacks are stored as bits.
+    ξ_t: ``step`` is t; ``parameters_<dtype>``, ``optimizer_<slot>_<dtype>``, ``buffers_<dtype>`` are all tensors end to
+    end; the attribute ``layout`` (JSON) names them in order, with their shapes. Dtypes that netCDF lacks are stored as
+    bits.
 
 Segments of one kind follow on each other from 0; where they overlap, the longest counts (a merge was interrupted).
 """
@@ -118,8 +119,9 @@ def _batches(dataset: Any, segment: Segment) -> Iterator[str]:
 
 
 def _state(dataset: Any, step: int, run: header.Header) -> Iterator[str]:
-    if int(dataset.step) != step:
-        yield f"holds the state before step {dataset.step}"
+    found = int(dataset.variables["step"][...])
+    if found != step:
+        yield f"holds the state before step {found}"
     names = set()
     for variable, content in json.loads(dataset.layout).items():
         size = sum(prod(shape) for _, shape in content["tensors"])

@@ -26,15 +26,61 @@ import torch
 
 from aadsl.errors import AadslError
 from aadsl.state import State
-from aadsl.trajectory.files import commit
+from aadsl.trajectory.files import built, commit, commit_content
+from aadsl.trajectory.images import Image, Values
 from aadsl.trajectory.segments import state_name
 from aadsl.trajectory.tensors import Packed, all_finite, from_array, to_array, unpack
 
+# Beyond, it is the numbers that take the time, and an image would only take memory.
+_IMAGE_BYTES = 4 << 20
 
-def write_state(folder: Path, step: int, packed: Packed, attributes: dict[str, Any]) -> None:
-    """Commit ξ_step. Raises AadslError where parameters or optimizer buffers are not finite."""
-    if packed.ready is not None:
-        packed.ready.synchronize()
+
+class StateWriter:
+    """Commits the states of one run into its folder; ``attributes`` are those of all its files."""
+
+    def __init__(self, folder: Path, attributes: dict[str, Any]) -> None:
+        self._folder = folder
+        self._attributes = attributes
+        self._seen: set[str] = set()
+        self._images: dict[str, Image | None] = {}
+
+    def write(self, step: int, packed: Packed) -> None:
+        """Commit ξ_step. Raises AadslError where parameters or optimizer buffers are not finite."""
+        if packed.ready is not None:
+            packed.ready.synchronize()
+        _check_finite(step, packed)
+        attributes = {
+            "title": "a state of a training run: what the next step reads",
+            # Which tensors lie in each variable, in order, with their shapes: JSON.
+            "layout": json.dumps(packed.layout),
+            **self._attributes,
+        }
+        values = {"step": np.array(step)} | {name: to_array(flat) for name, flat in packed.flats.items()}
+        path = self._folder / state_name(step)
+        if image := self._image(attributes, packed, values):
+            # What makes the steps up to here outlast a power failure makes this state outlast it as well.
+            commit_content(path, image.filled(values), synced=False)
+        else:
+            commit(path, attributes, lambda dataset: _write(dataset, values, packed), packed.nbytes)
+
+    def _image(self, attributes: dict[str, Any], packed: Packed, values: Values) -> Image | None:
+        """Return the image of such files, from the second of a layout on: often none is like the first."""
+        layout = attributes["layout"]
+        if layout not in self._seen or packed.nbytes > _IMAGE_BYTES:
+            self._seen.add(layout)
+            return None
+        if layout not in self._images:
+            try:
+                self._images[layout] = Image(
+                    lambda values: built(attributes, lambda dataset: _write(dataset, values, packed), packed.nbytes),
+                    values,
+                )
+            except LookupError:
+                self._images[layout] = None
+        return self._images[layout]
+
+
+def _check_finite(step: int, packed: Packed) -> None:
     trained = {name: flat for name, flat in packed.flats.items() if packed.layout[name]["role"] != "buffers"}
     if not all_finite(Packed(trained, packed.layout)):
         raise AadslError(
@@ -42,31 +88,28 @@ def write_state(folder: Path, step: int, packed: Packed, attributes: dict[str, A
             hint="what was recorded before stays readable; lower the learning rate or clip the gradient",
         )
 
-    def write(dataset: Any) -> None:
-        for name, flat in packed.flats.items():
-            values = to_array(flat)
-            dimension = f"{name}_element"
-            dataset.createDimension(dimension, len(values))
-            variable = dataset.createVariable(name, values.dtype, (dimension,), contiguous=len(values) > 0)
-            content = packed.layout[name]
-            variable.setncatts(
-                {
-                    "long_name": f"{content['role']} {content['slot']}".strip() + ", one tensor after the other",
-                    "units": "1",
-                    "torch_dtype": content["dtype"],
-                }
-            )
-            variable.set_auto_maskandscale(False)
-            variable[:] = values
 
-    described = {
-        "title": "a state of a training run: what the next step reads",
-        "step": step,
-        # Which tensors lie in each variable, in order, with their shapes: JSON.
-        "layout": json.dumps(packed.layout),
-        **attributes,
+def _write(dataset: Any, values: Values, packed: Packed) -> None:
+    """Create the variables. They are contiguous, so that their numbers lie in one piece."""
+    for name, array in values.items():
+        dimensions = (f"{name}_element",) if array.ndim else ()
+        if dimensions:
+            dataset.createDimension(*dimensions, len(array))
+        variable = dataset.createVariable(name, array.dtype, dimensions, contiguous=array.size > 0)
+        variable.setncatts(_described(packed.layout[name]) if name in packed.layout else _STEP)
+        variable.set_auto_maskandscale(False)
+        variable[...] = array
+
+
+_STEP = {"long_name": "number of steps taken before this state", "units": "1"}
+
+
+def _described(content: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "long_name": f"{content['role']} {content['slot']}".strip() + ", one tensor after the other",
+        "units": "1",
+        "torch_dtype": content["dtype"],
     }
-    commit(folder / state_name(step), described, write, packed.nbytes)
 
 
 def read_packed(dataset: Any) -> Packed:

@@ -16,7 +16,8 @@ from aadsl.trajectory.subject import Subject
 _KEPT = 1024
 _WITNESSES = 3
 # A look at the generators takes a hundredth of a small step. After so many steps in one mode without random numbers,
-# one a step has to do. What is drawn between two steps then counts as drawn in the first, which does no harm. (Who sets the same seed before each forward, and draws only later, is found out by verification.)
+# one a step has to do. What is drawn between two steps then counts as drawn in the first, which does no harm.
+# (Who sets the same seed before each forward, and draws only later, is found out by verification.)
 _WARY = 100
 
 

@@ -17,7 +17,7 @@ from aadsl.trajectory import Recorder, Trajectory, open_trajectory
 from aadsl.trajectory.header import describe, write_header
 from aadsl.trajectory.rows import MicroBatch, Row, batch_columns, step_columns
 from aadsl.trajectory.segments import Segment, append, write_segment
-from aadsl.trajectory.states import write_state
+from aadsl.trajectory.states import StateWriter
 from aadsl.trajectory.subject import Subject
 from aadsl.trajectory.tensors import pack
 from tests.trajectory.loops import DATA, INPUTS, mean_loss, same, sgd, small_model, train
@@ -139,7 +139,7 @@ def test_a_million_steps_open_at_once(tmp_path: Path) -> None:
     subject = Subject(model, sgd(model))
     header = describe(subject, None, None, None)
     write_header(tmp_path, header)
-    write_state(tmp_path, 0, pack(subject.entries()), header.attributes)
+    StateWriter(tmp_path, header.attributes).write(0, pack(subject.entries()))
     rows = million_rows(count)
     size = count // flushes
     for start in range(0, count, size):
