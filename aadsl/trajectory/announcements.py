@@ -37,8 +37,7 @@ def announced(
                 f'"{name}" is recorded already, metadata cannot have that name',
                 hint=f"call it {name}_given, or leave it out",
             )
-        kind = type(value)
-        if kind is str or kind is bool or kind is int or kind is float:
+        if type(value) in (str, bool, int, float):
             scalars[name] = value
         elif value is not None:
             _convert(name, value, batch, scalars)
@@ -93,7 +92,8 @@ def _convert(name: str, value: Any, batch: MicroBatch, scalars: dict[str, Any]) 
 def _indices(indices: Any, data_length: int | None) -> np.ndarray[Any, np.dtype[np.int64]]:
     # A copy in any case: the caller may reuse theirs.
     if isinstance(indices, Tensor):
-        array = indices.numpy().copy() if indices.is_cpu else indices.numpy(force=True)
+        simple = indices.is_cpu and not indices.requires_grad  # several calls into PyTorch are saved
+        array = indices.numpy().copy() if simple else np.array(indices.numpy(force=True))
     else:
         array = np.array(indices)
     if array.ndim != 1:

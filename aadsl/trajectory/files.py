@@ -11,7 +11,7 @@ import hashlib
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ import netCDF4
 from xarray.backends.locks import HDF5_LOCK, NETCDFC_LOCK
 
 from aadsl.errors import AadslError
+from aadsl.trajectory.direct import write_direct
 
 SCHEMA_VERSION = 1
 SEAL_LENGTH = 79
@@ -52,40 +53,43 @@ def commit(path: Path, attributes: Mapping[str, Any], write: Callable[[Any], Non
 
     ``nbytes`` is about how much will be written. Returns the digest of the file. Raises OSError where the disk refuses.
     """
-    # Building a small file in memory takes half the time; a large one would be in memory twice.
-    if nbytes < _LARGE:
-        return commit_content(path, built(attributes, write, nbytes))
     with _replacing(path) as temporary:
-        with netcdf_lock():
-            _fill(netCDF4.Dataset(temporary, "w", format="NETCDF4"), attributes, write)
-        return _seal(temporary, None)
+        # Building a small file in memory takes half the time; a large one would be in memory twice.
+        memory = nbytes + _ROOM if nbytes < _LARGE else None
+        content = write_netcdf(temporary, attributes, write, memory)
+        return _seal(temporary, content if memory else None)
 
 
-def built(attributes: Mapping[str, Any], write: Callable[[Any], None], nbytes: int = 0) -> memoryview:
-    """Return the bytes of the netCDF file that :func:`commit` would write, not sealed."""
-    with netcdf_lock():
-        content: memoryview = _fill(
-            netCDF4.Dataset("built", "w", format="NETCDF4", memory=nbytes + _ROOM), attributes, write
-        )
-    return content
-
-
-def commit_content(path: Path, content: Any, synced: bool = True) -> str:
+def commit_parts(path: Path, parts: Iterable[memoryview], synced: bool = True) -> str:
     """Write the bytes of a netCDF file so that ``path`` has all of them or does not change; return their digest.
 
     Without ``synced`` a power failure may take the whole file, until something else is committed to the folder.
     """
+    sha = hashlib.sha256()
+
+    def sealed() -> Iterator[memoryview]:
+        for part in parts:
+            sha.update(part)
+            yield part
+        yield memoryview(_seal_of(sha.hexdigest()))
+
     with _replacing(path, synced) as temporary:
-        return _seal(temporary, content)
+        write_direct(temporary, sealed())
+    return sha.hexdigest()
 
 
-def _fill(dataset: Any, attributes: Mapping[str, Any], write: Callable[[Any], None]) -> Any:
-    dataset.set_fill_off()  # every value is written, so none needs writing twice
-    try:
-        dataset.setncatts({"Conventions": "CF-1.11", "aadsl_schema": SCHEMA_VERSION, **attributes})
-        write(dataset)
-    finally:
-        content = dataset.close()
+def write_netcdf(
+    path: Path, attributes: Mapping[str, Any], write: Callable[[Any], None], memory: int | None = None
+) -> memoryview:
+    """Write a netCDF file with ``write(dataset)``, not sealed; with ``memory`` for it, return its bytes instead."""
+    with netcdf_lock():
+        dataset = netCDF4.Dataset(path, "w", format="NETCDF4", memory=memory)
+        dataset.set_fill_off()  # every value is written, so none needs writing twice
+        try:
+            dataset.setncatts({"Conventions": "CF-1.11", "aadsl_schema": SCHEMA_VERSION, **attributes})
+            write(dataset)
+        finally:
+            content: memoryview = dataset.close()
     return content
 
 
@@ -96,16 +100,15 @@ def _replacing(path: Path, synced: bool = True) -> Iterator[Path]:
     try:
         yield temporary
         temporary.replace(path)
-    except BaseException as error:
+    except RuntimeError as error:  # how netCDF reports a failed write
+        raise OSError(f"{path}: {error}") from error
+    finally:
         temporary.unlink(missing_ok=True)
-        if isinstance(error, RuntimeError):  # how netCDF reports a failed write
-            raise OSError(f"{path}: {error}") from error
-        raise
     if synced:
         sync_folder(path.parent)
 
 
-def _seal(path: Path, content: Any) -> str:
+def _seal(path: Path, content: memoryview | None) -> str:
     """Put ``content``, or what the file has already, and its digest on the disk; return the digest."""
     if content is None:
         with path.open("rb") as written:
@@ -113,12 +116,15 @@ def _seal(path: Path, content: Any) -> str:
     else:
         digest = hashlib.sha256(content).hexdigest()
     with path.open("ab" if content is None else "wb") as file:
-        if content is not None:
-            file.write(content)
-        file.write(b"\naadsl sha256 %s\n" % digest.encode())
+        file.write(content or b"")
+        file.write(_seal_of(digest))
         file.flush()
         os.fsync(file.fileno())
     return digest
+
+
+def _seal_of(digest: str) -> bytes:
+    return b"\naadsl sha256 %s\n" % digest.encode()
 
 
 def sync_folder(folder: Path) -> None:

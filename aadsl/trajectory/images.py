@@ -1,73 +1,139 @@
-"""Files that differ only in their numbers: the bytes of one, with other numbers in their places.
+"""Files that differ only in their numbers: the bytes around the numbers of one, with the numbers of another.
 
 The netCDF library makes a small file with a hundred calls, for each of which it takes Python's lock from the training:
-5 ms for a state of 0.8 MB (measured as what the training of a small network loses), 1.5 ms with the bytes of another.
+5 ms for a state of 0.8 MB, measured as what the training of a small network loses. A large file it writes into the page
+cache, to be read again for its digest. Into an image, numbers go from where they are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import closing
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
 
-import netCDF4
 import numpy as np
 from numpy.typing import NDArray
 
-from aadsl.trajectory.files import netcdf_lock
+from aadsl.errors import AadslError
+from aadsl.trajectory.files import netcdf_opened, write_netcdf
 
-Values = Mapping[str, NDArray[Any]]
+Array = NDArray[Any]
+Values = Mapping[str, Array]
+
+# So many random numbers at either end of a variable show where it lies.
+_MARK = 16
+# The library's own bytes between two variables are fewer.
+_WINDOW = 1 << 20
 
 
 class Image:
-    """A netCDF file whose numbers can be replaced.
+    """All of a netCDF file but its numbers.
 
-    One is built with numbers that stand nowhere else, which shows where they are kept: variables that are neither
-    chunked nor compressed lie in one piece, outside of what the file's own checksums cover.
+    A file is made with random numbers at both ends of each variable, which show where it lies: variables that are
+    neither chunked nor compressed lie in one piece, outside of what the file's own checksums cover.
 
     Args:
-        build: returns the bytes of the file of the values it is given, by variable.
-        like: values of the dtypes and shapes that all others have.
+        scratch: a file to make and to delete again; it has holes where most of the numbers would be.
+        attributes: those of the file.
+        create: creates the variables in an open dataset.
+        like: values of the dtypes and lengths that all others have, by variable.
 
     Raises:
         LookupError: the file does not keep its numbers so that they can be replaced.
+        OSError: the disk refuses.
     """
 
-    def __init__(self, build: Callable[[Values], memoryview], like: Values) -> None:
+    def __init__(
+        self, scratch: Path, attributes: Mapping[str, Any], create: Callable[[Any], None], like: Values
+    ) -> None:
+        def write(dataset: Any) -> None:
+            create(dataset)
+            for name, mark in marks.items():
+                _write_ends(dataset.variables[name], mark)
+
         random = np.random.default_rng(0)
-        marks = _random(random, like)
-        content = bytes(build(marks))
-        self._content = np.frombuffer(content, np.uint8).copy()
-        self._places = {name: _only_place(content, mark.tobytes()) for name, mark in marks.items() if mark.size}
-        self._prove(_random(random, like))
-
-    def filled(self, values: Values) -> NDArray[np.uint8]:
-        """Return the bytes of the file of ``values``, which are good until the next call."""
-        for name, place in self._places.items():
-            raw = values[name].reshape(-1).view(np.uint8)
-            self._content[place : place + len(raw)] = raw
-        return self._content
-
-    def _prove(self, values: Values) -> None:
+        marks, others = ({name: _mark(random, values) for name, values in like.items() if values.size} for _ in "12")
         try:
-            with netcdf_lock(), closing(netCDF4.Dataset("image", memory=self.filled(values).tobytes())) as dataset:
-                dataset.set_auto_maskandscale(False)
-                read = {name: np.asarray(dataset.variables[name][...]) for name in values}
-        except (OSError, RuntimeError) as error:
+            write_netcdf(scratch, attributes, write)
+            with scratch.open("rb", buffering=0) as file:
+                self._before, self._rest = _cut(file, marks, like)
+            self._prove(scratch, others, like)
+        finally:
+            scratch.unlink(missing_ok=True)
+
+    def parts(self, values: Values) -> Iterator[memoryview]:
+        """Yield the file of ``values``, one part after the other."""
+        for name, before in self._before.items():
+            yield memoryview(before)
+            yield _raw(values[name])
+        yield memoryview(self._rest)
+
+    def _prove(self, scratch: Path, marks: Values, like: Values) -> None:
+        """Raise LookupError unless the library reads other numbers where the first were."""
+        with scratch.open("wb") as file:
+            for name, before in self._before.items():
+                head, tail = marks[name][:_MARK], marks[name][_MARK:]
+                file.write(before)
+                end = file.tell() + like[name].nbytes
+                file.write(_raw(head))
+                file.seek(end - tail.nbytes)
+                file.write(_raw(tail))
+            file.write(self._rest)
+        try:
+            with netcdf_opened(scratch) as dataset:
+                same = all(_ends(dataset.variables[name]).tobytes() == mark.tobytes() for name, mark in marks.items())
+        except AadslError as error:
             raise LookupError(f"a file with other numbers is not read: {error}") from error
-        if any(read[name].tobytes() != values[name].tobytes() for name in values):
+        if not same:
             raise LookupError("other numbers are not read back")
 
 
-def _random(random: np.random.Generator, like: Values) -> Values:
-    return {
-        name: np.frombuffer(random.bytes(values.nbytes), values.dtype).reshape(values.shape)
-        for name, values in like.items()
-    }
+def _mark(random: np.random.Generator, values: Array) -> Array:
+    """Return random numbers for the first places of a variable, and the last."""
+    size = min(values.size, 2 * _MARK)
+    return np.frombuffer(random.bytes(size * values.itemsize), values.dtype)
 
 
-def _only_place(content: bytes, mark: bytes) -> int:
-    place = content.find(mark)
-    if place < 0 or content.find(mark, place + 1) >= 0:
-        raise LookupError("numbers are not found in one place")
-    return place
+def _write_ends(variable: Any, mark: Array) -> None:
+    if not variable.ndim:
+        variable[...] = mark[0]
+        return
+    variable[: min(_MARK, len(mark))] = mark[:_MARK]
+    if len(mark) > _MARK:
+        variable[len(variable) - len(mark) + _MARK :] = mark[_MARK:]
+
+
+def _ends(variable: Any) -> Array:
+    if len(variable.shape) == 0 or variable.shape[0] <= 2 * _MARK:
+        return np.asarray(variable[...])
+    return np.concatenate([variable[:_MARK], variable[-_MARK:]])
+
+
+def _cut(file: BinaryIO, marks: Values, like: Values) -> tuple[dict[str, bytes], bytes]:
+    """Return what stands before each variable's numbers, in the order of the file, and what stands after the last."""
+    before: dict[str, bytes] = {}
+    position = 0
+    while len(before) < len(marks):
+        window = _read(file, position, _WINDOW)
+        places = {name: window.find(_raw(mark[:_MARK])) for name, mark in marks.items() if name not in before}
+        name = min((name for name in places if places[name] >= 0), key=lambda name: places[name], default=None)
+        if name is None:
+            raise LookupError("numbers do not stand as they are in the file")
+        before[name] = window[: places[name]]
+        position += places[name] + like[name].nbytes
+        tail = _raw(marks[name][_MARK:])
+        if _read(file, position - len(tail), len(tail)) != tail:
+            raise LookupError(f"{name} does not lie in one piece")
+    rest = _read(file, position, _WINDOW)
+    if len(rest) == _WINDOW:
+        raise LookupError("too much follows the numbers")
+    return before, rest
+
+
+def _read(file: BinaryIO, position: int, length: int) -> bytes:
+    file.seek(position)
+    return file.read(length)
+
+
+def _raw(values: Array) -> memoryview:
+    return values.reshape(-1).view(np.uint8).data

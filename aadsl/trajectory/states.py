@@ -18,6 +18,7 @@ worth a training run that waits for its recorder, nor readers that must have bee
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,12 @@ import torch
 
 from aadsl.errors import AadslError
 from aadsl.state import State
-from aadsl.trajectory.files import built, commit, commit_content
+from aadsl.trajectory.files import commit, commit_parts
 from aadsl.trajectory.images import Image, Values
 from aadsl.trajectory.segments import state_name
 from aadsl.trajectory.tensors import Packed, all_finite, from_array, to_array, unpack
 
-# Beyond, it is the numbers that take the time, and an image would only take memory.
-_IMAGE_BYTES = 4 << 20
+Layout = dict[str, dict[str, Any]]
 
 
 class StateWriter:
@@ -41,8 +41,7 @@ class StateWriter:
     def __init__(self, folder: Path, attributes: dict[str, Any]) -> None:
         self._folder = folder
         self._attributes = attributes
-        self._seen: set[str] = set()
-        self._images: dict[str, Image | None] = {}
+        self._images: dict[str, Image | None] = {}  # by layout
 
     def write(self, step: int, packed: Packed) -> None:
         """Commit ξ_step. Raises AadslError where parameters or optimizer buffers are not finite."""
@@ -57,27 +56,29 @@ class StateWriter:
         }
         values = {"step": np.array(step)} | {name: to_array(flat) for name, flat in packed.flats.items()}
         path = self._folder / state_name(step)
-        if image := self._image(attributes, packed, values):
+        if image := self._image(attributes, packed.layout, values):
             # What makes the steps up to here outlast a power failure makes this state outlast it as well.
-            commit_content(path, image.filled(values), synced=False)
-        else:
-            commit(path, attributes, lambda dataset: _write(dataset, values, packed), packed.nbytes)
+            commit_parts(path, image.parts(values), synced=False)
+            return
 
-    def _image(self, attributes: dict[str, Any], packed: Packed, values: Values) -> Image | None:
-        """Return the image of such files, from the second of a layout on: often none is like the first."""
-        layout = attributes["layout"]
-        if layout not in self._seen or packed.nbytes > _IMAGE_BYTES:
-            self._seen.add(layout)
-            return None
-        if layout not in self._images:
+        def write(dataset: Any) -> None:
+            _create(dataset, packed.layout, values)
+            for name, array in values.items():
+                dataset.variables[name][...] = array
+
+        commit(path, attributes, write, packed.nbytes)
+
+    def _image(self, attributes: dict[str, Any], layout: Layout, values: Values) -> Image | None:
+        """Return the image of files with this layout; None where numbers are too few to be found in one."""
+        key = attributes["layout"]
+        if key not in self._images:
             try:
-                self._images[layout] = Image(
-                    lambda values: built(attributes, lambda dataset: _write(dataset, values, packed), packed.nbytes),
-                    values,
-                )
+                scratch = self._folder / ".image.tmp"
+                create = partial(_create, layout=layout, values=values)
+                self._images[key] = Image(scratch, attributes, create, values)
             except LookupError:
-                self._images[layout] = None
-        return self._images[layout]
+                self._images[key] = None
+        return self._images[key]
 
 
 def _check_finite(step: int, packed: Packed) -> None:
@@ -89,16 +90,15 @@ def _check_finite(step: int, packed: Packed) -> None:
         )
 
 
-def _write(dataset: Any, values: Values, packed: Packed) -> None:
+def _create(dataset: Any, layout: Layout, values: Values) -> None:
     """Create the variables. They are contiguous, so that their numbers lie in one piece."""
     for name, array in values.items():
         dimensions = (f"{name}_element",) if array.ndim else ()
         if dimensions:
             dataset.createDimension(*dimensions, len(array))
         variable = dataset.createVariable(name, array.dtype, dimensions, contiguous=array.size > 0)
-        variable.setncatts(_described(packed.layout[name]) if name in packed.layout else _STEP)
+        variable.setncatts(_described(layout[name]) if name in layout else _STEP)
         variable.set_auto_maskandscale(False)
-        variable[...] = array
 
 
 _STEP = {"long_name": "number of steps taken before this state", "units": "1"}

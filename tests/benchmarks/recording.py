@@ -1,13 +1,15 @@
 """Cost of recording, as ratios to plain training in the same run: ``python -m tests.benchmarks.recording [names]``.
 
 Every round trains plainly, recorded and plainly again, so that a machine that grows slower meets both alike. Recording
-includes making the folder, and everything on disk by the time of ``close()``.
+includes making the folder, and everything on disk by the time of ``close()``. What a round recorded is deleted before
+the next, which then finds memory for its files as it was found in the first.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -109,8 +111,9 @@ def measure(case: Case, steps: int, rounds: int) -> str:
     with tempfile.TemporaryDirectory(prefix="aadsl-bench-") as root:
         train(case, max(5, steps // 20), None)  # warm up
         plain, ratios, cpu_ratios = [], [], []
-        for number in range(rounds):
-            folder = Path(root) / f"run{number}"
+        folder = Path(root) / "run"
+        for _ in range(rounds):
+            shutil.rmtree(folder, ignore_errors=True)
             before, recorded, after = (train(case, steps, to) for to in (None, folder, None))
             plain += [before[0], after[0]]
             ratios.append(2 * recorded[0] / (before[0] + after[0]))

@@ -15,81 +15,94 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from torch import nn
 
-from aadsl.trajectory import Recorder, open_trajectory, states
-from aadsl.trajectory.files import built, check_seal, commit_content
+from aadsl.trajectory import Recorder, images, open_trajectory, states
+from aadsl.trajectory.files import check_seal, commit_parts
 from aadsl.trajectory.images import Image, Values
 from tests.trajectory.loops import INPUTS, same, sgd, small_model, train
 
 
-def build(values: Values, **options: Any) -> memoryview:
-    """Return a file with a variable for each value, contiguous unless told otherwise."""
+def image_of(folder: Path, like: Values, **options: Any) -> Image:
+    """Return the image of a file with a variable for each value, contiguous unless told otherwise."""
 
-    def write(dataset: Any) -> None:
-        for name, array in values.items():
+    def create(dataset: Any) -> None:
+        for name, array in like.items():
             dimensions = (f"{name}_element",) if array.ndim else ()
             if dimensions:
                 dataset.createDimension(*dimensions, len(array))
             variable = dataset.createVariable(name, array.dtype, dimensions, **(options or {"contiguous": True}))
             variable.set_auto_maskandscale(False)
-            variable[...] = array
 
-    return built({"title": "of a test"}, write, 1 << 16)
+    return Image(folder / "scratch", {"title": "of a test"}, create, like)
 
 
-two_of_a_kind = st.tuples(st.sampled_from([np.float32, np.float64, np.int64, np.uint32]), st.integers(0, 40)).flatmap(
-    lambda kind: st.tuples(arrays(*kind), arrays(*kind)) if kind[1] else st.just((np.array(1), np.array(2)))
-)
+def pair_of(dtype: Any, length: int) -> st.SearchStrategy[tuple[Any, Any]]:
+    return st.tuples(arrays(dtype, length or ()), arrays(dtype, length or ()))
 
 
 @settings(deadline=None, max_examples=60)
-@given(st.lists(two_of_a_kind, min_size=1, max_size=5))
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([np.float32, np.float64, np.int64, np.uint32]), st.integers(0, 80)).flatmap(
+            lambda kind: pair_of(*kind)
+        ),
+        min_size=1,
+        max_size=5,
+    )
+)
 def test_an_image_takes_any_numbers(pairs: list[tuple[Any, Any]]) -> None:
     first, second = ({f"v{number}": pair[k] for number, pair in enumerate(pairs)} for k in (0, 1))
-    image = Image(build, first)
     with tempfile.TemporaryDirectory() as folder:
+        image = image_of(Path(folder), first)
         path = Path(folder, "x.nc")
         for values in (second, first):
-            commit_content(path, image.filled(values))
+            commit_parts(path, image.parts(values))
             check_seal(path)
             with xr.open_dataset(path, mask_and_scale=False) as dataset:
                 assert dataset.attrs["title"] == "of a test"
                 assert all(dataset[name].values.tobytes() == values[name].tobytes() for name in values)
+        assert [file.name for file in Path(folder).iterdir()] == ["x.nc"]
 
 
-@pytest.mark.parametrize("options", [{"compression": "zlib"}, {"fletcher32": True}])
-def test_a_file_that_keeps_its_numbers_otherwise_has_no_image(options: dict[str, Any]) -> None:
+@pytest.mark.parametrize("options", [{"compression": "zlib"}, {"fletcher32": True}, {"chunksizes": (99,)}])
+def test_a_file_that_keeps_its_numbers_otherwise_has_no_image(tmp_path: Path, options: dict[str, Any]) -> None:
     with pytest.raises(LookupError):
-        Image(lambda values: build(values, **options), {"v": np.arange(200.0)})
+        image_of(tmp_path, {"v": np.arange(200.0), "w": np.arange(300.0)}, **options)
+    assert not any(tmp_path.iterdir())
 
 
-def test_numbers_too_few_to_be_found_have_no_image() -> None:
-    with pytest.raises(LookupError, match="in one place"):
-        Image(build, {"v": np.zeros(1, np.uint8)})
+def test_a_library_that_reads_other_numbers_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cut = images._cut
+
+    def shifted(*arguments: Any) -> Any:
+        before, rest = cut(*arguments)
+        return {name: content + b"x" for name, content in before.items()}, rest
+
+    monkeypatch.setattr(images, "_cut", shifted)
+    with pytest.raises(LookupError, match="read"):
+        image_of(tmp_path, {"v": np.arange(200.0)})
 
 
 @pytest.mark.parametrize("mask", [[True], [True, False] * 20])
 def test_states_are_the_same_with_and_without_an_image(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mask: list[bool]
 ) -> None:
-    """A buffer of one byte is found at several places: those states have none."""
-    filled: list[Path] = []
-    commit = commit_content
+    """A buffer of one byte is found anywhere: there the library writes the states."""
+    imaged: list[str] = []
 
-    def counted(path: Path, content: Any, synced: bool) -> str:
-        filled.append(path)
-        return commit(path, content, synced)
+    def noted(path: Path, *arguments: Any, **options: Any) -> str:
+        imaged.append(path.name)
+        return commit_parts(path, *arguments, **options)
 
-    monkeypatch.setattr(states, "commit_content", counted)
-    for name, limit in (("with", 1 << 20), ("without", -1)):
-        monkeypatch.setattr(states, "_IMAGE_BYTES", limit)
+    monkeypatch.setattr(states, "commit_parts", noted)
+    for name in ("with", "without"):
+        if name == "without":
+            monkeypatch.setattr(states.StateWriter, "_image", lambda *arguments: None)
         model = small_model()
         model.register_buffer("mask", torch.tensor(mask))
         optimizer = sgd(model)
         with Recorder(tmp_path / name, model, optimizer, states="all") as recorder:
             train(recorder, model, optimizer, 6)
-    # The first state has no momentum, and of the layout of the others the first is made by the library.
-    expected = [f"state-{step}.nc" for step in range(2, 7)] if len(mask) > 1 else []
-    assert [path.name for path in filled] == expected
+    assert imaged == ([f"state-{step}.nc" for step in range(7)] if len(mask) > 1 else [])
     for step in range(7):
         one, other = (xr.load_dataset(tmp_path / name / f"state-{step}.nc") for name in ("with", "without"))
         assert int(one["step"]) == step

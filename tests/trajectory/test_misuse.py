@@ -97,6 +97,7 @@ def test_an_optimizer_of_another_model(tmp_path: Path) -> None:
         ({"indices": [0, 60]}, "index 60 is outside the data of 60 examples"),
         ({"indices": [-1]}, "index -1 is outside"),
         ({"indices": [0.5]}, "indices are float64, not whole numbers"),
+        ({"indices": torch.ones(2, requires_grad=True)}, "indices are float32, not whole numbers"),
         ({"indices": None, "tensors": ("a",)}, "member 0 of the batch is a str, not a tensor"),
         ({"loss": float("nan")}, "the loss is nan"),
         ({"loss": torch.tensor(torch.inf)}, "the loss is inf"),
