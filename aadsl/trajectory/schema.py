@@ -42,6 +42,7 @@ STEP_VARIABLES = (
     "step", "batch_size", "micro_batch_count", "training", "modules_off_mode", "phase", "phase_boundary",
 )  # fmt: skip
 BATCH_VARIABLES = ("step", "row_size")
+STATE_VARIABLES = ("step",)
 
 
 def violations(source: Source) -> list[str]:
@@ -119,9 +120,9 @@ def _batches(dataset: Any, segment: Segment) -> Iterator[str]:
 
 
 def _state(dataset: Any, step: int, run: header.Header) -> Iterator[str]:
-    found = int(dataset.variables["step"][...])
-    if found != step:
-        yield f"holds the state before step {found}"
+    yield from _has(dataset, STATE_VARIABLES)
+    if "step" in dataset.variables and int(dataset.variables["step"][...]) != step:
+        yield f"holds the state before step {int(dataset.variables['step'][...])}"
     names = set()
     for variable, content in json.loads(dataset.layout).items():
         size = sum(prod(shape) for _, shape in content["tensors"])

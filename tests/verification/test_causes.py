@@ -268,6 +268,13 @@ def test_files_of_another_run(tmp_path: Path) -> None:
     assert causes(report) == "schema" and "state-8.nc belongs to another run" in str(report)
 
 
+def test_a_state_under_another_name(tmp_path: Path) -> None:
+    record(tmp_path)
+    shutil.copy(tmp_path / "state-2.nc", tmp_path / "state-5.nc")
+    report = open_trajectory(tmp_path).verify()
+    assert causes(report) == "schema" and "state-5.nc: holds the state before step 2" in str(report)
+
+
 def test_another_dtype(tmp_path: Path) -> None:
     record(tmp_path)
     report = open_trajectory(tmp_path).verify(model=small_model().double(), loss=mean_loss, data=DATA)
