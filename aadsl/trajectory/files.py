@@ -57,13 +57,15 @@ def commit(path: Path, attributes: Mapping[str, Any], write: Callable[[Any], Non
         # Building a small file in memory takes half the time; a large one would be in memory twice.
         memory = nbytes + _ROOM if nbytes < _LARGE else None
         content = write_netcdf(temporary, attributes, write, memory)
-        return _seal(temporary, content if memory else None)
+        digest = _seal(temporary, content if memory else None)
+    sync_folder(path.parent)
+    return digest
 
 
-def commit_parts(path: Path, parts: Iterable[memoryview], synced: bool = True) -> str:
+def commit_parts(path: Path, parts: Iterable[memoryview]) -> str:
     """Write the bytes of a netCDF file so that ``path`` has all of them or does not change; return their digest.
 
-    Without ``synced`` a power failure may take the whole file, until something else is committed to the folder.
+    A power failure may take the whole file until :func:`commit` writes another to the folder.
     """
     sha = hashlib.sha256()
 
@@ -73,7 +75,7 @@ def commit_parts(path: Path, parts: Iterable[memoryview], synced: bool = True) -
             yield part
         yield memoryview(_seal_of(sha.hexdigest()))
 
-    with _replacing(path, synced) as temporary:
+    with _replacing(path) as temporary:
         write_direct(temporary, sealed())
     return sha.hexdigest()
 
@@ -94,7 +96,7 @@ def write_netcdf(
 
 
 @contextmanager
-def _replacing(path: Path, synced: bool = True) -> Iterator[Path]:
+def _replacing(path: Path) -> Iterator[Path]:
     """Give another name to write to, and make that ``path`` at the end."""
     temporary = path.with_name(f".{path.name}.tmp")
     try:
@@ -104,8 +106,6 @@ def _replacing(path: Path, synced: bool = True) -> Iterator[Path]:
         raise OSError(f"{path}: {error}") from error
     finally:
         temporary.unlink(missing_ok=True)
-    if synced:
-        sync_folder(path.parent)
 
 
 def _seal(path: Path, content: memoryview | None) -> str:

@@ -46,13 +46,16 @@ class Image:
     def __init__(
         self, scratch: Path, attributes: Mapping[str, Any], create: Callable[[Any], None], like: Values
     ) -> None:
+        random = np.random.default_rng(0)
+        marks, others = (
+            {name: _mark(random, values) for name, values in like.items() if values.size} for _ in range(2)
+        )
+
         def write(dataset: Any) -> None:
             create(dataset)
             for name, mark in marks.items():
                 _write_ends(dataset.variables[name], mark)
 
-        random = np.random.default_rng(0)
-        marks, others = ({name: _mark(random, values) for name, values in like.items() if values.size} for _ in "12")
         try:
             write_netcdf(scratch, attributes, write)
             with scratch.open("rb", buffering=0) as file:

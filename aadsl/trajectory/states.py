@@ -34,6 +34,8 @@ from aadsl.trajectory.tensors import Packed, all_finite, from_array, to_array, u
 
 Layout = dict[str, dict[str, Any]]
 
+_STEP = {"long_name": "number of steps taken before this state", "units": "1"}
+
 
 class StateWriter:
     """Commits the states of one run into its folder; ``attributes`` are those of all its files."""
@@ -58,7 +60,7 @@ class StateWriter:
         path = self._folder / state_name(step)
         if image := self._image(attributes, packed.layout, values):
             # What makes the steps up to here outlast a power failure makes this state outlast it as well.
-            commit_parts(path, image.parts(values), synced=False)
+            commit_parts(path, image.parts(values))
             return
 
         def write(dataset: Any) -> None:
@@ -99,9 +101,6 @@ def _create(dataset: Any, layout: Layout, values: Values) -> None:
         variable = dataset.createVariable(name, array.dtype, dimensions, contiguous=array.size > 0)
         variable.setncatts(_described(layout[name]) if name in layout else _STEP)
         variable.set_auto_maskandscale(False)
-
-
-_STEP = {"long_name": "number of steps taken before this state", "units": "1"}
 
 
 def _described(content: dict[str, Any]) -> dict[str, Any]:
