@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from operator import itemgetter
 from typing import Any
 
 import torch
@@ -78,7 +77,6 @@ class Subject:
             name: parameter for name, parameter in self.model.named_parameters() if name not in self.parameters
         }
         self._keys = _scalar_keys(self.optimizer)
-        self._values_in = itemgetter(*self._keys) if self._keys else len
         self._values: list[Any] | None = None
         self._scalars: list[dict[str, Any]] = []
 
@@ -121,11 +119,10 @@ class Subject:
 
         Returns the same object as long as nothing changes.
         """
-        values = [self._values_in(group) for group in self.optimizer.param_groups]
+        values = [group.get(key) for group in self.optimizer.param_groups for key in self._keys]
         if values != self._values:
             # A tensor may change in place, and is then still equal to itself.
-            told = any(isinstance(value, Tensor) for group in self.optimizer.param_groups for value in group.values())
-            self._values = None if told else values
+            self._values = None if any(isinstance(value, Tensor) for value in values) else values
             scalars = [_scalars(group, self._keys) for group in self.optimizer.param_groups]
             if scalars != self._scalars:
                 self._scalars = scalars
@@ -134,8 +131,7 @@ class Subject:
     def modules_off_mode(self) -> str:
         """Return the names of the modules whose train/eval mode differs from the model's, separated by spaces."""
         mode = self.model.training
-        deviating = [name for name, module in self.modules.items() if module.training is not mode]
-        return " ".join(deviating) if deviating else ""
+        return " ".join([name for name, module in self.modules.items() if module.training is not mode])
 
 
 def _spec(name: str, tensor: Tensor, group: int, aliases: list[str]) -> ParameterSpec:

@@ -71,6 +71,20 @@ def test_adam_betas_are_numbered(tmp_path: Path) -> None:
     assert (hyperparameters["beta1"], hyperparameters["beta2"], hyperparameters["eps"]) == (0.8, 0.99, 1e-8)
 
 
+def test_a_learning_rate_in_a_tensor_that_changes_in_place(tmp_path: Path) -> None:
+    model = small_model()
+    rate = torch.tensor(0.5)
+    optimizer = torch.optim.SGD(model.parameters(), lr=rate)
+    with Recorder(tmp_path, model, optimizer) as recorder:
+        for step in range(6):
+            if step % 2:
+                rate.mul_(0.5)
+            mean_loss(model, (INPUTS, TARGETS)).backward()
+            recorder.batch(indices=[0])
+            optimizer.step()
+    assert open_trajectory(tmp_path).steps["lr"].values.tolist() == [0.5, 0.25, 0.25, 0.125, 0.125, 0.0625]
+
+
 def test_nothing_is_aliased(tmp_path: Path) -> None:
     """Changing the model right after a step must not change what the background thread writes."""
     model = small_model()
