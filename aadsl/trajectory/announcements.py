@@ -29,7 +29,7 @@ def announced(
     kept = NOTHING if tensors is None else _tensors(tensors)
     positions = None if indices is None else _indices(indices, data_length)
     size = len(positions) if positions is not None else len(next(iter(kept.values()), ()))
-    batch = MicroBatch(size, positions, kept, NOTHING, NOTHING)
+    batch = MicroBatch(size, positions, kept)
     scalars: dict[str, Any] = {}
     for name, value in metadata.items():
         if name in reserved:
@@ -49,6 +49,8 @@ def announced(
 
 def joined(before: dict[str, Any], told: dict[str, Any], count: int) -> dict[str, Any]:
     """Return the metadata of a step after its ``count``-th micro-batch: the latest counts, the loss is the mean."""
+    if not before:
+        return told
     loss = {}
     if "loss" in before and "loss" in told:
         loss["loss"] = (before["loss"] * (count - 1) + told["loss"]) / count

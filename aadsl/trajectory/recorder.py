@@ -129,7 +129,7 @@ class Recorder:
             return
         self._enter_step()
         self._batches.append(batch)
-        self._metadata = joined(self._metadata, scalars, len(self._batches)) if self._metadata else scalars
+        self._metadata = joined(self._metadata, scalars, len(self._batches))
 
     def forward_begins(self) -> None:
         """Say that a micro-batch's forward pass begins now.
@@ -182,15 +182,15 @@ class Recorder:
                 raise
 
     def _enter_step(self) -> None:
-        """Before anything of the coming step happened: begin a phase and keep the state, where they are due."""
+        """Before anything of the coming step happened: forget a step that was skipped, and begin what is due."""
         if self._batches and self._watch.gradients_discarded():
             # zero_grad() came instead of a step, as when mixed precision skips one.
             self._batches, self._metadata = [], {}
             self._watch.forget()
-        if self._phase_due or self._state_due:
-            self._keep_what_is_due()
+        self._begin_what_is_due()
 
-    def _keep_what_is_due(self) -> None:
+    def _begin_what_is_due(self) -> None:
+        """Begin a phase and keep the state, where they are due."""
         if self._phase_due:
             fresh = self._subject.optimizer_is_fresh() if self._reset is None else self._reset
             self._boundary = BOUNDARY["optimizer_reset" if fresh else "phase"]
@@ -210,8 +210,7 @@ class Recorder:
         except AadslError as error:
             self._fail(error)
             return
-        if self._phase_due or self._state_due:
-            self._keep_what_is_due()
+        self._begin_what_is_due()
         if not self._watch.seen:
             self._watch.look_at_mode()
         self._hyperparameters = self._subject.hyperparameters()

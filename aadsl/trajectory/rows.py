@@ -48,9 +48,10 @@ class MicroBatch:
     def nbytes(self) -> int:
         """Memory held until it is written."""
         held = 0 if self.indices is None else self.indices.nbytes
-        if self.tensors is NOTHING and self.examples is NOTHING and self.rng is NOTHING:
-            return held
-        return held + sum(part.nbytes for parts in (self.tensors, self.examples, self.rng) for part in parts.values())
+        for parts in (self.tensors, self.examples, self.rng):
+            if parts is not NOTHING:
+                held += sum(part.nbytes for part in parts.values())
+        return held
 
 
 class Row(NamedTuple):

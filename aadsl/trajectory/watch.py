@@ -72,7 +72,7 @@ class ForwardWatch:
         self.seen = True
         if len(self._generators) < _KEPT:
             states = self._generator_states()
-            self._settle(states)
+            self.settle(states)
             self._generators.append(states)
 
     def _on_gradient(self, parameter: Tensor) -> None:
@@ -99,14 +99,11 @@ class ForwardWatch:
                 self.settle()
         self.forget()
 
-    def settle(self) -> None:
-        """Look whether the last step drew random numbers, if that is not known yet."""
-        if self._unsettled is not None:
-            self._settle(self._generator_states())
-
-    def _settle(self, now: dict[str, bytes]) -> None:
+    def settle(self, now: dict[str, bytes] | None = None) -> None:
+        """See whether the last step drew random numbers, if that is not known yet, from the generators' states now."""
         if self._unsettled is None:
             return
+        now = now or self._generator_states()
         (generators, batches), self._unsettled = self._unsettled, None
         if now == generators[0]:
             self._wary = max(0, self._wary - 1)

@@ -2,7 +2,7 @@
 
 Every round trains plainly, recorded and plainly again, so that a machine that grows slower meets both alike. Recording
 includes making the folder, and everything on disk by the time of ``close()``. What a round recorded is deleted before
-the next, which then finds memory for its files as it was found in the first.
+the next.
 """
 
 from __future__ import annotations
