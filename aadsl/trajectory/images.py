@@ -58,7 +58,7 @@ class Image:
 
         try:
             write_netcdf(scratch, attributes, write)
-            with scratch.open("rb", buffering=0) as file:
+            with scratch.open("rb") as file:
                 self._before, self._rest = _cut(file, marks, like)
             self._prove(scratch, others, like)
         finally:

@@ -29,8 +29,8 @@ class SquareRoot:
     """The state after the first step, and twice the squares: 0, 1, 2, 8, 18, 32 … Gaps grow with √t.
 
     So the run's length need not be known: T steps have about √(T/2) states, and the longest gap has four times as many
-    steps. Each state costs the training: one of 0.85 MB takes 3 to 4 ms to write, as long as four steps of the MLP that
-    it is of. Gaps of one step are those from which verification can best tell the cause of a mismatch.
+    steps. Each state costs the training: one of 0.8 MB takes 2 ms to write, as long as two steps of the MLP that it is
+    of. Gaps of one step are those from which verification can best tell the cause of a mismatch.
     """
 
     def due(self, step: int) -> bool:
