@@ -61,6 +61,8 @@ class Image:
             with scratch.open("rb") as file:
                 self._before, self._rest = _cut(file, marks, like)
             self._prove(scratch, others, like)
+        except RuntimeError as error:  # how netCDF reports a failed write, without the reason
+            raise LookupError(f"the file cannot be made: {error}") from error
         finally:
             scratch.unlink(missing_ok=True)
 

@@ -257,6 +257,26 @@ def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_error: 
     assert not list(tmp_path.glob(".*.tmp"))
 
 
+@pytest.mark.parametrize("mask", [[], [True]])  # a buffer of one byte: then the netCDF library writes the states
+def test_a_quota(tmp_path: Path, mask: list[bool]) -> None:
+    """The system refuses files beyond a size; the reason is said, not that some library failed."""
+    resource = pytest.importorskip("resource")
+    model = nn.Linear(300, 300)
+    model.register_buffer("mask", torch.tensor(mask, dtype=torch.bool))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    recorder = Recorder(tmp_path, model, optimizer, states=2)
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, usual[1]))
+    try:
+        with pytest.raises(AadslError, match=r"File too large[\s\S]*stays readable"), recorder:
+            for _ in range(3):
+                recorder.batch(indices=[0])
+                model(torch.ones(1, 300)).mean().backward()
+                optimizer.step()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+
+
 def test_a_real_full_device(tmp_path: Path) -> None:
     """/dev/full refuses every write, below any Python."""
     if not Path("/dev/full").exists():
