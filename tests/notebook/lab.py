@@ -115,7 +115,7 @@ def end_kernels(address: str) -> None:
 @contextmanager
 def browser_page(executable: str):
     """Yield a page on which every request but loopback's is aborted and noted in ``page.aborted``."""
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=executable, args=FLAGS)
@@ -131,6 +131,7 @@ def browser_page(executable: str):
 
         page.route("**/*", gate)
         page.set_default_timeout(30_000)
+        expect.set_options(timeout=30_000)
         yield page
         browser.close()
 

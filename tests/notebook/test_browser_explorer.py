@@ -6,6 +6,7 @@ import statistics
 import nbformat
 import pytest
 from nbconvert import HTMLExporter
+from playwright.sync_api import expect
 
 from tests.notebook import lab
 
@@ -43,17 +44,26 @@ def test_brush_moves_the_numbers_at_once(explored, page):
     assert page.locator(".aadsl-statement").inner_text().startswith("stage picked = steps[")
 
 
+def test_a_redraw_leaves_what_is_being_typed(explored, page):
+    start, stop = page.locator(".aadsl-explorer input[type=number]").all()
+    for field, value in ((start, "5"), (stop, "99")):
+        field.fill(value)
+        page.evaluate(
+            "document.querySelector('.aadsl-explorer input[size]').dispatchEvent(new Event('input'));"
+            "new Promise(drawn => requestAnimationFrame(() => requestAnimationFrame(drawn)))"
+        )
+        page.keyboard.press("Enter")
+    expect(page.locator(".aadsl-statement")).to_have_text("stage picked = steps[5:24]")
+    assert (start.input_value(), stop.input_value()) == ("5", "24")  # 99 is more than there are
+
+
 def test_keys_select_and_the_sums_are_right(explored, page, answered):
-    explored.page.locator(".aadsl-explorer input[type=number]").nth(0).fill("5")
-    page.keyboard.press("Enter")
-    explored.page.locator(".aadsl-explorer input[type=number]").nth(1).fill("12")
+    page.locator(".aadsl-explorer input[type=number]").nth(1).fill("12")
     page.keyboard.press("Enter")
     page.locator(".aadsl-explorer canvas").first.focus()
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Shift+ArrowLeft")
-    page.wait_for_function(
-        "document.querySelector('.aadsl-statement').textContent === 'stage picked = steps[6:12]'", timeout=5000
-    )
+    expect(page.locator(".aadsl-statement")).to_have_text("stage picked = steps[6:12]")
     expected = float(answered.dataset["step_effect"].sel(behavior="seven", step=slice(6, 11)).sum())
     shown = page.locator(".aadsl-effects tbody tr").first.locator("td").nth(1).inner_text()
     assert float(shown.split()[0].replace("−", "-")) == pytest.approx(expected, rel=2e-3)
@@ -74,7 +84,7 @@ def test_conditions_complain_complete_and_filter(explored, page):
     assert box.input_value() == "tag"
     box.press_sequentially(' == "b"')
     page.keyboard.press("Escape")
-    page.wait_for_function("document.querySelector('.aadsl-count').textContent === '2 of 24 steps'", timeout=8000)
+    expect(page.locator(".aadsl-count")).to_have_text("2 of 24 steps")
 
 
 def test_exact_answer_compare_and_new_cell(explored, page):
@@ -83,7 +93,7 @@ def test_exact_answer_compare_and_new_cell(explored, page):
     page.wait_for_selector(".aadsl-effects th:text-is('exact')", timeout=30_000)
     page.get_by_text("The steps one by one").click()
     page.wait_for_selector(".aadsl-steps tbody tr")
-    assert page.locator(".aadsl-steps tbody tr").count() == 2
+    expect(page.locator(".aadsl-steps tbody tr")).to_have_count(2)
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.locator(".aadsl-explorer").get_by_role("button", name="Copy").click()
     page.get_by_text("copied").wait_for()

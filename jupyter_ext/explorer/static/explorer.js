@@ -1,6 +1,7 @@
 // The explorer: puts the parts together and keeps them in step with the view.
 
 const MARKER = 'aadsl-explorer';
+const EDGES = ['start', 'stop'];
 const MANY = 20000; // steps whose metadata take longer to describe than a drag may wait
 
 function send(model, message) {
@@ -39,13 +40,14 @@ function render({ model, el }) {
   const exact = h('span', { class: 'aadsl-exact' });
   const steps = h('div', { class: 'aadsl-steps' });
   const details = h('details', { ontoggle: () => update() }, h('summary', {}, 'The steps one by one'), steps);
-  const bounds = ['start', 'stop'].map(edge => h('input', {
+  const bounds = EDGES.map(edge => h('input', {
     type: 'number', min: '0', max: String(data.length), 'aria-label': `${edge} of the selection`,
     onkeydown: event => event.stopPropagation(),
     onchange: event => {
       const value = Math.min(Math.max(Number(event.target.value) || 0, 0), data.length);
       if (edge === 'start') select(Math.min(value, view.stop - 1), view.stop);
       else select(view.start, Math.max(value, view.start + 1));
+      event.target.value = view[edge];
     }
   }));
   const name = h('input', {
@@ -81,7 +83,9 @@ function render({ model, el }) {
     (size > MANY ? describeSoon : describe)();
     count.textContent = `${size.toLocaleString('en')} of ${data.length.toLocaleString('en')} steps`;
     statement.textContent = sentence();
-    [bounds[0].value, bounds[1].value] = [view.start, view.stop];
+    for (const [k, edge] of EDGES.entries()) {
+      if (bounds[k] !== document.activeElement) bounds[k].value = view[edge]; // never over what is being typed
+    }
     if (details.open) listSoon();
     save();
     still();
