@@ -25,6 +25,7 @@ import aadsl
 from aadsl.errors import AadslError
 from aadsl.estimators import Answer, Behavior, Estimator, Question
 from aadsl.estimators.additive import Additive, StepEffects
+from aadsl.examples import Examples
 from aadsl.fingerprint import NoFingerprint, fingerprint, model_fingerprint
 from aadsl.history import History
 from aadsl.interventions import Intervention
@@ -34,7 +35,7 @@ from aadsl.trajectory.files import commit, opened
 Entry = dict[str, NDArray[np.float64]]
 ENGINE = (
     *("behaviors", "dynamics", "estimators", "interventions", "propagation", "verification"),
-    *("examples.py", "history.py"),
+    *("examples.py", "history.py", "training_data.py"),
 )
 
 
@@ -202,24 +203,26 @@ class Effects:
         history = self.history
         objective = history.objective
         loaded = frozenset([*objective.parameters.names, *history.trajectory.buffers])
-        used = () if self._used is None else history.examples.select(self._used)  # type: ignore[union-attr]
         return (
             history.trajectory.digest,
             model_fingerprint(objective.model, loaded),
             fingerprint(objective.loss),
-            fingerprint(used),
+            fingerprint(*self._used),
             history.device.type,
             engine_digest(),
         )
 
     @cached_property
-    def _used(self) -> NDArray[np.int64] | None:
-        """The examples that the batches used, each once; None where the batches themselves were recorded."""
+    def _used(self) -> list[Examples]:
+        """The examples that each run used, each once; none where the batches themselves were recorded."""
         trajectory = self.history.trajectory
-        if self.history.examples is None:
-            return None
-        batches = (trajectory.batch_indices(step) for step in range(trajectory.length))
-        return np.unique(np.concatenate([np.empty(0, np.int64), *(batch for batch in batches if batch is not None)]))
+        used = []
+        for job, part in zip(trajectory.jobs, self.history.data.parts, strict=True):
+            if part is not None:
+                batches = (trajectory.batch_indices(step) for step in range(job.start, job.stop))
+                known = [batch for batch in batches if batch is not None]
+                used.append(part.select(np.unique(np.concatenate([np.empty(0, np.int64), *known]))))
+        return used
 
     def _keep(self, keys: Sequence[str | None], entries: Sequence[Entry]) -> None:
         named = {key: entry for key, entry in zip(keys, entries, strict=True) if key is not None}

@@ -16,11 +16,12 @@ from torch import Tensor, nn
 from aadsl.devices import device_of
 from aadsl.dynamics import Dynamics, Slots, dynamics_of
 from aadsl.errors import AadslError, did_you_mean
-from aadsl.examples import Examples, nbytes
+from aadsl.examples import nbytes
 from aadsl.fitting import check_model, moving_buffers, restore_constants
 from aadsl.propagation import Clip, FlatState, Layout, Loss, Objective, Step, StepMap, final_state, kinks
 from aadsl.standing import Standing
 from aadsl.state import State
+from aadsl.training_data import TrainingData
 from aadsl.trajectory import Trajectory, budget
 
 LONGEST, HELD_BYTES = 64, 1 << 28  # steps between two kept states, and their memory, held without a second thought
@@ -34,11 +35,12 @@ class History:
         trajectory: what was recorded.
         model: a model with the recorded parameters; it is copied, its weights do not matter.
         loss: ``loss(model, batch)``, the mean loss of a batch as a scalar tensor.
-        data: what the recorded indices point into; not needed where the batches themselves were stored.
+        data: what the recorded indices point into, or a dict of it by run; not needed where the batches were stored.
         device: where to compute: ``"cpu"``, ``"cuda"``, or ``"auto"`` for a GPU where there is one.
         memory: how much the states held during a sweep may take, such as ``"4GiB"``; by default as needed.
 
     Attributes:
+        data: the training examples of each run.
         standing: keeps where sweeps stand, so that interrupted ones go on from there.
 
     Raises:
@@ -58,12 +60,10 @@ class History:
         self.trajectory = trajectory
         self.device = device_of(device)
         check_model(trajectory, model)
-        self.examples = None if data is None else Examples.of(data)
-        if self.examples is None and trajectory.length and trajectory.batch_tensors(0) is None:
-            raise AadslError(
-                "the run was recorded by the indices of its batches, and no data were given to look them up in",
-                hint="give data=..., the dataset that the run was trained on",
-            )
+        self.data = TrainingData.of(data, trajectory)
+        for job in trajectory.jobs:
+            if job.start < job.stop and trajectory.batch_tensors(job.start) is None:
+                self.data.at(job.start)
         self._rules = [[(dynamics_of(name), hyper) for name, hyper in rules] for rules in trajectory.rules]
         specs = trajectory.parameters
         layout = Layout.of({n: s.shape for n, s in specs.items()}, {n: s.group for n, s in specs.items()})
@@ -118,7 +118,7 @@ class History:
     def recent(self) -> int:
         """Number of steps whose batches are kept: more of small ones, where they are made example by example."""
         # Rows of a tensor are gathered anew in a fifth of the time that fresh memory for keeping them takes.
-        if self.examples is None or self.examples.tensors:
+        if all(part.tensors for part in self.data.distinct):
             return RECENT
         return max(RECENT, RECENT_BYTES // max(1, nbytes(self._load_batches(0))))
 
@@ -225,18 +225,17 @@ class History:
     def _load_batches(self, index: int) -> tuple[Any, ...]:
         stored = self.trajectory.batch_tensors(index)
         if stored is None:
-            assert self.examples is not None
-            return self.look_up(index, self.examples)
+            return self.look_up(index, self.data)
         sizes = list(self.trajectory.micro_batch_sizes(index))
         names, tensors = zip(*stored.items(), strict=True) if isinstance(stored, dict) else (None, stored)
         parts = zip(*(torch.split(tensor.to(self.device), sizes) for tensor in tensors), strict=True)
         return tuple(part if names is None else dict(zip(names, part, strict=True)) for part in parts)
 
-    def look_up(self, index: int, examples: Examples) -> tuple[Any, ...]:
-        """Return the micro-batches of step ``index``, its examples taken from ``examples``.
+    def look_up(self, index: int, data: TrainingData) -> tuple[Any, ...]:
+        """Return the micro-batches of step ``index``, its examples taken from ``data``.
 
         Raises:
-            AadslError: the run stored its batches without saying which examples they were.
+            AadslError: the run stored its batches without saying which examples they were, or ``data`` has none for it.
         """
         indices = self.trajectory.batch_indices(index)
         if indices is None:
@@ -246,6 +245,7 @@ class History:
             )
         sizes = self.trajectory.micro_batch_sizes(index)
         parts = np.split(indices, np.cumsum(sizes)[:-1]) if len(sizes) > 1 else [indices]
+        examples = data.at(index)
         return tuple(examples.take(part, self.device) for part in parts)
 
 
@@ -259,7 +259,7 @@ class RecordedBatches:
         """Return the micro-batches, on the run's device."""
         if self._data is None:
             return self._history.recent_batches(self._index)
-        return self._history.look_up(self._index, Examples.of(self._data))
+        return self._history.look_up(self._index, TrainingData.of(self._data, self._history.trajectory))
 
     def looked_up_in(self, data: Any) -> RecordedBatches:
         """Return the same examples of other data."""

@@ -24,7 +24,6 @@ from aadsl.estimators import (
     require_differentiable,
     stage_sums,
 )
-from aadsl.examples import Examples
 from aadsl.history import History
 from aadsl.interventions import INTERVENTIONS, Intervention
 from aadsl.members import member_of
@@ -35,6 +34,7 @@ from aadsl.propagation import Loss, Progress, silent
 from aadsl.reliability import bound_factors, check_steps, sampled_steps
 from aadsl.results import check_dataset, dataset_of, provenance
 from aadsl.soundness import Soundness
+from aadsl.training_data import TrainingData
 from aadsl.trajectory import Trajectory
 from aadsl.trust import Check
 from aadsl.turns import one_at_a_time
@@ -50,6 +50,7 @@ class Study(Names):
         loss: ``loss(model, batch)``, the mean loss of a batch as a scalar tensor.
         data: what the recorded indices point into: tensors, a map-style dataset, a table of pandas or Hugging Face
             ``datasets``, or an xarray Dataset; ``(inputs, targets, table)`` adds the table's columns for ``where``.
+            Of runs that followed on each other, a dict gives each its own: ``{"pretrain": a, "finetune": b}``.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         memory: how much the states held during a sweep may take, such as ``"4GiB"``.
         unverified: answer although the trajectory fails verification; answers then say so in their attributes.
@@ -80,9 +81,9 @@ class Study(Names):
         self._checks: dict[tuple[Any, ...], Check] = {}
 
     @property
-    def data(self) -> Examples | None:
-        """The training examples."""
-        return self.history.examples
+    def data(self) -> TrainingData:
+        """The training examples of each run."""
+        return self.history.data
 
     @one_at_a_time
     def step_effects(

@@ -20,7 +20,7 @@ LEVELS = [
     {"allocations", "dynamics", "behaviors", "charts", "devices", "examples", "language"}
     | {"members", "selection", "trust"},
     {"fingerprint", "propagation", "trajectory"},
-    {"fitting", "standing"},
+    {"fitting", "standing", "training_data"},
     {"history", "interventions"},
     {"estimators", "verification"},
     {"cache", "naming", "pace", "plan", "reliability"},

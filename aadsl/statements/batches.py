@@ -46,8 +46,11 @@ def batch_examples(study: Study) -> BatchExamples:
     trajectory = study.trajectory
     of_step, index, recorded = _rows(trajectory)
     readers = {} if recorded is None else dict(recorded.readers)
-    if study.data is not None and len(index) == len(of_step):
-        data = Coordinates.of(study.data.coordinates, "example")
+    if study.data.distinct and len(index) == len(of_step):
+        known, offsets = study.data.coordinates()
+        data = Coordinates.of(known, "example")
+        job = np.searchsorted([job.start for job in study.data.jobs], of_step, side="right") - 1
+        index = np.where((index >= 0) & (offsets[job] >= 0), index + offsets[job], -1)
         readers = {name: partial(_looked_up, data, name, index) for name in data.names if name != "example"} | readers
     return BatchExamples(Coordinates(readers, len(of_step)), of_step, trajectory.length)
 

@@ -7,10 +7,11 @@ says what is in them.
 from aadsl.trajectory.plans import budget, every
 from aadsl.trajectory.reader import Trajectory, open_trajectory
 from aadsl.trajectory.recorder import Recorder
-from aadsl.trajectory.specs import Clip, ParameterSpec, Phase
+from aadsl.trajectory.specs import Clip, Job, ParameterSpec, Phase
 
 __all__ = [
     "Clip",
+    "Job",
     "ParameterSpec",
     "Phase",
     "Recorder",

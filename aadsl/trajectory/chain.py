@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
-from itertools import groupby, pairwise
+from itertools import groupby
 
 import numpy as np
 import torch
@@ -135,28 +135,41 @@ class Chain:
         return {(id(run), end): run.state(end) for run in self.runs for end in {0, run.length} & set(run.states)}
 
     def breaks(self) -> list[str]:
-        """Return where a run did not begin with, or had frozen, the parameters that the runs before it ended with."""
+        """Return where a run did not begin with what the runs before it ended with, or had other weights frozen."""
         found = []
-        left: dict[str, Tensor] = {}
-        for before, after in pairwise(self.runs):
-            end, begin = self._ends.get((id(before), before.length)), self._ends.get((id(after), 0))
-            # Where an end was not stored, it is not known how the parameters of that run were left.
-            left = {name: value for name, value in left.items() if name not in before.header.parameters}
-            left |= end.parameters if end else {}
-            trained = begin.parameters if begin else {}
-            frozen = after.header.fingerprints.get("frozen", {})
-            differing = [
-                name
-                for name, value in left.items()
-                if (name in trained and not torch.equal(value, trained[name]))
-                or (name in frozen and tensor_digest(value) != frozen[name])
-            ]
-            if differing:
+        left: dict[str, Tensor | str] = {}
+        before: Run | None = None
+        for run in self.runs:
+            begin, end = (self._ends.get((id(run), step)) for step in (0, run.length))
+            frozen = run.header.fingerprints.get("frozen", {})
+            had: dict[str, Tensor | str] = {**frozen, **(begin.parameters | begin.buffers if begin else {})}
+            differing = [name for name, value in left.items() if name in had and not _same(value, had[name])]
+            if before and differing:
                 found.append(
-                    f"{after.source.path} did not begin where {before.source.path} ended: {', '.join(differing[:3])}"
+                    f"{run.source.path} did not begin where {before.source.path} ended: {', '.join(differing[:3])}"
                     f"{f' and {len(differing) - 3} more' if len(differing) > 3 else ''} differ"
                 )
+            # Where an end was not stored, it is not known how the run left what it trained.
+            trained = run.header.parameters.keys() | run.header.buffers.keys()
+            left = {**frozen, **{name: value for name, value in left.items() if name not in trained}}
+            left |= end.parameters | _moved(begin, end) if end else {}
+            before = run
         return found
+
+
+def _same(one: Tensor | str, other: Tensor | str) -> bool:
+    """Return whether two values are equal, of which either may be a digest."""
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
+        return torch.equal(one, other)
+    one, other = (part if isinstance(part, str) else tensor_digest(part) for part in (one, other))
+    return one == other
+
+
+def _moved(begin: State | None, end: State) -> dict[str, Tensor]:
+    """Return the buffers that a run moved; others (masks, tables of positions) are made anew by each job."""
+    if begin is None:
+        return {}
+    return {n: b for n, b in end.buffers.items() if n in begin.buffers and not torch.equal(b, begin.buffers[n])}
 
 
 Membership = tuple[int | None, ...]

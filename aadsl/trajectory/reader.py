@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from html import escape
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from aadsl.trajectory.rows import BOUNDARY
 from aadsl.trajectory.run import Hyperparameters, Run
 from aadsl.trajectory.schema import violations
 from aadsl.trajectory.source import sources_of
-from aadsl.trajectory.specs import Clip, ParameterSpec, Phase
+from aadsl.trajectory.specs import Clip, Job, ParameterSpec, Phase
 
 PathLike = str | os.PathLike[str]
 
@@ -181,10 +182,14 @@ class Trajectory:
         self._chain.locate(step)
         return tuple(str(self.steps["modules_off_mode"].values[step]).split())
 
-    @property
-    def fingerprints(self) -> dict[str, dict[str, str]]:
-        """Digests of what is not stored: sampled examples of the data, frozen weights."""
-        return self._runs[-1].header.fingerprints
+    @cached_property
+    def jobs(self) -> tuple[Job, ...]:
+        """The runs that make the trajectory, in order; together they cover all steps."""
+        names = {phase.start: phase.name for phase in self.phases}
+        return tuple(
+            Job(names.get(start, ""), str(run.source.path), start, stop, run.header.fingerprints)
+            for run, (start, stop) in zip(self._runs, pairwise(self._chain.starts), strict=True)
+        )
 
     def violations(self) -> list[str]:
         """Return what is wrong with the files: damage, gaps, what the schema does not allow."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from aadsl.errors import AadslError
@@ -38,6 +38,21 @@ class Phase:
     start: int
     stop: int
     resets_optimizer: bool
+
+
+@dataclass(frozen=True)
+class Job:
+    """Steps ``start <= t < stop`` that one recorder recorded; several of them make a chain.
+
+    ``name`` is that of its first phase: the folder it was recorded into, if nothing else was said.
+    ``fingerprints`` are digests of what is not stored: ``"data"`` by position, ``"frozen"`` weights by name.
+    """
+
+    name: str
+    path: str
+    start: int
+    stop: int
+    fingerprints: dict[str, dict[str, str]] = field(repr=False)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from aadsl.propagation import Clip
-from aadsl.trajectory import Trajectory
+from aadsl.trajectory import Job, Trajectory
 from aadsl.verification.report import Finding
 from aadsl.verification.stretch import Stretch, Variation
 
@@ -179,6 +179,10 @@ def _losses_differ(trajectory: Trajectory, stretch: Stretch) -> bool:
     return losses is not None and not isclose(*losses, rel_tol=max(1e-5, stretch.tolerance), abs_tol=1e-6)
 
 
+def _job(trajectory: Trajectory, step: int) -> Job:
+    return next(job for job in trajectory.jobs if job.start <= step < job.stop)
+
+
 def _what_remains(trajectory: Trajectory, stretch: Stretch, where: str) -> Finding:
     """Data that were compared leave the loss, or the model's code; otherwise it may be either."""
     losses, said = _losses(trajectory, stretch), ""
@@ -189,7 +193,7 @@ def _what_remains(trajectory: Trajectory, stretch: Stretch, where: str) -> Findi
                 "failed", f"{text}: a hyperparameter or a stored state was changed; {where}", "changed record"
             )
         said = f"the loss at step {stretch.start} is {losses[1]:.6g}, recorded was {losses[0]:.6g}: "
-    if trajectory.fingerprints.get("data") or trajectory.batch_tensors(stretch.start) is not None:
+    if _job(trajectory, stretch.start).fingerprints.get("data") or trajectory.batch_tensors(stretch.start) is not None:
         text = f"{said}this is another loss, or the model computes something else"
         return Finding("failed", f"{text}; {where}", "other loss")
     text = f"{said}these are other data, another order of them, or another loss"

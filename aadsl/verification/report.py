@@ -20,6 +20,7 @@ REMEDIES = {
     "changed file": _RESTORE,
     "schema": _RESTORE,
     "changed record": _RESTORE,
+    "broken chain": "chain runs of which each began with the weights, frozen ones too, that the one before ended with",
     "changed weight": "restore the file of the state, or load into the model the frozen weights that the run had",
     "model or data": "give the model, the loss and the data that were trained with",
     "other dtype": "give the model in the dtype of the run, say model.float()",

@@ -13,6 +13,7 @@ from torch import nn
 from aadsl.errors import AadslError
 from aadsl.history import History
 from aadsl.propagation import Progress, silent
+from aadsl.training_data import TrainingData
 from aadsl.trajectory import Trajectory
 from aadsl.turns import one_at_a_time
 from aadsl.verification.causes import explain
@@ -47,16 +48,14 @@ def verify(
         trajectory: what was recorded.
         model: the model that was trained; without it only files are checked.
         loss: ``loss(model, batch)``.
-        data: what the recorded indices point into.
+        data: what the recorded indices point into, or a dict of it by run.
         samples: how many stretches between stored states are replayed, spread over the run.
         device: where to replay.
         progress: called after each replayed stretch.
     """
     findings = [*_files(trajectory)]
     if model is not None and loss is not None and not _failed(findings):
-        findings += fitting(trajectory, model, data)
-        if not _failed(findings):
-            findings += _joined(trajectory, model, loss, data, samples, device, progress)
+        findings += _joined(trajectory, model, loss, data, samples, device, progress)
     elif not _failed(findings):
         findings.append(Finding("note", "no step was replayed: that needs model=, loss= and data="))
     return Report(str(trajectory.path), tuple(findings))
@@ -71,11 +70,9 @@ def verify_history(history: History, samples: int | None = 8, progress: Progress
     trajectory = history.trajectory
     findings = [*_files(trajectory)]
     if not _failed(findings):
-        findings += fitting(trajectory, history.objective.model, history.examples)
+        findings += fitting(trajectory, history.objective.model, history.data)
         if not _failed(findings):
-            gaps = list(pairwise(trajectory.checkpoints))
-            chosen = _affordable(gaps, trajectory.length) if samples is None else _spread(gaps, samples)
-            findings += _replayed(history, chosen, progress)
+            findings += _replayed(history, _chosen(trajectory, samples), progress)
     return Report(str(trajectory.path), tuple(findings))
 
 
@@ -97,6 +94,8 @@ def _files(trajectory: Trajectory) -> Iterator[Finding]:
 def _file_cause(problem: str) -> str:
     if "missing" in problem and "variable" not in problem:
         return "missing segment"
+    if "did not begin where" in problem:
+        return "broken chain"
     return "changed file" if "digest" in problem or "cut short" in problem else "schema"
 
 
@@ -110,11 +109,16 @@ def _joined(
     progress: Progress,
 ) -> Iterator[Finding]:
     try:
-        history = History(trajectory, model=model, loss=loss, data=data, device=device)
+        given = TrainingData.of(data, trajectory)
+        findings = fitting(trajectory, model, given)
+        yield from findings
+        if _failed(findings):
+            return
+        history = History(trajectory, model=model, loss=loss, data=given, device=device)
     except AadslError as error:
         yield Finding("failed", str(error).replace("\n", "; "), "model or data")
         return
-    yield from _replayed(history, _spread(list(pairwise(trajectory.checkpoints)), samples), progress)
+    yield from _replayed(history, _chosen(trajectory, samples), progress)
 
 
 def _replayed(history: History, chosen: Gaps, progress: Progress) -> Iterator[Finding]:
@@ -147,11 +151,23 @@ def _replayed(history: History, chosen: Gaps, progress: Progress) -> Iterator[Fi
         )
 
 
+def _chosen(trajectory: Trajectory, samples: int | None) -> Gaps:
+    """Return the gaps between stored states that are replayed: of every job of a chain some."""
+    gaps = list(pairwise(trajectory.checkpoints))
+    chosen: Gaps = []
+    for job in trajectory.jobs:
+        own = [gap for gap in gaps if job.start <= gap[0] < job.stop]
+        each = None if samples is None else samples // len(trajectory.jobs)
+        chosen += _affordable(own, job.stop - job.start) if each is None else _spread(own, each)
+    return chosen
+
+
 def _spread(gaps: Gaps, samples: int) -> Gaps:
     """Return the first, the last and evenly spaced ones between."""
+    samples = max(2, samples)
     if len(gaps) <= samples:
         return gaps
-    places = torch.linspace(0, len(gaps) - 1, max(2, samples)).round().long().tolist()
+    places = torch.linspace(0, len(gaps) - 1, samples).round().long().tolist()
     return [gaps[place] for place in sorted(set(places))]
 
 

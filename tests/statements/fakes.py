@@ -54,7 +54,11 @@ class FakeStudy(Names):
         """Four examples: the first two are noisy, the third's label is missing."""
         noise = ("example", np.array([True, True, False, False]))
         label = ("example", np.array([4.0, 9.0, np.nan, 4.0]))
-        return SimpleNamespace(coordinates=xr.Dataset({"label_noise": noise, "label": label}))
+        known = xr.Dataset({"label_noise": noise, "label": label})
+        whole_run = SimpleNamespace(start=0)
+        return SimpleNamespace(
+            jobs=(whole_run,), distinct=(known,), coordinates=lambda: (known, np.zeros(1, dtype=np.int64))
+        )
 
     def step_effects(
         self, behaviors: list[str], estimator: Any = "first_order", intervention: Any = "skip", progress: Any = None
