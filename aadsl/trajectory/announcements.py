@@ -12,18 +12,14 @@ from torch import Tensor
 
 from aadsl.errors import AadslError
 from aadsl.trajectory.rows import NOTHING, MicroBatch
-
-# Names that the recorder gives itself.
-RESERVED = {
-    "step", "phase", "batch_size", "micro_batch_count", "training", "modules_off_mode", "phase_boundary",
-    "row_size", "index", "example", "micro_batch",
-}  # fmt: skip
+from aadsl.trajectory.vocabulary import Vocabulary, check_value
 
 _INT64 = np.dtype(np.int64)
+_SCALARS = {str, bool, int, float}
 
 
 def announced(
-    tensors: Any, indices: Any, metadata: Mapping[str, Any], reserved: set[str], data_length: int | None
+    tensors: Any, indices: Any, metadata: Mapping[str, Any], vocabulary: Vocabulary, data_length: int | None
 ) -> tuple[MicroBatch, dict[str, Any]]:
     """Return the micro-batch and the step's metadata. Raises AadslError for what cannot be recorded."""
     kept = NOTHING if tensors is None else _tensors(tensors)
@@ -32,15 +28,18 @@ def announced(
     batch = MicroBatch(size, positions, kept)
     scalars: dict[str, Any] = {}
     for name, value in metadata.items():
-        if name in reserved:
-            raise AadslError(
-                f'"{name}" is recorded already, metadata cannot have that name',
-                hint=f"call it {name}_given, or leave it out",
-            )
-        if type(value) in (str, bool, int, float):
-            scalars[name] = value
-        elif value is not None:
-            _convert(name, value, batch, scalars)
+        if type(value) not in _SCALARS:
+            if value is None:
+                continue
+            value = _converted(name, value, batch, vocabulary)
+            if value is None:
+                continue
+        text = type(value) is str
+        if vocabulary.steps.get(name) is not text:
+            vocabulary.admit(name, text, vocabulary.steps)
+        if text or type(value) is int:
+            check_value(name, value)
+        scalars[name] = value
     loss = scalars.get("loss")
     if isinstance(loss, float) and not isfinite(loss):
         raise AadslError(f"the loss is {loss}", hint="what was recorded before stays readable")
@@ -71,24 +70,38 @@ def check_announced(step: int, count: int, declared: int | None) -> None:
         )
 
 
-def _convert(name: str, value: Any, batch: MicroBatch, scalars: dict[str, Any]) -> None:
-    """Put a tensor, array or NumPy scalar where it belongs: one value for the step, or one an example."""
+def _converted(name: str, value: Any, batch: MicroBatch, vocabulary: Vocabulary) -> Any:
+    """Return a tensor or NumPy scalar as one value for the step; None for one an example, which go to the batch."""
     if isinstance(value, Tensor):
-        if value.ndim == 0:
+        if value.ndim == 0 and not value.is_complex():
             # On a GPU .item() would wait for all queued work; the writer does that later.
-            scalars[name] = value.item() if value.is_cpu else value.detach().clone()
-            return
+            return value.item() if value.is_cpu else value.detach().clone()
         value = value.detach().cpu().numpy()
-    if isinstance(value, (int, float, np.generic)):
-        scalars[name] = value.item() if isinstance(value, np.generic) else value
-        return
-    array = np.array(value) if isinstance(value, (list, tuple, np.ndarray)) else np.empty((0, 0))
-    if array.ndim != 1 or len(array) != batch.size or array.dtype.kind not in "biufUO":
+    if isinstance(value, (np.generic, np.ndarray)) and value.ndim == 0 and value.dtype.kind in "biufU":
+        return value.item()
+    array = _array(value)
+    numeric = array.dtype.kind in "bif"
+    values = [] if numeric or array.ndim != 1 else [item for item in array.tolist() if item is not None]
+    if array.ndim != 1 or len(array) != batch.size or not _SCALARS.issuperset(map(type, values)):
         raise AadslError(
             f'the metadata "{name}" is neither one value nor one for each of the {batch.size} examples',
             hint="give text, true/false, a number or a 0-dim tensor; for examples a list as long as the batch",
         )
-    batch.examples = {**batch.examples, name: array.astype(object) if array.dtype.kind == "U" else array}
+    for text in {False} if numeric else {type(item) is str for item in values}:
+        vocabulary.admit(name, text, vocabulary.examples)
+    for item in values:
+        check_value(name, item)
+    batch.examples = {**batch.examples, name: array if numeric else array.astype(object)}
+    return None
+
+
+def _array(value: Any) -> np.ndarray[Any, Any]:
+    if not isinstance(value, (list, tuple, np.ndarray)):
+        return np.empty((0, 0))
+    array = np.array(value)
+    # NumPy makes text of numbers that stand beside text.
+    beside = array.dtype.kind == "U" and not isinstance(value, np.ndarray)
+    return np.array(value, dtype=object) if beside else array
 
 
 def _indices(indices: Any, data_length: int | None) -> np.ndarray[Any, np.dtype[np.int64]]:

@@ -46,23 +46,28 @@ def column_of(values: Sequence[Any]) -> Array:
     return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
 
 
-def missing(name: str, length: int, text: bool) -> Array:
-    """Return ``length`` missing values: "" for text, no rows for a size, -1 for an index, else NaN."""
+def missing(absent: float, length: int, text: bool) -> Array:
+    """Return ``length`` missing values: "" for text, else ``absent``."""
     if text:
         return np.full(length, "", dtype=object)
-    if name.endswith("_size"):
-        return np.zeros(length, dtype=np.int64)
-    return np.full(length, -1, dtype=np.int64) if name == "index" else np.full(length, np.nan)
+    return np.full(length, absent)
 
 
-def common_dtype(name: str, dtypes: Sequence[np.dtype[Any] | None]) -> np.dtype[Any]:
-    """Return the dtype that holds all parts of column ``name``; None stands for a part that lacks it."""
+def common_dtype(absent: float, dtypes: Sequence[np.dtype[Any] | None]) -> np.dtype[Any]:
+    """Return the dtype that holds all parts of a column; None stands for a part that lacks it, ``absent`` there."""
     present = [dtype for dtype in dtypes if dtype is not None]
     if any(dtype.kind == "O" for dtype in present):
         return np.dtype(object)
-    if len(present) < len(dtypes) and not (name.endswith("_size") or name == "index"):
+    if len(present) < len(dtypes) and np.isnan(absent):
         return np.dtype(np.float64)
     return np.result_type(*present)
+
+
+def _absent(name: str, column: Column) -> float:
+    """Return what stands where a part lacks a column: no rows for the size of others, -1 for an index, else NaN."""
+    if "sample_dimension" in column.attributes:
+        return 0
+    return -1 if name == "index" else np.nan
 
 
 def concatenate(parts: Sequence[Columns], lengths: Sequence[Mapping[str, int]]) -> Columns:
@@ -76,9 +81,10 @@ def concatenate(parts: Sequence[Columns], lengths: Sequence[Mapping[str, int]]) 
             for part, length in zip(parts, lengths, strict=True)
             if name in part or length.get(known.dimension, 0)
         ]
-        dtype = common_dtype(name, [None if column is None else column.values.dtype for column, _ in concerned])
+        absent = _absent(name, known)
+        dtype = common_dtype(absent, [None if column is None else column.values.dtype for column, _ in concerned])
         pieces = [
-            missing(name, length, dtype.kind == "O") if column is None else column.values
+            missing(absent, length, dtype.kind == "O") if column is None else column.values
             for column, length in concerned
         ]
         values = np.concatenate([piece.astype(dtype, copy=False) for piece in pieces])

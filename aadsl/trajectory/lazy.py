@@ -43,7 +43,7 @@ class StepColumn(BackendArray):  # type: ignore[no-untyped-call, misc, unused-ig
 
     def __init__(self, name: str, stand_in: str, parts: Sequence[Part]) -> None:
         self._name, self._stand_in, self._parts = name, stand_in, parts
-        self.dtype = common_dtype(name, [part.dtypes.get(self._in(part)) for part in parts])
+        self.dtype = common_dtype(np.nan, [part.dtypes.get(self._in(part)) for part in parts])
         self.shape = (sum(part.segment.stop - part.segment.start for part in parts),)
         self._values: NDArray[Any] | None = None
 
@@ -61,7 +61,7 @@ class StepColumn(BackendArray):  # type: ignore[no-untyped-call, misc, unused-ig
                     with part.source.open(part.segment.name) as dataset:
                         pieces.append(read_column(dataset, self._in(part)).values)
                 else:
-                    pieces.append(missing(self._name, length, self.dtype.kind == "O"))
+                    pieces.append(missing(np.nan, length, self.dtype.kind == "O"))
             self._values = np.concatenate([piece.astype(self.dtype, copy=False) for piece in pieces])
         return self._values
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from aadsl.errors import AadslError
 from aadsl.examples import Examples
-from aadsl.trajectory.announcements import RESERVED, announced, check_announced, joined
+from aadsl.trajectory.announcements import announced, check_announced, joined
 from aadsl.trajectory.header import describe
 from aadsl.trajectory.journal import Journal
 from aadsl.trajectory.plans import Plan, plan_of
@@ -23,6 +23,7 @@ from aadsl.trajectory.rows import BOUNDARY, MicroBatch, Row
 from aadsl.trajectory.specs import Clip
 from aadsl.trajectory.subject import Subject
 from aadsl.trajectory.tensors import pack
+from aadsl.trajectory.vocabulary import Vocabulary, check_value
 from aadsl.trajectory.watch import ForwardWatch
 
 # Steps are committed this often: what a killed process loses.
@@ -73,13 +74,13 @@ class Recorder:
         self._accumulate = accumulate
         self._plan = plan_of(states)
         self._subject = Subject(model, optimizer)
-        self._reserved = RESERVED | set().union(*self._subject.hyperparameters())
+        self._vocabulary = Vocabulary(set().union(*self._subject.hyperparameters()))
         self._data_length = None if data is None else len(Examples.of(data))
         self._process = os.getpid()
         self._open = False
         header = describe(self._subject, data, Clip.of(clip), accumulate)
         try:
-            self._start(model, prepared(self.path, self._subject, header, overwrite, step))
+            self._start(model, prepared(self.path, self._subject, self._vocabulary, header, overwrite, step))
         except OSError as error:
             self._fail(AadslError(f"cannot record into {self.path}: {error}"))
 
@@ -123,7 +124,7 @@ class Recorder:
             return
         try:
             self._check()
-            batch, scalars = announced(tensors, indices, metadata, self._reserved, self._data_length)
+            batch, scalars = announced(tensors, indices, metadata, self._vocabulary, self._data_length)
         except AadslError as error:
             self._fail(AadslError(f"step {self.step}: {error}"))
             return
@@ -145,6 +146,7 @@ class Recorder:
         ``reset``: whether the optimizer starts afresh there; left out, its buffers are looked at when the phase begins.
         """
         if self._open:
+            check_value("phase", str(name))
             self._phase, self._reset = str(name), reset
             self._phase_due = self._state_due = True
 

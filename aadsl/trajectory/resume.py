@@ -29,6 +29,7 @@ from aadsl.trajectory.segments import (
 from aadsl.trajectory.states import read_state
 from aadsl.trajectory.subject import Subject
 from aadsl.trajectory.tensors import pack, unpack
+from aadsl.trajectory.vocabulary import Vocabulary
 
 
 class Start(NamedTuple):
@@ -44,8 +45,13 @@ class Start(NamedTuple):
     phase: str
 
 
-def prepared(path: Path, subject: Subject, new: Header, overwrite: bool, step: int | None) -> Start:
-    """Lock ``path`` and return where to start. Raises AadslError where a recorded run would be lost, or OSError."""
+def prepared(
+    path: Path, subject: Subject, vocabulary: Vocabulary, new: Header, overwrite: bool, step: int | None
+) -> Start:
+    """Lock ``path`` and return where to start; where that is in a run, ``vocabulary`` learns its metadata.
+
+    Raises AadslError where a recorded run would be lost, or OSError.
+    """
     path.mkdir(parents=True, exist_ok=True)
     if not os.access(path, os.W_OK):
         raise PermissionError(f"{path} is read-only")
@@ -58,7 +64,9 @@ def prepared(path: Path, subject: Subject, new: Header, overwrite: bool, step: i
                 f"{path} holds parts of a trajectory without {NAME}", hint="say overwrite=True to replace it"
             )
         if NAME in names and recorded and not overwrite:
-            return _continued(path, subject, new, lock, recorded, step)
+            start = _continued(path, subject, new, lock, recorded, step)
+            vocabulary.learn(path)
+            return start
         truncate(path, 0, {})
         (path / NAME).unlink(missing_ok=True)
         write_header(path, new)

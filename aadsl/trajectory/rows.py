@@ -13,7 +13,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from aadsl.errors import AadslError
 from aadsl.trajectory.columns import Column, Columns, column_of
 from aadsl.trajectory.tensors import dtype_name, to_array
 
@@ -88,7 +87,7 @@ def step_columns(start: int, rows: Sequence[Row]) -> Columns:
     for name in dict.fromkeys(name for row in rows for name in row.metadata):
         values = [_number(row.metadata.get(name)) for row in rows]
         described = {"long_name": _DESCRIPTIONS.get(name, f"{name}, as told to the recorder"), "units": "1"}
-        columns[name] = Column("step", _column(name, values), {**described, "role": "metadata"})
+        columns[name] = Column("step", column_of(values), {**described, "role": "metadata"})
         if columns[name].values.dtype == object:
             del columns[name].attributes["units"]
     return columns
@@ -96,16 +95,6 @@ def step_columns(start: int, rows: Sequence[Row]) -> Columns:
 
 def _text(values: list[str], long_name: str) -> Column:
     return Column("step", np.array(values, dtype=object), {"long_name": long_name})
-
-
-def _column(name: str, values: list[Any]) -> NDArray[Any]:
-    try:
-        return column_of(values)
-    except TypeError:
-        raise AadslError(
-            f'the metadata "{name}" is text at some steps and a number at others',
-            hint="give one kind of value to one name",
-        ) from None
 
 
 def _number(value: Any) -> Any:
@@ -173,7 +162,7 @@ def _example_columns(batches: Sequence[MicroBatch]) -> Columns:
             for value in (batch.examples[name].tolist() if name in batch.examples else [None] * batch.size)
         ]
         described = {"long_name": f"{name} of the example, as told to the recorder", "role": "metadata"}
-        columns[name] = Column("example", _column(name, values), described)
+        columns[name] = Column("example", column_of(values), described)
     return columns
 
 

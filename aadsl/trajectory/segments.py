@@ -108,8 +108,12 @@ def _first_to_merge(folder: Path, chain: Sequence[Segment]) -> int:
 
 def _mergeable(folder: Path, segment: Segment, length: int) -> bool:
     """Return whether a segment is about as long as ``length``, or shorter, and not too large to be rewritten."""
-    small = segment.kind == "steps" or (folder / segment.name).stat().st_size < _LARGE
-    return segment.stop - segment.start < _MERGED * length and small
+    return segment.stop - segment.start < _MERGED * length and is_rewritten(folder, segment)
+
+
+def is_rewritten(folder: Path, segment: Segment) -> bool:
+    """Return whether a segment is ever merged with others, which takes that it is not too large."""
+    return segment.kind == "steps" or (folder / segment.name).stat().st_size < _LARGE
 
 
 def merge(folder: Path, parts: Sequence[Segment], attributes: dict[str, Any]) -> None:

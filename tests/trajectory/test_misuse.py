@@ -7,6 +7,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -92,6 +93,22 @@ def test_an_optimizer_of_another_model(tmp_path: Path) -> None:
     [
         ({"lr": 0.1}, '"lr" is recorded already'),
         ({"batch_size": 3}, '"batch_size" is recorded already'),
+        ({"momentum_1": 0.1}, '"momentum_1" is recorded already'),
+        ({"train/loss": 0.1}, "'train/loss': netCDF takes letters, digits and _\ncall it train_loss"),
+        ({"": 1}, "give it a name"),
+        ({"late ": 1}, "call it late"),
+        ({"n" * 201: 1}, "call it nnn"),
+        ({"phase_labels": 1}, 'the names "phase" and "phase_labels"'),
+        ({"tag": "a", "tag_labels": 1}, 'the names "tag" and "tag_labels"'),
+        ({"tag_label": 1, "tag": "a"}, 'the names "tag" and "tag_label"'),
+        ({"indices": [0, 1], "rng_cpu": [1, 2]}, "call it example_rng_cpu"),
+        ({"tag": "a\0b"}, 'the text of "tag" has a character that cannot be stored'),
+        ({"tag": ["\udc80"]}, 'the text of "tag" has a character that cannot be stored'),
+        ({"many": 1 << 63}, '"many" is 9223372036854775808, which 64 bits do not hold'),
+        ({"indices": [0, 1], "many": np.array([1, 1 << 63], dtype=np.uint64)}, "which 64 bits do not hold"),
+        ({"indices": [0, 1], "tag": ["a", 1]}, '"tag" is text at some steps and a number at others'),
+        ({"tag": 1j}, '"tag" is neither one value nor one for each of the 1 examples'),
+        ({"tag": torch.tensor(1j)}, '"tag" is neither one value nor one for each of the 1 examples'),
         ({"tag": object()}, '"tag" is neither one value nor one for each of the 1 examples'),
         ({"tag": [1, 2, 3]}, '"tag" is neither one value nor one for each of the 1 examples'),
         ({"indices": [0, 60]}, "index 60 is outside the data of 60 examples"),
@@ -118,14 +135,35 @@ def test_what_cannot_be_announced(tmp_path: Path, announcement: dict[str, Any], 
 def test_metadata_that_changes_its_kind(tmp_path: Path) -> None:
     model = small_model()
     optimizer = sgd(model)
-    recorder = Recorder(tmp_path, model, optimizer)
-    gradient_step(recorder, model, optimizer, tag="a")
-    recorder.flush()
-    gradient_step(recorder, model, optimizer, tag=1)
-    gradient_step(recorder, model, optimizer, tag="b")
-    with pytest.raises(AadslError, match='"tag" is text at some steps and a number at others'):
-        recorder.close()
-    assert open_trajectory(tmp_path).length == 1
+    for first, other in (("a", 1), (1.5, "a")):
+        changed = pytest.raises(AadslError, match='"tag" is text at some steps and a number at others')
+        with Recorder(tmp_path, model, optimizer, overwrite=True) as recorder:
+            gradient_step(recorder, model, optimizer, tag=first, kind=[first])
+            with changed:
+                gradient_step(recorder, model, optimizer, tag=other)
+            recorder.flush()
+            gradient_step(recorder, model, optimizer, tag=first)
+        with Recorder(tmp_path, model, optimizer) as recorder:  # continued: what was given before still counts
+            with changed:
+                gradient_step(recorder, model, optimizer, tag=other)
+            with pytest.raises(AadslError, match='"kind" is text at some steps'):
+                gradient_step(recorder, model, optimizer, kind=[other])
+            gradient_step(recorder, model, optimizer, tag=first)
+        trajectory = open_trajectory(tmp_path)
+        assert trajectory.steps["tag"].values.tolist() == [first] * 3 and not trajectory.violations()
+
+
+def test_missing_values_are_no_zeros_whatever_their_name(tmp_path: Path) -> None:
+    model = small_model()
+    optimizer = sgd(model)
+    with Recorder(tmp_path, model, optimizer) as recorder:
+        for step in range(9):  # eight segments are merged into one
+            told = {"vocab_size": 7, "my_size": [3]} if step == 1 else {}
+            gradient_step(recorder, model, optimizer, **told)
+            recorder.flush()
+    trajectory = open_trajectory(tmp_path)
+    for found in (trajectory.steps["vocab_size"], trajectory.examples["my_size"]):
+        assert np.isnan(found.values).tolist() == [step != 1 for step in range(9)]
 
 
 def test_parameters_that_are_not_finite(tmp_path: Path) -> None:
