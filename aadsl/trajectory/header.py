@@ -125,39 +125,47 @@ def read_header(dataset: Any) -> Header:
     """Read an open ``run.nc``. Raises AadslError where it is of a later version."""
     values = {key: dataset.getncattr(key) for key in dataset.ncattrs()}
     version = int(values.get("aadsl_schema", 0))
+    if version < 1:
+        raise ValueError("it has no known schema version")
     if version > SCHEMA_VERSION:
         raise AadslError(
             f"the trajectory was written with schema {version}, this aadsl reads up to {SCHEMA_VERSION}",
             hint="update aadsl",
         )
-    parameters, buffers = (_read_specs(dataset, kind) for kind in ("parameter", "buffer"))
+    group_count = int(values["group_count"])
+    parameters = _read_specs(dataset, "parameter", range(group_count))
+    buffers = _read_specs(dataset, "buffer", range(-1, 0))
+    fingerprints = json.loads(values["fingerprints"])
+    if not isinstance(fingerprints, dict) or not all(isinstance(part, dict) for part in fingerprints.values()):
+        raise ValueError("fingerprints is no JSON object of objects")
     prefix = "provenance_"
     return Header(
         optimizer=values["optimizer"],
         parameters=parameters,
         buffers=buffers,
-        group_count=int(values["group_count"]),
+        group_count=group_count,
         clip=Clip(**json.loads(values["clip"])) if values["clip"] else None,
         accumulation=int(values["accumulation"]) or None,
         run=values["run"],
         length=int(values["length"]),
-        fingerprints=json.loads(values["fingerprints"]),
+        fingerprints=fingerprints,
         provenance={k.removeprefix(prefix): v for k, v in values.items() if k.startswith(prefix)},
     )
 
 
-def _read_specs(dataset: Any, kind: str) -> dict[str, ParameterSpec]:
+def _read_specs(dataset: Any, kind: str, groups: range) -> dict[str, ParameterSpec]:
     names, shapes, dtypes, aliases = (
         dataset.variables[f"{kind}_{column}"][:] for column in ("name", "shape", "dtype", "aliases")
     )
-    groups = dataset.variables[f"{kind}_group"][:]
-    return {
-        str(name): ParameterSpec(
-            str(name),
-            tuple(int(side) for side in shape.split("x") if side),
-            str(dtype),
-            int(group),
-            tuple(alias.split()),
-        )
-        for name, shape, dtype, group, alias in zip(names, shapes, dtypes, groups, aliases, strict=True)
-    }
+    numbers = dataset.variables[f"{kind}_group"][:]
+    specs = {}
+    for name, shape, dtype, group, alias in zip(names, shapes, dtypes, numbers, aliases, strict=True):
+        sides = tuple(int(side) for side in shape.split("x") if side)
+        if name in specs:
+            raise ValueError(f'it has two {kind}s of the name "{name}"')
+        if int(group) not in groups:
+            raise ValueError(f'"{name}" is in group {group}, which the optimizer does not have')
+        if not isinstance(getattr(torch, str(dtype), None), torch.dtype):
+            raise ValueError(f'"{name}" is of the dtype "{dtype}", which PyTorch does not know')
+        specs[str(name)] = ParameterSpec(str(name), sides, str(dtype), int(group), tuple(alias.split()))
+    return specs

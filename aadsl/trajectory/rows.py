@@ -86,11 +86,14 @@ def step_columns(start: int, rows: Sequence[Row]) -> Columns:
     )
     for name in dict.fromkeys(name for row in rows for name in row.metadata):
         values = [_number(row.metadata.get(name)) for row in rows]
-        described = {"long_name": _DESCRIPTIONS.get(name, f"{name}, as told to the recorder"), "units": "1"}
-        columns[name] = Column("step", column_of(values), {**described, "role": "metadata"})
-        if columns[name].values.dtype == object:
-            del columns[name].attributes["units"]
+        columns[name] = _metadata("step", values, _DESCRIPTIONS.get(name, f"{name}, as told to the recorder"))
     return columns
+
+
+def _metadata(dimension: str, values: list[Any], long_name: str) -> Column:
+    array = column_of(values)
+    units = {} if array.dtype == object else {"units": "1"}
+    return Column(dimension, array, {"long_name": long_name, **units, "role": "metadata"})
 
 
 def _text(values: list[str], long_name: str) -> Column:
@@ -161,8 +164,7 @@ def _example_columns(batches: Sequence[MicroBatch]) -> Columns:
             for batch in batches
             for value in (batch.examples[name].tolist() if name in batch.examples else [None] * batch.size)
         ]
-        described = {"long_name": f"{name} of the example, as told to the recorder", "role": "metadata"}
-        columns[name] = Column("example", column_of(values), described)
+        columns[name] = _metadata("example", values, f"{name} of the example, as told to the recorder")
     return columns
 
 

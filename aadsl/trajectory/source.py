@@ -65,6 +65,8 @@ class Folder:
                     f"{self._folder / name} is gone: it was deleted, or merged with others by a recorder at work",
                     hint="open the trajectory again",
                 ) from None
+            except OSError as error:
+                raise AadslError(f"{self._folder / name} cannot be read: {error.strerror}") from error
         return self._checked[name]
 
 

@@ -116,9 +116,13 @@ def _joined(
             return
         history = History(trajectory, model=model, loss=loss, data=given, device=device)
     except AadslError as error:
-        yield Finding("failed", str(error).replace("\n", "; "), "model or data")
+        yield _unfit(error)
         return
     yield from _replayed(history, _chosen(trajectory, samples), progress)
+
+
+def _unfit(error: AadslError) -> Finding:
+    return Finding("failed", str(error).replace("\n", "; "), "model or data")
 
 
 def _replayed(history: History, chosen: Gaps, progress: Progress) -> Iterator[Finding]:
@@ -135,7 +139,11 @@ def _replayed(history: History, chosen: Gaps, progress: Progress) -> Iterator[Fi
     stretches = []
     for done, (start, stop) in enumerate(chosen, 1):
         stretches.append(Stretch(history, start, stop, tolerance))
-        stretches[-1].deviation  # noqa: B018  computed here, where progress is told
+        try:
+            stretches[-1].deviation  # noqa: B018  computed here, where progress is told
+        except AadslError as error:
+            yield _unfit(error)
+            return
         progress("verifying", done, len(chosen))
     steps = sum(stretch.stop - stretch.start for stretch in stretches)
     wrong = [stretch for stretch in stretches if not stretch.fits]
