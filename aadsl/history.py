@@ -59,6 +59,8 @@ class History:
     ) -> None:
         self.trajectory = trajectory
         self.device = device_of(device)
+        if not trajectory.length:
+            raise AadslError(f"{trajectory.path} holds no steps", hint="record some, and commit them: recorder.close()")
         check_model(trajectory, model)
         self.data = TrainingData.of(data, trajectory)
         for job in trajectory.jobs:

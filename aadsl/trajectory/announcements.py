@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from aadsl.errors import AadslError
-from aadsl.trajectory.rows import NOTHING, MicroBatch
+from aadsl.trajectory.rows import BOUNDARY, NOTHING, MicroBatch
 from aadsl.trajectory.vocabulary import Vocabulary, check_value
 
 _INT64 = np.dtype(np.int64)
-_SCALARS = {str, bool, int, float}
+_BASES = (str, bool, int, float)
+_SCALARS = set(_BASES)
 
 
 def announced(
@@ -46,28 +47,70 @@ def announced(
     return batch, scalars
 
 
-def joined(before: dict[str, Any], told: dict[str, Any], count: int) -> dict[str, Any]:
-    """Return the metadata of a step after its ``count``-th micro-batch: the latest counts, the loss is the mean."""
-    if not before:
-        return told
-    loss = {}
-    if "loss" in before and "loss" in told:
-        loss["loss"] = (before["loss"] * (count - 1) + told["loss"]) / count
-    return before | told | loss
+class ComingStep:
+    """What is known of the step that comes next; of no use any more once that step was taken.
 
+    Attributes:
+        number: of the step.
+        batches, metadata: what was announced.
+        boundary: what begins with it, a value of ``BOUNDARY``.
+        begun: whether the optimizer has begun to take it.
+    """
 
-def check_announced(step: int, count: int, declared: int | None) -> None:
-    """Raise AadslError where a step comes without micro-batches, or with another number than was declared."""
-    if not count:
-        raise AadslError(
-            f"step {step} was not announced",
-            hint="call recorder.batch(indices=…) or recorder.batch((inputs, targets)) before optimizer.step()",
-        )
-    if declared is not None and count != declared:
-        raise AadslError(
-            f"step {step} took {count} micro-batches, accumulate={declared} was declared",
-            hint="leave accumulate= out where steps differ",
-        )
+    __slots__ = ("_forgotten", "_interrupted", "batches", "begun", "boundary", "metadata", "number")
+
+    def __init__(self, number: int, boundary: int = BOUNDARY["none"]) -> None:
+        self.number = number
+        self.batches: list[MicroBatch] = []
+        self.metadata: dict[str, Any] = {}
+        self.boundary = boundary
+        self.begun = False
+        self._forgotten = self._interrupted = False
+
+    def add(self, batch: MicroBatch, told: dict[str, Any]) -> None:
+        """Add a micro-batch. Of its metadata the latest count, but the loss is the mean of all."""
+        if self.metadata:
+            loss = {}
+            if "loss" in self.metadata and "loss" in told:
+                count = len(self.batches)
+                loss["loss"] = (self.metadata["loss"] * count + told["loss"]) / (count + 1)
+            told = self.metadata | told | loss
+        self.batches.append(batch)
+        self.metadata = told
+        self._interrupted |= self.begun  # the loop goes on, and the optimizer has not ended
+
+    def forget(self) -> None:
+        """Forget what was announced: no step came of it."""
+        self.batches, self.metadata, self._forgotten = [], {}, True
+
+    def check(self, declared: int | None) -> None:
+        """Make sure that the optimizer may take the step.
+
+        Raises:
+            AadslError: no micro-batch was announced, another number than was declared, or the step was interrupted.
+        """
+        count = len(self.batches)
+        if self._interrupted:
+            raise AadslError(
+                f"step {self.number} was interrupted halfway, so it is not known what it changed",
+                hint="close this recorder, and record what follows into a new folder",
+            )
+        if not count and self._forgotten:
+            raise AadslError(
+                f"step {self.number} was announced, but then its gradients were set to None",
+                hint="call optimizer.zero_grad() before the forward pass; an optimizer that goes back and forth within "
+                "a step (SAM) cannot be recorded",
+            )
+        if not count:
+            raise AadslError(
+                f"step {self.number} was not announced",
+                hint="call recorder.batch(indices=…) or recorder.batch((inputs, targets)) before optimizer.step()",
+            )
+        if declared is not None and count != declared:
+            raise AadslError(
+                f"step {self.number} took {count} micro-batches, accumulate={declared} was declared",
+                hint="leave accumulate= out where steps differ",
+            )
 
 
 def _converted(name: str, value: Any, batch: MicroBatch, vocabulary: Vocabulary) -> Any:
@@ -76,7 +119,9 @@ def _converted(name: str, value: Any, batch: MicroBatch, vocabulary: Vocabulary)
         if value.ndim == 0 and not value.is_complex():
             # On a GPU .item() would wait for all queued work; the writer does that later.
             return value.item() if value.is_cpu else value.detach().clone()
-        value = value.detach().cpu().numpy()
+        value = (value.detach().float() if value.dtype == torch.bfloat16 else value.detach()).cpu().numpy()
+    if isinstance(value, (str, int, float)):  # of a class of their own, as the members of an Enum
+        return next(kind.__str__(value) if kind is str else kind(value) for kind in _BASES if isinstance(value, kind))
     if isinstance(value, (np.generic, np.ndarray)) and value.ndim == 0 and value.dtype.kind in "biufU":
         return value.item()
     array = _array(value)

@@ -164,6 +164,14 @@ def check_seal(path: Path) -> str:
     return sha.hexdigest()
 
 
+def gone(path: Path) -> AadslError:
+    """Return the error of a file that was there when the trajectory was opened."""
+    return AadslError(
+        f"{path} is gone: it was deleted, or merged with others by a recorder at work",
+        hint="open the trajectory again",
+    )
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[Any]:
     """Open a sealed file for reading raw values; its seal is checked before the netCDF library sees it."""
@@ -179,6 +187,8 @@ def netcdf_opened(path: Path) -> Iterator[Any]:
         with netcdf_lock(), closing(netCDF4.Dataset(path, "r")) as dataset:
             dataset.set_auto_maskandscale(False)
             yield dataset
+    except FileNotFoundError:
+        raise gone(path) from None
     except (OSError, RuntimeError, AttributeError, LookupError, ValueError, TypeError) as error:
         raise AadslError(
             f"{path} is whole, but not what the schema of trajectories says: {error}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import random
 from collections.abc import Iterator, Mapping
@@ -18,6 +19,8 @@ from aadsl.examples import Examples
 # Examples looked at, spread evenly: enough to notice another data set or another order, cheap where examples are files.
 SAMPLED = 32
 _ELEMENTS = 1 << 16
+# Lists that are longer hold examples, not parts of a data set such as its transforms.
+_MEMBERS = 100
 
 
 def tensor_digest(tensor: Tensor) -> str:
@@ -44,7 +47,7 @@ def data_fingerprint(data: Any) -> dict[str, str]:
     found = {"length": str(len(examples))}
     positions = sorted({int(place) for place in np.linspace(0, len(examples) - 1, SAMPLED)}) if len(examples) else []
     try:
-        with _untouched_generators():
+        with _untouched_generators(data):
             first = {str(position): example_digest(examples, position) for position in positions}
             again = {str(position): example_digest(examples, position) for position in positions}
     except AadslError:  # such as images without a transform: the training loop puts batches together itself
@@ -72,12 +75,40 @@ def _short(content: bytes) -> str:
 
 
 @contextmanager
-def _untouched_generators() -> Iterator[None]:
-    """Leave all random generators as they were: looking at examples must not change the run."""
+def _untouched_generators(data: Any) -> Iterator[None]:
+    """Leave all random generators as they were, those of the data too: looking at examples must not change the run."""
     python, array = random.getstate(), np.random.get_state()
+    own = [(generator, copy.deepcopy(_state_of(generator))) for generator in _generators(data)]
     try:
         with torch.random.fork_rng(devices=[]):
             yield
     finally:
         random.setstate(python)
         np.random.set_state(array)
+        for generator, state in own:
+            _set_state(generator, state)
+
+
+def _generators(holder: Any, depth: int = 4) -> Iterator[Any]:
+    """Yield the random generators among the attributes of an object, and of what it holds."""
+    if isinstance(holder, (torch.Generator, random.Random, np.random.Generator, np.random.RandomState)):
+        yield holder
+    elif depth and not isinstance(holder, (Tensor, np.ndarray, type)):
+        held = holder if isinstance(holder, (list, tuple)) and len(holder) < _MEMBERS else ()
+        for value in (*held, *getattr(holder, "__dict__", {}).values()):
+            yield from _generators(value, depth - 1)
+
+
+def _state_of(generator: Any) -> Any:
+    if isinstance(generator, np.random.Generator):
+        return generator.bit_generator.state
+    return generator.getstate() if isinstance(generator, random.Random) else generator.get_state()
+
+
+def _set_state(generator: Any, state: Any) -> None:
+    if isinstance(generator, np.random.Generator):
+        generator.bit_generator.state = state
+    elif isinstance(generator, random.Random):
+        generator.setstate(state)
+    else:
+        generator.set_state(state)

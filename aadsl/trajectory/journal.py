@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from aadsl.errors import AadslError
 from aadsl.trajectory.header import Header, write_header
@@ -24,16 +25,32 @@ from aadsl.trajectory.states import StateWriter
 from aadsl.trajectory.tensors import Packed
 from aadsl.trajectory.writer import Writer
 
+# Steps are committed this often: what a killed process loses.
+FLUSH_SECONDS = 2.0
+FLUSH_BYTES = 16 << 20
+
+
+class Waiting(NamedTuple):
+    """Steps that wait to be written: the number of the first, and all of them."""
+
+    first: int
+    rows: list[Row]
+
 
 class Journal:
-    """Writes one run into ``folder``, which holds ``header`` already. Errors wait for :meth:`problem`."""
+    """Writes one run into ``folder``, which holds ``header`` and the steps before ``first`` already.
 
-    def __init__(self, folder: Path, header: Header, plan: Plan) -> None:
+    Errors wait for :meth:`problem`.
+    """
+
+    def __init__(self, folder: Path, header: Header, plan: Plan, first: int) -> None:
         self.folder = folder
         self.header = header
-        self.busy = 0.0
-        """Seconds that committing the last stretch of steps took."""
         self._plan = plan
+        self._waiting = Waiting(first, [])
+        self._held = 0  # bytes of batches in rows that wait
+        self._busy = 0.0  # seconds that committing the last stretch of steps took
+        self._commit_at = time.monotonic() + FLUSH_SECONDS
         self._stored = states_in(path.name for path in folder.iterdir())
         self._states = StateWriter(folder, header.attributes)
         self._writer = Writer()
@@ -52,16 +69,39 @@ class Journal:
         """Queue ξ_step."""
         self._writer.put(lambda: self._write_state(step, packed), packed.nbytes)
 
-    def rows(self, start: int, rows: Sequence[Row], nbytes: int) -> None:
-        """Queue the steps from ``start`` on, which hold ``nbytes`` of memory."""
-        self._writer.put(lambda: self._write_rows(start, rows), nbytes)
+    @property
+    def step(self) -> int:
+        """Number of the next step."""
+        return self._waiting.first + len(self._waiting.rows)
+
+    def add(self, row: Row) -> None:
+        """Add a step that was taken. Whatever interrupts this call, the step is added or it is not."""
+        self._waiting.rows.append(row)
+        for batch in row.batches:
+            self._held += batch.nbytes
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the steps that wait are many enough, or have waited long enough, to be committed."""
+        return self._held > FLUSH_BYTES or time.monotonic() > self._commit_at
+
+    def commit(self) -> None:
+        """Queue the steps that wait."""
+        first, rows = self._waiting
+        if rows:
+            self._writer.put(lambda: self._write_rows(first, rows), self._held)
+        self._waiting, self._held = Waiting(first + len(rows), []), 0
+        # Up to 15 times less often on a slow disk or a busy machine, so that committing takes a hundredth of the time.
+        self._commit_at = time.monotonic() + FLUSH_SECONDS * min(max(1.0, self._busy / 0.02), 15.0)
 
     def flush(self) -> None:
         """Wait until everything queued is on disk, or failed."""
         self._writer.flush()
 
-    def close(self, length: int) -> None:
-        """Finish: join the segments of steps and note that the run has ``length`` steps."""
+    def close(self) -> None:
+        """Finish: join the segments of steps and note how many there are."""
+        self.commit()
+        length = self.step
         self._writer.put(lambda: self._finish(length))
         self._writer.close()
 
@@ -85,7 +125,7 @@ class Journal:
         # Batches first: the segments of steps say how long the run is.
         append(self.folder, Segment("batches", start, stop), batch_columns(start, rows), attributes)
         append(self.folder, Segment("steps", start, stop), step_columns(start, rows), attributes)
-        self.busy = time.monotonic() - begun
+        self._busy = time.monotonic() - begun
 
     def _finish(self, length: int) -> None:
         names = [path.name for path in self.folder.iterdir()]

@@ -4,31 +4,28 @@ from __future__ import annotations
 
 import atexit
 import os
-import time
+import sys
 import warnings
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
+from weakref import WeakSet
 
 from torch import nn
 
 from aadsl.errors import AadslError
 from aadsl.examples import Examples
-from aadsl.trajectory.announcements import announced, check_announced, joined
+from aadsl.trajectory.announcements import ComingStep, announced
 from aadsl.trajectory.header import describe
 from aadsl.trajectory.journal import Journal
 from aadsl.trajectory.plans import Plan, plan_of
-from aadsl.trajectory.resume import prepared
-from aadsl.trajectory.rows import BOUNDARY, MicroBatch, Row
+from aadsl.trajectory.resume import Start, prepared
+from aadsl.trajectory.rows import BOUNDARY, Row
 from aadsl.trajectory.specs import Clip
 from aadsl.trajectory.subject import Subject
 from aadsl.trajectory.tensors import pack
 from aadsl.trajectory.vocabulary import Vocabulary, check_value
 from aadsl.trajectory.watch import ForwardWatch
-
-# Steps are committed this often: what a killed process loses.
-FLUSH_SECONDS = 2.0
-FLUSH_BYTES = 16 << 20
 
 
 class Recorder:
@@ -68,48 +65,59 @@ class Recorder:
         accumulate: int | None = None,
         step: int | None = None,
     ) -> None:
-        self.path = Path(path)
-        self.step = 0
+        self.path = Path(path).absolute()  # the process may change its folder
         self._on_error = on_error
         self._accumulate = accumulate
         self._plan = plan_of(states)
         self._subject = Subject(model, optimizer)
         self._vocabulary = Vocabulary(set().union(*self._subject.hyperparameters()))
         self._data_length = None if data is None else len(Examples.of(data))
-        self._process = os.getpid()
-        self._open = False
+        self._hooks: list[Any] = []
+        self._open, self._ended = False, True
         header = describe(self._subject, data, Clip.of(clip), accumulate)
         try:
-            self._start(model, prepared(self.path, self._subject, self._vocabulary, header, overwrite, step))
-        except OSError as error:
+            start = prepared(self.path, self._subject, self._vocabulary, header, overwrite, step)
+        except (OSError, UnicodeError) as error:
             self._fail(AadslError(f"cannot record into {self.path}: {error}"))
+            return
+        try:
+            self._start(model, start)
+        except BaseException as error:
+            self._end()
+            self._remove_hooks()
+            start.lock.release()
+            if not isinstance(error, Exception):
+                raise
+            self._fail(error)
 
-    def _start(self, model: nn.Module, start: Any) -> None:
-        self._lock, header, self.step, stored, phase = start
-        self._journal = Journal(self.path, header, self._plan)
-        self._phase = phase or self.path.name or "run"
-        self._reset: bool | None = None  # whether the coming phase resets the optimizer; None: look when it begins
-        self._phase_due = not phase
-        self._state_due = not stored
-        self._captured = self.step if stored else -1
-        self._boundary = BOUNDARY["none"]
-        self._batches: list[MicroBatch] = []
-        self._metadata: dict[str, Any] = {}
-        self._hyperparameters: list[dict[str, Any]] = []
-        self._rows: list[Row] = []
-        self._held = 0  # bytes of batches in self._rows
-        self._commit_at = time.monotonic() + FLUSH_SECONDS
-        self._mid_step = False
-        self._open = True
+    @property
+    def step(self) -> int:
+        """Number of the next step."""
+        return self._journal.step if hasattr(self, "_journal") else 0
+
+    def _start(self, model: nn.Module, start: Start) -> None:
         self._watch = ForwardWatch(model, self._subject, self._enter_step)
+        self._hooks += self._watch.hooks
+        self._lock = start.lock
+        self._journal = Journal(self.path, start.header, self._plan, start.step)
+        self._ended = False
+        self._phase = start.phase or self.path.name or "run"
+        self._reset: bool | None = None  # whether the coming phase resets the optimizer; None: look when it begins
+        self._phase_due = not start.phase
+        self._state_due = not start.stored
+        self._captured = start.step if start.stored else -1
+        self._coming = ComingStep(start.step)
+        self._hyperparameters: list[dict[str, Any]] = []
+        self._versions = self._subject.versions()
         optimizer = self._subject.optimizer
-        self._hooks = [
-            *self._watch.hooks,
+        self._hooks += [
             optimizer.register_step_pre_hook(self._before_step),
             optimizer.register_step_post_hook(self._after_step),
         ]
-        atexit.register(self.close)
-        self._enter_step()
+        atexit.register(self._close_at_exit)
+        _open_ones.add(self)
+        self._open = True
+        self._begin_what_is_due()
 
     def batch(self, tensors: Any = None, *, indices: Any = None, **metadata: Any) -> None:
         """Announce the data of the coming step, before or after its forward and backward pass.
@@ -119,18 +127,19 @@ class Recorder:
             indices: positions in the recorder's ``data``.
             metadata: text, true/false, number or 0-dim tensor for the step (``tag="badnet"``, ``loss=loss``), or a
                 list as long as the batch for its examples. The ``loss`` of accumulated micro-batches is averaged.
+                Where some steps lack a number, it is kept as a float: exact up to 2**53.
         """
         if not self._open:
             return
         try:
             self._check()
-            batch, scalars = announced(tensors, indices, metadata, self._vocabulary, self._data_length)
+            batch, told = announced(tensors, indices, metadata, self._vocabulary, self._data_length)
+            self._enter_step()
+            self._coming.add(batch, told)
         except AadslError as error:
             self._fail(AadslError(f"step {self.step}: {error}"))
-            return
-        self._enter_step()
-        self._batches.append(batch)
-        self._metadata = joined(self._metadata, scalars, len(self._batches))
+        except Exception as error:
+            self._fail(error)
 
     def forward_begins(self) -> None:
         """Say that a micro-batch's forward pass begins now.
@@ -153,23 +162,40 @@ class Recorder:
     def flush(self) -> None:
         """Commit the steps so far and wait until they are on disk. Raises AadslError where that fails."""
         if self._open:
-            self._queue_rows()
+            self._commit()
             self._journal.flush()
             if error := self._journal.problem():
                 self._fail(error)
 
     def close(self) -> None:
         """Commit everything, with the final state. Raises AadslError where that fails; a second call does nothing."""
-        if not self._open or os.getpid() != self._process:
-            return
-        if self._journal.problem() is None:
-            # A forward pass since the last step may have moved the buffers: then this is no longer ξ_T.
-            clean = not self._mid_step and not (self._watch.seen and self._subject.buffer_specs)
-            if clean and not self._phase_due and self._captured != self.step:
-                self._capture()
-        self._stop()
-        if error := self._journal.problem():
-            self._fail(error)
+        self._remove_hooks()
+        problem: Exception | None = None
+        if self._open and not self._ended:
+            try:
+                self._capture_end()
+            except Exception as error:
+                problem = error
+        self._end()
+        if self._open:
+            self._open = False
+            if problem := problem or self._journal.problem():
+                self._fail(problem)
+
+    def _capture_end(self) -> None:
+        """Keep ξ_T, if it is that: since the last step nothing may have moved the parameters or the buffers."""
+        stale = self._phase_due or (self._coming.begun and self._coming.number == self.step)
+        moved = (self._watch.seen and self._subject.buffer_specs) or self._subject.versions() != self._versions
+        known = self._captured == self.step or self._journal.problem() is not None
+        if not (stale or moved or known or self._subject.change()):
+            self._capture()
+
+    def _close_at_exit(self) -> None:
+        """Close where the program forgot to."""
+        try:
+            self.close()
+        except AadslError as error:
+            sys.stderr.write(f"aadsl: {error}\n")
 
     def __enter__(self) -> Recorder:
         return self
@@ -183,86 +209,128 @@ class Recorder:
             if error is None:  # otherwise the loop's own error is the one to see
                 raise
 
-    def _enter_step(self) -> None:
-        """Before anything of the coming step happened: forget a step that was skipped, and begin what is due."""
-        if self._batches and self._watch.gradients_discarded():
+    def _next(self) -> ComingStep:
+        step = self._journal.step
+        if self._coming.number != step:
+            self._coming = ComingStep(step)
+        return self._coming
+
+    def _enter_step(self) -> bool:
+        """Begin with what comes before a step's first micro-batch; return whether recording goes on."""
+        coming = self._next()
+        if not self._open or coming.begun:  # a closure's forward pass is within the step
+            return self._open
+        if coming.batches and self._watch.gradients_discarded():
             # zero_grad() came instead of a step, as when mixed precision skips one.
-            self._batches, self._metadata = [], {}
+            coming.forget()
             self._watch.forget()
-        self._begin_what_is_due()
+        try:
+            self._begin_what_is_due()
+        except Exception as error:
+            self._fail(error)
+        return self._open
 
     def _begin_what_is_due(self) -> None:
         """Begin a phase and keep the state, where they are due."""
         if self._phase_due:
             fresh = self._subject.optimizer_is_fresh() if self._reset is None else self._reset
-            self._boundary = BOUNDARY["optimizer_reset" if fresh else "phase"]
+            self._coming.boundary = BOUNDARY["optimizer_reset" if fresh else "phase"]
             self._phase_due = False
         if self._state_due:
             self._capture()
 
     def _capture(self) -> None:
+        self._subject.check_all()
         self._journal.state(self.step, pack(self._subject.entries()))
         self._captured = self.step
         self._state_due = False
 
     def _before_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
-        try:
-            check_announced(self.step, len(self._batches), self._accumulate)
-            self._subject.check_idle()
-        except AadslError as error:
-            self._fail(error)
+        if not self._open:
             return
-        self._begin_what_is_due()
-        if not self._watch.seen:
-            self._watch.look_at_mode()
-        self._hyperparameters = self._subject.hyperparameters()
-        self._mid_step = True
+        try:
+            coming = self._next()
+            coming.check(self._accumulate)
+            self._subject.check()
+            self._begin_what_is_due()
+            if not self._watch.seen:
+                self._watch.look_at_mode()
+            self._hyperparameters = self._subject.hyperparameters()
+            coming.begun = True
+        except Exception as error:
+            self._fail(error)
 
     def _after_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
-        if not self._mid_step:
+        coming, watch = self._coming, self._watch
+        if not self._open or not coming.begun or coming.number != self.step:
             return
-        watch = self._watch
-        watch.finish_step(self._batches)
-        self._rows.append(
-            Row(
-                self._metadata, self._hyperparameters, self._phase, self._boundary,
-                watch.training, watch.off_mode, self._batches,
-            )
-        )  # fmt: skip
-        for batch in self._batches:
-            self._held += batch.nbytes
-        self._batches, self._metadata, self._boundary = [], {}, BOUNDARY["none"]
-        self._mid_step = False
-        self.step += 1
-        if self._plan.due(self.step):
-            self._capture()
-        if self._held > FLUSH_BYTES or time.monotonic() > self._commit_at:
-            self._queue_rows()
+        try:
+            watch.finish_step(coming.batches)
+            # With this the step is taken: whatever interrupts, before or after it, leaves nothing half done.
+            self._journal.add(
+                Row(
+                    coming.metadata, self._hyperparameters, self._phase, coming.boundary,
+                    watch.training, watch.off_mode, coming.batches,
+                )
+            )  # fmt: skip
+            self._versions = self._subject.versions()
+            if self._plan.due(self.step):
+                self._capture()
+            if self._journal.is_full:
+                self._commit()
+        except Exception as error:
+            self._fail(error)
 
-    def _queue_rows(self) -> None:
+    def _commit(self) -> None:
         self._watch.settle()
-        if self._rows:
-            self._journal.rows(self.step - len(self._rows), self._rows, self._held)
-        self._rows, self._held = [], 0
-        # Up to 15 times less often on a slow disk or a busy machine, so that committing takes a hundredth of the time.
-        self._commit_at = time.monotonic() + FLUSH_SECONDS * min(max(1.0, self._journal.busy / 0.02), 15.0)
+        self._journal.commit()
 
     def _check(self) -> None:
         if error := self._journal.problem():
             raise error
 
-    def _fail(self, error: AadslError) -> None:
+    def _fail(self, error: Exception) -> None:
+        if not isinstance(error, AadslError):
+            said = AadslError(
+                f"step {self.step} cannot be recorded: {type(error).__name__}: {error}",
+                hint="what was committed before stays readable",
+            )
+            said.__cause__ = error
+            error = said
         if self._on_error == "raise":
             raise error
         warnings.warn(f"{error}\nrecording stops here, training goes on", stacklevel=3)
-        if self._open:
-            self._stop()
-
-    def _stop(self) -> None:
+        # Hooks stay until close(): PyTorch may be going through them right now.
         self._open = False
-        self._queue_rows()
+        self._end()
+
+    def _end(self) -> None:
+        """Commit what waits and let go of the folder; where that was interrupted, it may be called again."""
+        if self._ended:
+            return
+        self._watch.settle()
+        self._journal.close()
+        self._lock.release()
+        atexit.unregister(self._close_at_exit)
+        _open_ones.discard(self)
+        self._ended = True
+
+    def _remove_hooks(self) -> None:
         for hook in self._hooks:
             hook.remove()
-        atexit.unregister(self.close)
-        self._journal.close(self.step)
-        self._lock.release()
+
+    def _leave_to_parent(self) -> None:
+        """In a forked process: the recording is that of the process which began it."""
+        self._open, self._ended = False, True
+
+
+_open_ones: WeakSet[Recorder] = WeakSet()
+
+
+def _leave_all_to_parent() -> None:
+    for recorder in list(_open_ones):
+        recorder._leave_to_parent()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_all_to_parent)

@@ -63,10 +63,14 @@ def prepared(
             raise AadslError(
                 f"{path} holds parts of a trajectory without {NAME}", hint="say overwrite=True to replace it"
             )
+        if step is not None and type(step) is not int:
+            raise AadslError(f"step={step!r} is not the number of a step")
         if NAME in names and recorded and not overwrite:
             start = _continued(path, subject, new, lock, recorded, step)
             vocabulary.learn(path)
             return start
+        if step:
+            raise AadslError(f"step={step}, but {path} holds no run to continue", hint="leave step=… out")
         truncate(path, 0, {})
         (path / NAME).unlink(missing_ok=True)
         write_header(path, new)
@@ -89,6 +93,7 @@ def _continued(
     with opened(path / NAME) as dataset:
         header = read_header(dataset)
     _same_subject(path, header, new)
+    _same_promises(path, header, new)
     length = recorded[-1].stop
     present = unpack(pack(subject.entries()))
     start, stored = (step, False) if step is not None else _place(path, present, length)
@@ -99,7 +104,8 @@ def _continued(
             f"{path}: recording goes on from step {start}; the recorded steps {start} … {length - 1} are overwritten",
             stacklevel=4,
         )
-        truncate(path, start, header.attributes)
+    # Also at the end: a recorder that was killed may have left batches and states of steps that it never committed.
+    truncate(path, start, header.attributes)
     header = replace(header, length=-1)
     write_header(path, header)
     return Start(lock, header, start, stored, _last_phase(path) if stored else "")
@@ -150,3 +156,21 @@ def _same_subject(path: Path, header: Header, new: Header) -> None:
             f"{path} was recorded with other parameters: {', '.join(names[:5])}",
             hint="record into a new folder; open_trajectory([first, second]) joins them",
         )
+
+
+def _same_promises(path: Path, header: Header, new: Header) -> None:
+    """Raise AadslError where the loop that continues a run says something else of it than the one that began it."""
+    said = {
+        "clip=": (header.clip, new.clip),
+        "accumulate=": (header.accumulation, new.accumulation),
+        "frozen weights": tuple(each.fingerprints.get("frozen", {}) for each in (header, new)),
+        "data": tuple(each.fingerprints.get("data", {}) for each in (header, new)),
+    }
+    if not all(said["data"]):  # data need not be given
+        del said["data"]
+    for what, (before, now) in said.items():
+        if before != now:
+            raise AadslError(
+                f"{path} was recorded with other {what}",
+                hint="record into a new folder; open_trajectory([first, second]) joins them",
+            )

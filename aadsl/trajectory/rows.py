@@ -190,7 +190,8 @@ def _tensor_columns(name: str, position: int, tensors: Sequence[Tensor | None]) 
 def _ragged(variable: str, tensors: Sequence[Tensor | None], described: dict[str, Any]) -> Columns:
     dimension = f"{variable}_element"
     present = [tensor.reshape(-1) for tensor in tensors if tensor is not None]
-    sizes = np.array([0 if tensor is None else tensor.numel() for tensor in tensors], dtype=np.int64)
+    parts = 2 if present[0].dtype == torch.complex128 else 1  # numbers that netCDF stores for one of PyTorch's
+    sizes = np.array([0 if tensor is None else tensor.numel() * parts for tensor in tensors], dtype=np.int64)
     return {
         f"{variable}_size": _micro(sizes, f"elements of {variable}", sample_dimension=dimension),
         variable: Column(dimension, to_array(torch.cat(present)), {**described, "units": "1"}),

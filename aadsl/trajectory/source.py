@@ -16,7 +16,7 @@ from urllib.request import url2pathname
 
 from aadsl.errors import AadslError
 from aadsl.trajectory import header
-from aadsl.trajectory.files import check_seal, netcdf_opened
+from aadsl.trajectory.files import check_seal, gone, netcdf_opened
 
 RUN_GROUP = "run-"
 
@@ -61,10 +61,7 @@ class Folder:
             try:
                 self._checked[name] = check_seal(self._folder / name)
             except FileNotFoundError:
-                raise AadslError(
-                    f"{self._folder / name} is gone: it was deleted, or merged with others by a recorder at work",
-                    hint="open the trajectory again",
-                ) from None
+                raise gone(self._folder / name) from None
             except OSError as error:
                 raise AadslError(f"{self._folder / name} cannot be read: {error.strerror}") from error
         return self._checked[name]

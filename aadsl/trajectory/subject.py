@@ -76,6 +76,9 @@ class Subject:
         self.frozen = {
             name: parameter for name, parameter in self.model.named_parameters() if name not in self.parameters
         }
+        self._group_count = len(self.optimizer.param_groups)
+        self._witness = next(iter(self.parameters.values()))
+        self._dtype = self._witness.dtype
         self._keys = _scalar_keys(self.optimizer)
         self._values: list[Any] | None = None
         self._scalars: list[dict[str, Any]] = []
@@ -105,14 +108,36 @@ class Subject:
             if isinstance(value, (Tensor, float, int))
         )
 
-    def check_idle(self) -> None:
-        """Raise AadslError where the coming step trains what had no gradient when recording began."""
+    def check(self) -> None:
+        """Raise AadslError where the coming step trains something else than when recording began.
+
+        This is what a look that costs nothing sees; :meth:`check_all` sees more.
+        """
         for name, parameter in self.idle.items():
             if parameter.grad is not None:
-                raise AadslError(
-                    f'"{name}" did not require gradients when recording began, and is trained now',
-                    hint="begin another recorder where its training begins; open_trajectory([a, b]) joins the two runs",
-                )
+                raise _changed(f'"{name}" did not require gradients when recording began, and is trained now')
+        if len(self.optimizer.param_groups) != self._group_count:
+            raise _changed("the optimizer was given another parameter group after recording began")
+        if self._witness.dtype is not self._dtype:
+            self.check_all()
+
+    def check_all(self) -> None:
+        """Raise AadslError where a parameter has another dtype or shape than when recording began."""
+        if change := self.change():
+            raise _changed(change)
+
+    def change(self) -> str:
+        """Return which parameter has another dtype or shape than when recording began; nothing where none has."""
+        for name, parameter in self.parameters.items():
+            was = self.specs[name]
+            now = _spec(name, parameter, was.group, list(was.aliases))
+            if now != was:
+                return f'"{name}" was {was.shape} {was.dtype} when recording began, and is {now.shape} {now.dtype} now'
+        return ""
+
+    def versions(self) -> list[int]:
+        """Return how often each parameter was changed in place."""
+        return [parameter._version for parameter in self.parameters.values()]
 
     def hyperparameters(self) -> list[dict[str, Any]]:
         """Return the scalars of each parameter group, as torch names them; tuples are numbered (beta1, beta2).
@@ -132,6 +157,11 @@ class Subject:
         """Return the names of the modules whose train/eval mode differs from the model's, separated by spaces."""
         mode = self.model.training
         return " ".join([name for name, module in self.modules.items() if module.training is not mode])
+
+
+def _changed(what: str) -> AadslError:
+    hint = "begin another recorder where that changes; open_trajectory([a, b]) joins the two runs"
+    return AadslError(what, hint=hint)
 
 
 def _spec(name: str, tensor: Tensor, group: int, aliases: list[str]) -> ParameterSpec:

@@ -31,7 +31,7 @@ def to_array(flat: Tensor) -> NDArray[Any]:
     """Return the values of a CPU tensor as a dtype netCDF has; where it has none, the bits as unsigned integers."""
     if dtype_name(flat.dtype) not in _PLAIN:
         wide = flat.dtype == torch.complex128
-        flat = torch.view_as_real(flat) if wide else flat.view(_BITS[flat.element_size()])
+        flat = torch.view_as_real(flat).reshape(-1) if wide else flat.view(_BITS[flat.element_size()])
     array: NDArray[Any] = flat.numpy()
     return array
 

@@ -21,15 +21,44 @@ _WITNESSES = 3
 _WARY = 100
 
 
+class Hook:
+    """Calls a method. Copies of the model have hooks that do nothing: models are copied and saved while they train."""
+
+    __slots__ = ("_call",)
+
+    def __init__(self, call: Callable[..., None]) -> None:
+        self._call = call
+
+    def __call__(self, *given: Any) -> None:
+        """Call it."""
+        self._call(*given)
+
+    def __deepcopy__(self, memo: Any) -> Callable[..., None]:
+        return nothing
+
+    def __reduce__(self) -> Any:
+        return _make_nothing, ()
+
+
+def nothing(*given: Any) -> None:
+    """Do nothing."""
+
+
+def _make_nothing() -> Callable[..., None]:
+    return nothing
+
+
 class ForwardWatch:
     """Notes each forward pass that records gradients; others (evaluation under ``no_grad``) are not training.
+
+    ``before`` is called first, and says whether it is still to be noted.
 
     Attributes:
         seen: whether there was one since the last step.
         training, off_mode: the model's mode at the first of them, and the modules that deviate from it.
     """
 
-    def __init__(self, model: nn.Module, subject: Subject, before: Callable[[], None]) -> None:
+    def __init__(self, model: nn.Module, subject: Subject, before: Callable[[], bool]) -> None:
         self.seen = False
         self._told = False
         self._subject = subject
@@ -45,7 +74,7 @@ class ForwardWatch:
         self._witnesses = nsmallest(_WITNESSES, subject.parameters.values(), key=Tensor.numel)
         self._gradient_came = False
         self.hooks = [
-            model.register_forward_pre_hook(self._on_forward),
+            model.register_forward_pre_hook(Hook(self._on_forward)),
             *(witness.register_post_accumulate_grad_hook(self._on_gradient) for witness in self._witnesses),  # type: ignore[no-untyped-call]
         ]
 
@@ -66,7 +95,8 @@ class ForwardWatch:
         self._note()
 
     def _note(self) -> None:
-        self._before()
+        if not self._before():
+            return
         if not self.seen:
             self.look_at_mode()
         self.seen = True

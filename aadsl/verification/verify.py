@@ -114,6 +114,9 @@ def _joined(
         yield from findings
         if _failed(findings):
             return
+        if not trajectory.length:
+            yield Finding("note", "no step was replayed: there is none")
+            return
         history = History(trajectory, model=model, loss=loss, data=given, device=device)
     except AadslError as error:
         yield _unfit(error)

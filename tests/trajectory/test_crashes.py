@@ -95,7 +95,7 @@ def check(trajectory: Trajectory) -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # forking with threads about: the child only records
 def test_killed_at_random_moments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(aadsl.trajectory.recorder, "FLUSH_SECONDS", 0.0)
+    monkeypatch.setattr(aadsl.trajectory.journal, "FLUSH_SECONDS", 0.0)
     torch.optim.SGD([torch.zeros(1)], lr=0.1)  # imports half of PyTorch: here, not in each child
     moments = random.Random(0)
     opened = lengths = leftovers = 0

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from aadsl.errors import AadslError
-from aadsl.trajectory import Recorder, open_trajectory
+from aadsl.trajectory import Recorder, journal, open_trajectory
+from aadsl.trajectory.segments import Segment
 from tests.trajectory.loops import same, sgd, small_model, train
 
 
@@ -111,3 +116,136 @@ def test_another_model_or_optimizer_cannot_go_on(tmp_path: Path) -> None:
     with pytest.raises(AadslError, match=r"other parameters: 1\.bias, 1\.weight"):
         other = small_model(norm=False)
         Recorder(tmp_path, other, sgd(other))
+
+
+def lose_steps(folder: Path, length: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Record 8 steps and die between two commits: batches and states are there, the steps after ``length`` are not."""
+    model, optimizer = fresh()
+    recorder = Recorder(folder, model, optimizer, states="all", on_error="warn")
+    step_on(recorder, model, optimizer, range(length))
+    recorder.flush()
+    append = journal.append
+
+    def dying(where: Path, segment: Segment, *rest: Any) -> None:
+        if segment.kind == "steps":
+            raise OSError("as if it was killed")
+        append(where, segment, *rest)
+
+    with monkeypatch.context() as patched, pytest.warns(UserWarning, match="as if it was killed"):
+        patched.setattr(journal, "append", dying)
+        step_on(recorder, model, optimizer, range(length, 8))
+        recorder.flush()
+    assert (folder / f"batches-{length}-8.nc").exists() and (folder / "state-7.nc").exists()
+
+
+def fresh() -> tuple[nn.Module, torch.optim.Optimizer]:
+    model = nn.Linear(2, 1, bias=False)
+    nn.init.zeros_(model.weight)
+    return model, torch.optim.SGD(model.parameters(), lr=0.5)
+
+
+def step_on(recorder: Recorder, model: nn.Module, optimizer: torch.optim.Optimizer, numbers: Iterable[int]) -> None:
+    """Take steps of which each moves the weights by its number."""
+    for number in numbers:
+        optimizer.zero_grad()
+        model(torch.full((1, 2), float(number))).sum().backward()
+        recorder.batch(indices=[number], number=number)
+        optimizer.step()
+
+
+@pytest.mark.parametrize("flushed", [False, True])
+def test_what_a_killed_recorder_left_behind_is_no_part_of_what_follows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flushed: bool
+) -> None:
+    lose_steps(tmp_path, 4, monkeypatch)
+    model, optimizer = fresh()
+    with torch.no_grad():
+        model.weight -= 0.5 * sum(range(4))
+    recorder = Recorder(tmp_path, model, optimizer, states=50)
+    assert recorder.step == 4
+    for number in range(104, 107):
+        step_on(recorder, model, optimizer, [number])
+        if flushed:
+            recorder.flush()
+    recorder.close()
+    trajectory = open_trajectory(tmp_path)
+    numbers = [0, 1, 2, 3, 104, 105, 106]
+    assert trajectory.steps["number"].values.tolist() == numbers and not trajectory.violations()
+    assert [trajectory.batch_indices(step).tolist() for step in range(7)] == [[number] for number in numbers]
+    for step in trajectory.checkpoints:
+        assert trajectory.state(step).parameters["weight"].tolist() == [[-0.5 * sum(numbers[:step])] * 2], step
+
+
+def test_overwriting_the_future_may_be_interrupted_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    unlink = Path.unlink
+    for deletions in range(20):
+        folder = tmp_path / str(deletions)
+        model, optimizer = fresh()
+        with Recorder(folder, model, optimizer, states=3) as recorder:
+            step_on(recorder, model, optimizer, range(6))
+            checkpoint = copy.deepcopy(model.state_dict())
+            step_on(recorder, model, optimizer, range(6, 12))
+        model.load_state_dict(checkpoint)
+        allowed = deletions
+
+        def dying(path: Path, missing_ok: bool = False) -> None:
+            nonlocal allowed
+            if path.suffix == ".nc":
+                if not allowed:
+                    raise OSError("as if it was killed")
+                allowed -= 1
+            unlink(path, missing_ok)
+
+        with monkeypatch.context() as patched, pytest.warns(UserWarning, match="goes on from step 6"):
+            patched.setattr(Path, "unlink", dying)
+            with contextlib.suppress(AadslError):
+                Recorder(folder, model, optimizer, states=3).close()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            recorder = Recorder(folder, model, optimizer, states=3)
+        assert recorder.step == 6
+        step_on(recorder, model, optimizer, range(106, 115))
+        recorder.close()
+        trajectory = open_trajectory(folder)
+        numbers = [*range(6), *range(106, 115)]
+        assert trajectory.steps["number"].values.tolist() == numbers and not trajectory.violations()
+        assert [trajectory.batch_indices(step).tolist() for step in range(15)] == [[number] for number in numbers]
+        if allowed:
+            break
+    assert deletions > 3
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "what"),
+    [
+        ({"clip": 1.0}, {}, "clip="),
+        ({"clip": 1.0}, {"clip": 2.0}, "clip="),
+        ({"accumulate": 1}, {"accumulate": 2}, "accumulate="),
+        ({"data": (torch.zeros(9, 2), torch.zeros(9))}, {"data": (torch.ones(9, 2), torch.zeros(9))}, "data"),
+    ],
+)
+def test_a_run_goes_on_under_the_same_promises(tmp_path: Path, first: Any, second: Any, what: str) -> None:
+    model, optimizer = fresh()
+    with Recorder(tmp_path, model, optimizer, **first) as recorder:
+        step_on(recorder, model, optimizer, range(3))
+    with pytest.raises(AadslError, match=f"was recorded with other {what}\nrecord into a new folder"):
+        Recorder(tmp_path, model, optimizer, **second)
+    with Recorder(tmp_path, model, optimizer, **first) as recorder:  # the folder is free, the run as it was
+        step_on(recorder, model, optimizer, range(3, 5))
+    assert open_trajectory(tmp_path).length == 5
+
+
+@pytest.mark.parametrize("step", [1.5, "2", True])
+def test_a_step_is_a_whole_number(tmp_path: Path, step: Any) -> None:
+    model, optimizer = fresh()
+    with Recorder(tmp_path, model, optimizer) as recorder:
+        step_on(recorder, model, optimizer, range(3))
+    with pytest.raises(AadslError, match="is not the number of a step"):
+        Recorder(tmp_path, model, optimizer, step=step)
+    assert open_trajectory(tmp_path).length == 3
+
+
+def test_where_no_run_is_none_is_continued(tmp_path: Path) -> None:
+    with pytest.raises(AadslError, match=r"step=7, but .* holds no run to continue"):
+        Recorder(tmp_path, *fresh(), step=7)
+    Recorder(tmp_path, *fresh(), step=0).close()

@@ -197,7 +197,7 @@ def test_another_process_is_refused_while_one_records(tmp_path: Path) -> None:
 
 
 def test_reading_while_recording(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aadsl.trajectory.recorder.FLUSH_SECONDS", 0.0)
+    monkeypatch.setattr("aadsl.trajectory.journal.FLUSH_SECONDS", 0.0)
     model = small_model()
     optimizer = sgd(model)
     with Recorder(tmp_path, model, optimizer, DATA) as recorder:

@@ -243,7 +243,7 @@ def test_a_flipped_byte(tmp_path: Path, name: str, where: float) -> None:
 
 
 def test_missing_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aadsl.trajectory.recorder.FLUSH_SECONDS", -1.0)
+    monkeypatch.setattr("aadsl.trajectory.journal.FLUSH_SECONDS", -1.0)
     monkeypatch.setattr("aadsl.trajectory.segments._mergeable", lambda *_: False)
     monkeypatch.setattr("aadsl.trajectory.journal.merge", lambda *_: None)
     record(tmp_path / "whole", steps=5)
