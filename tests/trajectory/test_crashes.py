@@ -32,8 +32,11 @@ def expected_weight(step: int) -> torch.Tensor:
     return torch.full((1, 2), -RATE * step)
 
 
-def count_on(folder: Path, committed: int) -> None:
-    """Train without end, from the last stored state; tell the pipe ``committed`` which steps are surely on disk."""
+def count_on(folder: Path, committed: int, attempt: int) -> None:
+    """Train without end, from the last stored state; tell the pipe ``committed`` which steps are surely on disk.
+
+    The data are those of this ``attempt``: what an earlier one left behind can be told from them.
+    """
     model = nn.Linear(2, 1, bias=False)
     resumed = (folder / NAME).exists()
     start = max(open_trajectory(folder).checkpoints, default=0) if resumed else 0
@@ -45,14 +48,14 @@ def count_on(folder: Path, committed: int) -> None:
     for step in range(start, 10**6):
         optimizer.zero_grad()
         model(inputs).sum().backward()
-        recorder.batch(indices=[step, step], number=step, tag=f"step {step}")
+        recorder.batch(indices=[step, attempt], number=step, attempt=attempt, tag=f"step {step}")
         optimizer.step()
         if step % 7 == 0:
             recorder.flush()
             os.write(committed, struct.pack("q", step + 1))
 
 
-def killed_after(commits: int, seconds: float, folder: Path) -> int:
+def killed_after(commits: int, seconds: float, folder: Path, attempt: int) -> int:
     """Fork a child that records, kill it; return how many steps it had surely committed.
 
     It is killed some ``seconds`` after it told of ``commits`` commits, however long a busy machine takes for these.
@@ -62,7 +65,7 @@ def killed_after(commits: int, seconds: float, folder: Path) -> int:
     if child == 0:
         warnings.simplefilter("ignore")
         try:
-            count_on(folder, send)
+            count_on(folder, send, attempt)
         except BaseException:
             folder.with_suffix(".txt").write_text(traceback.format_exc())
         finally:
@@ -88,8 +91,10 @@ def check(trajectory: Trajectory) -> None:
         return
     assert trajectory.steps["number"].values.tolist() == list(range(trajectory.length))
     assert trajectory.steps["tag"].values.tolist() == [f"step {t}" for t in range(trajectory.length)]
-    for step in (0, trajectory.length // 2, trajectory.length - 1):
-        assert np.array_equal(trajectory.batch_indices(step), [step, step])
+    attempts = trajectory.steps["attempt"].values
+    assert (np.diff(attempts) >= 0).all()
+    for step, attempt in enumerate(attempts):
+        assert np.array_equal(trajectory.batch_indices(step), [step, attempt])
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
@@ -105,7 +110,7 @@ def test_killed_at_random_moments(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             break
         if kill % 10 == 0:  # a new run, continued nine times after its crashes
             folder = tmp_path / f"run-{kill}"
-        committed = killed_after(kill % 4, moments.uniform(0.0, 0.1), folder)
+        committed = killed_after(kill % 4, moments.uniform(0.0, 0.1), folder, kill)
         leftovers += any(folder.glob(".*.tmp"))
         if committed or (folder / NAME).exists():
             trajectory = open_trajectory(folder)
