@@ -34,7 +34,6 @@ from aadsl.propagation import Loss, Progress, silent
 from aadsl.reliability import bound_factors, check_steps, sampled_steps
 from aadsl.results import check_dataset, dataset_of, provenance
 from aadsl.soundness import Soundness
-from aadsl.training_data import TrainingData
 from aadsl.trajectory import Trajectory
 from aadsl.trust import Check
 from aadsl.turns import one_at_a_time
@@ -75,15 +74,11 @@ class Study(Names):
     ) -> None:
         Names.__init__(self, trajectory.steps)
         self.trajectory = trajectory
+        self.data = data
         self.history = History(trajectory, model=model, loss=loss, data=data, device=device, memory=memory)
         self.effects = Effects(self.history)
         self.soundness = Soundness(self.effects, tolerated=unverified)
         self._checks: dict[tuple[Any, ...], Check] = {}
-
-    @property
-    def data(self) -> TrainingData:
-        """The training examples of each run."""
-        return self.history.data
 
     @one_at_a_time
     def step_effects(

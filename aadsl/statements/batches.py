@@ -43,15 +43,17 @@ class BatchExamples:
 
 def batch_examples(study: Study) -> BatchExamples:
     """Return what is known of the examples that each step of a study consumed."""
-    trajectory = study.trajectory
+    trajectory, data = study.trajectory, study.history.data
     of_step, index, recorded = _rows(trajectory)
     readers = {} if recorded is None else dict(recorded.readers)
-    if study.data.distinct and len(index) == len(of_step):
-        known, offsets = study.data.coordinates()
-        data = Coordinates.of(known, "example")
-        job = np.searchsorted([job.start for job in study.data.jobs], of_step, side="right") - 1
+    if data.distinct and len(index) == len(of_step):
+        known, offsets = data.coordinates()
+        columns = Coordinates.of(known, "example")
+        job = np.searchsorted([job.start for job in data.jobs], of_step, side="right") - 1
         index = np.where((index >= 0) & (offsets[job] >= 0), index + offsets[job], -1)
-        readers = {name: partial(_looked_up, data, name, index) for name in data.names if name != "example"} | readers
+        readers = {
+            name: partial(_looked_up, columns, name, index) for name in columns.names if name != "example"
+        } | readers
     return BatchExamples(Coordinates(readers, len(of_step)), of_step, trajectory.length)
 
 

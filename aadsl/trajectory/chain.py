@@ -126,23 +126,31 @@ class Chain:
                         f'{run.source.path}: the state in which "{name}" was left is not stored',
                         hint="chain only runs that were closed properly, or continue the run and close it",
                     )
-                found: Tensor = getattr(self._ends[id(run), end], field)[name]
-                return found
+                return self._left[id(run), end][name]
         raise AssertionError(name)
 
     @cached_property
-    def _ends(self) -> dict[tuple[int, int], State]:
-        return {(id(run), end): run.state(end) for run in self.runs for end in {0, run.length} & set(run.states)}
+    def _left(self) -> dict[tuple[int, int], dict[str, Tensor]]:
+        """What each run began and ended with, of the tensors that another run lacks."""
+        everywhere = set.intersection(*({*run.header.parameters, *run.header.buffers} for run in self.runs))
+        return {
+            (id(run), end): {name: value for name, value in _tensors(state).items() if name not in everywhere}
+            for run in self.runs
+            for end in (0, run.length)
+            if (state := _stored(run, end))
+        }
 
     def breaks(self) -> list[str]:
         """Return where a run did not begin with what the runs before it ended with, or had other weights frozen."""
+        if len(self.runs) == 1:
+            return []
         found = []
         left: dict[str, Tensor | str] = {}
         before: Run | None = None
         for run in self.runs:
-            begin, end = (self._ends.get((id(run), step)) for step in (0, run.length))
+            begin, end = (_stored(run, step) for step in (0, run.length))
             frozen = run.header.fingerprints.get("frozen", {})
-            had: dict[str, Tensor | str] = {**frozen, **(begin.parameters | begin.buffers if begin else {})}
+            had: dict[str, Tensor | str] = {**frozen, **(_tensors(begin) if begin else {})}
             differing = [name for name, value in left.items() if name in had and not _same(value, had[name])]
             if before and differing:
                 found.append(
@@ -155,6 +163,14 @@ class Chain:
             left |= end.parameters | _moved(begin, end) if end else {}
             before = run
         return found
+
+
+def _stored(run: Run, step: int) -> State | None:
+    return run.state(step) if step in run.states else None
+
+
+def _tensors(state: State) -> dict[str, Tensor]:
+    return state.parameters | state.buffers
 
 
 def _same(one: Tensor | str, other: Tensor | str) -> bool:

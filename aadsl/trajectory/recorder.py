@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import atexit
 import os
-import sys
 import warnings
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
-from weakref import WeakSet
 
 from torch import nn
 
 from aadsl.errors import AadslError
 from aadsl.examples import Examples
-from aadsl.trajectory.announcements import ComingStep, announced
+from aadsl.trajectory.announcements import announced
 from aadsl.trajectory.header import describe
 from aadsl.trajectory.journal import Journal
+from aadsl.trajectory.loop import Loop
 from aadsl.trajectory.plans import Plan, plan_of
+from aadsl.trajectory.process import begun, ended
 from aadsl.trajectory.resume import Start, prepared
-from aadsl.trajectory.rows import BOUNDARY, Row
 from aadsl.trajectory.specs import Clip
 from aadsl.trajectory.subject import Subject
-from aadsl.trajectory.tensors import pack
 from aadsl.trajectory.vocabulary import Vocabulary, check_value
 from aadsl.trajectory.watch import ForwardWatch
 
@@ -67,8 +64,7 @@ class Recorder:
     ) -> None:
         self.path = Path(path).absolute()  # the process may change its folder
         self._on_error = on_error
-        self._accumulate = accumulate
-        self._plan = plan_of(states)
+        plan = plan_of(states)
         self._subject = Subject(model, optimizer)
         self._vocabulary = Vocabulary(set().union(*self._subject.hyperparameters()))
         self._data_length = None if data is None else len(Examples.of(data))
@@ -81,7 +77,7 @@ class Recorder:
             self._fail(AadslError(f"cannot record into {self.path}: {error}"))
             return
         try:
-            self._start(model, start)
+            self._start(start, plan, accumulate)
         except BaseException as error:
             self._end()
             self._remove_hooks()
@@ -93,31 +89,24 @@ class Recorder:
     @property
     def step(self) -> int:
         """Number of the next step."""
-        return self._journal.step if hasattr(self, "_journal") else 0
+        return self._loop.step if hasattr(self, "_loop") else 0
 
-    def _start(self, model: nn.Module, start: Start) -> None:
-        self._watch = ForwardWatch(model, self._subject, self._enter_step)
+    def _start(self, start: Start, plan: Plan, accumulate: int | None) -> None:
+        self._watch = ForwardWatch(self._subject, self._enter_step)
         self._hooks += self._watch.hooks
         self._lock = start.lock
-        self._journal = Journal(self.path, start.header, self._plan, start.step)
+        self._journal = Journal(self.path, start.header, plan, start.step)
         self._ended = False
-        self._phase = start.phase or self.path.name or "run"
-        self._reset: bool | None = None  # whether the coming phase resets the optimizer; None: look when it begins
-        self._phase_due = not start.phase
-        self._state_due = not start.stored
-        self._captured = start.step if start.stored else -1
-        self._coming = ComingStep(start.step)
-        self._hyperparameters: list[dict[str, Any]] = []
-        self._versions = self._subject.versions()
+        name = self.path.name or "run"
+        self._loop = Loop(self._subject, self._watch, self._journal, plan, start, name, accumulate)
         optimizer = self._subject.optimizer
         self._hooks += [
             optimizer.register_step_pre_hook(self._before_step),
             optimizer.register_step_post_hook(self._after_step),
         ]
-        atexit.register(self._close_at_exit)
-        _open_ones.add(self)
+        begun(self)
         self._open = True
-        self._begin_what_is_due()
+        self._loop.begin_what_is_due()
 
     def batch(self, tensors: Any = None, *, indices: Any = None, **metadata: Any) -> None:
         """Announce the data of the coming step, before or after its forward and backward pass.
@@ -132,10 +121,9 @@ class Recorder:
         if not self._open:
             return
         try:
-            self._check()
-            batch, told = announced(tensors, indices, metadata, self._vocabulary, self._data_length)
-            self._enter_step()
-            self._coming.add(batch, told)
+            if error := self._journal.problem():
+                raise error
+            self._loop.announce(*announced(tensors, indices, metadata, self._vocabulary, self._data_length))
         except AadslError as error:
             self._fail(AadslError(f"step {self.step}: {error}"))
         except Exception as error:
@@ -156,13 +144,12 @@ class Recorder:
         """
         if self._open:
             check_value("phase", str(name))
-            self._phase, self._reset = str(name), reset
-            self._phase_due = self._state_due = True
+            self._loop.begin_phase(str(name), reset)
 
     def flush(self) -> None:
         """Commit the steps so far and wait until they are on disk. Raises AadslError where that fails."""
         if self._open:
-            self._commit()
+            self._loop.commit()
             self._journal.flush()
             if error := self._journal.problem():
                 self._fail(error)
@@ -173,7 +160,7 @@ class Recorder:
         problem: Exception | None = None
         if self._open and not self._ended:
             try:
-                self._capture_end()
+                self._loop.capture_end()
             except Exception as error:
                 problem = error
         self._end()
@@ -181,21 +168,6 @@ class Recorder:
             self._open = False
             if problem := problem or self._journal.problem():
                 self._fail(problem)
-
-    def _capture_end(self) -> None:
-        """Keep ξ_T, if it is that: since the last step nothing may have moved the parameters or the buffers."""
-        stale = self._phase_due or (self._coming.begun and self._coming.number == self.step)
-        moved = (self._watch.seen and self._subject.buffer_specs) or self._subject.versions() != self._versions
-        known = self._captured == self.step or self._journal.problem() is not None
-        if not (stale or moved or known or self._subject.change()):
-            self._capture()
-
-    def _close_at_exit(self) -> None:
-        """Close where the program forgot to."""
-        try:
-            self.close()
-        except AadslError as error:
-            sys.stderr.write(f"aadsl: {error}\n")
 
     def __enter__(self) -> Recorder:
         return self
@@ -209,85 +181,28 @@ class Recorder:
             if error is None:  # otherwise the loop's own error is the one to see
                 raise
 
-    def _next(self) -> ComingStep:
-        step = self._journal.step
-        if self._coming.number != step:
-            self._coming = ComingStep(step)
-        return self._coming
-
     def _enter_step(self) -> bool:
-        """Begin with what comes before a step's first micro-batch; return whether recording goes on."""
-        coming = self._next()
-        if not self._open or coming.begun:  # a closure's forward pass is within the step
-            return self._open
-        if coming.batches and self._watch.gradients_discarded():
-            # zero_grad() came instead of a step, as when mixed precision skips one.
-            coming.forget()
-            self._watch.forget()
-        try:
-            self._begin_what_is_due()
-        except Exception as error:
-            self._fail(error)
+        """Begin a step where a forward pass begins; return whether recording goes on."""
+        if self._open:
+            try:
+                self._loop.enter_step()
+            except Exception as error:
+                self._fail(error)
         return self._open
 
-    def _begin_what_is_due(self) -> None:
-        """Begin a phase and keep the state, where they are due."""
-        if self._phase_due:
-            fresh = self._subject.optimizer_is_fresh() if self._reset is None else self._reset
-            self._coming.boundary = BOUNDARY["optimizer_reset" if fresh else "phase"]
-            self._phase_due = False
-        if self._state_due:
-            self._capture()
+    def _before_step(self, *given: Any) -> None:
+        if self._open:
+            try:
+                self._loop.before_step()
+            except Exception as error:
+                self._fail(error)
 
-    def _capture(self) -> None:
-        self._subject.check_all()
-        self._journal.state(self.step, pack(self._subject.entries()))
-        self._captured = self.step
-        self._state_due = False
-
-    def _before_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
-        if not self._open:
-            return
-        try:
-            coming = self._next()
-            coming.check(self._accumulate)
-            self._subject.check()
-            self._begin_what_is_due()
-            if not self._watch.seen:
-                self._watch.look_at_mode()
-            self._hyperparameters = self._subject.hyperparameters()
-            coming.begun = True
-        except Exception as error:
-            self._fail(error)
-
-    def _after_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
-        coming, watch = self._coming, self._watch
-        if not self._open or not coming.begun or coming.number != self.step:
-            return
-        try:
-            watch.finish_step(coming.batches)
-            # With this the step is taken: whatever interrupts, before or after it, leaves nothing half done.
-            self._journal.add(
-                Row(
-                    coming.metadata, self._hyperparameters, self._phase, coming.boundary,
-                    watch.training, watch.off_mode, coming.batches,
-                )
-            )  # fmt: skip
-            self._versions = self._subject.versions()
-            if self._plan.due(self.step):
-                self._capture()
-            if self._journal.is_full:
-                self._commit()
-        except Exception as error:
-            self._fail(error)
-
-    def _commit(self) -> None:
-        self._watch.settle()
-        self._journal.commit()
-
-    def _check(self) -> None:
-        if error := self._journal.problem():
-            raise error
+    def _after_step(self, *given: Any) -> None:
+        if self._open:
+            try:
+                self._loop.after_step()
+            except Exception as error:
+                self._fail(error)
 
     def _fail(self, error: Exception) -> None:
         if not isinstance(error, AadslError):
@@ -311,26 +226,13 @@ class Recorder:
         self._watch.settle()
         self._journal.close()
         self._lock.release()
-        atexit.unregister(self._close_at_exit)
-        _open_ones.discard(self)
+        ended(self)
         self._ended = True
 
     def _remove_hooks(self) -> None:
         for hook in self._hooks:
             hook.remove()
 
-    def _leave_to_parent(self) -> None:
-        """In a forked process: the recording is that of the process which began it."""
+    def leave_to_parent(self) -> None:
+        """In a forked process: leave the recording to the one that began it."""
         self._open, self._ended = False, True
-
-
-_open_ones: WeakSet[Recorder] = WeakSet()
-
-
-def _leave_all_to_parent() -> None:
-    for recorder in list(_open_ones):
-        recorder._leave_to_parent()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_leave_all_to_parent)
