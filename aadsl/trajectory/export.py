@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from aadsl.errors import AadslError
 from aadsl.trajectory import header
 from aadsl.trajectory.files import commit
 from aadsl.trajectory.segments import cover, segments_in, state_name, states_in
@@ -13,7 +14,15 @@ from aadsl.trajectory.source import RUN_GROUP, Source
 
 
 def write_single_file(path: Path, sources: Sequence[Source]) -> None:
-    """Copy all runs, bit by bit, into the groups ``run-0``, ``run-1`` … of one sealed netCDF-4 file."""
+    """Copy all runs, bit by bit, into the groups ``run-0``, ``run-1`` … of one sealed netCDF-4 file.
+
+    Raises:
+        AadslError: the path is no place for one, or the disk refuses it.
+    """
+    if path.suffix != ".nc":
+        raise AadslError(f"{path} does not end in .nc", hint=f"write to {path.with_name(path.name + '.nc')}")
+    if (path.parent / header.NAME).exists():
+        raise AadslError(f"{path.parent} is the folder of a recorded run", hint="write the file beside it, not into it")
 
     def write(dataset: Any) -> None:
         for number, source in enumerate(sources):
@@ -22,7 +31,13 @@ def write_single_file(path: Path, sources: Sequence[Source]) -> None:
                 with source.open(name) as original:
                     copy_group(original, run.createGroup(name.removesuffix(".nc")))
 
-    commit(path, {"title": "recorded training runs, a file of each as a group", "runs": len(sources)}, write, _WHOLE)
+    if not path.parent.is_dir():
+        raise AadslError(f"{path} cannot be written: there is no folder {path.parent}", hint="make it first")
+    attributes = {"title": "recorded training runs, a file of each as a group", "runs": len(sources)}
+    try:
+        commit(path, attributes, write, _WHOLE)
+    except OSError as error:
+        raise AadslError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
 # Always on disk: a run may be larger than memory.

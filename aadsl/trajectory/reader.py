@@ -34,16 +34,25 @@ from aadsl.trajectory.specs import Clip, Job, ParameterSpec, Phase
 PathLike = str | os.PathLike[str]
 
 
-def open_trajectory(path: PathLike | Sequence[PathLike]) -> Trajectory:
+def open_trajectory(path: PathLike | Trajectory | Sequence[PathLike | Trajectory]) -> Trajectory:
     """Open a recorded run, or several that followed on each other: ``open_trajectory(["runs/a", "runs/b"])``.
 
-    A path is a folder that a recorder wrote, a file that ``to_netcdf`` wrote, or a URL of a folder (``file://``, or
+    A path is a folder that a recorder wrote, a file that ``to_netcdf`` wrote, or a URL of either (``file://``, or
     whatever fsspec knows). Raises AadslError where there is no trajectory, or where it is damaged.
     """
-    paths = [path] if isinstance(path, (str, os.PathLike)) else list(path)
+    paths = list(path) if isinstance(path, (list, tuple)) else [path]
     if not paths:
         raise AadslError("no path to a trajectory was given")
-    return Trajectory([Run(source) for one in paths for source in sources_of(os.fspath(one))])
+    return Trajectory([run for one in paths for run in _runs(one)])
+
+
+def _runs(one: Any) -> Sequence[Run]:
+    if isinstance(one, Trajectory):
+        return one._runs
+    if isinstance(one, (str, os.PathLike)) and isinstance(path := os.fspath(one), str) and path:
+        return [Run(source) for source in sources_of(path)]
+    said = "an empty path" if one == "" else f"a {type(one).__name__}"
+    raise AadslError(f"{said} is no trajectory", hint='give the path of one: aadsl.open_trajectory("runs/a")')
 
 
 class Trajectory:
@@ -212,7 +221,7 @@ class Trajectory:
 
     def to_netcdf(self, path: PathLike) -> None:
         """Copy everything, bit by bit, into one netCDF-4 file, which :func:`open_trajectory` reads too."""
-        write_single_file(Path(path), [run.source for run in self._runs])
+        write_single_file(Path(path).expanduser(), [run.source for run in self._runs])
 
     def _repr_html_(self) -> str:
         rows = (line.strip().partition(": ") for line in repr(self).splitlines()[1:])

@@ -62,7 +62,7 @@ class Recorder:
         accumulate: int | None = None,
         step: int | None = None,
     ) -> None:
-        self.path = Path(path).absolute()  # the process may change its folder
+        self.path = Path(path).expanduser().absolute()  # the process may change its folder
         self._on_error = on_error
         plan = plan_of(states)
         self._subject = Subject(model, optimizer)

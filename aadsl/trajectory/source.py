@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
@@ -16,6 +14,7 @@ from urllib.request import url2pathname
 
 from aadsl.errors import AadslError
 from aadsl.trajectory import header
+from aadsl.trajectory.fetched import Fetched
 from aadsl.trajectory.files import check_seal, gone, netcdf_opened
 
 RUN_GROUP = "run-"
@@ -68,11 +67,11 @@ class Folder:
 
 
 class SingleFile:
-    """The groups below ``run-<number>`` of a file that ``to_netcdf`` wrote."""
+    """The groups below ``run-<number>`` of a file that ``to_netcdf`` wrote, and that came from ``origin``."""
 
-    def __init__(self, path: Path, group: str) -> None:
-        self.path: Path | str = path
-        self._file, self._group = path, group
+    def __init__(self, path: Path, group: str, origin: Path | Fetched) -> None:
+        self.path: Path | str = path if isinstance(origin, Path) else origin.url
+        self._file, self._group, self._origin = path, group, origin
         self._names: list[str] | None = None
 
     @cached_property
@@ -106,18 +105,16 @@ class SingleFile:
 
 
 class Remote:
-    """A folder behind a URL of any kind that fsspec knows; files are fetched when they are first needed."""
+    """A folder behind a URL; files are fetched when they are first needed."""
 
-    def __init__(self, url: str, file_system: Any, root: str) -> None:
-        self.path: Path | str = url
-        self._file_system, self._root = file_system, root
-        self._fetched = tempfile.TemporaryDirectory(prefix="aadsl-")
-        self._local = Folder(Path(self._fetched.name))
+    def __init__(self, fetched: Fetched) -> None:
+        self.path: Path | str = fetched.url
+        self._fetched = fetched
+        self._local = Folder(fetched.folder)
 
     def names(self) -> list[str]:
         """Return the names of all netCDF files there."""
-        listed = self._file_system.ls(self._root, detail=False)
-        return [name for name in (str(path).rstrip("/").rsplit("/", 1)[-1] for path in listed) if name.endswith(".nc")]
+        return [name for name in self._fetched.names() if name.endswith(".nc")]
 
     @contextmanager
     def open(self, name: str) -> Iterator[Any]:
@@ -128,28 +125,22 @@ class Remote:
 
     def digest(self, name: str) -> str:
         """Fetch one, and return its checked digest."""
-        local = Path(self._fetched.name) / name
-        if not local.exists():
-            try:
-                self._file_system.get_file(f"{self._root.rstrip('/')}/{name}", str(local))
-            except OSError as error:
-                raise AadslError(f"{self.path}: cannot fetch {name}: {error}", hint="try again") from error
-        return self._local.digest(name)
+        return self._local.digest(self._fetched.file(name).name)
 
 
 def sources_of(place: Path | str) -> list[Source]:
     """Return the runs at a path or URL: one in a folder, one or several in a file. Raises AadslError where none is."""
     url = str(place)
-    if re.match(r"[a-z][a-z0-9+.-]+://", url, re.IGNORECASE):
+    if re.match(r"[a-z][a-z0-9+.-]+:(//|:)", url, re.IGNORECASE):  # "::" joins two, as in simplecache::s3://…
         parts = urlsplit(url)
         if parts.scheme != "file":
-            return [_remote(url)]
+            return _behind(url)
         place = url2pathname(unquote(parts.path))
-    path = Path(place)
+    path = Path(place).expanduser()
     if path.is_dir() and (path / header.NAME).exists():
         return [Folder(path)]
     if path.is_file() and path.suffix == ".nc":
-        return _runs_in(path)
+        return _runs_in(path, path)
     if not path.exists():
         raise AadslError(f"{path} does not exist", hint="record a run with aadsl.Recorder(path, model, optimizer)")
     raise AadslError(
@@ -158,7 +149,7 @@ def sources_of(place: Path | str) -> list[Source]:
     )
 
 
-def _runs_in(path: Path) -> list[Source]:
+def _runs_in(path: Path, origin: Path | Fetched) -> list[Source]:
     check_seal(path)
     with netcdf_opened(path) as dataset:
         groups = [name for name in dataset.groups if name.startswith(RUN_GROUP)]
@@ -167,20 +158,15 @@ def _runs_in(path: Path) -> list[Source]:
             f"{path} is one file of a trajectory, not a whole one",
             hint="open the folder it is in, or a file that trajectory.to_netcdf(path) wrote",
         )
-    return [SingleFile(path, group) for group in sorted(groups, key=lambda name: int(name.removeprefix(RUN_GROUP)))]
+    ordered = sorted(groups, key=lambda name: int(name.removeprefix(RUN_GROUP)))
+    return [SingleFile(path, group, origin) for group in ordered]
 
 
-def _remote(url: str) -> Source:
-    try:
-        fsspec = import_module("fsspec")
-    except ImportError:
-        raise AadslError(f"reading {url} needs fsspec", hint="pip install fsspec") from None
-    try:
-        file_system, root = fsspec.core.url_to_fs(url)
-        source = Remote(url, file_system, root)
-        found = header.NAME in source.names()
-    except (OSError, ValueError, ImportError) as error:
-        raise AadslError(f"{url} cannot be read: {error}", hint="check the address and its access rights") from error
-    if not found:
+def _behind(url: str) -> list[Source]:
+    fetched = Fetched(url)
+    if fetched.is_file():
+        return _runs_in(fetched.file(), fetched)
+    source = Remote(fetched)
+    if header.NAME not in source.names():
         raise AadslError(f"{url} holds no trajectory", hint=f"a trajectory is a folder with {header.NAME} in it")
-    return source
+    return [source]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -69,10 +71,63 @@ def test_urls(tmp_path: Path) -> None:
     memory = fsspec.filesystem("memory")
     memory.put(str(tmp_path / "the run"), "/store/run", recursive=True)
     assert_same(folder, open_trajectory("memory://store/run"))
-    refused = {"memory://store/none": "cannot be read", "memory://store": "no trajectory", "zz://x": "cannot"}
-    for url, said in refused.items():
-        with pytest.raises(AadslError, match=said):
-            open_trajectory(url)
+    assert_same(folder, open_trajectory("simplecache::memory://store/run"))
+    folder.to_netcdf(tmp_path / "whole.nc")
+    memory.put(str(tmp_path / "whole.nc"), "/store/whole.nc")
+    single = open_trajectory("memory://store/whole.nc")
+    assert_same(folder, single)
+    assert single.path == "memory://store/whole.nc"
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("memory://store/none", "cannot be read"),
+        ("memory://empty", "holds no trajectory"),
+        ("zz://x", "cannot be read: ValueError: Protocol not known"),
+        ("memory://other/whole.nc", "cut short"),
+    ],
+)
+def test_urls_of_no_trajectory(url: str, said: str) -> None:
+    memory = pytest.importorskip("fsspec").filesystem("memory")
+    memory.pipe({"/empty/notes.txt": b"none", "/other/whole.nc": b"none"})
+    with pytest.raises(AadslError, match=said):
+        open_trajectory(url)
+
+
+@pytest.mark.parametrize("given", [None, 5, b"runs/a", "", [[]], [], ["runs/a", None]])
+def test_what_is_no_path(given: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record(tmp_path / "runs" / "a", 3)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(AadslError, match=r"is no trajectory|no path to a trajectory"):
+        open_trajectory(given)
+
+
+def test_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME" if os.name == "posix" else "USERPROFILE", str(tmp_path))
+    record(Path("~/run"), 3)
+    assert (tmp_path / "run" / "run.nc").exists()
+    open_trajectory("~/run").to_netcdf("~/whole.nc")
+    assert open_trajectory("~/whole.nc").length == 6
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("run/run.nc", "is the folder of a recorded run"),
+        ("whole", r"does not end in \.nc"),
+        ("none/whole.nc", "there is no folder .*none"),
+    ],
+)
+def test_places_for_no_single_file(place: str, said: str, tmp_path: Path) -> None:
+    record(tmp_path / "run", 3)
+    trajectory = open_trajectory(tmp_path / "run")
+    (tmp_path / "folder.nc").mkdir()
+    with pytest.raises(AadslError, match=said):
+        trajectory.to_netcdf(tmp_path / place)
+    with pytest.raises(AadslError, match="cannot be written"):
+        trajectory.to_netcdf(tmp_path / "folder.nc")
+    assert trajectory.verify().ok and sorted(path.name for path in tmp_path.iterdir()) == ["folder.nc", "run"]
 
 
 def test_one_file_of_a_folder_is_not_a_trajectory(tmp_path: Path) -> None:
@@ -223,6 +278,7 @@ def test_chained_runs(tmp_path: Path) -> None:
     assert trajectory.verify().ok
     trajectory.to_netcdf(tmp_path / "both.nc")
     assert open_trajectory(tmp_path / "both.nc").phases == trajectory.phases
+    assert open_trajectory([open_trajectory(tmp_path / "pretrain"), tmp_path / "finetune"]).phases == trajectory.phases
 
 
 def test_a_chain_is_replayed_across_its_boundary(tmp_path: Path) -> None:
