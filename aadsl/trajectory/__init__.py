@@ -7,9 +7,11 @@ says what is in them.
 from aadsl.trajectory.plans import budget, every
 from aadsl.trajectory.reader import Trajectory, open_trajectory
 from aadsl.trajectory.recorder import Recorder
+from aadsl.trajectory.rows import WEIGHTS_WRITTEN
 from aadsl.trajectory.specs import Clip, Job, ParameterSpec, Phase
 
 __all__ = [
+    "WEIGHTS_WRITTEN",
     "Clip",
     "Job",
     "ParameterSpec",

@@ -8,7 +8,7 @@ from aadsl.trajectory.announcements import ComingStep
 from aadsl.trajectory.journal import Journal
 from aadsl.trajectory.plans import Plan
 from aadsl.trajectory.resume import Start
-from aadsl.trajectory.rows import BOUNDARY, MicroBatch, Row
+from aadsl.trajectory.rows import BOUNDARY, WEIGHTS_WRITTEN, MicroBatch, Row
 from aadsl.trajectory.subject import Subject
 from aadsl.trajectory.tensors import pack
 from aadsl.trajectory.watch import ForwardWatch
@@ -94,6 +94,8 @@ class Loop:
         self.begin_what_is_due()
         if not self._watch.seen:
             self._watch.look_at_mode()
+        if self._subject.versions() != self._versions:
+            coming.metadata = {**coming.metadata, WEIGHTS_WRITTEN: True}
         self._hyperparameters = self._subject.hyperparameters()
         coming.begun = True
 

@@ -18,6 +18,9 @@ from aadsl.trajectory.tensors import dtype_name, to_array
 
 BOUNDARY = {"none": 0, "phase": 1, "optimizer_reset": 2}
 
+WEIGHTS_WRITTEN = "weights_written"
+"""Metadata that the recorder gives itself: true where something else than the optimizer wrote to weights."""
+
 _DESCRIPTIONS = {
     "lr": "learning rate",
     "momentum": "momentum factor",
@@ -25,6 +28,7 @@ _DESCRIPTIONS = {
     "weight_decay": "weight decay factor",
     "nesterov": "whether the momentum is Nesterov's",
     "loss": "loss of the batch, before the step",
+    WEIGHTS_WRITTEN: "whether something else than the optimizer wrote to weights since the step before",
 }
 
 

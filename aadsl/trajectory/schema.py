@@ -10,7 +10,8 @@ A trajectory is a folder of sealed netCDF-4 files (:mod:`aadsl.trajectory.files`
 ``steps-<start>-<stop>.nc``
     One value for each step: ``step``, the hyperparameters (``lr``, or ``lr_0`` … where groups differ), ``batch_size``,
     ``micro_batch_count``, ``training``, ``modules_off_mode``, ``phase``, ``phase_boundary`` (a CF flag), and the user's
-    metadata. Text is a number into ``<name>_labels``; the attribute ``labels`` says so. Truth values are int8 with the
+    metadata; among these ``weights_written``, 1 where something else than the optimizer wrote to weights since the step
+    before, for which recorders see. Text is a number into ``<name>_labels``; the attribute ``labels`` says so. Truth values are int8 with the
     attribute ``dtype = "bool"``, as xarray writes them.
 ``batches-<start>-<stop>.nc``
     CF contiguous ragged arrays. Over ``micro_batch``: ``step``, ``row_size`` and for each stored tensor its

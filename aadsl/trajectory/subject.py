@@ -116,6 +116,9 @@ class Subject:
         for name, parameter in self.idle.items():
             if parameter.grad is not None:
                 raise _changed(f'"{name}" did not require gradients when recording began, and is trained now')
+        for name, parameter in self.parameters.items():
+            if not parameter.requires_grad:
+                raise _changed(f'"{name}" was trained when recording began, and requires no gradients now')
         if len(self.optimizer.param_groups) != self._group_count:
             raise _changed("the optimizer was given another parameter group after recording began")
         if self._witness.dtype is not self._dtype:

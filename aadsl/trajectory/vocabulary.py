@@ -9,10 +9,12 @@ from typing import Any
 
 from aadsl.errors import AadslError
 from aadsl.trajectory.files import opened
+from aadsl.trajectory.rows import WEIGHTS_WRITTEN
 from aadsl.trajectory.segments import cover, is_rewritten, segments_in
 
 # Names that the recorder gives itself.
 RESERVED = {
+    WEIGHTS_WRITTEN,
     "step", "phase", "batch_size", "micro_batch_count", "training", "modules_off_mode", "phase_boundary",
     "row_size", "index", "example", "micro_batch",
 }  # fmt: skip

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
-from math import isclose
+from math import isclose, isnan
 
 import numpy as np
 import torch
 
 from aadsl.propagation import Clip
-from aadsl.trajectory import Job, Trajectory
+from aadsl.trajectory import WEIGHTS_WRITTEN, Job, Trajectory
 from aadsl.verification.report import Finding
 from aadsl.verification.stretch import Stretch, Variation
 
@@ -24,7 +24,8 @@ _LONGEST = 40
 def explain(trajectory: Trajectory, wrong: list[Stretch], count: int) -> Iterator[Finding]:
     """Yield why ``wrong`` stretches, of ``count`` that were replayed, do not fit."""
     stretch = min(wrong, key=len)
-    where = f"the replay of steps {stretch.start} … {stretch.stop - 1} ends elsewhere than the run"
+    steps = f"steps {stretch.start} … {stretch.stop - 1}" if len(stretch) > 1 else f"step {stretch.start}"
+    where = f"the replay of {steps} ends elsewhere than the run"
     where += f" (off by {stretch.deviation:.1%} of what it moved; {len(wrong)} of {count} stretches do not fit)"
     for suspicion in (_single_weights, _mode, _learning_rate, _clipping, _one_step, _noise):
         found = suspicion(trajectory, stretch)
@@ -32,7 +33,8 @@ def explain(trajectory: Trajectory, wrong: list[Stretch], count: int) -> Iterato
             cause, text = found
             yield Finding("failed", f"{text}; {where}", cause)
             return
-    yield _what_remains(trajectory, stretch, where)
+    cause, text = _writing(trajectory, wrong) or _part(trajectory, wrong, count) or _what_remains(trajectory, stretch)
+    yield Finding("failed", f"{text}; {where}", cause)
 
 
 Suspicion = tuple[str, str] | None
@@ -119,7 +121,7 @@ def _clipping(trajectory: Trajectory, stretch: Stretch) -> Suspicion:
     first = stretch.history.step(stretch.start)
     gradient = stretch.history.objective.evaluate(stretch.before, first).gradient
     if len(stretch) == 1 and (factor := _solved(stretch, _weight)) is not None:
-        if factor > 1 or _losses_differ(trajectory, stretch):
+        if factor > 1 or _first_off(trajectory, stretch):
             return "other loss", f"the loss of the run was {factor:.4g} times this one"
         limit = factor * float(gradient.norm())
         return "undeclared clip", f"the gradient was clipped to a norm of {limit:.4g}, and clip= was not declared"
@@ -165,36 +167,73 @@ def _noise(trajectory: Trajectory, stretch: Stretch) -> Suspicion:
     return "other dropout", f"the model draws random numbers (dropout), and {known} reproduce the run's"
 
 
-def _losses(trajectory: Trajectory, stretch: Stretch) -> tuple[float, float] | None:
-    """Return the recorded and the replayed loss of the stretch's first step, where one was recorded."""
+def _first_off(trajectory: Trajectory, stretch: Stretch) -> tuple[int, str] | None:
+    """Return the first step whose loss is not the recorded one, and both in words; None where there is none."""
     if "loss" not in trajectory.steps:
         return None
-    recorded = float(trajectory.steps["loss"][stretch.start])
-    replayed = stretch.history.objective.evaluate(stretch.before, stretch.history.step(stretch.start)).loss
-    return recorded, float(replayed)
+    state = stretch.before
+    for index in range(stretch.start, stretch.stop):
+        step = stretch.history.step(index)
+        recorded = float(trajectory.steps["loss"][index])
+        replayed = float(stretch.history.objective.evaluate(state, step).loss)
+        if not isnan(recorded) and not isclose(recorded, replayed, rel_tol=max(1e-5, stretch.tolerance), abs_tol=1e-6):
+            return index, f"the loss at step {index} is {replayed:.6g}, recorded was {recorded:.6g}"
+        state = stretch.history.step_map(state, step)
+    return None
 
 
-def _losses_differ(trajectory: Trajectory, stretch: Stretch) -> bool:
-    losses = _losses(trajectory, stretch)
-    return losses is not None and not isclose(*losses, rel_tol=max(1e-5, stretch.tolerance), abs_tol=1e-6)
+def _writing(trajectory: Trajectory, wrong: list[Stretch]) -> Suspicion:
+    """In all that does not fit, something wrote to the weights between two steps."""
+    if WEIGHTS_WRITTEN not in trajectory.steps:
+        return None
+    written = np.flatnonzero(trajectory.steps[WEIGHTS_WRITTEN].values == 1)
+    within = [written[(stretch.start <= written) & (written <= stretch.stop)] for stretch in wrong]
+    if not all(map(len, within)):
+        return None
+    more = f" and before {len(written) - 1} other steps" if len(written) > 1 else ""
+    return (
+        "weights written",
+        f"before step {min(part[0] for part in within)}{more}, something else than the optimizer wrote to the weights; "
+        "unless it wrote what was there, this is why",
+    )
+
+
+def _part(trajectory: Trajectory, wrong: list[Stretch], count: int) -> Suspicion:
+    """Model, loss and data are right elsewhere."""
+    if len(wrong) == count:
+        return None
+    off = _first_off(trajectory, wrong[0])
+    if off and off[0] > wrong[0].start:
+        text = f"until step {off[0]} the losses are those that were recorded: {off[1]}"
+        return "some steps differ", f"{text}; another batch was used than the one announced, or the loss was another"
+    places = ", ".join(f"{stretch.start} … {stretch.stop - 1}" for stretch in wrong[:3])
+    return (
+        "some steps differ",
+        f"loss and data are right in other steps, but somewhere in {places}{' …' if len(wrong) > 3 else ''} "
+        "the loss was another, other batches were used than those announced, or gradients were changed",
+    )
 
 
 def _job(trajectory: Trajectory, step: int) -> Job:
     return next(job for job in trajectory.jobs if job.start <= step < job.stop)
 
 
-def _what_remains(trajectory: Trajectory, stretch: Stretch, where: str) -> Finding:
+def _what_remains(trajectory: Trajectory, stretch: Stretch) -> tuple[str, str]:
     """Data that were compared leave the loss, or the model's code; otherwise it may be either."""
-    losses, said = _losses(trajectory, stretch), ""
-    if losses is not None:
-        if not _losses_differ(trajectory, stretch):
-            text = "the loss agrees with the recorded one, but the step that followed does not"
-            return Finding(
-                "failed", f"{text}: a hyperparameter or a stored state was changed; {where}", "changed record"
-            )
-        said = f"the loss at step {stretch.start} is {losses[1]:.6g}, recorded was {losses[0]:.6g}: "
-    if _job(trajectory, stretch.start).fingerprints.get("data") or trajectory.batch_tensors(stretch.start) is not None:
-        text = f"{said}this is another loss, or the model computes something else"
-        return Finding("failed", f"{text}; {where}", "other loss")
-    text = f"{said}these are other data, another order of them, or another loss"
-    return Finding("failed", f"{text}; {where}", "other loss or data")
+    off = _first_off(trajectory, stretch)
+    if "loss" in trajectory.steps and (off is None or off[0] > stretch.start):
+        return "changed record", (
+            "the loss agrees with the recorded one, but the step that followed does not: a hyperparameter or a "
+            "stored state was changed, or the gradient was, between backward and step"
+        )
+    said = f"{off[1]}: " if off else ""
+    stored = trajectory.batch_tensors(stretch.start) is not None
+    known = _job(trajectory, stretch.start).fingerprints.get("data", {})
+    if "random" in known and not stored:
+        return "random data", f"{said}the data give other examples each time they are asked, or this is another loss"
+    if stored or len(known) > 1:
+        return "other loss", (
+            f"{said}this is another loss, other batches were used than those announced, "
+            "or the model computes something else"
+        )
+    return "other loss or data", f"{said}these are other data, another order of them, or another loss"

@@ -54,6 +54,9 @@ def _data(job: Job, examples: Examples | None, run: str) -> Iterator[Finding]:
     if examples is None or not recorded:
         return
     here = data_fingerprint(examples)
+    if here.get("length") == recorded.get("length") and ("random" in here or "random" in recorded):
+        yield Finding("note", "the data give other examples each time they are asked, so they cannot be compared")
+        return
     if here == recorded and len(here) == 1:
         text = f"the data have as many examples as those of {run}; they are no tensors, so they are not compared"
         yield Finding("note", text)
@@ -64,9 +67,6 @@ def _data(job: Job, examples: Examples | None, run: str) -> Iterator[Finding]:
     if here.get("length") != recorded.get("length"):
         text = f"the data have {here.get('length', '?')} examples, those of {run} are {recorded.get('length', '?')}"
         yield Finding("failed", text, "other data")
-        return
-    if "random" in here or "random" in recorded:
-        yield Finding("note", "the data give other examples each time they are asked, so they cannot be compared")
         return
     wanted = {digest for place, digest in recorded.items() if place != "length"}
     searched = range(min(len(examples), SEARCHED))

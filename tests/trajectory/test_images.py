@@ -118,9 +118,8 @@ def test_a_new_layout_has_an_image_of_its_own(tmp_path: Path) -> None:
     kept = []
     with Recorder(tmp_path, model, optimizer, states="all") as recorder:
         for step in range(9):
-            model[1].requires_grad_(step >= 4)
             optimizer.zero_grad()
-            model(INPUTS).square().mean().backward()
+            model[: 2 if step >= 4 else 1](INPUTS).square().mean().backward()
             recorder.batch(indices=[0])
             optimizer.step()
             kept.append({name: value.clone() for name, value in model.state_dict().items()})
