@@ -10,9 +10,9 @@ A trajectory is a folder of sealed netCDF-4 files (:mod:`aadsl.trajectory.files`
 ``steps-<start>-<stop>.nc``
     One value for each step: ``step``, the hyperparameters (``lr``, or ``lr_0`` … where groups differ), ``batch_size``,
     ``micro_batch_count``, ``training``, ``modules_off_mode``, ``phase``, ``phase_boundary`` (a CF flag), and the user's
-    metadata; among these ``weights_written``, 1 where something else than the optimizer wrote to weights since the step
-    before, for which recorders see. Text is a number into ``<name>_labels``; the attribute ``labels`` says so. Truth values are int8 with the
-    attribute ``dtype = "bool"``, as xarray writes them.
+    metadata, with ``weights_written`` among them: 1 where, since the step before, something else than the optimizer
+    wrote to weights. Text is a number into ``<name>_labels``; the attribute ``labels`` says so. Truth values are int8
+    with the attribute ``dtype = "bool"``, as xarray writes them.
 ``batches-<start>-<stop>.nc``
     CF contiguous ragged arrays. Over ``micro_batch``: ``step``, ``row_size`` and for each stored tensor its
     ``*_size`` and ``*_shape``; over ``example``: ``index`` (-1: unknown) and per-example metadata;
