@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -106,9 +107,10 @@ def freeze_last_normalization(model: nn.Module) -> None:
     model[4].eval()
 
 
-def groups(model_parameters: Any) -> torch.optim.Optimizer:
+def groups(model_parameters: Any, **options: Any) -> torch.optim.Optimizer:
     first, *rest = model_parameters
-    return torch.optim.AdamW([{"params": [first], "lr": 3e-3}, {"params": rest}], lr=1e-3, weight_decay=0.05, eps=1e-4)
+    parts = [{"params": [first], "lr": 3e-3}, {"params": rest}]
+    return torch.optim.AdamW(parts, lr=1e-3, weight_decay=0.05, eps=1e-4, **options)
 
 
 LOOPS = {
@@ -126,6 +128,9 @@ LOOPS = {
     "clipped norm": Loop(recorder={"clip": 0.3}, before_step=clip_norm),
     "clipped values": Loop(recorder={"clip": aadsl.trajectory.Clip("value", 0.02)}, before_step=clip_value),
     "AdamW in groups": Loop(optimizer=groups),
+    "fused SGD": Loop(optimizer=lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9, fused=True)),
+    "fused AdamW in groups": Loop(model=Attention, optimizer=partial(groups, fused=True)),
+    "fused AdamW, unused layer": Loop(model=Aside, optimizer=partial(groups, fused=True)),
     "autocast": Loop(loss=autocast_loss),
 }
 

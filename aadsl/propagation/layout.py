@@ -79,6 +79,15 @@ class Layout:
             for offset, count, shape in zip(self.offsets, self.counts, self.shapes, strict=False)
         ]
 
+    def group_views(self, group: int, vector: Tensor) -> list[Tensor]:
+        """Return each tensor of a parameter group as a shaped view into a ``vector`` over the group."""
+        start = self.group_slices[group].start
+        return [
+            vector[offset - start : offset - start + count].view(shape)
+            for offset, count, shape, own in zip(self.offsets, self.counts, self.shapes, self.groups, strict=False)
+            if own == group
+        ]
+
     def named_views(self, vector: Tensor) -> dict[str, Tensor]:
         """Return :meth:`views` by name."""
         return dict(zip(self.names, self.views(vector), strict=True))

@@ -46,7 +46,9 @@ class StepMap:
             return start, None
         evaluation = known or self.evaluate(start, step)
         with torch.no_grad():
-            parameters, slots = updated(self.layout, start, evaluation.gradient, evaluation.present, step)
+            parameters, slots = updated(
+                self.layout, start, evaluation.gradient, evaluation.present, step, as_recorded=True
+            )
         return FlatState(parameters, slots, evaluation.buffers, evaluation.integers), evaluation
 
     def pullback(self, point: Point, cotangents: Sequence[FlatState], curvature: Curvature) -> list[FlatState]:

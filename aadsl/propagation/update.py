@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from aadsl.dynamics import RESTING, Slots
+from aadsl.dynamics import RESTING, Slots, fused_step, has_fused_step
 from aadsl.propagation.curvature import Point
 from aadsl.propagation.layout import FlatState, Layout
 from aadsl.propagation.linear_update import linear_pullback, linear_pushforward, matrices
@@ -15,9 +16,9 @@ from aadsl.propagation.step import Step
 
 
 def updated(
-    layout: Layout, start: FlatState, gradient: Tensor, present: Tensor | None, step: Step
+    layout: Layout, start: FlatState, gradient: Tensor, present: Tensor | None, step: Step, as_recorded: bool = False
 ) -> tuple[Tensor, tuple[Slots, ...]]:
-    """Return (θ', s') = D(θ, s, clip(w·g)), differentiable in every tensor.
+    """Return (θ', s') = D(θ, s, clip(w·g)), differentiable in every tensor, or else ``as_recorded``: to the bits.
 
     ``present`` (P,) is false over parameters that got no gradient: they stay as they are, as PyTorch leaves them.
     """
@@ -25,10 +26,13 @@ def updated(
         gradient = gradient * step.gradient_weight
     gradient = clipped(gradient, step, layout)
     slices = layout.group_slices
-    pairs = [
-        dynamics.step(start.parameters if len(slices) == 1 else start.parameters[s], own, gradient[s], hyper)
-        for s, own, dynamics, hyper in zip(slices, start.slots, step.dynamics, step.hyper, strict=True)
-    ]
+    pairs = []
+    for group, (s, own, dynamics, hyper) in enumerate(zip(slices, start.slots, step.dynamics, step.hyper, strict=True)):
+        given = start.parameters if len(slices) == 1 else start.parameters[s], own, gradient[s], hyper
+        if as_recorded and has_fused_step(dynamics, hyper):
+            pairs.append(fused_step(dynamics, *given, partial(layout.group_views, group)))
+        else:
+            pairs.append(dynamics.step(*given))
     parameters = pairs[0][0] if len(pairs) == 1 else torch.cat([p for p, _ in pairs])
     slots = tuple(own | moved for own, (_, moved) in zip(start.slots, pairs, strict=True))
     return (parameters, slots) if present is None else _held(layout, start, parameters, slots, present)

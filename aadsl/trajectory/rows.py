@@ -26,6 +26,7 @@ _DESCRIPTIONS = {
     "momentum": "momentum factor",
     "dampening": "dampening of the momentum",
     "weight_decay": "weight decay factor",
+    "fused": "whether PyTorch's fused kernels took the step",
     "nesterov": "whether the momentum is Nesterov's",
     "loss": "loss of the batch, before the step",
     WEIGHTS_WRITTEN: "whether something else than the optimizer wrote to weights since the step before",

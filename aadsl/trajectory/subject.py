@@ -13,8 +13,8 @@ from aadsl.errors import AadslError
 from aadsl.trajectory.specs import ParameterSpec
 from aadsl.trajectory.tensors import Entry, dtype_name
 
-# How PyTorch computes a step, not what it computes.
-_IMPLEMENTATION = {"foreach", "fused", "capturable", "differentiable"}
+# How PyTorch computes a step, not what it computes. (Fused kernels round otherwise, so a replay must know of them.)
+_IMPLEMENTATION = {"foreach", "capturable", "differentiable"}
 
 
 def unwrapped_model(model: nn.Module) -> nn.Module:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 
-from aadsl.dynamics import DYNAMICS, dynamics_of
+from aadsl.dynamics import DYNAMICS, dynamics_of, fused_step, has_fused_step
 from aadsl.errors import AadslError
+from aadsl.propagation.layout import Layout
 
 CASES = [
     ("SGD", {"lr": 0.1}),
@@ -51,6 +54,43 @@ def test_fifty_steps_give_the_bits_of_torch_optim(name: str, options: dict, how:
         optimizer.step()
         own, slots = dynamics.step(own, slots, parameter.grad, hyper(optimizer.param_groups[0]))
     assert torch.equal(own, parameter.detach())
+
+
+@pytest.mark.parametrize(("name", "options"), [case for case in CASES if case[0] != "RMSprop"], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("first", [0, 3])
+def test_fused_steps_give_the_bits_of_fused_kernels(name: str, options: dict, dtype: torch.dtype, first: int) -> None:
+    """Those depend on where a tensor ends: each of several is a tensor of its own, from step ``first`` on."""
+    generator = torch.Generator().manual_seed(0)
+    parameters = [torch.nn.Parameter(torch.randn(size, generator=generator, dtype=dtype)) for size in (1009, 7, 16, 1)]
+    optimizer = getattr(torch.optim, name)(parameters, **options, fused=True)
+    layout, dynamics = Layout.of({str(place): p.shape for place, p in enumerate(parameters)}), DYNAMICS[name]
+    fused, rounded_otherwise = partial(fused_step, views=layout.views), False
+    for t in range(20):
+        scalars = hyper(optimizer.param_groups[0])
+        assert has_fused_step(dynamics, scalars)
+        if t == first:
+            own = layout.flatten([p.detach() for p in parameters], torch.empty(0, dtype=dtype))
+            names = [n for n, value in optimizer.state[parameters[0]].items() if value is not None]
+            recorded = {
+                n: optimizer.state[parameters[0]][n]
+                if n == "step"
+                else layout.flatten([optimizer.state[p][n] for p in parameters], own)
+                for n in names
+            }
+            slots = dynamics.restore(recorded, dynamics.initial(own, scalars))
+        for parameter in parameters:
+            parameter.grad = torch.randn(parameter.shape, generator=generator, dtype=dtype)
+        optimizer.step()
+        if t >= first:
+            gradient = layout.flatten([p.grad for p in parameters], own)
+            kept = gradient.clone()
+            plain, _ = dynamics.step(own, slots, gradient, scalars)
+            own, slots = fused(dynamics, own, slots, gradient, scalars)
+            rounded_otherwise |= not torch.equal(plain, own)
+            assert torch.allclose(plain, own, rtol=1e-5, atol=1e-6) and torch.equal(gradient, kept)
+            assert all(torch.equal(a, b) for a, b in zip(layout.views(own), parameters, strict=True)), t
+    assert rounded_otherwise or options == {"lr": 0.1}  # a plain step rounds the same way
 
 
 @pytest.mark.parametrize(("name", "options"), CASES, ids=lambda case: str(case))

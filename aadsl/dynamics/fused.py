@@ -1,0 +1,75 @@
+"""Steps by PyTorch's fused kernels, ``fused=True``, which round otherwise than its other implementations.
+
+They work tensor by tensor and in place, and have no derivatives: those are the same ones, to rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+from torch.optim.adagrad import adagrad
+from torch.optim.adam import adam
+from torch.optim.sgd import sgd
+
+from aadsl.dynamics.adagrad import Adagrad
+from aadsl.dynamics.adam import Adam
+from aadsl.dynamics.base import Dynamics, Hyper, Slots
+from aadsl.dynamics.sgd import SGD
+
+Views = Callable[[Tensor], list[Tensor]]
+"""Returns the tensors that a flat vector is made of, as views."""
+
+
+def has_fused_step(dynamics: Dynamics, hyper: Hyper) -> bool:
+    """Return whether the recorded steps were fused ones."""
+    return isinstance(dynamics, (SGD, Adam, Adagrad)) and bool(hyper.get("fused"))
+
+
+def fused_step(
+    dynamics: Dynamics, parameter: Tensor, slots: Slots, gradient: Tensor, hyper: Hyper, views: Views
+) -> tuple[Tensor, Slots]:
+    """Return (θ', slots') as :meth:`Dynamics.step` does, for vectors of the tensors that ``views`` gives."""
+    parameter = parameter.clone()
+    slots = {name: value.clone() for name, value in slots.items()}
+    vectors = {name: views(value) for name, value in slots.items() if value.dim()}
+    tensors = views(parameter), views(gradient)
+    if isinstance(dynamics, SGD):
+        _sgd(*tensors, slots, vectors, hyper)
+        return parameter, slots
+    counters = [slots["step"].float() for _ in tensors[0]]  # they are counted up
+    if isinstance(dynamics, Adagrad):
+        adagrad(
+            *tensors, vectors["sum"], counters, fused=True, lr=hyper["lr"], weight_decay=hyper["weight_decay"],
+            lr_decay=hyper["lr_decay"], eps=hyper["eps"], maximize=hyper["maximize"],
+        )  # fmt: skip
+    elif isinstance(dynamics, Adam):
+        adam(
+            *tensors, vectors["exp_avg"], vectors["exp_avg_sq"], vectors.get("max_exp_avg_sq", []), counters,
+            fused=True, amsgrad=hyper["amsgrad"], beta1=hyper["beta1"], beta2=hyper["beta2"], lr=hyper["lr"],
+            weight_decay=hyper["weight_decay"], eps=hyper["eps"], maximize=hyper["maximize"],
+            decoupled_weight_decay=dynamics.decoupled or hyper.get("decoupled_weight_decay", False),
+        )  # fmt: skip
+    return parameter, slots | {"step": slots["step"] + 1}
+
+
+def _sgd(
+    parameters: list[Tensor],
+    gradients: list[Tensor],
+    slots: Slots,
+    vectors: dict[str, list[Tensor]],
+    hyper: Hyper,
+) -> None:
+    """Take the step; where it is the first one with momentum, PyTorch makes the velocities."""
+    started = bool(slots) and bool(slots["momentum_started"])
+    velocities: list[Tensor | None] = [*vectors["momentum_buffer"]] if started else [None for _ in parameters]
+    sgd(
+        parameters, gradients, velocities, fused=True, lr=hyper["lr"], weight_decay=hyper["weight_decay"],
+        momentum=hyper["momentum"], dampening=hyper["dampening"], nesterov=hyper["nesterov"],
+        maximize=hyper["maximize"],
+    )  # fmt: skip
+    if slots and not started:
+        slots["momentum_started"].fill_(1)
+        for kept, made in zip(vectors["momentum_buffer"], velocities, strict=True):
+            if made is not None:
+                kept.copy_(made)
