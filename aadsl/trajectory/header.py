@@ -69,6 +69,7 @@ def describe(subject: Subject, data: object, clip: Clip | None, accumulation: in
             "optimizer_class": _qualified(subject.optimizer),
             "data": "" if data is None else _qualified(data),
             "device": str(device) if device.type == "cpu" else torch.cuda.get_device_name(device),
+            "threads": str(torch.get_num_threads()),
             "torch": torch.__version__,
             "numpy": np.__version__,
             "python": platform.python_version(),

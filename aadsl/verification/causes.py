@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
-from math import isclose, isnan
+from math import inf, isclose, isnan
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from aadsl.verification.stretch import Stretch, Variation
 # A change in a few elements of the state, and in no other, is no matter of training.
 _FEW = 3
 _MOST = 0.9
+_FAR = 30.0
 _LONGEST = 40
 
 
@@ -43,11 +44,18 @@ Suspicion = tuple[str, str] | None
 def _single_weights(trajectory: Trajectory, stretch: Stretch) -> Suspicion:
     """A stored state of which few elements are off, while all others fit."""
     names = stretch.history.objective.parameters
-    difference = (stretch.outcome.parameters.double() - stretch.target.parameters.double()).square()
+    outcome, target = (stretch.parts(state)[0].double() for state in (stretch.outcome, stretch.target))
+    difference = (outcome - target).square()
     if len(difference) < 10 * _FEW or not torch.isfinite(difference).all():
         return None
     largest = difference.topk(_FEW)
     if float(largest.values.sum()) < _MOST * float(difference.sum()):
+        return None
+    # Another gradient changes few elements of Adam's first step, but all moments, and by no more than the others moved.
+    moved = float((target - stretch.parts(stretch.before)[0].double()).square().median())
+    parts = zip(stretch.parts(stretch.target), stretch.distances(stretch.outcome, stretch.target), strict=True)
+    _, *others = [distance for part, distance in parts if part.numel()]
+    if max(others, default=inf) > stretch.tolerance and float(largest.values[0]) < _FAR * moved:
         return None
     place = int(largest.indices[0])
     name = names.names[int(np.searchsorted(names.offsets, place, side="right")) - 1]

@@ -23,11 +23,14 @@ class Stretch:
     """Steps ``start <= t < stop`` between two stored states, which fit if the replay ends within ``tolerance``.
 
     The deviation of each part of the state (parameters, each optimizer slot, buffers) is taken relative to how far the
-    stretch moved it, with an allowance for rounding.
+    stretch moved it, with an allowance for rounding. ``firm`` is 0 over numbers that are not compared.
     """
 
-    def __init__(self, history: History, start: int, stop: int, tolerance: float) -> None:
+    def __init__(
+        self, history: History, start: int, stop: int, tolerance: float, firm: FlatState | None = None
+    ) -> None:
         self.history, self.start, self.stop, self.tolerance = history, start, stop, tolerance
+        self._firm = firm
 
     def __len__(self) -> int:
         return self.stop - self.start
@@ -47,37 +50,47 @@ class Stretch:
         """The replayed state at its end."""
         return self.replay(lambda step: step)
 
-    def replay(self, varied: Variation) -> FlatState:
-        """Return where the stretch ends if its steps are ``varied``."""
+    def replay(self, varied: Variation, moved: Callable[[FlatState], FlatState] | None = None) -> FlatState:
+        """Return where the stretch ends if its steps are ``varied``, and if states are ``moved`` before each."""
         state = self.before
         for index in range(self.start, self.stop):
-            state = self.history.step_map(state, varied(self.history.step(index)))
+            state = self.history.step_map(moved(state) if moved else state, varied(self.history.step(index)))
         return state
 
-    def _parts(self, state: FlatState) -> list[Tensor]:
+    @property
+    def restarts(self) -> bool:
+        """Whether the optimizer starts afresh at its end, so that the slots there are not compared."""
+        return any(phase.start == self.stop and phase.resets_optimizer for phase in self.history.trajectory.phases)
+
+    def parts(self, state: FlatState) -> list[Tensor]:
         """Return what is compared: all of a state, but not slots that the next step starts afresh."""
-        resets = {phase.start for phase in self.history.trajectory.phases if phase.resets_optimizer}
-        return [state.parameters, state.buffers] if self.stop in resets else state.tensors()
+        if self._firm is not None:
+            state = state.with_tensors(t * firm for t, firm in zip(state.tensors(), self._firm.tensors(), strict=True))
+        return [state.parameters, state.buffers] if self.restarts else state.tensors()
 
     @cached_property
     def _scales(self) -> list[Tensor]:
         """For each part of the state, the distance that counts as 1: how far it moved, and what rounding may add."""
         scales = []
-        for after, start in zip(self._parts(self.target), self._parts(self.before), strict=True):
+        for after, start in zip(self.parts(self.target), self.parts(self.before), strict=True):
             rounding = _ROUNDINGS * torch.finfo(after.dtype).eps * sqrt(len(self)) * after.double().norm()
             scales.append((after.double() - start.double()).norm() + rounding / self.tolerance + 1e-30)
         return scales
 
     def residual(self, state: FlatState) -> Tensor:
         """Return (n,) the difference from the stored end, each part in units of its scale."""
-        parts = zip(self._parts(state), self._parts(self.target), self._scales, strict=True)
+        parts = zip(self.parts(state), self.parts(self.target), self._scales, strict=True)
         return torch.cat([((own.double() - aim.double()) / scale).reshape(-1) for own, aim, scale in parts])
+
+    def distances(self, one: FlatState, other: FlatState) -> list[float]:
+        """Return the distance of each part of two states, in units of its scale; infinite where one is no number."""
+        parts = zip(self.parts(one), self.parts(other), self._scales, strict=True)
+        found = [float((a.double() - b.double()).norm() / scale) for a, b, scale in parts]
+        return [value if value == value else inf for value in found]
 
     def deviation_of(self, state: FlatState) -> float:
         """Return the largest relative deviation of any part."""
-        parts = zip(self._parts(state), self._parts(self.target), self._scales, strict=True)
-        found = [float((own.double() - aim.double()).norm() / scale) for own, aim, scale in parts]
-        return max(value if value == value else float("inf") for value in found)
+        return max(self.distances(state, self.target))
 
     @cached_property
     def deviation(self) -> float:
@@ -92,7 +105,7 @@ class Stretch:
     @property
     def exact(self) -> bool:
         """Whether it does so bit by bit."""
-        return all(torch.equal(a, b) for a, b in zip(self._parts(self.outcome), self._parts(self.target), strict=True))
+        return all(torch.equal(a, b) for a, b in zip(self.parts(self.outcome), self.parts(self.target), strict=True))
 
     def solve(self, family: Callable[[float], Variation], iterations: int = 16) -> tuple[float, float]:
         """Return the factor f for which ``family(f)`` comes closest to the stored end, and the deviation it leaves.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
@@ -16,14 +15,9 @@ from aadsl.propagation import Progress, silent
 from aadsl.training_data import TrainingData
 from aadsl.trajectory import Trajectory
 from aadsl.turns import one_at_a_time
-from aadsl.verification.causes import explain
 from aadsl.verification.fit import fitting
+from aadsl.verification.replayed import replayed, unfit
 from aadsl.verification.report import Finding, Report
-from aadsl.verification.stretch import Stretch
-
-# Relative deviation of a replayed stretch that rounding explains: on the same kernels, and on others.
-SAME_KERNELS = 1e-4
-OTHER_KERNELS = 2e-2
 
 SPOTS = 3  # stretches that a spot check replays at most
 FREE = 30  # steps whose replay is over before anyone waits
@@ -72,7 +66,7 @@ def verify_history(history: History, samples: int | None = 8, progress: Progress
     if not _failed(findings):
         findings += fitting(trajectory, history.objective.model, history.data)
         if not _failed(findings):
-            findings += _replayed(history, _chosen(trajectory, samples), progress)
+            findings += replayed(history, _chosen(trajectory, samples), progress)
     return Report(str(trajectory.path), tuple(findings))
 
 
@@ -119,47 +113,9 @@ def _joined(
             return
         history = History(trajectory, model=model, loss=loss, data=given, device=device)
     except AadslError as error:
-        yield _unfit(error)
+        yield unfit(error)
         return
-    yield from _replayed(history, _chosen(trajectory, samples), progress)
-
-
-def _unfit(error: AadslError) -> Finding:
-    return Finding("failed", str(error).replace("\n", "; "), "model or data")
-
-
-def _replayed(history: History, chosen: Gaps, progress: Progress) -> Iterator[Finding]:
-    trajectory = history.trajectory
-    if not chosen:
-        few = len(trajectory.checkpoints) < 2
-        why = "there is only one stored state" if few else "the stored states lie too far apart for a spot check"
-        yield Finding("note", f"no step was replayed: {why}")
-        return
-    elsewhere = _elsewhere(trajectory, history.device)
-    if elsewhere:
-        yield Finding("note", f"recorded with other kernels ({elsewhere}); small deviations are tolerated")
-    tolerance = OTHER_KERNELS if elsewhere else SAME_KERNELS
-    stretches = []
-    for done, (start, stop) in enumerate(chosen, 1):
-        stretches.append(Stretch(history, start, stop, tolerance))
-        try:
-            stretches[-1].deviation  # noqa: B018  computed here, where progress is told
-        except AadslError as error:
-            yield _unfit(error)
-            return
-        progress("verifying", done, len(chosen))
-    steps = sum(stretch.stop - stretch.start for stretch in stretches)
-    wrong = [stretch for stretch in stretches if not stretch.fits]
-    if wrong:
-        yield from explain(trajectory, wrong, len(stretches))
-    elif all(stretch.exact for stretch in stretches):
-        yield Finding("passed", f"{steps:,} steps in {len(stretches)} stretches were replayed, every bit the same")
-    else:
-        largest = max(stretch.deviation for stretch in stretches)
-        yield Finding(
-            "passed",
-            f"{steps:,} steps in {len(stretches)} stretches were replayed, to within {largest:.1g} of what they moved",
-        )
+    yield from replayed(history, _chosen(trajectory, samples), progress)
 
 
 def _chosen(trajectory: Trajectory, samples: int | None) -> Gaps:
@@ -196,15 +152,3 @@ def _affordable(gaps: Gaps, length: int) -> Gaps:
 
 def _steps(gap: tuple[int, int]) -> int:
     return gap[1] - gap[0]
-
-
-def _elsewhere(trajectory: Trajectory, device: torch.device) -> str:
-    """Return in which way the recorded run computed with other kernels than this process would."""
-    recorded = trajectory.provenance
-    here = "cpu" if device.type == "cpu" else torch.cuda.get_device_name(device)
-    pairs = [
-        (f"PyTorch {recorded.get('torch', '?')}", f"PyTorch {torch.__version__}"),
-        (recorded.get("device", "?"), here),
-        (recorded.get("platform", "?").rsplit("-", 1)[0], platform.platform().rsplit("-", 1)[0]),
-    ]
-    return ", ".join(f"{before}, here {now}" for before, now in pairs if before != now)
