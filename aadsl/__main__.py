@@ -6,7 +6,9 @@ It exits with 1 where something is wrong with what was asked, or a trajectory fa
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+import traceback
 from collections.abc import Sequence
 from importlib.metadata import version
 from importlib.util import module_from_spec, spec_from_file_location
@@ -21,10 +23,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = _parser().parse_args(arguments)
     try:
         text, code = chosen.command(chosen)
-    except AadslError as error:
+    except (AadslError, OSError) as error:
         sys.stderr.write(f"aascore: {error}\n")
         return 1
-    sys.stdout.write(f"{text}\n")
+    except KeyboardInterrupt:
+        sys.stderr.write("aascore: interrupted\n")
+        return 130
+    try:
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader, head say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return int(code)
 
 
@@ -73,6 +82,8 @@ def _verify(chosen: argparse.Namespace) -> tuple[str, int]:
     trajectory = open_trajectory(chosen.path)
     names = _names(chosen.names)
     given: dict[str, Any] = {}
+    if chosen.names is None and [chosen.model, chosen.loss, chosen.data] != ["model", "loss", "data"]:
+        raise AadslError("names of a model, a loss or data were given, but no file that defines them", hint=_NAMES)
     if chosen.names is not None:
         for option in ("model", "loss"):
             name = getattr(chosen, option)
@@ -81,7 +92,7 @@ def _verify(chosen: argparse.Namespace) -> tuple[str, int]:
             given[option] = names[name]
         given["data"] = names.get(chosen.data)
     report = trajectory.verify(**given, samples=chosen.samples)
-    return str(report), not report.ok
+    return f"{report}\n→ {_NAMES}" if chosen.names is None else str(report), not report.ok
 
 
 def _run(chosen: argparse.Namespace) -> tuple[str, int]:
@@ -107,17 +118,32 @@ def _text(program: Path) -> str:
         raise AadslError(f"{program} cannot be read: {error}") from error
 
 
+_NAMES = "to replay steps, add --names FILE.py, a file that defines the model, the loss and the data"
+
+
 def _names(file: Path | None) -> dict[str, Any]:
-    """Run the user's own file, as ``python FILE.py`` would, and return what it defines."""
+    """Import the user's own file, and return what it defines. Raises AadslError with its line where that fails."""
     if file is None:
         return {}
-    spec = spec_from_file_location("names", file)
-    if spec is None or spec.loader is None or not file.exists():
+    spec = spec_from_file_location(f"_aascore_{file.stem}", file.resolve())
+    if spec is None or spec.loader is None or not file.is_file():
         raise AadslError(f"{file} is no Python file", hint="give a file that defines the model, the loss and the data")
-    module = module_from_spec(spec)
+    module = sys.modules[spec.name] = module_from_spec(spec)  # dataclasses look their module up
     sys.path.insert(0, str(file.resolve().parent))
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        raise AadslError(_told(file, error), hint="mend it there: the file is run first, from top to bottom") from error
     return vars(module)
+
+
+def _told(file: Path, error: BaseException) -> str:
+    """Return what went wrong in a file, and in which of its lines."""
+    if isinstance(error, SyntaxError) and error.filename == str(file.resolve()):
+        return f"{file}, line {error.lineno}: SyntaxError: {error.msg}"
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [f", line {frame.lineno}" for frame in frames if frame.filename == str(file.resolve())]
+    return f"{file}{''.join(lines[-1:])}: {type(error).__name__}: {error}"
 
 
 if __name__ == "__main__":

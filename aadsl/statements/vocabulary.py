@@ -178,7 +178,8 @@ def notebook_name(scope: Scope, name: Name) -> Any:
     if name.text in scope.names:
         return scope.names[name.text]
     close = did_you_mean(name.text, (known for known in scope.names if not known.startswith("_")))
-    scope.report(name.span, f'no "{name.text}" in the notebook', close or "define it in a cell above")
+    way_out = close or "define it in a cell above; outside notebooks, in the file given with --names"
+    scope.report(name.span, f'no Python name "{name.text}"', way_out)
     return None
 
 

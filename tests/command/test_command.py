@@ -96,6 +96,67 @@ def test_mistakes_are_said_without_a_traceback(run_folder: Path, capsys: pytest.
     assert "cannot be read" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("x = 1\nimport no_such_module\n", ", line 2: ModuleNotFoundError: No module named"),
+        ("x = (\n", ", line 1: SyntaxError: '(' was never closed"),
+        ("def f():\n    return 1 / 0\n\n\nf()\n", ", line 2: ZeroDivisionError"),
+        ("import sys\nsys.exit('done')\n", ", line 2: SystemExit: done"),
+        ("import aadsl\naadsl.open_trajectory('none')\n", ", line 2: AadslError: none does not exist"),
+    ],
+)
+def test_mistakes_in_the_file_of_names(
+    written: str,
+    said: str,
+    run_folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(run_folder.parent)
+    Path("mine.py").write_text(written)
+    assert main(["verify", str(run_folder), "--names", "mine.py"]) == 1
+    error = capsys.readouterr().err
+    assert f"aascore: mine.py{said}" in error and "mend it there" in error and "Traceback" not in error
+
+
+def test_the_file_of_names_is_a_module(run_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As dataclasses want it, which look up the module that they are in."""
+    names = run_folder.parent / "names.py"
+    kept = "@dataclass\nclass Options:\n    rate: ClassVar[float] = 0.1\n"
+    names.write_text(
+        "from __future__ import annotations\nfrom dataclasses import dataclass\nfrom typing import ClassVar\n"
+        f"{names.read_text()}\n{kept}"
+    )
+    assert main(["verify", str(run_folder), "--names", str(names)]) == 0, capsys.readouterr().err
+
+
+def test_names_without_a_file_of_them(run_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", str(run_folder)]) == 0
+    assert "to replay steps, add --names FILE.py" in capsys.readouterr().out
+    assert main(["verify", str(run_folder), "--model", "net"]) == 1
+    assert "add --names FILE.py" in capsys.readouterr().err
+    program = run_folder.parent / "program.aascore"
+    program.write_text(f'load "{run_folder}" with model=model, loss=loss, data=data\n')
+    assert main(["run", str(program)]) == 1
+    assert "in the file given with --names" in capsys.readouterr().err
+
+
+def test_charts_where_there_is_no_folder(run_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    program = run_folder.parent / "program.aascore"
+    program.write_text("help\n")
+    assert main(["run", str(program), "--charts", str(program)]) == 1
+    assert "File exists" in capsys.readouterr().err
+
+
+def test_a_reader_that_has_seen_enough(run_folder: Path) -> None:
+    program = run_folder.parent / "program.aascore"
+    program.write_text("help\n" * 3000)
+    command = f"{sys.executable} -m aadsl run {program} | head -n 1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert done.stdout and not done.stderr
+
+
 def test_as_a_process(run_folder: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "aadsl", "info", str(run_folder)], capture_output=True, text=True, check=False

@@ -50,15 +50,15 @@ class FakeStudy(Names):
         return SimpleNamespace(path="runs/fake", digest="0", length=LENGTH, batch_indices=batch)
 
     @property
-    def data(self) -> Any:
+    def history(self) -> Any:
         """Four examples: the first two are noisy, the third's label is missing."""
         noise = ("example", np.array([True, True, False, False]))
         label = ("example", np.array([4.0, 9.0, np.nan, 4.0]))
         known = xr.Dataset({"label_noise": noise, "label": label})
         whole_run = SimpleNamespace(start=0)
-        return SimpleNamespace(
-            jobs=(whole_run,), distinct=(known,), coordinates=lambda: (known, np.zeros(1, dtype=np.int64))
-        )
+        places = np.zeros(1, dtype=np.int64)
+        data = SimpleNamespace(jobs=(whole_run,), distinct=(known,), coordinates=lambda: (known, places))
+        return SimpleNamespace(data=data)
 
     def step_effects(
         self, behaviors: list[str], estimator: Any = "first_order", intervention: Any = "skip", progress: Any = None

@@ -56,7 +56,7 @@ def test_all_mistakes_of_a_program_are_found_at_once() -> None:
         (1, 'no coordinate "taag" on this trajectory'),
         (2, 'no statement "stag"'),
         (3, 'no behavior metric "margn"'),
-        (3, 'no "tset" in the notebook'),
+        (3, 'no Python name "tset"'),
         (4, 'no stage "b"'),
         (4, 'no stage "d"'),
         (4, 'no behavior "e"'),
