@@ -67,7 +67,8 @@ class History:
             if job.start < job.stop and trajectory.batch_tensors(job.start) is None:
                 self.data.at(job.start)
         self._rules = [[(dynamics_of(name), hyper) for name, hyper in rules] for rules in trajectory.rules]
-        specs = trajectory.parameters
+        named = [name for name, _ in model.named_parameters() if name in trajectory.parameters]
+        specs = {name: trajectory.parameters[name] for name in named}
         layout = Layout.of({n: s.shape for n, s in specs.items()}, {n: s.group for n, s in specs.items()})
         kinds = {name: spec.dtype for name, spec in trajectory.buffers.items()}
         first, last = (trajectory.state(t) for t in (0, trajectory.checkpoints[-1]))

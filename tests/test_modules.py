@@ -113,6 +113,12 @@ def groups(model_parameters: Any, **options: Any) -> torch.optim.Optimizer:
     return torch.optim.AdamW(parts, lr=1e-3, weight_decay=0.05, eps=1e-4, **options)
 
 
+def decayed(parameters: Any) -> torch.optim.Optimizer:
+    """The usual two groups: matrices decay."""
+    parts = [[p for p in parameters if (p.ndim > 1) is matrix] for matrix in (True, False)]
+    return torch.optim.SGD([{"params": parts[0], "weight_decay": 0.1}, {"params": parts[1]}], lr=0.01, momentum=0.9)
+
+
 LOOPS = {
     "plain": Loop(),
     "dropout": Loop(model=lambda: plain(nn.Tanh(), nn.Dropout(0.4))),
@@ -126,6 +132,9 @@ LOOPS = {
     "accumulation": Loop(micro=3),
     "accumulation with dropout": Loop(model=lambda: plain(nn.Tanh(), nn.Dropout(0.4)), micro=2),
     "clipped norm": Loop(recorder={"clip": 0.3}, before_step=clip_norm),
+    "clipped norm, in groups": Loop(
+        model=half_frozen_normalization, optimizer=decayed, recorder={"clip": 0.3}, before_step=clip_norm
+    ),
     "clipped values": Loop(recorder={"clip": aadsl.trajectory.Clip("value", 0.02)}, before_step=clip_value),
     "AdamW in groups": Loop(optimizer=groups),
     "fused SGD": Loop(optimizer=lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9, fused=True)),

@@ -24,20 +24,24 @@ class Layout:
         names: tensor names in flat order.
         shapes: their shapes.
         groups: the parameter group of each, ascending.
+        ranks: the place of each in the order in which they were given: that of the model, for what adds up over all.
     """
 
     names: tuple[str, ...]
     shapes: tuple[tuple[int, ...], ...]
     groups: tuple[int, ...]
+    ranks: tuple[int, ...]
 
     @classmethod
     def of(cls, shapes: Mapping[str, Sequence[int]], groups: Mapping[str, int] | None = None) -> Layout:
         """Return the layout of tensors with these ``shapes``, ordered by their ``groups`` (all 0 where not given)."""
         names = sorted(shapes, key=lambda name: groups[name]) if groups else list(shapes)
+        given = {name: place for place, name in enumerate(shapes)}
         return cls(
             tuple(names),
             tuple(tuple(shapes[name]) for name in names),
             tuple(groups[name] if groups else 0 for name in names),
+            tuple(given[name] for name in names),
         )
 
     @cached_property

@@ -94,7 +94,7 @@ def _graph(layout: Layout, point: Point) -> tuple[list[Tensor], list[Tensor], li
 def clipped(gradient: Tensor, step: Step, layout: Layout) -> Tensor:
     """Return the gradient (P,) after ``clip_grad_value_`` or ``clip_grad_norm_``, with their operations.
 
-    Parameters that the step does not train have no part in the norm.
+    The norm is that of ``model.parameters()``, in their order. Those that the step does not train have no part in it.
     """
     clip = step.clip
     if clip is None:
@@ -104,8 +104,9 @@ def clipped(gradient: Tensor, step: Step, layout: Layout) -> Tensor:
     if clip.norm is None:
         return gradient
     trained = [dynamics is not RESTING for dynamics in step.dynamics]
-    views = [view for view, group in zip(layout.views(gradient), layout.groups, strict=True) if trained[group]]
-    norms = [torch.linalg.vector_norm(view, clip.norm_type) for view in views]
+    views = zip(layout.ranks, layout.groups, layout.views(gradient), strict=True)
+    ordered = [view for _, group, view in sorted(views, key=lambda part: part[0]) if trained[group]]
+    norms = [torch.linalg.vector_norm(view, clip.norm_type) for view in ordered]
     norm = torch.linalg.vector_norm(torch.stack(norms), clip.norm_type)
     return gradient * torch.clamp(clip.norm / (norm + 1e-6), max=1.0)
 

@@ -38,8 +38,10 @@ def language_model(adapters: bool) -> Any:
 
 
 @pytest.mark.parametrize("adapters", [False, True])
-@pytest.mark.parametrize("accumulate", [1, 2])
-def test_hugging_face_trainer(tmp_path: Path, adapters: bool, accumulate: int) -> None:
+@pytest.mark.parametrize(
+    ("accumulate", "chosen"), [(1, {}), (2, {"optim": "adamw_torch"})], ids=["as it comes", "accumulating, not fused"]
+)
+def test_hugging_face_trainer(tmp_path: Path, adapters: bool, accumulate: int, chosen: dict[str, Any]) -> None:
     transformers = pytest.importorskip("transformers")
     from aadsl.integrations.transformers import RecorderCallback, model_loss
 
@@ -51,11 +53,11 @@ def test_hugging_face_trainer(tmp_path: Path, adapters: bool, accumulate: int) -
         num_train_epochs=2,
         learning_rate=1e-2,
         max_grad_norm=0.5,
-        optim="adamw_torch",
         report_to=[],
         save_strategy="no",
         use_cpu=True,
         disable_tqdm=True,
+        **chosen,
     )
     rows = [{"input_ids": row, "labels": row} for row in TOKENS]
     trainer = transformers.Trainer(
@@ -79,8 +81,9 @@ def test_hugging_face_trainer(tmp_path: Path, adapters: bool, accumulate: int) -
     assert isinstance(batch, dict) and batch["input_ids"].shape == (4 * accumulate, 6)
     seen = torch.cat([trajectory.batch_tensors(t)["input_ids"] for t in range(trajectory.length // 2)])
     assert torch.equal(seen.sort(0).values, TOKENS.sort(0).values)
+    assert bool(trajectory.hyperparameters(0)[0].get("fused")) is not bool(chosen)
     report = trajectory.verify(model=model, loss=model_loss)
-    assert report.ok, report
+    assert report.ok and "every bit the same" in str(report), report
 
 
 def lightning_module() -> Any:
