@@ -9,7 +9,7 @@ from functools import cached_property
 from html import escape
 from importlib import import_module
 from itertools import pairwise
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -195,10 +195,12 @@ class Trajectory:
     def jobs(self) -> tuple[Job, ...]:
         """The runs that make the trajectory, in order; together they cover all steps."""
         names = {phase.start: phase.name for phase in self.phases}
-        return tuple(
-            Job(names.get(start, ""), str(run.source.path), start, stop, run.header.fingerprints)
-            for run, (start, stop) in zip(self._runs, pairwise(self._chain.starts), strict=True)
-        )
+        jobs = []
+        for run, (start, stop) in zip(self._runs, pairwise(self._chain.starts), strict=True):
+            path = str(run.source.path)
+            name = names[start] if start < stop else PurePath(path).name
+            jobs.append(Job(name, path, start, stop, run.header.fingerprints))
+        return tuple(jobs)
 
     def violations(self) -> list[str]:
         """Return what is wrong with the files: damage, gaps, what the schema does not allow."""

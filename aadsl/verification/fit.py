@@ -22,6 +22,9 @@ def fitting(trajectory: Trajectory, model: nn.Module, data: TrainingData) -> lis
     for job, examples in zip(trajectory.jobs, data.parts, strict=True):
         run = job.path if len(trajectory.jobs) > 1 else "the run"
         found += [*_frozen(trajectory, job, model, run), *_data(job, examples, run)]
+    if len(trajectory.jobs) > 1 and any(len(part) == len(trajectory.jobs) for part in data.distinct):
+        entries = ", ".join(f'"{job.name}": …' for job in trajectory.jobs)
+        found.append(Finding("note", f"data of its own are given to each run as a dict: data={{{entries}}}"))
     return found
 
 

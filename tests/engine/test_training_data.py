@@ -161,6 +161,19 @@ def test_answers_are_kept_apart_by_the_data_of_any_job(folder: Path) -> None:
     assert other["effect"].item() != first
 
 
+def test_data_in_a_list_are_no_data_of_each_run(folder: Path) -> None:
+    trajectory = aadsl.open_trajectory([folder / job for job in DATA])
+    report = trajectory.verify(network(), mean_loss, [BROAD, SMALL, BROAD])
+    assert not report.ok and 'as a dict: data={"broad": …, "small": …, "again": …}' in str(report), report
+
+
+def test_a_job_without_steps_goes_by_the_name_of_its_folder(folder: Path, tmp_path: Path) -> None:
+    model = network()
+    aadsl.Recorder(tmp_path / "none", model, torch.optim.SGD(model.parameters(), 0.05), BROAD).close()
+    trajectory = aadsl.open_trajectory([folder / "broad", tmp_path / "none"])
+    assert [job.name for job in trajectory.jobs] == ["broad", "none"]
+
+
 def test_mistakes_in_naming_the_data(folder: Path) -> None:
     with pytest.raises(AadslError, match=r"no run is named 'smal'") as caught:
         study_of(folder, {**DATA, "smal": SMALL})
