@@ -10,7 +10,7 @@ from math import inf, isclose, isnan
 import numpy as np
 import torch
 
-from aadsl.propagation import Clip
+from aadsl.propagation import Clip, Step
 from aadsl.trajectory import WEIGHTS_WRITTEN, Job, Trajectory
 from aadsl.verification.report import Finding
 from aadsl.verification.stretch import Stretch, Variation
@@ -20,6 +20,7 @@ _FEW = 3
 _MOST = 0.9
 _FAR = 30.0
 _LONGEST = 40
+_ALIKE = 2.0
 
 
 def explain(trajectory: Trajectory, wrong: list[Stretch], count: int) -> Iterator[Finding]:
@@ -162,17 +163,30 @@ def _one_step(trajectory: Trajectory, stretch: Stretch) -> Suspicion:
 
 
 def _noise(trajectory: Trajectory, stretch: Stretch) -> Suspicion:
-    """The loss draws random numbers, and drawing others changes it."""
-    step = stretch.history.step(stretch.start)
-    objective = stretch.history.objective
-    losses = set()
-    for seed in (1, 2):
-        states = ({"cpu": torch.Generator().manual_seed(seed).get_state()},)
-        losses.add(float(objective.evaluate(stretch.before, replace(step, rng_states=states)).loss))
-    if len(losses) == 1:
+    """The model draws random numbers, and what the run drew may be one more draw.
+
+    Then the replay is as far off as two draws are from each other (much nearer, it drew the right numbers), and draws
+    move the parameters about as far as the run did.
+    """
+    one, other = (stretch.replay(partial(_drawn, seed)) for seed in (1, 2))
+    spread, moved = max(stretch.distances(one, other)), stretch.distances(one, stretch.before)[0]
+    if not (spread / _ALIKE < stretch.deviation < spread * _ALIKE and 1 / _ALIKE < moved < _ALIKE):
         return None
-    known = "the recorded generator state does not" if step.rng_states else "no generator state was recorded to"
-    return "other dropout", f"the model draws random numbers (dropout), and {known} reproduce the run's"
+    recorded = stretch.history.step(stretch.start).rng_states
+    known = "the recorded generator state does not" if recorded else "no generator state was recorded to"
+    return "other dropout", (
+        f"the model draws random numbers (dropout), and {known} reproduce the run's; "
+        "unless batches or a loss were others that matter as much"
+    )
+
+
+def _drawn(seed: int, step: Step) -> Step:
+    """Return a step that draws other random numbers."""
+    devices = step.rng_states[0] if step.rng_states else ("cpu",)
+    states = {
+        device: torch.Generator(device).manual_seed(1_000_003 * seed + step.index).get_state() for device in devices
+    }
+    return replace(step, rng_states=(states,) * max(1, len(step.rng_states)))
 
 
 def _first_off(trajectory: Trajectory, stretch: Stretch) -> tuple[int, str] | None:

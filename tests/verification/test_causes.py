@@ -152,6 +152,28 @@ def test_other_dropout_seeds(tmp_path: Path) -> None:
     assert causes(report) == "other dropout", report
 
 
+def smoothed(model: nn.Module, batch: Any) -> torch.Tensor:
+    return F.cross_entropy(model(batch[0]), batch[1], label_smoothing=0.05)
+
+
+@pytest.mark.parametrize(
+    ("cause", "options", "loss"),
+    [
+        ("other loss", {}, smoothed),
+        ("other loss", {"adam": True}, smoothed),
+        ("other loss", {}, lambda model, batch: 20 * smoothed(model, batch)),
+        ("undeclared clip", {"clip": 0.3}, mean_loss),
+        ("other learning rate", {}, mean_loss),
+    ],
+)
+def test_dropout_hides_no_other_cause(cause: str, options: dict[str, Any], loss: Any, tmp_path: Path) -> None:
+    record(tmp_path, dropout=0.3, **options)
+    if cause == "other learning rate":
+        rewrite(tmp_path / "steps-0-21.nc", {"lr": lambda old: 0.9 * old})
+    report = verified(tmp_path, dropout=0.3, loss=loss)
+    assert causes(report) == cause, report
+
+
 @pytest.mark.parametrize("adam", [False, True])
 @pytest.mark.parametrize("limit", [0.5, 0.05])
 def test_an_undeclared_clip(tmp_path: Path, adam: bool, limit: float) -> None:
