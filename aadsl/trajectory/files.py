@@ -103,7 +103,7 @@ def _replacing(path: Path) -> Iterator[Path]:
         yield temporary
         temporary.replace(path)
     except RuntimeError as error:  # how netCDF reports a failed write
-        raise OSError(f"{path}: {error}") from error
+        raise OSError(f"{path}: {error}; is the disk full, or a quota or a limit of file sizes reached?") from error
     finally:
         temporary.unlink(missing_ok=True)
 

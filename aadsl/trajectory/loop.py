@@ -94,7 +94,7 @@ class Loop:
         self.begin_what_is_due()
         if not self._watch.seen:
             self._watch.look_at_mode()
-        if self._subject.versions() != self._versions:
+        if self._subject.written_since(self._versions):
             coming.metadata = {**coming.metadata, WEIGHTS_WRITTEN: True}
         self._hyperparameters = self._subject.hyperparameters()
         coming.begun = True

@@ -77,7 +77,8 @@ class Subject:
             name: parameter for name, parameter in self.model.named_parameters() if name not in self.parameters
         }
         self._group_count = len(self.optimizer.param_groups)
-        self._witness = next(iter(self.parameters.values()))
+        self._trained = list(self.parameters.values())
+        self._witness = self._trained[0]
         self._dtype = self._witness.dtype
         self._keys = _scalar_keys(self.optimizer)
         self._values: list[Any] | None = None
@@ -116,9 +117,6 @@ class Subject:
         for name, parameter in self.idle.items():
             if parameter.grad is not None:
                 raise _changed(f'"{name}" did not require gradients when recording began, and is trained now')
-        for name, parameter in self.parameters.items():
-            if not parameter.requires_grad:
-                raise _changed(f'"{name}" was trained when recording began, and requires no gradients now')
         if len(self.optimizer.param_groups) != self._group_count:
             raise _changed("the optimizer was given another parameter group after recording began")
         if self._witness.dtype is not self._dtype:
@@ -140,7 +138,17 @@ class Subject:
 
     def versions(self) -> list[int]:
         """Return how often each parameter was changed in place."""
-        return [parameter._version for parameter in self.parameters.values()]
+        return [parameter._version for parameter in self._trained]
+
+    def written_since(self, versions: list[int]) -> bool:
+        """Return whether parameters were changed in place. Raises AadslError where one requires no gradients now."""
+        # One look at all parameters a step costs less than two.
+        if [parameter._version if parameter.requires_grad else -1 for parameter in self._trained] == versions:
+            return False
+        for name, parameter in self.parameters.items():
+            if not parameter.requires_grad:
+                raise _changed(f'"{name}" was trained when recording began, and requires no gradients now')
+        return True
 
     def hyperparameters(self) -> list[dict[str, Any]]:
         """Return the scalars of each parameter group, as torch names them; tuples are numbered (beta1, beta2).
