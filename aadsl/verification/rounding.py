@@ -34,7 +34,8 @@ class Rounding:
         explains: whether it is as much as the replay is off.
         decides: whether it is so much, in most of the state, that a replay which stays in reach says nothing.
         loose: names of the tensors of which it decides where they end.
-        rest: the stretch without those, and with what rounding does to the others as its tolerance.
+        rest: the stretch without those, and with what rounding does to the others as its tolerance; all of it where
+            those are most.
     """
 
     explains: bool
@@ -60,10 +61,11 @@ def rounding_of(stretch: Stretch) -> Rounding:
             mask.zero_()
             loose[name] = None
             bounded &= off[place] <= FACTOR * astray[place]
+    if sizes[False] > sizes[True]:
+        return Rounding(False, stretch.deviation < FARTHEST, tuple(loose), stretch)
     rest = Stretch(stretch.history, stretch.start, stretch.stop, stretch.tolerance, firm)
     rest.tolerance = max(stretch.tolerance, FACTOR * max(max(rest.distances(end, outcome)) for end in ends))
-    decides = sizes[False] > sizes[True] and stretch.deviation < FARTHEST
-    return Rounding(bounded and rest.fits and sizes[True] >= sizes[False], decides, tuple(loose), rest)
+    return Rounding(bounded and rest.fits, False, tuple(loose), rest)
 
 
 def pieces(stretch: Stretch, state: FlatState) -> Iterator[tuple[str, Tensor]]:

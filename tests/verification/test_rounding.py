@@ -137,19 +137,30 @@ def chaotic(net: nn.Module, batch: Any) -> Tensor:
     return (4 / 3 * numbers**3 - 1.5 * numbers**2).sum()
 
 
-def test_where_rounding_decides_everything_a_replay_says_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Such a stretch is no failure where the run rounded otherwise, and one where it should have had the same bits."""
+def record_chaos(folder: Path, states: Any = "sqrt") -> None:
     net = Logistic()
     optimizer = torch.optim.SGD(net.parameters(), lr=1.0)
-    with Recorder(tmp_path, net, optimizer, DATA) as recorder:
+    with Recorder(folder, net, optimizer, DATA, states=states) as recorder:
         for _ in range(72):
             recorder.batch(indices=[0])
             optimizer.zero_grad()
             numbers = net(INPUTS[:1])
             (numbers * numbers * (4 / 3 * numbers - 1.5)).sum().backward()
             optimizer.step()
+
+
+@pytest.mark.parametrize("factor", [0.2, 1.2, 20.0])
+def test_chaos_and_overflow_are_no_excuse_and_no_other_cause(factor: float, tmp_path: Path) -> None:
+    record_chaos(tmp_path, states=24)
+    report = open_trajectory(tmp_path).verify(Logistic(), lambda net, batch: factor * chaotic(net, batch), DATA)
+    assert report.causes in (("other loss",), ("some steps differ",)), report
+
+
+def test_where_rounding_decides_everything_a_replay_says_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such a stretch is no failure where the run rounded otherwise, and one where it should have had the same bits."""
+    record_chaos(tmp_path)
     trajectory = open_trajectory(tmp_path)
     assert trajectory.verify(Logistic(), chaotic, DATA).causes == ("some steps differ",)
     recorded_with = int(trajectory.provenance["threads"])
