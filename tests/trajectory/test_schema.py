@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import netCDF4
 import numpy as np
 import pytest
 import torch
@@ -17,10 +15,10 @@ import xarray as xr
 
 from aadsl.errors import AadslError
 from aadsl.trajectory import Recorder, open_trajectory
+from tests.trajectory.forging import Change, edit
 from tests.trajectory.loops import DATA, INPUTS, TARGETS, mean_loss, sgd, small_model
 
 RUN, STEPS, BATCHES, STATE = "run.nc", "steps-0-6.nc", "batches-0-6.nc", "state-2.nc"
-Change = Callable[[Any], None]
 
 
 @pytest.fixture(scope="module")
@@ -45,25 +43,6 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 )
             optimizer.step()
     return folder
-
-
-def edit(path: Path, change: Change) -> None:
-    """Write a sealed file anew with a change, and seal it again."""
-    copy = path.with_suffix(".copy")
-    with netCDF4.Dataset(path) as old, netCDF4.Dataset(copy, "w") as new:
-        old.set_auto_maskandscale(False)
-        new.setncatts({key: old.getncattr(key) for key in old.ncattrs()})
-        for name, dimension in old.dimensions.items():
-            new.createDimension(name, len(dimension))
-        for name, variable in old.variables.items():
-            made = new.createVariable(name, variable.dtype, variable.dimensions)
-            made.set_auto_maskandscale(False)
-            made.setncatts({key: variable.getncattr(key) for key in variable.ncattrs()})
-            made[...] = variable[...]
-        change(new)
-    content = copy.read_bytes()
-    path.write_bytes(content + b"\naadsl sha256 %s\n" % hashlib.sha256(content).hexdigest().encode())
-    copy.unlink()
 
 
 def without(name: str) -> Change:

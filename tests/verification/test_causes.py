@@ -6,7 +6,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import netCDF4
 import numpy as np
 import pytest
 import torch
@@ -15,9 +14,9 @@ from torch import nn
 
 from aadsl.errors import AadslError
 from aadsl.trajectory import Clip, Recorder, open_trajectory
-from aadsl.trajectory.files import commit
 from aadsl.verification import Report
 from aadsl.verification.report import REMEDIES
+from tests.trajectory.forging import rewrite
 from tests.trajectory.loops import DATA, INPUTS, TARGETS, mean_loss, sgd, small_model, train
 
 
@@ -43,25 +42,6 @@ def record(
 
 def verified(folder: Path, *, dropout: float = 0.0, loss: Any = mean_loss, data: Any = DATA) -> Report:
     return open_trajectory(folder).verify(model=small_model(dropout), loss=loss, data=data, samples=30)
-
-
-def rewrite(path: Path, changes: dict[str, Any]) -> None:
-    """Replace variables (by a function of their values) and attributes, and seal the file, as a knowing hand would."""
-    with netCDF4.Dataset(path) as old:
-        old.set_auto_maskandscale(False)
-
-        def copy(new: Any) -> None:
-            new.setncatts({key: changes.get(key, old.getncattr(key)) for key in old.ncattrs()})
-            for name, dimension in old.dimensions.items():
-                new.createDimension(name, len(dimension))
-            for name, variable in old.variables.items():
-                made = new.createVariable(name, variable.dtype, variable.dimensions)
-                made.set_auto_maskandscale(False)
-                made.setncatts({key: variable.getncattr(key) for key in variable.ncattrs()})
-                made[...] = changes.get(name, lambda values: values)(variable[...])
-
-        commit(path.with_suffix(".new"), {}, copy)
-    path.with_suffix(".new").replace(path)
 
 
 @pytest.mark.parametrize("adam", [False, True])

@@ -15,7 +15,7 @@ from aadsl.trajectory import Recorder, open_trajectory
 from aadsl.verification import Report
 from aadsl.verification.rounding import rounding_of
 from aadsl.verification.stretch import Stretch
-from tests.verification.test_causes import rewrite
+from tests.trajectory.forging import rewrite
 
 INPUTS = torch.randn(300, 16, generator=torch.Generator().manual_seed(1))
 TARGETS = torch.randint(4, (300,), generator=torch.Generator().manual_seed(2))
