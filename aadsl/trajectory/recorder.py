@@ -77,7 +77,7 @@ class Recorder:
             self._fail(AadslError(f"cannot record into {self.path}: {error}"))
             return
         try:
-            self._start(start, plan, accumulate)
+            self._start(model, start, plan, accumulate)
         except BaseException as error:
             self._end()
             self._remove_hooks()
@@ -91,8 +91,8 @@ class Recorder:
         """Number of the next step."""
         return self._loop.step if hasattr(self, "_loop") else 0
 
-    def _start(self, start: Start, plan: Plan, accumulate: int | None) -> None:
-        self._watch = ForwardWatch(self._subject, self._enter_step)
+    def _start(self, model: nn.Module, start: Start, plan: Plan, accumulate: int | None) -> None:
+        self._watch = ForwardWatch(model, self._subject, self._enter_step)
         self._hooks += self._watch.hooks
         self._lock = start.lock
         self._journal = Journal(self.path, start.header, plan, start.step)

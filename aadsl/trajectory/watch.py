@@ -51,14 +51,15 @@ def _make_nothing() -> Callable[..., None]:
 class ForwardWatch:
     """Notes each forward pass that records gradients; others (evaluation under ``no_grad``) are not training.
 
-    ``before`` is called first, and says whether it is still to be noted.
+    ``model`` is what the loop calls, which may be a wrapper of the subject's. ``before`` is called first, and says
+    whether it is still to be noted.
 
     Attributes:
         seen: whether there was one since the last step.
         training, off_mode: the model's mode at the first of them, and the modules that deviate from it.
     """
 
-    def __init__(self, subject: Subject, before: Callable[[], bool]) -> None:
+    def __init__(self, model: nn.Module, subject: Subject, before: Callable[[], bool]) -> None:
         self.seen = False
         self._told = False
         self._subject = subject
@@ -74,7 +75,7 @@ class ForwardWatch:
         self._witnesses = nsmallest(_WITNESSES, subject.parameters.values(), key=Tensor.numel)
         self._gradient_came = False
         self.hooks = [
-            subject.model.register_forward_pre_hook(Hook(self._on_forward)),
+            model.register_forward_pre_hook(Hook(self._on_forward)),
             *(witness.register_post_accumulate_grad_hook(self._on_gradient) for witness in self._witnesses),  # type: ignore[no-untyped-call]
         ]
 

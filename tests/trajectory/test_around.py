@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import aadsl
 from aadsl.errors import AadslError
@@ -339,3 +339,24 @@ def test_a_recording_without_steps_is_told_of(tmp_path: Path) -> None:
         aadsl.Study(trajectory, model=model, loss=mean_loss, data=DATA)
     report = trajectory.verify(model=model, loss=mean_loss, data=DATA)
     assert report.ok and "no step was replayed: there is none" in str(report)
+
+
+class DataParallel(nn.Module):
+    """A wrapper that is known by its name, and does not call the model in it as others do."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.module.forward(inputs)
+
+
+def test_the_forward_of_a_wrapper_is_seen(tmp_path: Path) -> None:
+    """It is what the loop calls; compiled models and those on several devices are such."""
+    wrapper = DataParallel(small_model(dropout=0.5))
+    optimizer = sgd(wrapper)
+    torch.manual_seed(5)  # what verification begins with is another state
+    with Recorder(tmp_path, wrapper, optimizer, DATA) as recorder:
+        train(recorder, wrapper, optimizer, 6)
+    assert open_trajectory(tmp_path).verify(small_model(dropout=0.5), mean_loss, DATA).ok
