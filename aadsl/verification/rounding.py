@@ -63,7 +63,7 @@ def rounding_of(stretch: Stretch) -> Rounding:
             bounded &= off[place] <= FACTOR * astray[place]
     if sizes[False] > sizes[True]:
         return Rounding(False, stretch.deviation < FARTHEST, tuple(loose), stretch)
-    rest = Stretch(stretch.history, stretch.start, stretch.stop, stretch.tolerance, firm)
+    rest = stretch.only(firm)
     rest.tolerance = max(stretch.tolerance, FACTOR * max(max(rest.distances(end, outcome)) for end in ends))
     return Rounding(bounded and rest.fits, False, tuple(loose), rest)
 

@@ -32,6 +32,12 @@ class Stretch:
         self.history, self.start, self.stop, self.tolerance = history, start, stop, tolerance
         self._firm = firm
 
+    def only(self, firm: FlatState) -> Stretch:
+        """Return this stretch compared where ``firm`` is 1; what was replayed is not replayed again."""
+        rest = Stretch(self.history, self.start, self.stop, self.tolerance, firm)
+        rest.before, rest.target, rest.outcome = self.before, self.target, self.outcome
+        return rest
+
     def __len__(self) -> int:
         return self.stop - self.start
 
