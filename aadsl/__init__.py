@@ -9,14 +9,15 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from aadsl.core.attached import attach
+from aadsl.core.version import __version__
+
 if TYPE_CHECKING:
     from aadsl import datasets
-    from aadsl.errors import AadslError
+    from aadsl.core.errors import AadslError
     from aadsl.statements import Result, Session, run
     from aadsl.study import Study
     from aadsl.trajectory import Recorder, Trajectory, open_trajectory
-
-__version__ = "0.1.0"
 
 __all__ = [
     "AadslError",
@@ -25,6 +26,7 @@ __all__ = [
     "Session",
     "Study",
     "Trajectory",
+    "__version__",
     "datasets",
     "open_trajectory",
     "run",
@@ -32,7 +34,7 @@ __all__ = [
 
 # Imported on first use: a training loop that only records should not wait for the language or the charts.
 _HOMES = {
-    "AadslError": "aadsl.errors",
+    "AadslError": "aadsl.core.errors",
     "Recorder": "aadsl.trajectory",
     "Result": "aadsl.statements",
     "Session": "aadsl.statements",
@@ -41,6 +43,11 @@ _HOMES = {
     "open_trajectory": "aadsl.trajectory",
     "run": "aadsl.statements",
 }
+
+# What classes of lower layers offer and higher ones carry out.
+attach("Trajectory.verify", lambda: import_module("aadsl.verification").verify)
+attach("Names.select", lambda: import_module("aadsl.statements").select)
+attach("Result.explore", lambda: import_module("jupyter_ext.explorer").explore)
 
 
 def __getattr__(name: str) -> Any:

@@ -15,7 +15,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
-from aadsl.errors import AadslError, unknown_name
+from aadsl.core.errors import AadslError, unknown_name
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -8,7 +8,6 @@ from typing import Any
 
 from IPython.core.completer import SimpleCompletion, SimpleMatcherResult, context_matcher
 
-from jupyter_ext.explorer.condition import BEFORE
 from jupyter_ext.options import option_names
 
 IDENTIFIER = "aadsl.aascore"
@@ -77,13 +76,3 @@ def _language(text: str, cursor: int, session: Any, names: Any) -> Proposals:
 
     found = complete(text, cursor, session(), names())
     return text[found.start : cursor], [(item.text, item.kind) for item in found.items]
-
-
-def suggest_condition(
-    text: str, cursor: int, names: Mapping[str, Any], session: Any
-) -> tuple[int, list[dict[str, str]]]:
-    """Return where the word at ``cursor`` of a condition starts, and the texts and kinds that may replace it."""
-    from aadsl.statements import complete
-
-    found = complete(f"{BEFORE}{text}", len(BEFORE) + cursor, session, names)
-    return found.start - len(BEFORE), [{"text": item.text, "kind": item.kind} for item in found.items]

@@ -28,7 +28,7 @@ def _formatters(shell: Any) -> list[tuple[Any, tuple[str, str], Any]]:
     """Return formatter, class (by its name, so that it need not be imported) and what shows it."""
     ways = shell.display_formatter
     text, html = (ways.formatters[kind] for kind in ("text/plain", "text/html"))
-    study, behavior = ("aadsl.study", "Study"), ("aadsl.estimators.base", "Behavior")
+    study, behavior = ("aadsl.study.study", "Study"), ("aadsl.estimators.base", "Behavior")
     return [
         (ways.ipython_display_formatter, ("aadsl.statements.session", "Result"), show),
         *(

@@ -7,11 +7,10 @@ from typing import Any
 from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
 from IPython.display import display
 
-import aadsl
 from jupyter_ext.display import show
 from jupyter_ext.explorer import explore
 from jupyter_ext.options import Options, parse_options
-from jupyter_ext.progress import Progress
+from jupyter_ext.progress import ProgressBars
 from jupyter_ext.reference import reference
 
 
@@ -37,7 +36,9 @@ class AascoreMagics(Magics):  # type: ignore[misc]
             options = parse_options(line)
             return self._format(line, cell) if options.format else self._run(cell, options)
         if line.strip() == "explore":
-            return explore(aadsl.Result(self.current_session()), self.names)
+            from aadsl.statements import Result
+
+            return explore(Result(self.current_session()), self.names)
         return self._run(line.strip() or "help", Options())
 
     # What `%%aascore?` shows: the language and the options on one screen.
@@ -52,7 +53,7 @@ class AascoreMagics(Magics):  # type: ignore[misc]
         self.shell.set_next_input(f"{header}\n{format_program(cell).rstrip()}", replace=True)
 
     def _run(self, text: str, options: Options) -> Any:
-        progress = None if options.quiet else Progress(display)
+        progress = None if options.quiet else ProgressBars(display)
         try:
             result = self._result(text, options, progress)
         except KeyboardInterrupt:
@@ -72,10 +73,13 @@ class AascoreMagics(Magics):  # type: ignore[misc]
             return explore(result, self.names)
         return result
 
-    def _result(self, text: str, options: Options, progress: Progress | None) -> Any:
+    def _result(self, text: str, options: Options, progress: ProgressBars | None) -> Any:
         if not (options.explain or options.device or options.explore):
-            return aadsl.run(text, self.names(), session=self.current_session(), progress=progress)
-        from aadsl.statements.program import parser, run_parsed
+            from aadsl.statements import run
+
+            return run(text, self.names(), session=self.current_session(), progress=progress)
+        from aadsl.statements.program import run_parsed
+        from aadsl.statements.table import parser
         from jupyter_ext.rewrite import rewritten
 
         program = rewritten(parser().parse(text), options)
@@ -84,7 +88,9 @@ class AascoreMagics(Magics):  # type: ignore[misc]
     def current_session(self) -> Any:
         """Return the session of this notebook; it begins when it is first needed."""
         if self.session is None:
-            self.session = aadsl.Session()
+            from aadsl.statements import Session
+
+            self.session = Session()
         return self.session
 
     def names(self) -> dict[str, Any]:
@@ -92,6 +98,6 @@ class AascoreMagics(Magics):  # type: ignore[misc]
         return {name: value for name, value in self.shell.user_ns.items() if not name.startswith("_")}
 
 
-def _close(progress: Progress | None, stopped: str = "") -> None:
+def _close(progress: ProgressBars | None, stopped: str = "") -> None:
     if progress is not None:
         progress.close(stopped)

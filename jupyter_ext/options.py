@@ -6,7 +6,7 @@ import shlex
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from aadsl.errors import AadslError, unknown_name
+from aadsl.core.errors import AadslError, unknown_name
 
 
 @dataclass(frozen=True)

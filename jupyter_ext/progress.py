@@ -48,7 +48,7 @@ def duration(seconds: float) -> str:
 
 
 @dataclass
-class Progress:
+class ProgressBars:
     """Called as ``progress(label, done, total)`` by whatever computes; draws itself in the output of the cell."""
 
     show: Callable[..., Any]

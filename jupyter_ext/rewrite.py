@@ -6,18 +6,18 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from aadsl.charts.needs import STEP_EFFECTS
-from aadsl.devices import device_of
-from aadsl.errors import Span
+from aadsl.core.errors import Span
 from aadsl.language import Argument, Literal, Name
 from aadsl.language.parser import Parsed
+from aadsl.replayed.devices import device_of
 from aadsl.statements.base import Action, Statement
 from aadsl.statements.explain import Explain
 from aadsl.statements.load import Load
 from aadsl.statements.plot import Plot
-from aadsl.statements.question import Question
+from aadsl.statements.question import QuestionStatement
 from aadsl.statements.save import Save
 from aadsl.statements.scope import Scope
-from jupyter_ext.explorer import NO_ANSWER
+from jupyter_ext.explorer.nothing import NO_ANSWER
 from jupyter_ext.options import Options
 
 
@@ -34,7 +34,7 @@ def rewritten(parsed: Parsed, options: Options) -> Parsed:
         device_of(options.device)  # said here, where no statement is to blame
         statements = [_placed(statement, options.device) for statement in statements]
     if options.explore:
-        places = [statement.span for statement in statements if isinstance(statement, Question)]
+        places = [statement.span for statement in statements if isinstance(statement, QuestionStatement)]
         places = places or [statement.span for statement in statements]
         statements.append(Explore(places[-1] if places else Span(1, 1, 2)))
     return replace(parsed, statements=tuple(statements))
@@ -56,7 +56,7 @@ class Explore(Statement):
 
 
 def _explained(statement: Any) -> Any:
-    return Explain(statement.span, statement) if isinstance(statement, Question) else statement
+    return Explain(statement.span, statement) if isinstance(statement, QuestionStatement) else statement
 
 
 def _placed(statement: Any, device: str) -> Any:

@@ -20,13 +20,13 @@ def study_parts(study: Any) -> tuple[str, list[list[Any]], list[list[Any]]]:
 
 def behavior_parts(behavior: Any) -> list[Any]:
     """Return name, metric, number of examples and unit of a behavior."""
-    from aadsl.members import describe
+    from aadsl.behaviors import Custom
+    from aadsl.core.members import describe
 
-    try:
-        metric = describe(behavior.metric)
-    except TypeError:  # a function of the user's own
-        metric = getattr(behavior.metric, "__name__", type(behavior.metric).__name__)
-    return [behavior.name, metric, len(behavior.examples), behavior.unit]
+    metric = behavior.metric
+    own = isinstance(metric, Custom)
+    shown = getattr(metric.function, "__name__", type(metric.function).__name__) if own else describe(metric)
+    return [behavior.name, shown, len(behavior.examples), behavior.unit]
 
 
 def study_text(study: Any, printer: Any, cycle: bool) -> None:

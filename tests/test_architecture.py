@@ -6,38 +6,35 @@ import ast
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
+from collections import Counter
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-SOURCES = sorted([*ROOT.glob("aadsl/**/*.py"), *ROOT.glob("jupyter_ext/**/*.py")])
+from tests.architecture import (
+    INSIDE,
+    LEVEL,
+    LEVELS,
+    MARKS,
+    PAGE,
+    ROOT,
+    arrows_of,
+    by_unknown_name,
+    circles,
+    diagram,
+    graph,
+    imports,
+    layer_of,
+    sources,
+)
 
-# From the bottom up. A layer imports only from levels below its own; layers of one level do not know each other.
-LEVELS = [
-    {"coordinates", "errors", "families", "scalars", "state", "datasets", "tables", "turns"},
-    {"allocations", "dynamics", "behaviors", "charts", "devices", "examples", "language"}
-    | {"members", "selection", "trust"},
-    {"fingerprint", "propagation", "trajectory"},
-    {"fitting", "standing", "training_data"},
-    {"history", "interventions"},
-    {"estimators", "verification"},
-    {"cache", "naming", "pace", "plan", "reliability"},
-    {"results", "soundness"},
-    {"study"},
-    {"statements", "integrations"},
-    {"aadsl", "__main__"},
-    {"jupyter_ext"},
-]
-LEVEL = {layer: level for level, layers in enumerate(LEVELS) for layer in layers}
+SOURCES = sources()
 
 # Libraries that only some layers may know.
 CONFINED = {
     "netCDF4": {"trajectory"},
     "altair": {"charts"},
     "vl_convert": {"charts"},
-    "lark": {"language"},
+    "lark": {"language", "statements"},
     "IPython": {"jupyter_ext"},
     "ipywidgets": {"jupyter_ext"},
 }
@@ -48,49 +45,30 @@ UNSAFE_CALLS = {"eval", "exec", "compile", "__import__"}
 MACHINE_PATH = re.compile(r"(?:^|[\s\"'=(])(?:/(?:home|root|tmp|work|mnt|Users|var|opt)/\w|[A-Z]:\\\w)")
 
 
-def layer_of(module: str) -> str:
-    """``aadsl.charts.bars`` → charts, ``aadsl`` → aadsl, ``jupyter_ext.magic`` → jupyter_ext."""
-    first, *rest = module.split(".")
-    return rest[0] if first == "aadsl" and rest and rest[0] != "__init__" else first
-
-
-def module_of(path: Path) -> str:
-    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
-
-
-def imports(tree: ast.AST) -> Iterator[str]:
-    """Yield the modules that are imported, wherever in the file, but not those that only types are taken from."""
-    for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-            continue
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.module is not None
-            assert node.level == 0, "imports are absolute here"
-            whole = node.module in ("aadsl", "jupyter_ext")
-            yield from (f"{node.module}.{alias.name}" if whole else node.module for alias in node.names)
-        else:
-            yield from imports(node)
-
-
 def offenses(module: str, source: str) -> list[str]:
     """Return what is wrong with the imports and calls of one file."""
     layer, tree = layer_of(module), ast.parse(source)
-    found = []
+    found = [f"{module} imports what cannot be seen: {call}" for call in by_unknown_name(tree)]
     if layer not in LEVEL:
         return [f"{module}: LEVELS does not say where the layer {layer} stands"]
+    for other in sorted(arrows_of(module, source, SOURCES)):
+        if layer_of(other) != layer and LEVEL[layer_of(other)] >= LEVEL[layer]:
+            found.append(f"{module} imports {other}, which is not below it")
+        inside, theirs = (".".join(name.split(".")[1:3]) for name in (module, other))
+        if inside in INSIDE and theirs in INSIDE and theirs not in {inside, *INSIDE[inside]}:
+            found.append(f"{module} imports {other}: {inside} does not know {theirs}")
     for name in imports(tree):
         library = name.split(".")[0]
-        if library in ("aadsl", "jupyter_ext"):
-            # The package's root is above all layers; they may only ask it for its version.
-            other = "errors" if name == "aadsl" else layer_of(name)
-            if other != layer and LEVEL.get(other, len(LEVELS)) >= LEVEL[layer]:
-                found.append(f"{module} imports {name}, which is not below it")
-        elif layer not in CONFINED.get(library, {layer}) or library in KEPT_OUT.get(layer, ()):
+        if layer not in CONFINED.get(library, {layer}) or library in KEPT_OUT.get(layer, ()):
             found.append(f"{module} imports {library}, which is not the business of {layer}")
         elif library in UNSAFE_IMPORTS:
             found.append(f"{module} imports {library}")
+    return found + list(unsafe(module, tree))
+
+
+def unsafe(module: str, tree: ast.AST) -> list[str]:
+    """Return the calls and texts that no source may contain."""
+    found = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in UNSAFE_CALLS:
             found.append(f"{module} calls {node.func.id}()")
@@ -103,25 +81,44 @@ def offenses(module: str, source: str) -> list[str]:
 
 def test_the_sources_keep_to_the_layers() -> None:
     assert len(SOURCES) > 80
-    assert [offense for path in SOURCES for offense in offenses(module_of(path), path.read_text())] == []
+    assert [offense for module, source in SOURCES.items() for offense in offenses(module, source)] == []
+
+
+def test_every_layer_has_its_level_once() -> None:
+    assert sum(map(len, LEVELS)) == len(LEVEL)
+    folders = {path.parent.name for path in (ROOT / "aadsl").glob("*/__init__.py")}
+    assert folders | {"aadsl", "jupyter_ext"} == set(LEVEL)
 
 
 @pytest.mark.parametrize(
     ("module", "source"),
     [
         ("aadsl.dynamics.sgd", "from aadsl.propagation import Step"),
-        ("aadsl.propagation.adjoint", "from aadsl.trajectory.reader import Trajectory"),
-        ("aadsl.trajectory.reader", "def late():\n    import aadsl.propagation.replay"),
+        ("aadsl.propagation.adjoint", "from aadsl.trajectory.read.reader import Trajectory"),
+        ("aadsl.trajectory.read.reader", "def late():\n    import aadsl.propagation.replay"),
+        (
+            "aadsl.trajectory.read.reader",
+            "from importlib import import_module\nimport_module('aadsl.verification').verify",
+        ),
+        (
+            "aadsl.study.names",
+            "import importlib\nfrom importlib import import_module\nHOMES = {'a': 'aadsl.statements'}",
+        ),
+        ("aadsl.study.names", "from importlib import import_module\nimport_module(f'aadsl.{name}')"),
         ("aadsl.estimators.first_order", "try:\n    from aadsl import study\nexcept ImportError: pass"),
-        ("aadsl.study", "import jupyter_ext.display"),
+        ("aadsl.estimators.base", "if TYPE_CHECKING:\n    from aadsl.study import Study"),
+        ("aadsl.core.errors", "import aadsl"),
+        ("aadsl.study.study", "import jupyter_ext.display"),
         ("aadsl.charts.bars", "import torch.nn"),
         ("aadsl.statements.plot", "import altair as alt"),
-        ("aadsl.study", "from netCDF4 import Dataset"),
-        ("aadsl.trajectory.states", "import pickle"),
-        ("aadsl.trajectory.states", "state = torch.load(path)"),
+        ("aadsl.study.study", "from netCDF4 import Dataset"),
+        ("aadsl.trajectory.read.run", "from aadsl.trajectory.record.rows import Row"),
+        ("aadsl.trajectory.record.rows", "from aadsl.trajectory.read.run import RecordedRun"),
+        ("aadsl.trajectory.store.files", "from aadsl.trajectory.read.run import RecordedRun"),
+        ("aadsl.trajectory.store.states", "import pickle"),
+        ("aadsl.trajectory.store.states", "state = torch.load(path)"),
         ("aadsl.language.parser", "value = eval(text)"),
-        ("aadsl.datasets", "PATH = '/home/ada/mnist.nc'"),
-        ("aadsl.somewhere_new", "pass"),
+        ("aadsl.data.digits", "PATH = '/home/ada/mnist.nc'"),
     ],
 )
 def test_a_planted_offense_is_caught(module: str, source: str) -> None:
@@ -129,10 +126,44 @@ def test_a_planted_offense_is_caught(module: str, source: str) -> None:
 
 
 def test_what_is_fine_is_not_caught() -> None:
-    fine = (
-        "if TYPE_CHECKING:\n    from aadsl.study import Study\nimport aadsl\nmodel.eval()\nURL = 'https://x.org/work/y'"
-    )
+    fine = "from aadsl.core.errors import AadslError\nmodel.eval()\nURL = 'https://x.org/work/y'\nNAME = 'aadsl.study'"
     assert offenses("aadsl.estimators.base", fine) == []
+
+
+def test_no_modules_import_each_other() -> None:
+    assert circles(graph(SOURCES)) == []
+
+
+def test_a_planted_circle_is_caught() -> None:
+    planted = {
+        "aadsl.core.errors": "import aadsl.core.members",
+        "aadsl.core.members": "def f():\n    import aadsl.core.state",
+        "aadsl.core.state": "if TYPE_CHECKING:\n    from aadsl.core.errors import AadslError",
+    }
+    assert circles(graph(planted)) == [["aadsl.core.errors", "aadsl.core.members", "aadsl.core.state"]]
+
+
+def test_one_name_is_one_class() -> None:
+    """A word has one meaning: no two files define classes, or names of types, that are called the same."""
+    homes: dict[str, set[str]] = {}
+    for module, source in SOURCES.items():
+        for node in ast.parse(source).body:
+            targets = getattr(node, "targets", [getattr(node, "target", None)])
+            names = (
+                [node.name] if isinstance(node, ast.ClassDef) else [t.id for t in targets if isinstance(t, ast.Name)]
+            )
+            for name in names:
+                # The integrations are alike on purpose: each has the callback of its library.
+                if re.fullmatch(r"[A-Z]\w*[a-z]\w*", name) and layer_of(module) != "integrations":
+                    homes.setdefault(name, set()).add(module)
+    assert {name: modules for name, modules in homes.items() if len(modules) > 1} == {}
+    assert len(homes) > 150
+
+
+def test_the_diagram_is_that_of_the_imports() -> None:
+    begin, end = MARKS
+    drawn = PAGE.read_text(encoding="utf-8").split(begin)[1].split(end)[0]
+    assert drawn.strip() == diagram(SOURCES), "say: make diagram"
 
 
 @pytest.mark.parametrize(
@@ -141,7 +172,7 @@ def test_what_is_fine_is_not_caught() -> None:
         ("import aadsl", "altair ipywidgets IPython torch lark xarray"),
         ("import aadsl; aadsl.Recorder", "altair ipywidgets IPython lark vl_convert"),
         ("import aadsl; aadsl.Study", "altair ipywidgets IPython lark vl_convert"),
-        ("import aadsl; aadsl.run", "ipywidgets IPython"),
+        ("import aadsl; aadsl.run", "ipywidgets IPython torch"),
     ],
 )
 def test_imports_are_light(statement: str, kept_out: str) -> None:
@@ -151,5 +182,28 @@ def test_imports_are_light(statement: str, kept_out: str) -> None:
     assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "", "")
 
 
+OLD_PATHS = """
+import aadsl, aadsl.datasets, aadsl.errors
+from aadsl.behaviors import BEHAVIORS
+from aadsl.charts import CHARTS, save
+from aadsl.errors import AadslError
+from aadsl.estimators import ESTIMATORS
+from aadsl.interventions import INTERVENTIONS
+from aadsl.propagation import CURVATURES
+from aadsl.statements import Result, Session, run
+from aadsl.study import Study
+from aadsl.trajectory import Clip, Recorder, Trajectory, budget, every, open_trajectory
+from aadsl.verification import verify
+assert AadslError is aadsl.AadslError and Study is aadsl.Study and run is aadsl.run
+assert aadsl.datasets.mnist10k().sizes["example"] == 10000
+"""
+
+
+def test_old_paths_of_public_names_work() -> None:
+    """Where programs of users have them from; what moved is the same object."""
+    assert subprocess.run([sys.executable, "-c", OLD_PATHS], cwd=ROOT, check=False).returncode == 0
+
+
 def test_files_are_short() -> None:
-    assert [str(path) for path in SOURCES if len(path.read_text().splitlines()) > 310] == []
+    lengths = Counter({module: len(source.splitlines()) for module, source in SOURCES.items()})
+    assert [(module, length) for module, length in lengths.items() if length > 310] == []

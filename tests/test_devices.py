@@ -4,8 +4,8 @@ import pytest
 import torch
 
 import aadsl
-from aadsl.devices import device_of
-from aadsl.errors import AadslError
+from aadsl.core.errors import AadslError
+from aadsl.replayed.devices import device_of
 from tests.digits import record
 
 IMPOSSIBLE = ["gpu0", "cpuu", "meta", "", 3.5, None]

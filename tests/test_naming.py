@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from aadsl.errors import AadslError
-from aadsl.naming import Names
+from aadsl.core.errors import AadslError
 from aadsl.statements import Session, run
+from aadsl.study.names import Names
 from tests.statements.fakes import steps
 
 ON = {"probes": (torch.zeros(4, 2), torch.tensor([4, 9, 4, 1]))}

@@ -14,8 +14,8 @@ import xarray as xr
 from torch import nn
 
 import aadsl
-from aadsl.errors import AadslError
-from aadsl.examples import Examples
+from aadsl.core.errors import AadslError
+from aadsl.data.examples import Examples
 from aadsl.statements import Session, run
 
 COUNT, STEPS, BATCH = 24, 8, 5

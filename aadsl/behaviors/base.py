@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
-from aadsl.errors import AadslError
+from aadsl.core.errors import AadslError
 
 
 @runtime_checkable
@@ -19,9 +19,14 @@ class Metric(Protocol):
         unit: the unit of its numbers.
     """
 
-    differentiable: ClassVar[bool]
-    higher_is_better: ClassVar[bool]
-    unit: ClassVar[str]
+    @property
+    def differentiable(self) -> bool: ...  # noqa: D102
+
+    @property
+    def higher_is_better(self) -> bool: ...  # noqa: D102
+
+    @property
+    def unit(self) -> str: ...  # noqa: D102
 
     def __call__(self, model: nn.Module, examples: Any) -> Tensor:
         """Return one number an example, (n,), from a batch of examples."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from aadsl.behaviors.base import inputs_and_targets, logits
-from aadsl.errors import AadslError
+from aadsl.core.errors import AadslError
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from aadsl.errors import AadslError
+from aadsl.core.errors import AadslError
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from aadsl.charts.agreement import Agreement
 from aadsl.charts.bars import Bars
 from aadsl.charts.bundle import mimebundle
 from aadsl.charts.cumulative import Cumulative
-from aadsl.charts.examples import Examples
+from aadsl.charts.examples import ExampleStrip
 from aadsl.charts.export import save
 from aadsl.charts.heatmap import Heatmap
 from aadsl.charts.needs import Need, unmet
@@ -30,10 +30,12 @@ class Chart(Protocol):
     Attributes:
         needs: what an answer must hold to be drawn.
         by_coordinate: whether ``by`` may be a coordinate of the steps; else it is a family of stages.
+        shows_examples: whether it shows what single examples look like, where the answer carries that.
     """
 
     needs: ClassVar[tuple[Need, ...]]
     by_coordinate: ClassVar[bool]
+    shows_examples: ClassVar[bool]
 
     def draw(self, dataset: xr.Dataset, by: str | None = None) -> Any:
         """Return an Altair chart of ``dataset``."""
@@ -46,6 +48,6 @@ CHARTS: dict[str, type[Chart]] = {
     "bars": Bars,
     "heatmap": Heatmap,
     "agreement": Agreement,
-    "examples": Examples,
+    "examples": ExampleStrip,
     "schedule": Schedule,
 }

@@ -26,6 +26,7 @@ class Agreement:
 
     needs: ClassVar[tuple[Need, ...]] = (EXACT_EFFECTS, ESTIMATES)
     by_coordinate: ClassVar[bool] = False
+    shows_examples: ClassVar[bool] = False
 
     def draw(self, dataset: xr.Dataset, by: str | None = None) -> Any:
         """Draw one panel for each behavior. ``by``: only the members of this family of stages."""

@@ -29,6 +29,7 @@ class Bars:
 
     needs: ClassVar[tuple[Need, ...]] = (EFFECTS,)
     by_coordinate: ClassVar[bool] = False
+    shows_examples: ClassVar[bool] = False
 
     def draw(self, dataset: xr.Dataset, by: str | None = None) -> Any:
         """Draw one panel for each behavior. ``by``: show only the members of this family of stages."""

@@ -32,6 +32,7 @@ class Cumulative:
 
     needs: ClassVar[tuple[Need, ...]] = (STEP_EFFECTS, MEMBERS)
     by_coordinate: ClassVar[bool] = False
+    shows_examples: ClassVar[bool] = False
 
     def draw(self, dataset: xr.Dataset, by: str | None = None) -> Any:
         """Draw one panel for each behavior. ``by``: draw the members of this family of stages."""

@@ -14,13 +14,13 @@ from aadsl.charts import theme, words
 from aadsl.charts.frame import behaviors, rows, stages_of, zero_line
 from aadsl.charts.needs import EXAMPLE_EFFECTS, Need, demand
 from aadsl.charts.thin import extremes
-from aadsl.errors import AadslError
+from aadsl.core.errors import AadslError
 
 SLICES = 250
 
 
 @dataclass(frozen=True)
-class Examples:
+class ExampleStrip:
     """One dot an example: to the right the stage helped on it, to the left it hurt; hover to see the example.
 
     ``height`` is that of one stage's strip in pixels. Pictures and texts of the examples appear on hover where the

@@ -8,7 +8,7 @@ from typing import Any
 
 from aadsl.charts import theme
 from aadsl.charts.bundle import png
-from aadsl.errors import AadslError, did_you_mean
+from aadsl.core.errors import AadslError, did_you_mean
 
 
 def svg(chart: Any) -> str:

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from aadsl.coordinates import useful
-from aadsl.errors import AadslError, unknown_name
+from aadsl.core.errors import AadslError, unknown_name
+from aadsl.data.coordinates import useful
 
 TOOLTIP_LIMIT = 14
 

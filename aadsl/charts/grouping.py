@@ -11,7 +11,7 @@ import xarray as xr
 
 from aadsl.charts import theme
 from aadsl.charts.frame import kind, stages_of, step_variables
-from aadsl.errors import AadslError, unknown_name
+from aadsl.core.errors import AadslError, unknown_name
 
 OTHERS = "no stage"
 NOMINAL_LIMIT = 24

@@ -31,6 +31,7 @@ class Heatmap:
 
     needs: ClassVar[tuple[Need, ...]] = (EFFECTS,)
     by_coordinate: ClassVar[bool] = False
+    shows_examples: ClassVar[bool] = False
 
     def draw(self, dataset: xr.Dataset, by: str | None = None) -> Any:
         """Draw all stages, or the members of the family ``by``."""

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 
 import xarray as xr
 
-from aadsl.errors import AadslError
+from aadsl.core.errors import AadslError
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from aadsl.charts.frame import field, rows, step_variables
 from aadsl.charts.needs import SCHEDULE, Need
 from aadsl.charts.phases import phase_marks
 from aadsl.charts.thin import SLICES, outline
-from aadsl.errors import AadslError
+from aadsl.core.errors import AadslError
 
 SHOWN = ("lr", "momentum", "loss")
 WORDS = {"lr": "learning rate", "momentum": "momentum", "loss": "loss"}
@@ -29,6 +29,7 @@ class Schedule:
 
     needs: ClassVar[tuple[Need, ...]] = (SCHEDULE,)
     by_coordinate: ClassVar[bool] = True
+    shows_examples: ClassVar[bool] = False
 
     def draw(self, dataset: xr.Dataset, by: str | None = None) -> Any:
         """Draw one strip for each quantity that the run recorded. ``by`` is not used."""

@@ -32,6 +32,7 @@ class Timeline:
 
     needs: ClassVar[tuple[Need, ...]] = (STEP_EFFECTS,)
     by_coordinate: ClassVar[bool] = True
+    shows_examples: ClassVar[bool] = False
 
     def draw(self, dataset: xr.Dataset, by: str | None = None) -> Any:
         """Draw one panel for each behavior. ``by``: a family of stages or a coordinate that colors the steps."""

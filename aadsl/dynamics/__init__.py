@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from aadsl.core.errors import AadslError
 from aadsl.dynamics.adagrad import Adagrad
 from aadsl.dynamics.adam import Adam
 from aadsl.dynamics.base import Dynamics, Hyper, Resting, Slots
 from aadsl.dynamics.fused import fused_step, has_fused_step
 from aadsl.dynamics.rmsprop import RMSprop
 from aadsl.dynamics.sgd import SGD
-from aadsl.errors import AadslError
 
 __all__ = ["DYNAMICS", "RESTING", "Dynamics", "Hyper", "Slots", "dynamics_of", "fused_step", "has_fused_step"]
 

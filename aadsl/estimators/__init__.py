@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aadsl.estimators.additive import Additive, StepEffects, stage_sums
 from aadsl.estimators.auto import Auto
-from aadsl.estimators.base import Answer, Behavior, Cost, Estimator, Question, require_differentiable
+from aadsl.estimators.base import Behavior, Cost, Effects, Estimator, Query, require_differentiable
 from aadsl.estimators.dvemb import Dvemb
 from aadsl.estimators.first_order import FirstOrder
 from aadsl.estimators.linearized import Linearized
@@ -14,15 +14,15 @@ from aadsl.estimators.tracin import Tracin
 __all__ = [
     "ESTIMATORS",
     "Additive",
-    "Answer",
     "Auto",
     "Behavior",
     "Cost",
     "Dvemb",
+    "Effects",
     "Estimator",
     "FirstOrder",
     "Linearized",
-    "Question",
+    "Query",
     "Retraining",
     "StepEffects",
     "Tracin",

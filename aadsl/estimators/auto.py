@@ -1,16 +1,17 @@
-"""The cheapest estimator that can be trusted for the question."""
+"""The cheapest estimator that can be trusted for the query."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import ClassVar
 
-from aadsl.estimators.base import Answer, Cost, Estimator, Question
+from aadsl.estimators.base import Cost, Effects, Estimator, Query
 from aadsl.estimators.first_order import FirstOrder
 from aadsl.estimators.linearized import Linearized
 from aadsl.estimators.retraining import Retraining
-from aadsl.history import History
-from aadsl.propagation import Progress
+from aadsl.propagation import Curvature
+from aadsl.replayed.execution import Execution
+from aadsl.replayed.history import History
 
 
 @dataclass(frozen=True)
@@ -29,21 +30,26 @@ class Auto:
 
     exact: ClassVar[bool] = False
     needs_gradient: ClassVar[bool] = False
+    additive: ClassVar[bool] = False
 
-    def choose(self, history: History, question: Question) -> Estimator:
-        """Return the estimator that answers ``question``."""
+    def choose(self, history: History, query: Query) -> Estimator:
+        """Return the estimator that answers ``query``."""
         exact = Retraining()
-        if not all(behavior.differentiable for behavior in question.behaviors):
+        if not all(behavior.differentiable for behavior in query.behaviors):
             return exact
-        longest = int(question.members.sum(axis=1).max())
+        longest = int(query.members.sum(axis=1).max())
         estimate: Estimator = FirstOrder() if longest <= self.short else Linearized()
-        costs = [method.cost(history, question).gradients for method in (exact, estimate)]
+        costs = [method.cost(history, query).gradients for method in (exact, estimate)]
         return exact if costs[0] <= costs[1] else estimate
 
-    def answer(self, history: History, question: Question, progress: Progress) -> Answer:
+    def answer(self, history: History, query: Query, execution: Execution) -> Effects:
         """Return the answer of the chosen estimator."""
-        return self.choose(history, question).answer(history, question, progress)
+        return self.choose(history, query).answer(history, query, execution)
 
-    def cost(self, history: History, question: Question) -> Cost:
+    def cost(self, history: History, query: Query) -> Cost:
         """Return the cost of the chosen estimator."""
-        return self.choose(history, question).cost(history, question)
+        return self.choose(history, query).cost(history, query)
+
+    def products(self, history: History) -> Curvature | None:
+        """Return None: it computes none."""
+        return None

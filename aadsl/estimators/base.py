@@ -4,25 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aadsl.errors import AadslError
-from aadsl.examples import Examples
-from aadsl.history import History
+from aadsl.behaviors import Metric
+from aadsl.core.errors import AadslError
+from aadsl.data.examples import Examples
 from aadsl.interventions import Intervention, counterfactual, first_change
-from aadsl.propagation import (
-    Curvature,
-    FlatState,
-    Progress,
-    Readout,
-    Tangents,
-    Variation,
-    at_end,
-    tangent_sweep,
-)
+from aadsl.propagation import Curvature, FlatState, Readout, Tangents, Variation, at_end, tangent_sweep
+from aadsl.replayed.execution import Execution
+from aadsl.replayed.history import History
 
 Floats = NDArray[np.float64]
 
@@ -39,24 +32,24 @@ class Behavior:
     """
 
     name: str
-    metric: Any
+    metric: Metric
     examples: Examples
     per_example: bool = False
 
     @property
     def differentiable(self) -> bool:
-        """Whether its effects can be estimated; a custom callable is taken to be differentiable."""
-        return bool(getattr(self.metric, "differentiable", True))
+        """Whether its effects can be estimated."""
+        return self.metric.differentiable
 
     @property
     def higher_is_better(self) -> bool:
         """Whether a positive effect means that the stage helped."""
-        return bool(getattr(self.metric, "higher_is_better", True))
+        return self.metric.higher_is_better
 
     @property
     def unit(self) -> str:
         """The unit of its numbers."""
-        return str(getattr(self.metric, "unit", ""))
+        return self.metric.unit
 
     def readout(self, history: History) -> Readout:
         """Return the function that reads the behavior off a state of the run."""
@@ -64,8 +57,8 @@ class Behavior:
 
 
 @dataclass(frozen=True)
-class Question:
-    """Which effects are asked for.
+class Query:
+    """Which effects an estimator is asked for.
 
     Attributes:
         members: (S, T) true where a step belongs to a stage; no row is empty.
@@ -79,8 +72,8 @@ class Question:
 
 
 @dataclass
-class Answer:
-    """The effects that were asked for.
+class Effects:
+    """The effects that a query asks for.
 
     Attributes:
         effect: (S, K) effects on the mean over each behavior's examples.
@@ -113,17 +106,27 @@ class Estimator(Protocol):
     Attributes:
         exact: whether it retrains, so that its effects are the truth.
         needs_gradient: whether behaviors must be differentiable.
+        additive: whether the effect of a stage is the sum of the effects of its steps; then it is an ``Additive``.
     """
 
     exact: ClassVar[bool]
     needs_gradient: ClassVar[bool]
+    additive: ClassVar[bool]
 
-    def answer(self, history: History, question: Question, progress: Progress) -> Answer:
+    def answer(self, history: History, query: Query, execution: Execution) -> Effects:
         """Return the effects."""
         ...
 
-    def cost(self, history: History, question: Question) -> Cost:
+    def cost(self, history: History, query: Query) -> Cost:
         """Return what :meth:`answer` will cost."""
+        ...
+
+    def products(self, history: History) -> Curvature | None:
+        """Return how it computes Hessian-vector products on this run; None where it computes none."""
+        ...
+
+    def choose(self, history: History, query: Query) -> Estimator:
+        """Return the estimator that answers ``query``: itself, unless it chooses among others."""
         ...
 
 
@@ -147,15 +150,15 @@ def require_differentiable(behaviors: Sequence[Behavior]) -> None:
 
 
 def final_tangents(
-    history: History, question: Question, curvature: Curvature, jacobians: Sequence[Variation], progress: Progress
+    history: History, query: Query, curvature: Curvature, jacobians: Sequence[Variation], execution: Execution
 ) -> list[FlatState]:
-    """Return e_T of each stage of the question, carried by ``jacobians``; an interrupted sweep goes on."""
-    first = min(first_change(member) for member in question.members)
-    start = Tangents(first, (None,) * len(question.members))
-    start = stand = history.standing.found(Tangents, history.state(0)) or start
-    varied = [counterfactual(question.intervention, member) for member in question.members]
-    for stand in tangent_sweep(
-        history, history.step_map, start, curvature, jacobians=jacobians, varied=varied, progress=progress
+    """Return e_T of each stage of the query, carried by ``jacobians``; an interrupted sweep goes on."""
+    first = min(first_change(member) for member in query.members)
+    start = Tangents(first, (None,) * len(query.members))
+    start = tangents = execution.checkpoints.found(Tangents, history.state(0)) or start
+    varied = [counterfactual(query.intervention, member) for member in query.members]
+    for tangents in tangent_sweep(
+        history, history.step_map, start, curvature, jacobians=jacobians, varied=varied, progress=execution.progress
     ):
-        history.standing.keep(stand)
-    return at_end(history, history.step_map, stand)
+        execution.checkpoints.keep(tangents)
+    return at_end(history, history.step_map, tangents)

@@ -10,13 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from aadsl.core.members import require_choice
 from aadsl.estimators.additive import StepEffects, answer_by_sums, baseline_cost
-from aadsl.estimators.base import Answer, Behavior, Cost, Question, final_readouts
+from aadsl.estimators.base import Behavior, Cost, Effects, Estimator, Query, final_readouts
 from aadsl.estimators.defaults import default_curvature
-from aadsl.history import History
 from aadsl.interventions import Intervention
-from aadsl.members import require_choice
-from aadsl.propagation import Curvature, Moment, Progress, backward
+from aadsl.propagation import Curvature, ObservedStep, backward
+from aadsl.replayed.execution import Execution
+from aadsl.replayed.history import History
 
 Rate = Literal["lr", "effective"]
 
@@ -43,39 +44,43 @@ class Dvemb:
     def __post_init__(self) -> None:
         require_choice("rate", self.rate, get_args(Rate))
 
-    def answer(self, history: History, question: Question, progress: Progress) -> Answer:
+    def answer(self, history: History, query: Query, execution: Execution) -> Effects:
         """Return the sums of the steps' scores."""
-        return answer_by_sums(self, history, question, progress)
+        return answer_by_sums(self, history, query, execution)
 
     def step_effects(
-        self, history: History, behaviors: Sequence[Behavior], intervention: Intervention, progress: Progress
+        self, history: History, behaviors: Sequence[Behavior], intervention: Intervention, execution: Execution
     ) -> StepEffects:
         """Return the score of every step."""
         curvature = self.products(history)
         state, readouts = final_readouts(history, behaviors)
         cotangents = [readout.cotangent(state).parameters for readout in readouts]
         scores = np.zeros((history.length, len(behaviors)))
-        for moment in backward(history, history.step_map):
-            eta = rates(history, moment, self.rate)
-            update = eta * moment.evaluation.gradient
-            scores[moment.step.index] = [-float((u * update).sum(dtype=torch.float64)) for u in cotangents]
-            products = curvature.pullback(history.objective, moment.here, [(eta * u, None) for u in cotangents])
+        for taken in backward(history, history.step_map):
+            eta = rates(history, taken, self.rate)
+            update = eta * taken.evaluation.gradient
+            scores[taken.step.index] = [-float((u * update).sum(dtype=torch.float64)) for u in cotangents]
+            products = curvature.pullback(history.objective, taken.here, [(eta * u, None) for u in cotangents])
             cotangents = [u - product for u, (product, _) in zip(cotangents, products, strict=True)]
-            progress("sweep", history.length - moment.step.index, history.length)
+            execution.progress("sweep", history.length - taken.step.index, history.length)
         return StepEffects(scores, np.zeros_like(scores), np.full(len(behaviors), np.nan))
 
     def products(self, history: History) -> Curvature:
         """Return how Hessian-vector products are computed on this run."""
         return self.curvature or default_curvature(history)
 
-    def cost(self, history: History, question: Question) -> Cost:
+    def cost(self, history: History, query: Query) -> Cost:
         """Return the replay and one Hessian-vector product a step and behavior."""
-        return baseline_cost(history, question, 2.0, "adjoint")
+        return baseline_cost(history, query, 2.0, "adjoint")
+
+    def choose(self, history: History, query: Query) -> Estimator:
+        """Return itself."""
+        return self
 
 
-def rates(history: History, moment: Moment, rate: Rate = "lr") -> Tensor:
+def rates(history: History, taken: ObservedStep, rate: Rate = "lr") -> Tensor:
     """Return the learning rate of every parameter, (P,)."""
-    values = torch.empty_like(moment.state.parameters)
-    for stretch, hyper in zip(history.objective.parameters.group_slices, moment.step.hyper, strict=True):
+    values = torch.empty_like(taken.state.parameters)
+    for stretch, hyper in zip(history.objective.parameters.group_slices, taken.step.hyper, strict=True):
         values[stretch] = hyper["lr"] / (1 - hyper.get("momentum", 0.0)) if rate == "effective" else hyper["lr"]
     return values

@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from aadsl.estimators.additive import StepEffects, stage_sums
-from aadsl.estimators.base import Answer, Behavior, Cost, Floats, Question, final_readouts, final_tangents
+from aadsl.estimators.base import Behavior, Cost, Effects, Estimator, Floats, Query, final_readouts, final_tangents
 from aadsl.estimators.defaults import curvature_for, restricted
-from aadsl.history import History
 from aadsl.interventions import Intervention, first_change
-from aadsl.propagation import Curvature, Progress, Step, Sweep, adjoint_sweep, observed
+from aadsl.propagation import Curvature, Step, Sweep, adjoint_sweep, observed
+from aadsl.replayed.execution import Execution
+from aadsl.replayed.history import History
 
 
 @dataclass(frozen=True)
@@ -33,19 +34,20 @@ class FirstOrder:
     needs_gradient: ClassVar[bool] = True
     additive: ClassVar[bool] = True
 
-    def answer(self, history: History, question: Question, progress: Progress) -> Answer:
+    def answer(self, history: History, query: Query, execution: Execution) -> Effects:
         """Return Σ_{t∈S} ⟨u_{t+1}, Φ_t(ξ_t) − Ψ_t(ξ_t)⟩ for each stage, and the summands."""
-        effects = self.step_effects(history, question.behaviors, question.intervention, progress)
-        examples = self._example_effects(history, question, progress)
-        return Answer(stage_sums(question, effects), examples, effects.own, effects.growth)
+        effects = self.step_effects(history, query.behaviors, query.intervention, execution)
+        examples = self._example_effects(history, query, execution)
+        return Effects(stage_sums(query, effects), examples, effects.per_step, effects.growth)
 
     def step_effects(
-        self, history: History, behaviors: Sequence[Behavior], intervention: Intervention, progress: Progress
+        self, history: History, behaviors: Sequence[Behavior], intervention: Intervention, execution: Execution
     ) -> StepEffects:
         """Return the effects of every step from one adjoint sweep, going on with one that was interrupted."""
         state, readouts = final_readouts(history, behaviors)
         cotangents = [restricted(history, readout.cotangent(state), self.parameters) for readout in readouts]
-        start = sweep = history.standing.found(Sweep, state) or Sweep.starting(history.length, cotangents, variations=2)
+        fresh = Sweep.starting(history.length, cotangents, variations=2)
+        start = sweep = execution.checkpoints.found(Sweep, state) or fresh
         variations = [intervention.vary, _reset if intervention.resets_after else observed]
         for sweep in adjoint_sweep(
             history,
@@ -55,33 +57,37 @@ class FirstOrder:
             jacobian=observed,
             variations=variations,
             limit=history.limit,
-            progress=progress,
+            progress=execution.progress,
         ):
-            history.standing.keep(sweep)
-        own, resets = sweep.scores.numpy()
-        return StepEffects(own, resets, sweep.growth.max(dim=0).values.numpy() / sweep.growth[-1].numpy())
+            execution.checkpoints.keep(sweep)
+        per_step, resets = sweep.scores.numpy()
+        return StepEffects(per_step, resets, sweep.growth.max(dim=0).values.numpy() / sweep.growth[-1].numpy())
 
     def products(self, history: History) -> Curvature:
         """Return how Hessian-vector products are computed on this run."""
         return curvature_for(history, self.curvature, self.parameters)
 
-    def cost(self, history: History, question: Question) -> Cost:
+    def cost(self, history: History, query: Query) -> Cost:
         """Return the replay and one Hessian-vector product a step and behavior; single examples need a second sweep."""
-        replays, products = history.length, history.length * len(question.behaviors)
-        if any(behavior.per_example for behavior in question.behaviors):
-            starts = [first_change(member) for member in question.members]
+        replays, products = history.length, history.length * len(query.behaviors)
+        if any(behavior.per_example for behavior in query.behaviors):
+            starts = [first_change(member) for member in query.members]
             replays += history.length - min(starts)
             products += sum(history.length - start for start in starts)
         return Cost(replays + 2.0 * products, products, "adjoint")
 
-    def _example_effects(self, history: History, question: Question, progress: Progress) -> dict[int, Floats]:
+    def choose(self, history: History, query: Query) -> Estimator:
+        """Return itself."""
+        return self
+
+    def _example_effects(self, history: History, query: Query, execution: Execution) -> dict[int, Floats]:
         """Return the effects of each example where they are asked for: e_T once for all stages, then dot products."""
-        wanted = [k for k, behavior in enumerate(question.behaviors) if behavior.per_example]
+        wanted = [k for k, behavior in enumerate(query.behaviors) if behavior.per_example]
         if not wanted:
             return {}
-        state, readouts = final_readouts(history, question.behaviors)
-        jacobians = [observed] * len(question.members)
-        tangents = final_tangents(history, question, self.products(history), jacobians, progress)
+        state, readouts = final_readouts(history, query.behaviors)
+        jacobians = [observed] * len(query.members)
+        tangents = final_tangents(history, query, self.products(history), jacobians, execution)
         tangents = [restricted(history, e, self.parameters) for e in tangents]
         return {k: readouts[k].along(state, tangents).cpu().numpy() for k in wanted}
 

@@ -7,12 +7,13 @@ from typing import ClassVar, Literal, get_args
 
 import numpy as np
 
-from aadsl.estimators.base import Answer, Cost, Floats, Question, final_readouts, final_tangents
+from aadsl.core.members import require_choice
+from aadsl.estimators.base import Cost, Effects, Estimator, Floats, Query, final_readouts, final_tangents
 from aadsl.estimators.defaults import curvature_for, restricted
-from aadsl.history import History
 from aadsl.interventions import counterfactual, first_change
-from aadsl.members import require_choice
-from aadsl.propagation import Curvature, Progress, Secant, difference
+from aadsl.propagation import Curvature, Secant, difference
+from aadsl.replayed.execution import Execution
+from aadsl.replayed.history import History
 
 Read = Literal["plug_in", "linear"]
 
@@ -36,16 +37,17 @@ class Linearized:
 
     exact: ClassVar[bool] = False
     needs_gradient: ClassVar[bool] = True
+    additive: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         require_choice("read", self.read, get_args(Read))
 
-    def answer(self, history: History, question: Question, progress: Progress) -> Answer:
+    def answer(self, history: History, query: Query, execution: Execution) -> Effects:
         """Return the effect of each stage, read off e_T, with e_{t+1} = DΨ_t(ξ_t) e_t + Φ_t(ξ_t) − Ψ_t(ξ_t)."""
-        varied = [counterfactual(question.intervention, member) for member in question.members]
-        tangents = final_tangents(history, question, self.products(history), varied, progress)
+        varied = [counterfactual(query.intervention, member) for member in query.members]
+        tangents = final_tangents(history, query, self.products(history), varied, execution)
         tangents = [restricted(history, e, self.parameters) for e in tangents]
-        state, readouts = final_readouts(history, question.behaviors)
+        state, readouts = final_readouts(history, query.behaviors)
         shape = (len(tangents), len(readouts))
         effect, disagreement = np.zeros(shape), np.zeros(shape)
         examples = {}
@@ -57,18 +59,22 @@ class Linearized:
             values = linear if self.read == "linear" else plug_in
             effect[:, k] = values.mean(axis=1)
             disagreement[:, k] = _relative(linear.mean(axis=1), plug_in.mean(axis=1))
-            if question.behaviors[k].per_example:
+            if query.behaviors[k].per_example:
                 examples[k] = values
-        return Answer(effect, examples, disagreement=disagreement)
+        return Effects(effect, examples, disagreement=disagreement)
 
     def products(self, history: History) -> Curvature:
         """Return how Hessian-vector products are computed on this run."""
         return curvature_for(history, self.curvature or Secant(), self.parameters)
 
-    def cost(self, history: History, question: Question) -> Cost:
+    def cost(self, history: History, query: Query) -> Cost:
         """Return the replay and one Hessian-vector product a step and stage, from each stage's first step on."""
-        products = sum(history.length - first_change(member) for member in question.members)
+        products = sum(history.length - first_change(member) for member in query.members)
         return Cost(history.length + 2.0 * products, products, "tangent")
+
+    def choose(self, history: History, query: Query) -> Estimator:
+        """Return itself."""
+        return self
 
 
 def _relative(estimate: Floats, reference: Floats) -> Floats:

@@ -7,10 +7,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from aadsl.estimators.base import Answer, Cost, Question, final_readouts
-from aadsl.history import History
+from aadsl.core.progress import Progress
+from aadsl.estimators.base import Cost, Effects, Estimator, Query, final_readouts
 from aadsl.interventions import counterfactual, first_change
-from aadsl.propagation import Progress, rerun
+from aadsl.propagation import Curvature, rerun
+from aadsl.replayed.execution import Execution
+from aadsl.replayed.history import History
 
 
 @dataclass(frozen=True)
@@ -19,29 +21,38 @@ class Retraining:
 
     exact: ClassVar[bool] = True
     needs_gradient: ClassVar[bool] = False
+    additive: ClassVar[bool] = False
 
-    def answer(self, history: History, question: Question, progress: Progress) -> Answer:
+    def answer(self, history: History, query: Query, execution: Execution) -> Effects:
         """Return γ(ξ_T) − γ(ζ_T), with ζ the run in which the intervention happens."""
-        state, readouts = final_readouts(history, question.behaviors)
+        state, readouts = final_readouts(history, query.behaviors)
         observed = [readout.values(state).cpu().numpy() for readout in readouts]
-        stages = len(question.members)
+        stages = len(query.members)
         effect = np.zeros((stages, len(readouts)))
-        examples = {k: np.zeros((stages, len(observed[k]))) for k, b in enumerate(question.behaviors) if b.per_example}
-        for s, member in enumerate(question.members):
-            varied = counterfactual(question.intervention, member)
-            other = rerun(history, history.step_map, varied, first_change(member), _part(progress, s, stages))
+        examples = {k: np.zeros((stages, len(observed[k]))) for k, b in enumerate(query.behaviors) if b.per_example}
+        for s, member in enumerate(query.members):
+            varied = counterfactual(query.intervention, member)
+            other = rerun(history, history.step_map, varied, first_change(member), _part(execution.progress, s, stages))
             for k, readout in enumerate(readouts):
                 difference = observed[k] - readout.values(other).cpu().numpy()
                 effect[s, k] = difference.mean()
                 if k in examples:
                     examples[k][s] = difference
-        return Answer(effect, examples)
+        return Effects(effect, examples)
 
-    def cost(self, history: History, question: Question) -> Cost:
+    def cost(self, history: History, query: Query) -> Cost:
         """Return one gradient for each step from a stage's first one on, and for the replay to it."""
-        firsts = [first_change(member) for member in question.members]
+        firsts = [first_change(member) for member in query.members]
         starts = [max(t for t in history.checkpoints if t <= first) for first in firsts]
         return Cost(float(sum(history.length - start for start in starts)), 0, "exact replay")
+
+    def products(self, history: History) -> Curvature | None:
+        """Return None: it computes none."""
+        return None
+
+    def choose(self, history: History, query: Query) -> Estimator:
+        """Return itself."""
+        return self
 
 
 def _part(progress: Progress, position: int, parts: int) -> Progress:

@@ -10,11 +10,12 @@ import numpy as np
 import torch
 
 from aadsl.estimators.additive import StepEffects, answer_by_sums, baseline_cost
-from aadsl.estimators.base import Answer, Behavior, Cost, Question
+from aadsl.estimators.base import Behavior, Cost, Effects, Estimator, Query
 from aadsl.estimators.dvemb import rates
-from aadsl.history import History
 from aadsl.interventions import Intervention
-from aadsl.propagation import Progress, forward
+from aadsl.propagation import Curvature, forward
+from aadsl.replayed.execution import Execution
+from aadsl.replayed.history import History
 
 
 @dataclass(frozen=True)
@@ -28,24 +29,32 @@ class Tracin:
     needs_gradient: ClassVar[bool] = True
     additive: ClassVar[bool] = True
 
-    def answer(self, history: History, question: Question, progress: Progress) -> Answer:
+    def answer(self, history: History, query: Query, execution: Execution) -> Effects:
         """Return the sums of the steps' scores."""
-        return answer_by_sums(self, history, question, progress)
+        return answer_by_sums(self, history, query, execution)
 
     def step_effects(
-        self, history: History, behaviors: Sequence[Behavior], intervention: Intervention, progress: Progress
+        self, history: History, behaviors: Sequence[Behavior], intervention: Intervention, execution: Execution
     ) -> StepEffects:
         """Return the score of every step."""
         readouts = [behavior.readout(history) for behavior in behaviors]
         scores = np.zeros((history.length, len(behaviors)))
-        for moment in forward(history, history.step_map):
-            update = rates(history, moment) * moment.evaluation.gradient
+        for taken in forward(history, history.step_map):
+            update = rates(history, taken) * taken.evaluation.gradient
             for k, readout in enumerate(readouts):
-                slope = readout.cotangent(moment.state).parameters
-                scores[moment.step.index, k] = -float((slope * update).sum(dtype=torch.float64))
-            progress("sweep", moment.step.index + 1, history.length)
+                slope = readout.cotangent(taken.state).parameters
+                scores[taken.step.index, k] = -float((slope * update).sum(dtype=torch.float64))
+            execution.progress("sweep", taken.step.index + 1, history.length)
         return StepEffects(scores, np.zeros_like(scores), np.full(len(behaviors), np.nan))
 
-    def cost(self, history: History, question: Question) -> Cost:
+    def cost(self, history: History, query: Query) -> Cost:
         """Return the replay and one gradient of each behavior a step."""
-        return baseline_cost(history, question, 1.0, "gradients along the run")
+        return baseline_cost(history, query, 1.0, "gradients along the run")
+
+    def products(self, history: History) -> Curvature | None:
+        """Return None: it computes none."""
+        return None
+
+    def choose(self, history: History, query: Query) -> Estimator:
+        """Return itself."""
+        return self

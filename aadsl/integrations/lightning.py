@@ -7,7 +7,7 @@ from typing import Any
 
 from lightning.pytorch.callbacks import Callback
 
-from aadsl.errors import AadslError
+from aadsl.core.errors import AadslError
 from aadsl.trajectory import Clip, Recorder
 
 

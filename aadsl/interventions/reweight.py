@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from aadsl.errors import AadslError
+from aadsl.core.errors import AadslError
 from aadsl.propagation import Step
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from aadsl.errors import AadslError
+from aadsl.core.errors import AadslError
 from aadsl.propagation import Step
 
 

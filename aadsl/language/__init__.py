@@ -6,10 +6,21 @@
 from __future__ import annotations
 
 from aadsl.language.columns import Column
-from aadsl.language.environment import Environment, Expression
-from aadsl.language.nodes import Argument, Call, Items, Literal, Name, Node, Positional, Reference, Scalar
+from aadsl.language.nodes import (
+    Argument,
+    Call,
+    Environment,
+    Expression,
+    Items,
+    Literal,
+    Name,
+    Node,
+    Positional,
+    Reference,
+    Scalar,
+)
 from aadsl.language.parser import Parsed, Parser
-from aadsl.language.source import Source
+from aadsl.language.source import ProgramText
 
 __all__ = [
     "Argument",
@@ -24,7 +35,7 @@ __all__ = [
     "Parsed",
     "Parser",
     "Positional",
+    "ProgramText",
     "Reference",
     "Scalar",
-    "Source",
 ]

@@ -15,10 +15,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from aadsl.scalars import written
+from aadsl.core.scalars import written
 
 Kind = Literal["number", "text", "boolean"]
-Mask = NDArray[np.bool_] | np.bool_
+Known = NDArray[np.bool_] | np.bool_
 COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
     "==": operator.eq,
     "!=": operator.ne,
@@ -50,7 +50,7 @@ class Column:
 
     kind: Kind
     values: NDArray[Any]
-    known: Mask = KNOWN
+    known: Known = KNOWN
     categories: tuple[str, ...] = ()
 
     @classmethod
@@ -116,7 +116,7 @@ def _of_objects(array: NDArray[Any]) -> Column:
 
 def _of_mixed(array: NDArray[Any], codes: NDArray[np.intp], distinct: NDArray[Any]) -> Column:
     """Return numbers or truth values that were stored as objects because some are missing."""
-    known: Mask = (codes >= 0).reshape(array.shape)
+    known: Known = (codes >= 0).reshape(array.shape)
     if all(isinstance(value, bool | np.bool_) for value in distinct):
         return Column("boolean", np.append(distinct.astype(bool), False)[codes].reshape(array.shape), known)
     if all(isinstance(value, int | float | np.number | bool) for value in distinct):
@@ -124,7 +124,7 @@ def _of_mixed(array: NDArray[Any], codes: NDArray[np.intp], distinct: NDArray[An
     return Column("text", codes.reshape(array.shape), known, tuple(str(value) for value in distinct))
 
 
-def _both(*masks: Mask) -> Mask:
+def _both(*masks: Known) -> Known:
     """Return where every mask is true. Keeps the one scalar ``KNOWN``, so that complete data costs no mask."""
     partial = [mask for mask in masks if mask is not KNOWN]
     return reduce(operator.and_, partial) if partial else KNOWN

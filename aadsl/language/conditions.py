@@ -11,11 +11,10 @@ from typing import Any
 
 from lark.ast_utils import AsList
 
-from aadsl.errors import did_you_mean
+from aadsl.core.errors import did_you_mean
 from aadsl.language import columns
 from aadsl.language.columns import Column, Kind
-from aadsl.language.environment import Environment, Expression
-from aadsl.language.nodes import Items, Literal, Name, Node, Scalar
+from aadsl.language.nodes import Environment, Expression, Items, Literal, Name, Node, Scalar
 
 NOUNS: dict[Kind, str] = {"number": "a number", "text": "text", "boolean": "true or false"}
 

@@ -10,11 +10,6 @@ from aadsl.language.layout import LEXEMES, statements_of
 from aadsl.language.parser import Parser
 from aadsl.language.syntax_errors import QUOTES, SILENT, keyword
 
-CLAUSES = frozenset(
-    {"load", "with", "stage", "stages", "by", "every", "within", "behavior", "on", "where", "per"}
-    | {"score", "verify", "rank", "top", "using", "under", "plot", "of", "save"}
-)
-
 
 @dataclass(frozen=True)
 class Bracket:
@@ -71,7 +66,7 @@ def cursor_at(parser: Parser, text: str, position: int) -> Cursor:
     lexemes = tuple(match.group() for match in LEXEMES.finditer(statement) if match.lastgroup not in SILENT)
     terminals = _accepted(parser, statement)
     words = sorted(filter(None, (keyword(parser.lark, terminal) for terminal in terminals)))
-    clause, brackets = _structure(lexemes)
+    clause, brackets = _structure(lexemes, parser)
     return Cursor(start, fragment, lexemes, terminals, tuple(words), clause, brackets)
 
 
@@ -104,7 +99,7 @@ def _accepted(parser: Parser, statement: str) -> frozenset[str]:
     return frozenset(state.accepts())  # type: ignore[no-untyped-call]
 
 
-def _structure(lexemes: tuple[str, ...]) -> tuple[str, tuple[Bracket, ...]]:
+def _structure(lexemes: tuple[str, ...], parser: Parser) -> tuple[str, tuple[Bracket, ...]]:
     """Return the clause and the open brackets at the end of a statement's beginning."""
     clause = ""
     stack: list[tuple[Bracket, str]] = []
@@ -113,8 +108,8 @@ def _structure(lexemes: tuple[str, ...]) -> tuple[str, tuple[Bracket, ...]]:
             stack.append((Bracket(lexeme, lexemes[:place]), clause))
         elif lexeme in ")]" and stack:
             clause = stack.pop()[1]
-        elif lexeme in CLAUSES:
+        elif lexeme in parser.clauses:
             clause = lexeme
-        elif lexeme == "=" and not stack and clause in ("stage", "behavior"):
+        elif lexeme == "=" and place == 2:
             clause = f"{clause} ="
     return clause, tuple(bracket for bracket, _ in stack)

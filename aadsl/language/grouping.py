@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from aadsl.core.scalars import member_name
 from aadsl.language.columns import Column
-from aadsl.scalars import member_name
 
 Mask = NDArray[np.bool_]
 LIMIT = 256

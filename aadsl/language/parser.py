@@ -7,7 +7,7 @@ The classes of statements are passed in, so the language knows none of them.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, cast
@@ -18,34 +18,50 @@ from lark.lexer import TerminalDef
 from lark.tree import Meta
 from lark.utils import TextSlice
 
-from aadsl.errors import Problem, Span
+from aadsl.core.errors import Problem, Span
+from aadsl.core.scalars import member_name
 from aadsl.language import conditions, nodes, selections
-from aadsl.language.grammar import grammar_file
-from aadsl.language.layout import Extent, statements_of
+from aadsl.language.grammar import grammar_text
+from aadsl.language.layout import CONTINUING_WORDS, Extent, statements_of
 from aadsl.language.nodes import Node
-from aadsl.language.source import END_OF_LINE, Source
+from aadsl.language.source import END_OF_LINE, ProgramText
 from aadsl.language.syntax_errors import explain_syntax, keyword
-from aadsl.scalars import member_name
 
-DEFINITION = re.compile(r"(?:stages?|behavior)\s+(\w+)|(load)\b")
+Table = Mapping[str, tuple[type[Node], ...]]
+"""The node classes behind each statement's word, the statement itself first."""
 
 
 @dataclass(frozen=True)
 class Parsed:
-    """What a text holds: statements, mistakes, and the names that mistaken statements meant to define."""
+    """What a text holds.
 
-    source: Source
+    Attributes:
+        source: the text.
+        statements: those that parse.
+        problems: what is wrong with the others.
+        lost: the names that mistaken statements meant to define.
+        table: the statements that the parser knows.
+    """
+
+    source: ProgramText
     statements: tuple[Any, ...]
     problems: tuple[Problem, ...]
     lost: frozenset[str]
+    table: Table
+
+    def lacks(self, kind: type[Node]) -> bool:
+        """Return whether a statement of this kind is missing because it does not parse."""
+        words = [word for word, nodes in self.table.items() if issubclass(nodes[0], kind)]
+        return any(re.match(rf"\s*({'|'.join(words)})\b", problem.source_line) for problem in self.problems)
 
 
 class Parser:
     """The grammar, bound to the classes of its statements. Built in well under 100 ms; build it once."""
 
-    def __init__(self, statements: Iterable[type[Node]]) -> None:
+    def __init__(self, table: Table) -> None:
+        self.table = table
         self.lark = Lark(
-            grammar_file().read_text(encoding="utf-8"),
+            grammar_text(),
             parser="lalr",
             lexer="contextual",
             propagate_positions=True,
@@ -53,11 +69,14 @@ class Parser:
         )
         self.words = frozenset(word for terminal in self.lark.terminals for word in words_of(terminal))
         self.openers = frozenset(filter(None, (keyword(self.lark, t) for t in self._first())))
-        self._nodes = _transformer(statements)
+        keywords = {keyword(self.lark, terminal.name) for terminal in self.lark.terminals}
+        self.clauses = frozenset(keywords) - CONTINUING_WORDS - {""}
+        self._nodes = _transformer(node for nodes in table.values() for node in nodes)
+        self._definition = re.compile(rf"(?:{'|'.join(_defining(table))})\s+(\w+)|(load)\b")
 
     def parse(self, text: str) -> Parsed:
         """Return the statements of ``text``; what does not parse becomes a problem, the rest still counts."""
-        source = Source(text)
+        source = ProgramText(text)
         statements: list[Node] = []
         problems: list[Problem] = []
         lost: set[str] = set()
@@ -66,12 +85,12 @@ class Parser:
                 statements.append(self._statement(text, extent))
             except UnexpectedInput as error:
                 problems.append(explain_syntax(error, self.lark, source, extent, self.words))
-                if meant := DEFINITION.match(text, extent.start, extent.stop):
+                if meant := self._definition.match(text, extent.start, extent.stop):
                     lost.add(meant[1] or meant[2])
             except RecursionError:
                 span = source.span(extent.start, extent.stop)
                 problems.append(source.problem(span, "this is nested too deeply", "define a part of it first"))
-        return Parsed(source, tuple(statements), tuple(problems), frozenset(lost))
+        return Parsed(source, tuple(statements), tuple(problems), frozenset(lost), self.table)
 
     def _statement(self, text: str, extent: Extent) -> Node:
         tree = self.lark.parse(TextSlice(text, extent.start, extent.stop))
@@ -79,6 +98,11 @@ class Parser:
 
     def _first(self) -> set[str]:
         return set(self.lark.parse_interactive("").accepts())  # type: ignore[no-untyped-call]
+
+
+def _defining(table: Table) -> list[str]:
+    """Return the words of the statements that give a name a meaning: those whose node has a ``name``."""
+    return [word for word, nodes in table.items() if any("name" in node.__dataclass_fields__ for node in nodes)]
 
 
 def words_of(terminal: TerminalDef) -> list[str]:

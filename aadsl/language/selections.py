@@ -9,8 +9,7 @@ import numpy as np
 from aadsl.language import columns
 from aadsl.language.columns import Column
 from aadsl.language.conditions import truth
-from aadsl.language.environment import Environment, Expression
-from aadsl.language.nodes import Node
+from aadsl.language.nodes import Environment, Expression, Node
 
 
 @dataclass(frozen=True)

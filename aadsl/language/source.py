@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from aadsl.errors import Problem, Span
+from aadsl.core.errors import Problem, Span
 
 END_OF_LINE = 1 << 30
-"""The end column of what goes on in a later line; :meth:`Source.problem` cuts it to the line."""
+"""The end column of what goes on in a later line; :meth:`ProgramText.problem` cuts it to the line."""
 
 
 @dataclass(frozen=True)
-class Source:
+class ProgramText:
     """A program's text by lines."""
 
     text: str

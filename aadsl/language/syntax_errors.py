@@ -8,9 +8,9 @@ from re import Match
 
 from lark import Lark, UnexpectedInput, UnexpectedToken
 
-from aadsl.errors import Problem, did_you_mean
+from aadsl.core.errors import Problem, did_you_mean
 from aadsl.language.layout import LEXEMES, Extent
-from aadsl.language.source import Source
+from aadsl.language.source import ProgramText
 
 END = "$END"
 QUOTES = ('"', "'", "`")
@@ -51,7 +51,7 @@ class Place:
 
 
 def explain_syntax(
-    error: UnexpectedInput, parser: Lark, source: Source, extent: Extent, reserved: Collection[str]
+    error: UnexpectedInput, parser: Lark, source: ProgramText, extent: Extent, reserved: Collection[str]
 ) -> Problem:
     """Return the problem that ``error`` stands for; ``reserved`` are the words that cannot be names."""
     lexemes = [

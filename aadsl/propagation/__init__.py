@@ -15,10 +15,10 @@ from aadsl.propagation.curvature import (
 )
 from aadsl.propagation.kinks import kinks
 from aadsl.propagation.layout import FlatState, Layout, difference, inner
-from aadsl.propagation.objective import Loss, Objective
-from aadsl.propagation.readout import Metric, Readout
-from aadsl.propagation.replay import Moment, Variation, backward, final_state, forward, observed, rerun
-from aadsl.propagation.step import Batches, Clip, Progress, Run, Step, silent
+from aadsl.propagation.objective import LossFunction, Objective
+from aadsl.propagation.readout import MetricFunction, Readout
+from aadsl.propagation.replay import ObservedStep, Variation, backward, final_state, forward, observed, rerun
+from aadsl.propagation.step import Batches, Run, Step
 from aadsl.propagation.step_map import StepMap
 from aadsl.propagation.structure import Blockwise, Layerwise, Restricted
 from aadsl.propagation.tangent import Tangents, at_end, tangent_sweep
@@ -27,18 +27,16 @@ __all__ = [
     "CURVATURES",
     "Batches",
     "CentralDifference",
-    "Clip",
     "Curvature",
     "Exact",
     "FlatState",
     "Layout",
-    "Loss",
-    "Metric",
-    "Moment",
+    "LossFunction",
+    "MetricFunction",
     "Objective",
+    "ObservedStep",
     "OneSidedDifference",
     "Point",
-    "Progress",
     "Readout",
     "Restricted",
     "Run",
@@ -58,7 +56,6 @@ __all__ = [
     "kinks",
     "observed",
     "rerun",
-    "silent",
     "tangent_sweep",
 ]
 

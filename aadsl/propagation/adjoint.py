@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aadsl.errors import AadslError
+from aadsl.core.errors import AadslError
+from aadsl.core.progress import Progress, silent
 from aadsl.propagation.curvature import Curvature
 from aadsl.propagation.layout import FlatState, difference, inner
-from aadsl.propagation.replay import Moment, Variation, backward
-from aadsl.propagation.step import Progress, Run, silent
+from aadsl.propagation.replay import ObservedStep, Variation, backward
+from aadsl.propagation.step import Run
 from aadsl.propagation.step_map import StepMap, restarted
 
 
@@ -71,12 +72,12 @@ def adjoint_sweep(
         AadslError: a score is not a finite number; the message says at which step.
     """
     scores, growth = sweep.scores.numpy(), sweep.growth.numpy()
-    for moment in backward(run, step_map, start, sweep.stop, limit):
-        t = moment.step.index
-        removed = [source(step_map, moment, varied) for varied in variations]
+    for taken in backward(run, step_map, start, sweep.stop, limit):
+        t = taken.step.index
+        removed = [source(step_map, taken, varied) for varied in variations]
         products = [inner(u, change) for change in removed if change is not None for u in sweep.cotangents]
-        carrier = jacobian(moment.step)
-        point = moment.point(step_map, carrier)
+        carrier = jacobian(taken.step)
+        point = taken.point(step_map, carrier)
         if point is None:
             cotangents = [restarted(u, carrier) for u in sweep.cotangents]
         else:
@@ -95,12 +96,12 @@ def adjoint_sweep(
         yield sweep
 
 
-def source(step_map: StepMap, moment: Moment, varied: Variation) -> FlatState | None:
+def source(step_map: StepMap, taken: ObservedStep, varied: Variation) -> FlatState | None:
     """Return Φ_t(ξ_t) − Ψ_t(ξ_t), or None where Ψ_t is Φ_t."""
-    other = varied(moment.step)
-    if other is moment.step:
+    other = varied(taken.step)
+    if other is taken.step:
         return None
     if not other.applied and not other.resets_optimizer:
-        return moment.change
-    after, _ = step_map.advance(moment.state, other, moment.evaluation_for(step_map, other))
-    return difference(moment.after, after)
+        return taken.change
+    after, _ = step_map.advance(taken.state, other, taken.evaluation_for(step_map, other))
+    return difference(taken.after, after)

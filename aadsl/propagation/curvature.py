@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from aadsl.errors import AadslError
+from aadsl.core.errors import AadslError
 from aadsl.propagation.layout import FlatState
 from aadsl.propagation.objective import Evaluation, Objective
 from aadsl.propagation.step import Step

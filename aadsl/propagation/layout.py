@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 from math import prod
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-
-# Every tensor starts at a multiple of this many elements: 64 bytes in single precision, as PyTorch's own allocations.
-# Matrix kernels choose their order of summation by alignment, and a replay must give the recorded bits.
-ALIGNMENT = 16
 
 
 @dataclass(frozen=True)
@@ -50,20 +47,13 @@ class Layout:
         return tuple(prod(shape) for shape in self.shapes)
 
     @cached_property
-    def _paddings(self) -> tuple[int, ...]:
-        return tuple(-count % ALIGNMENT for count in self.counts)
-
-    @cached_property
     def offsets(self) -> tuple[int, ...]:
         """First element of each tensor, and the total length as the last entry."""
-        offsets = [0]
-        for count, padding in zip(self.counts, self._paddings, strict=True):
-            offsets.append(offsets[-1] + count + padding)
-        return tuple(offsets)
+        return tuple(accumulate(self.counts, initial=0))
 
     @property
     def size(self) -> int:
-        """Length of the flat vector, padding included."""
+        """Length of the flat vector."""
         return self.offsets[-1]
 
     @cached_property
@@ -98,20 +88,16 @@ class Layout:
 
     def flatten(self, tensors: Iterable[Tensor | None], like: Tensor) -> Tensor:
         """Return the tensors, in the order of ``names``, as one vector like ``like``; None is zero."""
-        parts = []
-        for tensor, count, padding in zip(tensors, self.counts, self._paddings, strict=True):
-            if tensor is None:
-                parts.append(like.new_zeros(count + padding))
-                continue
-            parts.append(tensor.reshape(-1).to(like))
-            if padding:
-                parts.append(like.new_zeros(padding))
+        parts = [
+            like.new_zeros(count) if tensor is None else tensor.reshape(-1).to(like)
+            for tensor, count in zip(tensors, self.counts, strict=True)
+        ]
         return torch.cat(parts) if parts else like.new_zeros(0)
 
     def mask(self, present: Iterable[bool], device: torch.device) -> Tensor:
         """Return a boolean vector that is true over the tensors that are ``present``."""
-        lengths = torch.tensor([c + p for c, p in zip(self.counts, self._paddings, strict=True)], device=device)
-        return torch.repeat_interleave(torch.tensor(list(present), device=device), lengths)
+        counts = torch.tensor(self.counts, device=device)
+        return torch.repeat_interleave(torch.tensor(list(present), device=device), counts)
 
 
 class FlatState(NamedTuple):

@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from aadsl.errors import AadslError
+from aadsl.core.errors import AadslError
+from aadsl.propagation.aligned import AlignedTensors
 from aadsl.propagation.layout import FlatState, Layout
 from aadsl.propagation.statistics import RunningStatistics
 from aadsl.propagation.step import Step
 
-Loss = Callable[[nn.Module, Any], Tensor]
+LossFunction = Callable[[nn.Module, Any], Tensor]
 """``loss(model, batch)``: the mean loss of the batch as a scalar tensor."""
 
 Shift = tuple[float, Tensor]
@@ -42,40 +43,44 @@ class Evaluation(NamedTuple):
 
 
 class Objective:
-    """A private copy of the model whose parameters and buffers are views into flat vectors, and the loss on it.
+    """A private copy of the model, into which flat states are loaded, and the loss on it.
 
     The caller's model is never touched. Each evaluation loads the state it is asked about, so no state leaks from
     one to the next.
     """
 
     def __init__(
-        self, model: nn.Module, loss: Loss, parameters: Layout, buffers: Layout, integers: Sequence[str], like: Tensor
+        self,
+        model: nn.Module,
+        loss: LossFunction,
+        parameters: Layout,
+        buffers: Layout,
+        integers: Sequence[str],
+        like: Tensor,
     ) -> None:
         self.model = copy.deepcopy(model).to(like.device)
         self.loss = loss
         self.parameters, self.buffers = parameters, buffers
         self.statistics = RunningStatistics(self.model)
         self._modules = list(self.model.modules())
-        self._vector, self._buffer_vector = like.new_zeros(parameters.size), like.new_zeros(buffers.size)
+        self._like = like.new_zeros(())
+        self._parameters, self._buffers = AlignedTensors(parameters, like), AlignedTensors(buffers, like)
         own_parameters, own_buffers = dict(self.model.named_parameters()), dict(self.model.named_buffers())
         for parameter in own_parameters.values():
             parameter.requires_grad_(False)
         self.leaves = [own_parameters[name] for name in parameters.names]
-        for leaf, view in zip(self.leaves, parameters.views(self._vector), strict=True):
-            leaf.data = view
+        for leaf, memory in zip(self.leaves, self._parameters.tensors, strict=True):
+            leaf.data = memory
             leaf.requires_grad_(True)
-        for name, view in buffers.named_views(self._buffer_vector).items():
-            own_buffers[name].data = view
+        for name, memory in zip(buffers.names, self._buffers.tensors, strict=True):
+            own_buffers[name].data = memory
         self._integers = [own_buffers[name] for name in integers]
 
     def load(self, state: FlatState, shift: Shift | None = None) -> None:
         """Copy ``state`` into the private model, its parameters moved by ``shift``."""
         with torch.no_grad():
-            if shift is None:
-                self._vector.copy_(state.parameters)
-            else:
-                torch.add(state.parameters, shift[1], alpha=shift[0], out=self._vector)
-            self._buffer_vector.copy_(state.buffers)
+            self._parameters.load(state.parameters, shift)
+            self._buffers.load(state.buffers)
             for own, value in zip(self._integers, state.integers, strict=True):
                 own.copy_(value)
 
@@ -92,16 +97,16 @@ class Objective:
         present = [gradient is not None for gradient in gradients]
         return Evaluation(
             loss,
-            self.parameters.flatten(gradients, self._vector),
-            None if all(present) else self.parameters.mask(present, self._vector.device),
-            self._buffer_vector.clone(),
+            self.parameters.flatten(gradients, self._like),
+            None if all(present) else self.parameters.mask(present, self._like.device),
+            self._buffers.flat(),
             tuple(own.clone() for own in self._integers),
         )
 
     def loss_of(self, state: FlatState, step: Step) -> Tensor:
         """Return the mean loss alone."""
         with self._at(state, step), torch.no_grad():
-            return sum(self._losses(step), start=self._vector.new_zeros(()))
+            return sum(self._losses(step), start=torch.zeros_like(self._like))
 
     def gradient(
         self, state: FlatState, step: Step, cotangent: Tensor | None, shift: Shift | None = None
@@ -126,7 +131,7 @@ class Objective:
         """
         with self._at(state, step), sdpa_kernel(SDPBackend.MATH), self._traced(step) as (value, after, leaf):
             gradient = torch.autograd.grad(value(), self.leaves, create_graph=True, allow_unused=True)
-            flat = self.parameters.flatten(gradient, self._vector)
+            flat = self.parameters.flatten(gradient, self._like)
             products = []
             for c, w in directions:
                 objective = (flat * c).sum() + (0.0 if w is None else (after() * w).sum())
@@ -140,7 +145,7 @@ class Objective:
         with self._at(state, step), sdpa_kernel(SDPBackend.MATH), self._traced(step) as (value, after, leaf):
             inputs = [*self.leaves, leaf]
             *gradient, buffer_gradient = torch.autograd.grad(value(), inputs, create_graph=True, allow_unused=True)
-            flat = self.parameters.flatten(gradient, self._vector)
+            flat = self.parameters.flatten(gradient, self._like)
             probe = torch.zeros_like(leaf, requires_grad=True)
             traced = (after() * probe).sum()
             pulled = torch.autograd.grad(traced, inputs, create_graph=True, materialize_grads=True)
@@ -167,14 +172,14 @@ class Objective:
                 (slope,) = torch.autograd.grad(value, output, create_graph=True)
                 probe = torch.zeros_like(output, requires_grad=True)
                 pulled = torch.autograd.grad(output, self.leaves, probe, create_graph=True, allow_unused=True)
-                flat = self.parameters.flatten(pulled, self._vector)
+                flat = self.parameters.flatten(pulled, self._like)
                 for position, c in enumerate(directions):
                     (moved,) = torch.autograd.grad((flat * c).sum(), probe, retain_graph=True)
                     (bent,) = torch.autograd.grad(
                         (slope * moved).sum(), output, retain_graph=True, materialize_grads=True
                     )
                     back = torch.autograd.grad(output, self.leaves, bent, retain_graph=True, allow_unused=True)
-                    products[position] = products[position] + self.parameters.flatten(back, self._vector)
+                    products[position] = products[position] + self.parameters.flatten(back, self._like)
                 outputs.clear()
         return products
 
@@ -183,7 +188,7 @@ class Objective:
         self.load(state)
         self._set_mode(step)
         factors = self.statistics.retention()
-        ones = torch.ones_like(self._buffer_vector)
+        ones = self._like.new_ones(self.buffers.size)
         for name, view in self.buffers.named_views(ones).items():
             view.mul_(factors.get(name, 1.0))
         return ones
@@ -220,7 +225,7 @@ class Objective:
     @contextmanager
     def traced_buffers(self) -> Iterator[Tensor]:
         """Yield the loaded buffers (B,) as a leaf of the graph that forward passes inside the block build."""
-        leaf = self._buffer_vector.clone().requires_grad_(True)
+        leaf = self._buffers.flat().requires_grad_(True)
         kept = {n: v for n, v in self.buffers.named_views(leaf).items() if n in self.statistics.names}
         with self.statistics.tracing(kept):
             yield leaf
@@ -230,7 +235,7 @@ class Objective:
         """Yield the loss, the buffers after it, and the buffers before it, all inside one graph."""
 
         def value() -> Tensor:
-            return sum(self._losses(step), start=self._vector.new_zeros(()))
+            return sum(self._losses(step), start=torch.zeros_like(self._like))
 
         def after() -> Tensor:
             traced = self.statistics.current
@@ -243,11 +248,11 @@ class Objective:
     def flat_gradient(self, objective: Tensor, leaf: Tensor, *, retain: bool = False) -> tuple[Tensor, Tensor]:
         """Return (∂/∂θ (P,), ∂/∂b (B,)) of a scalar; ``leaf`` are the buffers inside its graph."""
         if not objective.requires_grad:
-            return torch.zeros_like(self._vector), torch.zeros_like(leaf)
+            return self._like.new_zeros(self.parameters.size), torch.zeros_like(leaf)
         *found, of_buffers = torch.autograd.grad(
             objective, [*self.leaves, leaf], retain_graph=retain, allow_unused=True
         )
-        flat = self.parameters.flatten(found, self._vector)
+        flat = self.parameters.flatten(found, self._like)
         return flat, torch.zeros_like(leaf) if of_buffers is None else of_buffers
 
 

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from aadsl.errors import AadslError
+from aadsl.core.errors import AadslError
 from aadsl.propagation.layout import FlatState, zeros_like
 from aadsl.propagation.objective import Objective
 
-Metric = Callable[[nn.Module, Any], Tensor]
+MetricFunction = Callable[[nn.Module, Any], Tensor]
 """``metric(model, examples)``: one number an example, shape (n,)."""
 
 
@@ -27,7 +27,7 @@ class Readout:
         name: what the behavior is called, for messages.
     """
 
-    def __init__(self, objective: Objective, metric: Metric, batches: Sequence[Any], name: str = "") -> None:
+    def __init__(self, objective: Objective, metric: MetricFunction, batches: Sequence[Any], name: str = "") -> None:
         self.name = name
         self.objective = objective
         self.metric = metric

@@ -11,11 +11,12 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from aadsl.errors import AadslError
+from aadsl.core.errors import AadslError
+from aadsl.core.progress import Progress, silent
 from aadsl.propagation.curvature import Point
 from aadsl.propagation.layout import FlatState, difference
 from aadsl.propagation.objective import Evaluation
-from aadsl.propagation.step import Progress, Run, Step, silent
+from aadsl.propagation.step import Run, Step
 from aadsl.propagation.step_map import StepMap
 
 Variation = Callable[[Step], Step]
@@ -28,7 +29,7 @@ def observed(step: Step) -> Step:
 
 
 @dataclass(frozen=True)
-class Moment:
+class ObservedStep:
     """One observed step with all that it read and made.
 
     Attributes:
@@ -70,7 +71,7 @@ class Moment:
         return step_map.evaluate(self.state, other)
 
 
-def forward(run: Run, step_map: StepMap, start: int = 0, stop: int | None = None) -> Iterator[Moment]:
+def forward(run: Run, step_map: StepMap, start: int = 0, stop: int | None = None) -> Iterator[ObservedStep]:
     """Yield the observed steps ``start`` … ``stop`` − 1 in order, recomputed from the last state kept before them.
 
     Kept states are taken as they are wherever there is one, so rounding errors of a replay on another machine
@@ -87,15 +88,17 @@ def forward(run: Run, step_map: StepMap, start: int = 0, stop: int | None = None
         if t + 1 in kept:
             after = run.state(t + 1)
         if t >= start:
-            yield Moment(step, state, after, evaluation)
+            yield ObservedStep(step, state, after, evaluation)
         state = after
 
 
-def backward(run: Run, step_map: StepMap, start: int = 0, stop: int | None = None, limit: int = 64) -> Iterator[Moment]:
+def backward(
+    run: Run, step_map: StepMap, start: int = 0, stop: int | None = None, limit: int = 64
+) -> Iterator[ObservedStep]:
     """Yield the observed steps ``stop`` − 1 (T − 1) … ``start`` in reverse, holding about 2·``limit`` states at most.
 
     A gap between kept states longer than ``limit`` is replayed once more, to keep every ``limit``-th of its states.
-    A moment is true until the next one is asked for: its memory is used again.
+    A taken is true until the next one is asked for: its memory is used again.
     """
     shelf = Shelf()
     stop = run.length if stop is None else stop
@@ -116,9 +119,9 @@ def backward(run: Run, step_map: StepMap, start: int = 0, stop: int | None = Non
             end = min(rest + limit, last)
             stretch = _stretch(run, step_map, resting.pop(rest), rest, end, end_state if end == last else None, shelf)
             while stretch:
-                moment = stretch.pop()
-                if start <= moment.step.index < stop:
-                    yield moment
+                taken = stretch.pop()
+                if start <= taken.step.index < stop:
+                    yield taken
         end_state = first_state
 
 
@@ -145,20 +148,20 @@ class Shelf:
 
 def _stretch(
     run: Run, step_map: StepMap, state: FlatState, start: int, stop: int, end_state: FlatState | None, shelf: Shelf
-) -> list[Moment]:
+) -> list[ObservedStep]:
     """Return the steps ``start`` … ``stop`` − 1; the state after them is ``end_state`` where that was kept."""
-    moments: list[Moment] = []
+    taken_steps: list[ObservedStep] = []
     steps = [run.step(t) for t in range(start, stop)]  # all at once takes less time than one between two replays
     for step in steps:
         after, evaluation = step_map.advance(state, step)
         assert evaluation is not None
         if step is steps[-1] and end_state is not None:
             after = end_state
-        *kept, gradient = shelf.keep(len(moments), [*after.tensors(), evaluation.gradient])
+        *kept, gradient = shelf.keep(len(taken_steps), [*after.tensors(), evaluation.gradient])
         after, evaluation = after.with_tensors(kept), evaluation._replace(gradient=gradient)
-        moments.append(Moment(step, state, after, evaluation))
+        taken_steps.append(ObservedStep(step, state, after, evaluation))
         state = after
-    return moments
+    return taken_steps
 
 
 def final_state(run: Run, step_map: StepMap, progress: Progress = silent) -> FlatState:

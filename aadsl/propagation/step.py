@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from torch import Tensor
 
+from aadsl.core.clip import Clip
 from aadsl.dynamics import Dynamics, Hyper
 from aadsl.propagation.layout import FlatState
-
-
-@dataclass(frozen=True)
-class Clip:
-    """Gradient clipping, as ``clip_grad_norm_`` (``norm``, with ``norm_type``) or ``clip_grad_value_`` (``value``)."""
-
-    norm: float | None = None
-    value: float | None = None
-    norm_type: float = 2.0
 
 
 class Batches(Protocol):
@@ -86,11 +78,3 @@ class Run(Protocol):
     def state(self, index: int) -> FlatState:
         """Return the kept state ξ_t of a checkpoint."""
         ...
-
-
-Progress = Callable[[str, int, int], None]
-"""Called as ``progress(what, done, total)``."""
-
-
-def silent(what: str, done: int, total: int) -> None:
-    """Report no progress."""

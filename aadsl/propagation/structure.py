@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from aadsl.errors import AadslError
+from aadsl.core.errors import AadslError
 from aadsl.propagation.curvature import Cotangent, Curvature, Exact, Pair, Point
 from aadsl.propagation.layout import Layout
 from aadsl.propagation.objective import Objective

@@ -7,12 +7,13 @@ from typing import NamedTuple
 
 import torch
 
-from aadsl.errors import AadslError
+from aadsl.core.errors import AadslError
+from aadsl.core.progress import Progress, silent
 from aadsl.propagation.adjoint import source
 from aadsl.propagation.curvature import Curvature
 from aadsl.propagation.layout import FlatState, total, zeros_like
 from aadsl.propagation.replay import Variation, final_state, forward
-from aadsl.propagation.step import Progress, Run, Step, silent
+from aadsl.propagation.step import Run, Step
 from aadsl.propagation.step_map import StepMap, restarted
 
 
@@ -55,16 +56,16 @@ def tangent_sweep(
         AadslError: a tangent is not finite; the message says at which step.
     """
     first = tangents.start
-    for moment in forward(run, step_map, first):
-        t = moment.step.index
+    for taken in forward(run, step_map, first):
+        t = taken.step.index
         states = list(tangents.states)
         moving: dict[int, tuple[Step, list[int]]] = {}
         for position, tangent in enumerate(states):
             if tangent is not None:
-                step = jacobians[position](moment.step)
+                step = jacobians[position](taken.step)
                 moving.setdefault(id(step), (step, []))[1].append(position)
         for step, positions in moving.values():
-            point = moment.point(step_map, step)
+            point = taken.point(step_map, step)
             before = [e for e in (states[p] for p in positions) if e is not None]
             if point is None:
                 pushed = [restarted(e, step) for e in before]
@@ -73,7 +74,7 @@ def tangent_sweep(
             for position, after in zip(positions, pushed, strict=True):
                 states[position] = after
         for position, variation in enumerate(varied):
-            removed = source(step_map, moment, variation)
+            removed = source(step_map, taken, variation)
             known = states[position]
             if removed is not None:
                 states[position] = removed if known is None else total(known, removed)

@@ -99,16 +99,15 @@ def clipped(gradient: Tensor, step: Step, layout: Layout) -> Tensor:
     clip = step.clip
     if clip is None:
         return gradient
-    if clip.value is not None:
-        return gradient.clamp(-clip.value, clip.value)
-    if clip.norm is None:
-        return gradient
+    if clip.kind == "value":
+        return gradient.clamp(-clip.limit, clip.limit)
     trained = [dynamics is not RESTING for dynamics in step.dynamics]
     views = zip(layout.ranks, layout.groups, layout.views(gradient), strict=True)
     ordered = [view for _, group, view in sorted(views, key=lambda part: part[0]) if trained[group]]
-    norms = [torch.linalg.vector_norm(view, clip.norm_type) for view in ordered]
+    # Copies are aligned, as the gradients were that PyTorch clipped: reductions may choose their order by that.
+    norms = [torch.linalg.vector_norm(view.clone(), clip.norm_type) for view in ordered]
     norm = torch.linalg.vector_norm(torch.stack(norms), clip.norm_type)
-    return gradient * torch.clamp(clip.norm / (norm + 1e-6), max=1.0)
+    return gradient * torch.clamp(clip.limit / (norm + 1e-6), max=1.0)
 
 
 def _held(

@@ -12,7 +12,7 @@ EACH = "example_effect"
 
 
 @dataclass(frozen=True)
-class Answer:
+class AnswerOutline:
     """The stages, behaviors and variables of a result.
 
     Attributes:
@@ -28,7 +28,7 @@ class Answer:
     each: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, dataset: Any) -> Answer:
+    def of(cls, dataset: Any) -> AnswerOutline:
         """Return what a computed answer holds."""
         behaviors = labels(dataset, "behavior")
         each = frozenset[str]()

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aadsl.coordinates import useful
-from aadsl.errors import Span, did_you_mean
+from aadsl.core.errors import Span, did_you_mean
+from aadsl.data.coordinates import useful
 from aadsl.language import Column, Expression, Name, Reference, Scalar
 
 if TYPE_CHECKING:
     import xarray as xr
 
 NOTHING = {"none", "null", "nan", "na"}
-Report = Callable[[Span, str, str], None]
+ReportMistake = Callable[[Span, str, str], None]
 
 
 class Coordinates:
@@ -53,7 +53,7 @@ class OverExamples:
     """An environment over examples: their coordinates and the notebook's values, nothing else."""
 
     def __init__(
-        self, coordinates: Coordinates, names: Mapping[str, Any], report: Report, where: str = "these examples"
+        self, coordinates: Coordinates, names: Mapping[str, Any], report: ReportMistake, where: str = "these examples"
     ) -> None:
         self.coordinates, self.names, self._report, self.where = coordinates, names, report, where
 

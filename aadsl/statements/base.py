@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from aadsl.language import Name, Node
+from aadsl.statements.scope import Scope
+from aadsl.statements.session import Result
 
-if TYPE_CHECKING:
-    from aadsl.statements.scope import Scope
-    from aadsl.statements.session import Result
-
-Action = Callable[["Result"], None]
+Action = Callable[[Result], None]
 """A resolved statement: all names are objects, running it adds to the result and to its session."""
 
 
 @dataclass(frozen=True)
 class Statement(Node):
-    """A statement. Its docstring is its help text."""
+    """A statement. Its docstring is its help text: what it does, a program of examples, and the rest."""
 
     def resolve(self, scope: Scope) -> Action | None:
         """Return the action; report every mistake to ``scope`` and return None where there is one."""

@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aadsl.language import Column
 from aadsl.statements.axis import Coordinates
-
-if TYPE_CHECKING:
-    from aadsl.study import Study
+from aadsl.statements.studied import Studied
 
 Counts = NDArray[np.int64]
 
@@ -41,32 +38,20 @@ class BatchExamples:
         return predicate(*(np.bincount(chosen, minlength=self.steps) for chosen in rows))
 
 
-def batch_examples(study: Study) -> BatchExamples:
+def batch_examples(study: Studied) -> BatchExamples:
     """Return what is known of the examples that each step of a study consumed."""
-    trajectory, data = study.trajectory, study.history.data
-    of_step, index, recorded = _rows(trajectory)
-    readers = {} if recorded is None else dict(recorded.readers)
-    if data.distinct and len(index) == len(of_step):
+    recorded, data = study.trajectory.examples, study.training_data
+    own = Coordinates.of(recorded, str(recorded["step"].dims[0]))
+    of_step, readers = recorded["step"].values, dict(own.readers)
+    if data.distinct and "index" in recorded.variables:
         known, offsets = data.coordinates()
-        columns = Coordinates.of(known, "example")
+        columns, index = Coordinates.of(known, "example"), recorded["index"].values
         job = np.searchsorted([job.start for job in data.jobs], of_step, side="right") - 1
         index = np.where((index >= 0) & (offsets[job] >= 0), index + offsets[job], -1)
         readers = {
             name: partial(_looked_up, columns, name, index) for name in columns.names if name != "example"
         } | readers
-    return BatchExamples(Coordinates(readers, len(of_step)), of_step, trajectory.length)
-
-
-def _rows(trajectory: Any) -> tuple[NDArray[np.int64], NDArray[np.int64], Coordinates | None]:
-    """Return step and index of every row, and the metadata that was recorded with the batches."""
-    recorded = getattr(trajectory, "examples", None)
-    if recorded is not None:
-        index = recorded["index"].values if "index" in recorded.variables else np.empty(0, np.int64)
-        return recorded["step"].values, index, Coordinates.of(recorded, str(recorded["step"].dims[0]))
-    batches = [trajectory.batch_indices(step) for step in range(trajectory.length)]
-    sizes = [0 if batch is None else len(batch) for batch in batches]
-    index = np.concatenate([np.empty(0, np.int64), *(batch for batch in batches if batch is not None)])
-    return np.repeat(np.arange(len(batches)), sizes), index, None
+    return BatchExamples(Coordinates(readers, len(of_step)), of_step, study.trajectory.length)
 
 
 def _looked_up(data: Coordinates, name: str, index: NDArray[np.int64]) -> Column:

@@ -5,27 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from aadsl.errors import AadslError, unknown_name
+from aadsl.core.errors import AadslError, unknown_name
 from aadsl.language import Call, Column, Expression, Name
 from aadsl.language.conditions import truth
 from aadsl.language.grouping import LIMIT, Mask, grouped
 from aadsl.statements.axis import OverExamples
 from aadsl.statements.base import Action, Definition
-from aadsl.statements.scope import Declared
+from aadsl.statements.scope import Declared, Scope
+from aadsl.statements.session import Result
 from aadsl.statements.stage import why_empty
 from aadsl.statements.vocabulary import build, notebook_name, table
 
-if TYPE_CHECKING:
-    from aadsl.statements.scope import Scope
-    from aadsl.statements.session import Result
-
 
 @dataclass(frozen=True)
-class Behavior(Definition):
+class BehaviorDefinition(Definition):
     """Name a behavior: a performance function of the final model on given examples, one number an example.
 
     behavior backdoor = log_likelihood(target=7) on triggered

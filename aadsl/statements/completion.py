@@ -9,11 +9,11 @@ from typing import Any
 from aadsl.language.cursor import cursor_at
 from aadsl.statements.help import about, topics
 from aadsl.statements.load import Load
-from aadsl.statements.program import parser
 from aadsl.statements.proposals import Completion, of_kind, proposals
 from aadsl.statements.scope import Scope
 from aadsl.statements.session import Session
 from aadsl.statements.show import TOPICS
+from aadsl.statements.table import STATEMENTS, parser
 from aadsl.statements.vocabulary import HOMES, table
 
 
@@ -33,7 +33,7 @@ def complete(
     scope = _scope_above(text[: place.statement], names or {}, session or Session())
     found: list[Completion] = []
     if "TOPIC" in place.terminals:
-        found += of_kind("topic", TOPICS if place.lexemes[0] == "show" else topics())
+        found += of_kind("topic", TOPICS if place.lexemes[0] == "show" else topics(STATEMENTS))
     elif place.terminals & {"NAME", "STRING", "BOOLEAN"}:
         found += proposals(place, scope)
     if "AXIS" in place.terminals:
@@ -50,7 +50,7 @@ def signature_at(text: str, cursor: int) -> str | None:
     place = cursor_at(parser(), text, cursor)
     words = [bracket.word for bracket in reversed(place.brackets) if bracket.symbol == "("]
     known = [word for word in words if any(word in table(kind) for kind in HOMES)]
-    return about(known[0]) if known else None
+    return about(known[0], STATEMENTS) if known else None
 
 
 def _scope_above(text: str, names: Mapping[str, Any], session: Session) -> Scope:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
 
 from aadsl.statements.base import Action, Statement
-from aadsl.statements.question import Asked, Question
-
-if TYPE_CHECKING:
-    from aadsl.statements.scope import Scope
-    from aadsl.statements.session import Result
+from aadsl.statements.question import QuestionStatement
+from aadsl.statements.scope import Scope
+from aadsl.statements.session import Result
+from aadsl.study.question import Question
 
 
 @dataclass(frozen=True)
@@ -22,13 +20,13 @@ class Explain(Statement):
     explain verify window on backdoor using linearized()
     """
 
-    question: Question
+    question: QuestionStatement
 
     def resolve(self, scope: Scope) -> Action | None:
         """Check the question as if it were asked."""
         asked = self.question.ask(scope)
         return None if asked is None else partial(self.run, asked=asked)
 
-    def run(self, result: Result, asked: Asked) -> None:
+    def run(self, result: Result, asked: Question) -> None:
         """Say the plan."""
         result.plans.append(self.question.plan(result.study, asked))

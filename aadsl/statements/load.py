@@ -5,18 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from aadsl.coordinates import useful
-from aadsl.errors import AadslError
+from aadsl.core.errors import AadslError
+from aadsl.data.coordinates import useful
 from aadsl.language import Argument, Literal, Name, Positional
 from aadsl.statements.base import Action, Statement
+from aadsl.statements.scope import Scope
+from aadsl.statements.session import Result
+from aadsl.statements.studied import Studied
 from aadsl.statements.vocabulary import given_options, notebook_name
-
-if TYPE_CHECKING:
-    from aadsl.statements.scope import Scope
-    from aadsl.statements.session import Result
-    from aadsl.study import Study
 
 OPTIONS = {"model": Any, "loss": Any, "data": Any, "device": Any, "unverified": bool}
 
@@ -50,7 +48,7 @@ class Load(Statement):
         scope.enter(study)
         return partial(self.run, study=study)
 
-    def run(self, result: Result, study: Study) -> None:
+    def run(self, result: Result, study: Studied) -> None:
         """Take up the study."""
         result.session.study = study
         names = ", ".join(useful(result.session.coordinates(study).names))
@@ -68,7 +66,7 @@ class Load(Statement):
     def _source(self, scope: Scope, source: Literal | Name) -> Any:
         return source.value if isinstance(source, Literal) else notebook_name(scope, source)
 
-    def _study(self, scope: Scope, sources: list[Any], given: dict[str, Any]) -> Study | None:
+    def _study(self, scope: Scope, sources: list[Any], given: dict[str, Any]) -> Studied | None:
         from aadsl.study import Study
         from aadsl.trajectory import Trajectory, open_trajectory
 
@@ -101,7 +99,7 @@ class Load(Statement):
 
 
 def _check_device(scope: Scope, argument: Argument, device: Any) -> None:
-    from aadsl.devices import device_of
+    from aadsl.replayed.devices import device_of
 
     try:
         device_of(device)

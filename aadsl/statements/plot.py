@@ -6,18 +6,18 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from aadsl.errors import unknown_name
+from aadsl.core.errors import unknown_name
 from aadsl.language import Call, Name, Reference
-from aadsl.statements.answers import Answer
+from aadsl.statements.answers import AnswerOutline
 from aadsl.statements.base import Action, Statement
+from aadsl.statements.scope import Scope
+from aadsl.statements.session import Result
 from aadsl.statements.vocabulary import build
 
 if TYPE_CHECKING:
     import xarray as xr
 
     from aadsl.charts import Need
-    from aadsl.statements.scope import Scope
-    from aadsl.statements.session import Result
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,12 @@ class Wanted:
     behaviors: tuple[str, ...]
     coordinate: str | None
 
-    def held_by(self, answer: Answer) -> bool:
+    def held_by(self, answer: AnswerOutline) -> bool:
         """Return whether an answer is about all of these."""
         known = self.coordinate is None or self.coordinate in answer.variables
         return known and answer.holds([*self.stages, *self.members], self.behaviors)
 
-    def unmet(self, answer: Answer) -> Need | None:
+    def unmet(self, answer: AnswerOutline) -> Need | None:
         """Return what the chart needs of an answer that holds the names, and the answer lacks."""
         from aadsl.charts import unmet
 
@@ -85,12 +85,12 @@ class Plot(Statement):
 
     def run(self, result: Result, wanted: Wanted) -> None:
         """Draw the newest answer that has what is asked for."""
-        known = [(dataset, Answer.of(dataset)) for dataset in reversed(result.session.answers)]
+        known = [(dataset, AnswerOutline.of(dataset)) for dataset in reversed(result.session.answers)]
         holding = [(dataset, answer) for dataset, answer in known if wanted.held_by(answer)]
         # `auto` may have chosen an estimator that gives less than was hoped for; the chart then says what is missing.
         chosen = next((dataset for dataset, answer in holding if wanted.unmet(answer) is None), holding[0][0])
         shown = wanted.part(chosen)
-        if getattr(wanted.chart, "shows_examples", False):
+        if wanted.chart.shows_examples:
             shown = _pictured(shown, result)
         result.draw(wanted.chart.draw(shown, by=None if self.by is None else self.by.text))
 

@@ -8,22 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cache
 from typing import Any
 
-from aadsl.errors import AadslError, Problem
-from aadsl.language import Parsed, Parser, formatter
+from aadsl.core.errors import AadslError, Problem
+from aadsl.core.progress import Progress
+from aadsl.language import Parsed, formatter
 from aadsl.statements.base import Action, Definition, Statement
+from aadsl.statements.plot import Plot
+from aadsl.statements.question import QuestionStatement
 from aadsl.statements.scope import Scope
-from aadsl.statements.session import Progress, Result, Session
-
-
-@cache
-def parser() -> Parser:
-    """Return the parser of all statements."""
-    from aadsl.statements import STATEMENTS
-
-    return Parser(node for nodes in STATEMENTS.values() for node in nodes)
+from aadsl.statements.session import Result, Session
+from aadsl.statements.table import parser
 
 
 def format_program(text: str) -> str:
@@ -69,6 +64,7 @@ def run_parsed(
 def resolve(parsed: Parsed, names: Mapping[str, Any], session: Session) -> list[tuple[Statement, Action]]:
     """Return the actions of a parsed program, or raise all its mistakes in the order of its lines."""
     scope = Scope(parsed, names, session)
+    scope.question_failed, scope.plotted = parsed.lacks(QuestionStatement), scope.plotted or parsed.lacks(Plot)
     actions = []
     for position, statement in enumerate(parsed.statements):
         scope.span = statement.span

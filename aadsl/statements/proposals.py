@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from types import FunctionType
 from typing import Any
 
-from aadsl.errors import AadslError
+from aadsl.core.errors import AadslError
 from aadsl.language.columns import COMPARISONS
 from aadsl.language.cursor import Bracket, Cursor
 from aadsl.statements.axis import Coordinates
 from aadsl.statements.batches import PREDICATES
+from aadsl.statements.clauses import fields_at
 from aadsl.statements.load import OPTIONS
 from aadsl.statements.scope import Scope
 from aadsl.statements.verify import VERIFY_OPTIONS
@@ -21,7 +22,7 @@ from aadsl.statements.vocabulary import HOMES, hints, options, table
 
 VALUES_SHOWN = 40
 HOLDERS = (("torch.utils.data", "Dataset"), ("xarray", "Dataset"), ("pandas", "DataFrame"), ("datasets", "Dataset"))
-TABLE_OF_CLAUSE = {"behavior =": "behavior", "using": "estimator", "under": "intervention", "plot": "chart"}
+TABLE_OF_FIELD = {"metric": "behavior", "using": "estimator", "under": "intervention", "chart": "chart"}
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def proposals(place: Cursor, scope: Scope) -> list[Completion]:
     """Return the names and values that fit, by the innermost bracket, else by the clause."""
     if place.brackets and (found := _inside(place, place.brackets[-1], scope)) is not None:
         return found
-    return CLAUSES[place.clause](place, scope) if place.clause in CLAUSES else []
+    return [found for field in fields_at(place) if field in PROPOSERS for found in PROPOSERS[field](place, scope)]
 
 
 def _inside(place: Cursor, bracket: Bracket, scope: Scope) -> list[Completion] | None:
@@ -63,8 +64,10 @@ def _member(place: Cursor, bracket: Bracket) -> type[Any] | None:
     """Return the member of a table that is called at ``bracket``, also as an option's value."""
     before = bracket.before
     as_value = len(before) > 2 and before[-2] == "=" and before[-3] in HOMES
-    kind = before[-3] if as_value else TABLE_OF_CLAUSE.get(place.clause)
-    return table(kind).get(bracket.word) if kind else None
+    kinds = (
+        [before[-3]] if as_value else [TABLE_OF_FIELD[field] for field in fields_at(place) if field in TABLE_OF_FIELD]
+    )
+    return table(kinds[0]).get(bracket.word) if kinds else None
 
 
 def _options(place: Cursor, member: type[Any], scope: Scope) -> list[Completion]:
@@ -136,10 +139,6 @@ def _behaviors(_place: Cursor, scope: Scope) -> list[Completion]:
     return of_kind("behavior", single) + of_kind("family", scope.behavior_families)
 
 
-def _on(place: Cursor, scope: Scope) -> list[Completion]:
-    return _python(scope.names, _holds_examples) if place.lexemes[0] == "behavior" else _behaviors(place, scope)
-
-
 def _by(place: Cursor, scope: Scope) -> list[Completion]:
     known = _coordinates(place, scope)
     if place.lexemes[0] == "plot":
@@ -194,23 +193,24 @@ def _holds_examples(value: Any) -> bool:
     return isinstance(value, tuple(getattr(home, name) for home, name in homes if hasattr(home, name)))
 
 
-CLAUSES: dict[str, Callable[[Cursor, Scope], list[Completion]]] = {
-    "load": _load,
-    "with": _with,
-    "stage =": _stages,
+PROPOSERS: dict[str, Callable[[Cursor, Scope], list[Completion]]] = {
+    "sources": _load,
+    "arguments": _with,
+    "selection": _stages,
     "within": _stages,
+    "stages": _stages,
+    "subject": _stages,
+    "behaviors": _behaviors,
+    "of": lambda place, scope: _behaviors(place, scope) + _stages(place, scope),
+    "on": lambda _place, scope: _python(scope.names, _holds_examples),
     "where": _where,
     "by": _by,
-    "behavior =": _metric,
-    "on": _on,
-    "score": _stages,
-    "verify": _stages,
-    "rank": _stages,
-    "of": lambda place, scope: _behaviors(place, scope) + _stages(place, scope),
+    "coordinate": _by,
+    "metric": _metric,
     **{
-        clause: lambda _place, _scope, kind=kind: of_kind(kind, table(kind))  # type: ignore[misc]
-        for clause, kind in TABLE_OF_CLAUSE.items()
-        if clause != "behavior ="
+        field: lambda _place, _scope, kind=kind: of_kind(kind, table(kind))  # type: ignore[misc]
+        for field, kind in TABLE_OF_FIELD.items()
+        if field != "metric"
     },
 }
-"""What names fit after each word that opens a part of a statement."""
+"""What names fit in each field of a statement. A new statement that has these fields needs no line here."""

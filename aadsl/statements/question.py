@@ -3,63 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 from aadsl.language import Call, Reference
-from aadsl.statements.answers import EACH, Answer
+from aadsl.statements.answers import EACH, AnswerOutline
 from aadsl.statements.base import Action, Statement
+from aadsl.statements.scope import Scope
+from aadsl.statements.session import Result
+from aadsl.statements.studied import Studied
 from aadsl.statements.vocabulary import build, table
+from aadsl.study.question import DEFAULT_ESTIMATOR, DEFAULT_INTERVENTION, Question
 
 if TYPE_CHECKING:
-    from aadsl.statements.scope import Scope
-    from aadsl.study import Study
-
-DEFAULT_ESTIMATOR = "first_order"
-DEFAULT_INTERVENTION = "skip"
+    from aadsl.estimators import Estimator
 
 
-@dataclass(frozen=True)
-class Asked:
-    """A resolved question, ready for the study."""
-
-    stages: tuple[str, ...]
-    behaviors: tuple[str, ...]
-    estimator: Any
-    intervention: Any
-
-    def plan(self, study: Study) -> str:
-        """Return what would be computed and what it costs, in words."""
-        return str(
-            study.plan(
-                list(self.stages), list(self.behaviors), estimator=self.estimator, intervention=self.intervention
-            )
-        )
-
-
-class Question(Statement):
+class QuestionStatement(Statement):
     """A statement that asks for effects. ``ask`` gives what it asks for; None after a mistake."""
 
-    def ask(self, scope: Scope) -> Asked | None:
+    def ask(self, scope: Scope) -> Question | None:
         """Resolve the names without computing anything."""
         raise NotImplementedError
 
-    def answer(self, asked: Asked) -> Action:
-        """Return the action that computes the answer."""
+    def run(self, result: Result, asked: Question) -> None:
+        """Compute the answer."""
         raise NotImplementedError
 
-    def plan(self, study: Study, asked: Asked) -> str:
+    def plan(self, study: Studied, asked: Question) -> str:
         """Return what answering would compute and what it costs, in words."""
-        return asked.plan(study)
+        return planned(study, asked)
 
-    def foretell(self, scope: Scope, asked: Asked) -> Answer:
+    def expected_answer(self, scope: Scope, asked: Question) -> AnswerOutline:
         """Return what the answer will hold: the effects of stages, unless a statement says otherwise."""
         each = frozenset(name for name in asked.behaviors if scope.behaviors[name].per_example)
         variables = {"effect", "member", *scope.steps.names, *([EACH] if each else [])}
-        method = method_of(asked.estimator)
-        if getattr(method, "additive", False) or hasattr(method, "choose"):  # what will be chosen may be additive
+        if gives_steps(asked.estimator):
             variables.add("step_effect")
-        return Answer(frozenset(asked.stages), frozenset(asked.behaviors), frozenset(variables), each)
+        return AnswerOutline(frozenset(asked.stages), frozenset(asked.behaviors), frozenset(variables), each)
 
     def resolve(self, scope: Scope) -> Action | None:
         """Check the question and announce its answer to the statements below."""
@@ -67,8 +48,13 @@ class Question(Statement):
         if asked is None:
             scope.question_failed = True
             return None
-        scope.answers.append(self.foretell(scope, asked))
-        return self.answer(asked)
+        scope.answers.append(self.expected_answer(scope, asked))
+        return partial(self.run, asked=asked)
+
+
+def planned(study: Studied, asked: Question) -> str:
+    """Return what answering a question would compute and what it costs, in words."""
+    return str(study.plan(**{"stages": [], **asked.arguments}))
 
 
 def asked_of(
@@ -77,7 +63,7 @@ def asked_of(
     behaviors: Sequence[Reference],
     using: Call | None,
     under: Call | None,
-) -> Asked | None:
+) -> Question | None:
     """Resolve the parts of a question; report every mistake and return None where there is one."""
     mistakes = len(scope.problems)
     if not scope.needs_study(scope.span):
@@ -91,18 +77,24 @@ def asked_of(
         _refuse_without_gradient(scope, reference, estimator)
     if stage_names is None or behavior_names is None or len(scope.problems) > mistakes:
         return None
-    return Asked(stage_names, behavior_names, estimator, intervention)
+    assert estimator is not None and intervention is not None  # else a mistake was reported
+    return Question(stage_names, behavior_names, estimator, intervention)
 
 
-def method_of(estimator: Any) -> Any:
+def method_of(estimator: Estimator | str) -> Estimator | type[Estimator]:
     """Return an estimator, or the class of one that is given by its name."""
     return table("estimator")[estimator] if isinstance(estimator, str) else estimator
 
 
-def _refuse_without_gradient(scope: Scope, reference: Reference, estimator: Any) -> None:
-    """Report a behavior whose effects this estimator cannot tell."""
+def gives_steps(estimator: Estimator | str) -> bool:
+    """Return whether an answer may hold effects of single steps; what `auto` will choose may give them."""
     method = method_of(estimator)
-    if method is None or not method.needs_gradient:
+    return method.additive or isinstance(method, table("estimator")["auto"])
+
+
+def _refuse_without_gradient(scope: Scope, reference: Reference, estimator: Estimator | str | None) -> None:
+    """Report a behavior whose effects this estimator cannot tell."""
+    if estimator is None or not method_of(estimator).needs_gradient:
         return
     names = (reference.text, *scope.behavior_families.get(reference.text, ()))
     if any(name in scope.behaviors and not scope.behaviors[name].differentiable for name in names):

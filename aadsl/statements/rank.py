@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from aadsl.language import Call, Literal, Node, Reference
-from aadsl.statements.answers import Answer
-from aadsl.statements.base import Action
-from aadsl.statements.question import Asked, Question, asked_of
+from aadsl.statements.answers import AnswerOutline
+from aadsl.statements.question import QuestionStatement, asked_of, method_of
+from aadsl.statements.scope import Scope
+from aadsl.statements.session import Result
 from aadsl.statements.vocabulary import table
+from aadsl.study.question import Question
 
 if TYPE_CHECKING:
     import xarray as xr
-
-    from aadsl.statements.scope import Scope
-    from aadsl.statements.session import Result
 
 DEFAULT_TOP = 10
 
@@ -31,7 +29,7 @@ class EveryStep(Node):
 
 
 @dataclass(frozen=True)
-class Rank(Question):
+class Rank(QuestionStatement):
     """List the steps, or the stages, with the largest effects, whichever their sign.
 
     rank steps on backdoor top 10
@@ -46,47 +44,35 @@ class Rank(Question):
     using: Call | None
     under: Call | None
 
-    def ask(self, scope: Scope) -> Asked | None:
+    def ask(self, scope: Scope) -> Question | None:
         """Resolve the names without computing anything."""
         if self.top is not None and int(self.top.value) < 1:
             scope.report(self.top.span, "`top` needs a number from 1 on")
         stages = () if isinstance(self.subject, EveryStep) else self.subject
         asked = asked_of(scope, stages, self.behaviors, self.using, self.under)
-        if asked is None or stages or self.using is None or getattr(asked.estimator, "additive", False):
+        if asked is None or stages or self.using is None or method_of(asked.estimator).additive:
             return asked
-        additive = [name for name, member in table("estimator").items() if getattr(member, "additive", False)]
+        additive = [name for name, member in table("estimator").items() if member.additive]
         message = f"{self.using.name.text} gives no effects of single steps"
         scope.report(self.using.span, message, f"take one of {', '.join(additive)}; or rank a family: stages …")
         return None
 
-    def foretell(self, scope: Scope, asked: Asked) -> Answer:
+    def expected_answer(self, scope: Scope, asked: Question) -> AnswerOutline:
         """Return what the answer will hold: of single steps only their effects."""
-        answer = super().foretell(scope, asked)
+        answer = super().expected_answer(scope, asked)
         if isinstance(self.subject, EveryStep):
             return replace(answer, variables=frozenset({"step_effect", *scope.steps.names}), each=frozenset())
         return answer
 
-    def answer(self, asked: Asked) -> Action:
-        """Return the action that computes and sorts the effects."""
-        return partial(self.run, asked=asked)
-
-    def run(self, result: Result, asked: Asked) -> None:
+    def run(self, result: Result, asked: Question) -> None:
         """Compute all effects, keep them, and list the largest."""
-        study, behaviors = result.study, list(asked.behaviors)
+        study = result.study
         if isinstance(self.subject, EveryStep):
-            effects = study.step_effects(
-                behaviors, estimator=asked.estimator, intervention=asked.intervention, progress=result.progress
-            )
+            effects = study.step_effects(**asked.arguments, progress=result.progress)
             dataset = study.steps.assign(step_effect=effects.drop_attrs(deep=False)).assign_attrs(effects.attrs)
             axis = "step"
         else:
-            dataset = study.score(
-                list(asked.stages),
-                behaviors,
-                estimator=asked.estimator,
-                intervention=asked.intervention,
-                progress=result.progress,
-            )
+            dataset = study.score(**asked.arguments, progress=result.progress)
             effects, axis = dataset["effect"], "stage"
         top = DEFAULT_TOP if self.top is None else int(self.top.value)
         result.answer(ranked(dataset, effects, axis, top))

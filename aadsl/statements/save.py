@@ -8,16 +8,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aadsl.errors import AadslError
+from aadsl.core.errors import AadslError
 from aadsl.language import Literal
 from aadsl.statements.base import Action, Statement
+from aadsl.statements.scope import Scope
+from aadsl.statements.session import Result
 
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
-
-    from aadsl.statements.scope import Scope
-    from aadsl.statements.session import Result
 
 
 @dataclass(frozen=True)

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aadsl.errors import AadslError, Problem, Span, unknown_name
-from aadsl.families import define
+from aadsl.core.errors import AadslError, Problem, Span, unknown_name
+from aadsl.core.families import define
 from aadsl.language import Name, Parsed, Reference
-from aadsl.statements.answers import Answer
+from aadsl.statements.answers import AnswerOutline
 from aadsl.statements.axis import Coordinates
-
-QUESTION = re.compile(r"\s*(score|verify|rank)\b")
-PLOT = re.compile(r"\s*plot\b")
-
-if TYPE_CHECKING:
-    from aadsl.statements.batches import BatchExamples
-    from aadsl.statements.session import Session
-    from aadsl.study import Study
+from aadsl.statements.batches import BatchExamples
+from aadsl.statements.session import Session
+from aadsl.statements.studied import Studied
 
 
 @dataclass(frozen=True)
@@ -44,34 +38,35 @@ class Scope:
         self.source, self.names, self.session = parsed.source, names, session
         self.problems: list[Problem] = []
         self.lost = set(parsed.lost)
-        self.answers = [Answer.of(dataset) for dataset in session.answers]
+        self.answers = [AnswerOutline.of(dataset) for dataset in session.answers]
         self.stages: dict[str, NDArray[np.bool_]] = {}
         self.families: dict[str, tuple[str, ...]] = {}
         self.behaviors: dict[str, Declared] = {}
         self.behavior_families: dict[str, tuple[str, ...]] = {}
-        self.study: Study | None = None
+        self.study: Studied | None = None
         self.span = Span(1, 1, 2)
         """The statement that is being resolved."""
         self.ahead: dict[str, int] = {}
         """The lines in which names are defined that this statement cannot know yet."""
-        self.question_failed = any(QUESTION.match(problem.source_line) for problem in parsed.problems)
+        self.table = parsed.table
+        """The statements of the language."""
+        self.question_failed = False
         """Whether an answer is missing because its question is mistaken; then nothing more is said about it."""
-        self.plotted = session.chart is not None or any(PLOT.match(p.source_line) for p in parsed.problems)
+        self.plotted = session.chart is not None
         """Whether there is a chart, or would be but for a mistake."""
         self._said_no_study = False
         self._examples: dict[int, Coordinates] = {}
         if session.study is not None:
             self.enter(session.study)
 
-    def enter(self, study: Study) -> None:
+    def enter(self, study: Studied) -> None:
         """Take up a study with everything that is defined on it."""
         self.study = study
         self.steps = self.session.coordinates(study)
         self.stages = {name: np.asarray(member, dtype=bool) for name, member in study.stages.items()}
         self.families = dict(study.families)
         self.behaviors = {
-            name: Declared(bool(getattr(b, "differentiable", True)), bool(getattr(b, "per_example", False)))
-            for name, b in study.behaviors.items()
+            name: Declared(behavior.differentiable, behavior.per_example) for name, behavior in study.behaviors.items()
         }
         self.behavior_families = dict(study.behavior_families)
 
@@ -102,7 +97,7 @@ class Scope:
             AadslError: ``data`` holds no examples.
         """
         if id(data) not in self._examples:  # the notebook keeps ``data`` alive, so no other object gets its number
-            from aadsl.examples import Examples
+            from aadsl.data.examples import Examples
 
             self._examples[id(data)] = Coordinates.of(Examples.of(data).coordinates, "example")
         return self._examples[id(data)]

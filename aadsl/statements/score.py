@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING
 
 from aadsl.language import Call, Reference
-from aadsl.statements.base import Action
-from aadsl.statements.question import Asked, Question, asked_of
-
-if TYPE_CHECKING:
-    from aadsl.statements.scope import Scope
-    from aadsl.statements.session import Result
+from aadsl.statements.question import QuestionStatement, asked_of
+from aadsl.statements.scope import Scope
+from aadsl.statements.session import Result
+from aadsl.study.question import Question
 
 
 @dataclass(frozen=True)
-class Score(Question):
+class Score(QuestionStatement):
     """Estimate the effect of stages on behaviors.
 
     score poisoned, source on backdoor, digits
@@ -32,21 +28,10 @@ class Score(Question):
     using: Call | None
     under: Call | None
 
-    def ask(self, scope: Scope) -> Asked | None:
+    def ask(self, scope: Scope) -> Question | None:
         """Resolve the names without computing anything."""
         return asked_of(scope, self.stages, self.behaviors, self.using, self.under)
 
-    def answer(self, asked: Asked) -> Action:
-        """Return the action that computes the effects."""
-        return partial(self.run, asked=asked)
-
-    def run(self, result: Result, asked: Asked) -> None:
+    def run(self, result: Result, asked: Question) -> None:
         """Compute the effects."""
-        dataset = result.study.score(
-            list(asked.stages),
-            list(asked.behaviors),
-            estimator=asked.estimator,
-            intervention=asked.intervention,
-            progress=result.progress,
-        )
-        result.answer(dataset)
+        result.answer(result.study.score(**asked.arguments, progress=result.progress))

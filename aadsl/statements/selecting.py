@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
-from aadsl.errors import AadslError, Problem
+from aadsl.core.errors import AadslError, Problem
 from aadsl.language.grouping import Mask
-from aadsl.statements.program import parser
 from aadsl.statements.scope import Scope
 from aadsl.statements.session import Session
-
-if TYPE_CHECKING:
-    from aadsl.study import Study
+from aadsl.statements.studied import Studied
+from aadsl.statements.table import parser
 
 NAME = "selection"
 
 
-def select(study: Study, text: str) -> Mask:
+def select(study: Studied, text: str) -> Mask:
     """Return which steps of ``study`` a text selects, (T,) true there; stages of the study may occur in it.
 
     Raises:

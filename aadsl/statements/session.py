@@ -4,40 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from aadsl.core.attached import attached
+from aadsl.core.progress import Progress
 from aadsl.statements.axis import Coordinates
 from aadsl.statements.batches import BatchExamples, batch_examples
+from aadsl.statements.studied import Studied
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from aadsl.study import Study
-
 T = TypeVar("T")
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass
 class Session:
     """The loaded study with its stages and behaviors, the answers so far, the newest last, and the newest chart."""
 
-    study: Study | None = None
+    study: Studied | None = None
     answers: list[xr.Dataset] = field(default_factory=list)
     chart: Any = field(default=None, repr=False)
-    previewed: tuple[Any, Study | None] | None = field(default=None, repr=False)
+    previewed: tuple[Any, Studied | None] | None = field(default=None, repr=False)
     _kept: dict[str, tuple[Any, Any]] = field(default_factory=dict, repr=False)
 
-    def coordinates(self, study: Study) -> Coordinates:
+    def coordinates(self, study: Studied) -> Coordinates:
         """Return the step coordinates of ``study``, read once."""
         return self._once("steps", study, lambda: Coordinates.of(study.steps, "step"))
 
-    def batches(self, study: Study) -> BatchExamples:
+    def batches(self, study: Studied) -> BatchExamples:
         """Return what is known of the examples of every batch of ``study``, read once."""
         return self._once("batches", study, lambda: batch_examples(study))
 
-    def _once(self, what: str, study: Study, read: Callable[[], T]) -> T:
+    def _once(self, what: str, study: Studied, read: Callable[[], T]) -> T:
         kept, value = self._kept.get(what, (None, None))
         if kept is not study:
             value = read()
@@ -72,7 +71,7 @@ class Result:
         return "\n\n".join(self.plans)
 
     @property
-    def study(self) -> Study:
+    def study(self) -> Studied:
         """The loaded study; resolution made sure that there is one."""
         assert self.session.study is not None
         return self.session.study
@@ -83,7 +82,7 @@ class Result:
         Raises:
             AadslError: the answer has no effects of single steps.
         """
-        return import_module("jupyter_ext.explorer").explore(self)  # by name: nothing here imports the notebook
+        return attached("Result.explore")(self)
 
     def say(self, message: str) -> None:
         """Add a message."""

@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aadsl.errors import unknown_name
+from aadsl.core.errors import unknown_name
 from aadsl.statements.base import Action, Statement
-
-if TYPE_CHECKING:
-    from aadsl.statements.scope import Scope
-    from aadsl.statements.session import Result
+from aadsl.statements.scope import Scope
+from aadsl.statements.session import Result
 
 RUNS_SHOWN = 6
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -14,15 +14,13 @@ from aadsl.language.conditions import AllOf, Compare, never
 from aadsl.language.grouping import Mask
 from aadsl.statements.axis import Coordinates
 from aadsl.statements.base import Action, Definition
+from aadsl.statements.scope import Scope
+from aadsl.statements.session import Result
 from aadsl.statements.steps import OverSteps
-
-if TYPE_CHECKING:
-    from aadsl.statements.scope import Scope
-    from aadsl.statements.session import Result
 
 
 @dataclass(frozen=True)
-class Stage(Definition):
+class StageDefinition(Definition):
     """Name a set of steps.
 
     stage warmup   = steps[0:100]

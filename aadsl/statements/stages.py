@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from aadsl.language import Expression, Literal, Name
 from aadsl.language.grouping import LIMIT, Mask, grouped
 from aadsl.statements.base import Action, Definition
+from aadsl.statements.scope import Scope
+from aadsl.statements.session import Result
 from aadsl.statements.stage import selected
 from aadsl.statements.steps import OverSteps
-
-if TYPE_CHECKING:
-    from aadsl.statements.scope import Scope
-    from aadsl.statements.session import Result
 
 
 @dataclass(frozen=True)

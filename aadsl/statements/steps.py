@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from aadsl.errors import unknown_name
+from aadsl.core.errors import unknown_name
 from aadsl.language import Column, Expression, Name, Reference
 from aadsl.language.conditions import truth
 from aadsl.statements.axis import OverExamples
 from aadsl.statements.batches import PREDICATES
-
-if TYPE_CHECKING:
-    from aadsl.statements.scope import Scope
+from aadsl.statements.scope import Scope
 
 
 class OverSteps(OverExamples):

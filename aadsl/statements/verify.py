@@ -10,17 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aadsl.language import Argument, Call, Positional, Reference
-from aadsl.statements.answers import Answer
+from aadsl.statements.answers import AnswerOutline
 from aadsl.statements.base import Action, Statement
-from aadsl.statements.question import DEFAULT_ESTIMATOR, Asked, Question, asked_of
+from aadsl.statements.question import QuestionStatement, asked_of, planned
+from aadsl.statements.scope import Scope
+from aadsl.statements.session import Result
+from aadsl.statements.studied import Studied
 from aadsl.statements.vocabulary import given_options, table
+from aadsl.study.question import DEFAULT_ESTIMATOR, Question
 
 if TYPE_CHECKING:
     import xarray as xr
-
-    from aadsl.statements.scope import Scope
-    from aadsl.statements.session import Result
-    from aadsl.study import Study
 
 EXACT = "retraining"
 SAMPLES = 8
@@ -28,7 +28,7 @@ VERIFY_OPTIONS = {"samples": int}
 
 
 @dataclass(frozen=True)
-class Verify(Question):
+class Verify(QuestionStatement):
     """Estimate effects and retrain without each stage: the estimate beside the truth.
 
     verify window on backdoor
@@ -48,7 +48,7 @@ class Verify(Question):
     using: Call | None
     under: Call | None
 
-    def ask(self, scope: Scope) -> Asked | None:
+    def ask(self, scope: Scope) -> Question | None:
         """Resolve the names without computing anything."""
         asked = asked_of(scope, self.stages, self.behaviors, self.using, self.under)
         # `using retraining()` names the truth itself: the default estimate is compared with it.
@@ -56,29 +56,19 @@ class Verify(Question):
             return replace(asked, estimator=DEFAULT_ESTIMATOR)
         return asked
 
-    def plan(self, study: Study, asked: Asked) -> str:
+    def plan(self, study: Studied, asked: Question) -> str:
         """Return the plan of the estimates and that of the truth."""
         truth = replace(asked, estimator=EXACT)
-        return f"estimate: {asked.plan(study)}\n\ntruth: {truth.plan(study)}"
+        return f"estimate: {planned(study, asked)}\n\ntruth: {planned(study, truth)}"
 
-    def foretell(self, scope: Scope, asked: Asked) -> Answer:
+    def expected_answer(self, scope: Scope, asked: Question) -> AnswerOutline:
         """Return what the answer will hold: exact effects beside the estimates."""
-        answer = super().foretell(scope, asked)
+        answer = super().expected_answer(scope, asked)
         return replace(answer, variables=answer.variables | {"retrained_effect"})
 
-    def answer(self, asked: Asked) -> Action:
-        """Return the action that computes estimates and truth."""
-        return partial(self.run, asked=asked)
-
-    def run(self, result: Result, asked: Asked) -> None:
+    def run(self, result: Result, asked: Question) -> None:
         """Compute estimates and truth."""
-        dataset = result.study.verify(
-            list(asked.stages),
-            list(asked.behaviors),
-            estimator=asked.estimator,
-            intervention=asked.intervention,
-            progress=result.progress,
-        )
+        dataset = result.study.verify(**asked.arguments, progress=result.progress)
         dataset = dataset.assign(agreement(dataset["effect"].values, dataset["retrained_effect"].values))
         result.answer(dataset)
         result.say(summary(dataset))
@@ -111,8 +101,7 @@ class VerifyTrajectory(Statement):
 
     def run(self, result: Result, samples: int) -> None:
         """Verify, and show what was found."""
-        progress = {} if result.progress is None else {"progress": result.progress}
-        result.reports.append(result.study.verify_trajectory(samples=samples, **progress))
+        result.reports.append(result.study.verify_trajectory(samples=samples, progress=result.progress))
 
 
 def agreement(estimate: NDArray[np.float64], exact: NDArray[np.float64]) -> dict[str, tuple[str, list[float]]]:

@@ -9,7 +9,7 @@ from dataclasses import MISSING, Field, fields
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from aadsl.errors import AadslError, did_you_mean, unknown_name
+from aadsl.core.errors import AadslError, did_you_mean, unknown_name
 from aadsl.language import Argument, Call, Items, Literal, Name, Positional
 
 if TYPE_CHECKING:

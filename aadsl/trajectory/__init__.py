@@ -1,14 +1,14 @@
 """Trajectories: recorded by :class:`Recorder`, read with :func:`open_trajectory`.
 
-A trajectory is a folder of netCDF-4 files, each readable with ``xarray.open_dataset``; :mod:`aadsl.trajectory.schema`
-says what is in them.
+A trajectory is a folder of netCDF-4 files, each readable with ``xarray.open_dataset``;
+:mod:`aadsl.trajectory.read.schema` says what is in them.
 """
 
-from aadsl.trajectory.plans import budget, every
-from aadsl.trajectory.reader import Trajectory, open_trajectory
-from aadsl.trajectory.recorder import Recorder
-from aadsl.trajectory.rows import WEIGHTS_WRITTEN
-from aadsl.trajectory.specs import Clip, Job, ParameterSpec, Phase
+from aadsl.core.clip import Clip
+from aadsl.trajectory.read.reader import Trajectory, open_trajectory
+from aadsl.trajectory.record.plans import budget, every
+from aadsl.trajectory.record.recorder import Recorder
+from aadsl.trajectory.store.specs import WEIGHTS_WRITTEN, Job, ParameterSpec, Phase
 
 __all__ = [
     "WEIGHTS_WRITTEN",

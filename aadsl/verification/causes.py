@@ -10,10 +10,11 @@ from math import inf, isclose, isnan
 import numpy as np
 import torch
 
-from aadsl.propagation import Clip, Step
+from aadsl.core.clip import Clip
+from aadsl.propagation import Step, Variation
 from aadsl.trajectory import WEIGHTS_WRITTEN, Job, Trajectory
 from aadsl.verification.report import Finding
-from aadsl.verification.stretch import Stretch, Variation
+from aadsl.verification.stretch import Stretch
 
 # A change in a few elements of the state, and in no other, is no matter of training.
 _FEW = 3
@@ -95,7 +96,7 @@ def _weight(factor: float) -> Variation:
 
 
 def _clipped(by_value: bool, limit: float, factor: float) -> Variation:
-    clip = Clip(value=limit * factor) if by_value else Clip(norm=limit * factor)
+    clip = Clip("value" if by_value else "norm", limit * factor)
     return lambda step: replace(step, clip=clip)
 
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from torch import nn
 
-from aadsl.examples import Examples
-from aadsl.training_data import TrainingData
+from aadsl.data.examples import Examples
+from aadsl.replayed.training_data import TrainingData
 from aadsl.trajectory import Job, Trajectory
-from aadsl.trajectory.fingerprints import data_fingerprint, example_digest, tensor_digest
+from aadsl.trajectory.store.fingerprints import data_fingerprint, example_digest, tensor_digest
 from aadsl.verification.report import Finding
 
 # Where the order changed, this many examples are searched for the recorded ones.

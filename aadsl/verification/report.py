@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Literal
 
-from aadsl.errors import AadslError
+from aadsl.core.errors import AadslError
 
 MARKS = {"passed": "✓", "note": "·", "failed": "✗"}
 

@@ -9,11 +9,9 @@ from math import exp, inf, sqrt
 import torch
 from torch import Tensor
 
-from aadsl.history import History
 from aadsl.propagation.layout import FlatState
-from aadsl.propagation.step import Step
-
-Variation = Callable[[Step], Step]
+from aadsl.propagation.replay import Variation
+from aadsl.replayed.history import History
 
 # Rounding errors a step and element, in units of the dtype's precision.
 _ROUNDINGS = 8.0

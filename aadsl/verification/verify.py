@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from aadsl.errors import AadslError
-from aadsl.history import History
-from aadsl.propagation import Progress, silent
-from aadsl.training_data import TrainingData
+from aadsl.core.errors import AadslError
+from aadsl.core.exclusive import one_at_a_time
+from aadsl.core.progress import Progress, silent
+from aadsl.replayed.history import History
+from aadsl.replayed.training_data import TrainingData
 from aadsl.trajectory import Trajectory
-from aadsl.turns import one_at_a_time
+from aadsl.verification.findings import replayed, unfit
 from aadsl.verification.fit import fitting
-from aadsl.verification.replayed import replayed, unfit
 from aadsl.verification.report import Finding, Report
 
 SPOTS = 3  # stretches that a spot check replays at most

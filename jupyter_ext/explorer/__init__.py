@@ -4,10 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from aadsl.errors import Problem
-
-NO_ANSWER = Problem("there is no answer to explore", "ask first: score STAGES on BEHAVIORS")
-
 
 def explore(result: Any, names: Any = dict) -> Any:
     """Return the explorer of a result (``aadsl.run``) or of a Dataset that ``Study.score`` gave.

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from aadsl.errors import AadslError, Problem
+from aadsl.core.errors import AadslError, Problem
 
 BEFORE = "stage picked = steps where "
 
@@ -18,9 +18,9 @@ def steps_where(text: str, names: Mapping[str, Any], session: Any) -> np.ndarray
     Raises:
         AadslError: a mistake in the condition; its columns count from the start of ``text``.
     """
-    from aadsl.statements.program import parser
     from aadsl.statements.scope import Scope
     from aadsl.statements.stage import selected
+    from aadsl.statements.table import parser
 
     parsed = parser().parse(f"{BEFORE}{text}")
     scope = Scope(parsed, names, session)
@@ -48,3 +48,11 @@ def _mistake(problem: Problem, text: str) -> str:
         width = max(problem.span.end_column - 1 - len(BEFORE) - start, 1)
         lines += [text, " " * start + "^" * width]
     return "\n".join([*lines, problem.hint] if problem.hint else lines)
+
+
+def suggest(text: str, cursor: int, names: Mapping[str, Any], session: Any) -> tuple[int, list[dict[str, str]]]:
+    """Return where the word at ``cursor`` of a condition starts, and the texts and kinds that may replace it."""
+    from aadsl.statements import complete
+
+    found = complete(f"{BEFORE}{text}", len(BEFORE) + cursor, session, names)
+    return found.start - len(BEFORE), [{"text": item.text, "kind": item.kind} for item in found.items]

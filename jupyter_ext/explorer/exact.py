@@ -9,7 +9,7 @@ from contextvars import copy_context
 from dataclasses import dataclass, field
 from typing import Any
 
-from aadsl.errors import AadslError
+from aadsl.core.errors import AadslError
 from jupyter_ext.progress import Task, duration
 
 NAME = "explored_selection"
@@ -58,12 +58,12 @@ class ExactAnswer:
             self._thread.join(seconds)
 
     def _work(self, program: str, selection: str, study: Any, names: Any) -> None:
-        import aadsl
+        from aadsl.statements import Session, run
 
         begun = time.monotonic()
         self.tell({"state": "running", "share": 0.0, "words": "starting"})
         try:
-            result = aadsl.run(program, names, session=aadsl.Session(study=study), progress=self._progress())
+            result = run(program, names, session=Session(study=study), progress=self._progress())
         except Cancelled:
             self._end("stopped", "cancelled")
         except AadslError as error:

@@ -12,12 +12,12 @@ import traitlets as t
 import xarray as xr
 from IPython.display import display
 
-import aadsl
 from aadsl.charts import CHARTS, mimebundle
-from aadsl.errors import AadslError
-from jupyter_ext.explorer import NO_ANSWER
-from jupyter_ext.explorer.condition import mistakes, steps_where
+from aadsl.core.errors import AadslError
+from aadsl.statements import Session
+from jupyter_ext.explorer.condition import mistakes, steps_where, suggest
 from jupyter_ext.explorer.exact import ExactAnswer
+from jupyter_ext.explorer.nothing import NO_ANSWER
 from jupyter_ext.explorer.payload import header_of, selected, selection_text
 
 STATIC = Path(__file__).parent / "static"
@@ -26,7 +26,7 @@ PARTS = ("dom", "lab", "data", "colors", "timeline", "brush", "hover", "panel", 
 SCRIPT = "\n".join((STATIC / f"{part}.js").read_text(encoding="utf-8") for part in PARTS)
 VIEW = "application/vnd.jupyter.widget-view+json"
 
-Names = Callable[[], Mapping[str, Any]]
+NotebookNames = Callable[[], Mapping[str, Any]]
 
 
 class Explorer(anywidget.AnyWidget):  # type: ignore[misc]
@@ -43,10 +43,10 @@ class Explorer(anywidget.AnyWidget):  # type: ignore[misc]
     where = t.Dict().tag(sync=True)
     exact = t.Dict().tag(sync=True)
 
-    def __init__(self, dataset: xr.Dataset, study: Any = None, names: Names = dict) -> None:
+    def __init__(self, dataset: xr.Dataset, study: Any = None, names: NotebookNames = dict) -> None:
         self._dataset, self._study, self._names = dataset, study, names
         # Of its own: the notebook's goes on to another run when it loads one.
-        self._session = None if study is None else aadsl.Session(study=study)
+        self._session = None if study is None else Session(study=study)
         self._still: Any = None
         self._exact = ExactAnswer(self._tell_exact)
         header, effects, columns = header_of(dataset, can_retrain=study is not None)
@@ -66,7 +66,7 @@ class Explorer(anywidget.AnyWidget):  # type: ignore[misc]
         self.on_msg(self._on_message)
 
     @classmethod
-    def of(cls, result: Any, names: Names = dict) -> Explorer:
+    def of(cls, result: Any, names: NotebookNames = dict) -> Explorer:
         """Return the explorer of a result, or of a Dataset alone, which can neither be filtered nor retrained."""
         if isinstance(result, xr.Dataset):
             return cls(result, names=names)
@@ -129,9 +129,7 @@ class Explorer(anywidget.AnyWidget):  # type: ignore[misc]
         return steps_where(text, self._names(), self._session)
 
     def _on_complete(self, message: dict[str, Any]) -> None:
-        from jupyter_ext.completion import suggest_condition
-
-        start, items = suggest_condition(message["text"], message["cursor"], self._names(), self._session)
+        start, items = suggest(message["text"], message["cursor"], self._names(), self._session)
         self.send({"kind": "completions", "id": message["id"], "start": start, "items": items})
 
     def _on_exact(self, _: dict[str, Any]) -> None:

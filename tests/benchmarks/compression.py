@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 import aadsl
-from aadsl.trajectory.subject import Subject
-from aadsl.trajectory.tensors import pack, to_array
+from aadsl.trajectory.record.subject import Subject
+from aadsl.trajectory.store.tensors import pack, to_array
 from tests.benchmarks.models import mlp, resnet18
 
 ROUNDS = 5

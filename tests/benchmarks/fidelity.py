@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import aadsl
+from aadsl.core.members import describe
 from aadsl.estimators import FirstOrder, Linearized
 from aadsl.estimators.defaults import default_curvature
-from aadsl.members import describe
 from tests.benchmarks.models import Transformer, mlp, resnet
 
 REPORT = Path(__file__).with_suffix(".md")

@@ -16,7 +16,8 @@ import numpy as np
 import xarray as xr
 
 from aadsl.statements import Session, complete
-from aadsl.statements.program import parser, resolve
+from aadsl.statements.program import resolve
+from aadsl.statements.table import parser
 from tests.statements.conftest import notebook
 from tests.statements.fakes import FakeStudy
 

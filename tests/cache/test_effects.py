@@ -14,13 +14,17 @@ import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
 import aadsl
-import aadsl.cache
-from aadsl.cache import Effects, EntryStore
-from aadsl.estimators import ESTIMATORS, Behavior, FirstOrder, Question
-from aadsl.examples import Examples
-from aadsl.history import History
+import aadsl.study.identity
+from aadsl.core.progress import silent
+from aadsl.data.examples import Examples
+from aadsl.estimators import ESTIMATORS, Behavior, FirstOrder, Query
 from aadsl.interventions import INTERVENTIONS
-from aadsl.propagation import CURVATURES, silent
+from aadsl.propagation import CURVATURES
+from aadsl.replayed.execution import Execution
+from aadsl.replayed.history import History
+from aadsl.study.cache import EffectCache
+from aadsl.study.entries import EntryStore
+from aadsl.study.identity import Identifier, Identity
 
 STEPS = 12
 
@@ -63,14 +67,19 @@ class Setting:
     intervention: Any
     members: np.ndarray[Any, Any]
 
-    def question(self) -> Question:
+    def query(self) -> Query:
         behavior = Behavior("b", self.metric, Examples.of(self.probe))
-        return Question(self.members, (behavior,), self.intervention)
+        return Query(self.members, (behavior,), self.intervention)
 
-    def effects(self) -> Effects:
+    def cache(self) -> tuple[EffectCache, Identity]:
+        """A cache of a new session, and the identity of the run as it is."""
         trajectory = aadsl.open_trajectory(self.path)
         history = History(trajectory, model=self.net, loss=self.loss, data=self.data, device="cpu")
-        return Effects(history, self.path.parent / "effects")
+        return EffectCache(history, EntryStore(self.path.parent / "effects")), Identifier(history).now()
+
+    def knows(self) -> bool:
+        cache, identity = self.cache()
+        return cache.knows(identity, self.estimator, self.query())
 
 
 def record(path: Path, net: nn.Module, data: tuple[torch.Tensor, torch.Tensor], lr: float = 0.2) -> None:
@@ -108,9 +117,9 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         counts.append(len(behaviors))
         return sweep(self, history, behaviors, *rest)
 
-    def retrained(self: Any, history: Any, question: Any, progress: Any) -> Any:
-        counts.append(len(question.members))
-        return retrain(self, history, question, progress)
+    def retrained(self: Any, history: Any, query: Any, execution: Any) -> Any:
+        counts.append(len(query.members))
+        return retrain(self, history, query, execution)
 
     monkeypatch.setattr(FirstOrder, "step_effects", swept)
     monkeypatch.setattr(ESTIMATORS["retraining"], "answer", retrained)
@@ -119,10 +128,11 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def ask(setting: Setting) -> np.ndarray[Any, Any]:
     """Ask in a new session."""
-    question, effects = setting.question(), setting.effects()
+    query, (cache, identity) = setting.query(), setting.cache()
     if isinstance(setting.estimator, FirstOrder):
-        return effects.step_effects(setting.estimator, question.behaviors, question.intervention, silent).own
-    return effects.answer(setting.estimator, question, silent).effect
+        asked = query.behaviors, query.intervention
+        return cache.step_effects(identity, setting.estimator, *asked, silent)[0].per_step
+    return cache.effects(identity, setting.estimator, query, silent)[0].effect
 
 
 @pytest.mark.parametrize("estimator", ["first_order", "retraining"])
@@ -130,14 +140,14 @@ def test_asking_again_computes_nothing_and_gives_the_same(
     estimator: str, setting: Setting, computed: list[int]
 ) -> None:
     setting.estimator = ESTIMATORS[estimator]()
-    assert not setting.effects().known(setting.estimator, setting.question())
+    assert not setting.knows()
     first = ask(setting)
     assert np.abs(first).max() > 0
     done = len(computed)
     assert done > 0
     np.testing.assert_array_equal(ask(setting), first)
     assert len(computed) == done
-    assert setting.effects().known(setting.estimator, setting.question())
+    assert setting.knows()
 
 
 def other_data(setting: Setting) -> None:
@@ -217,8 +227,9 @@ def test_progress_over_several_retrainings_never_goes_back(setting: Setting) -> 
     setting.members = np.zeros((3, STEPS), dtype=bool)
     setting.members[[0, 1, 2], [0, STEPS - 1, 3]] = True
     seen: list[tuple[int, int]] = []
-    setting.effects().answer(
-        ESTIMATORS["retraining"](), setting.question(), lambda _what, done, total: seen.append((done, total))
+    cache, identity = setting.cache()
+    cache.effects(
+        identity, ESTIMATORS["retraining"](), setting.query(), lambda _what, done, total: seen.append((done, total))
     )
     assert [done for done, _ in seen] == list(range(1, len(seen) + 1)), "one more for each replayed step"
     assert seen[-1][0] == seen[-1][1]
@@ -243,11 +254,12 @@ def test_an_interrupted_answer_keeps_what_was_done(setting: Setting, monkeypatch
 
 def test_examples_and_notes_come_back_as_they_were(setting: Setting) -> None:
     behavior = Behavior("b", first_logit, Examples.of(setting.probe), per_example=True)
-    question = Question(setting.members, (behavior, setting.question().behaviors[0]), setting.intervention)
+    query = Query(setting.members, (behavior, setting.query().behaviors[0]), setting.intervention)
     for method in (ESTIMATORS["linearized"](), ESTIMATORS["retraining"]()):
-        fresh = method.answer(setting.effects().history, question, silent)
-        setting.effects().answer(method, question, silent)
-        kept = setting.effects().answer(method, question, silent)
+        cache, identity = setting.cache()
+        fresh = method.answer(cache.history, query, Execution())
+        cache.effects(identity, method, query, silent)
+        kept, _ = setting.cache()[0].effects(identity, method, query, silent)
         np.testing.assert_allclose(kept.effect, fresh.effect, rtol=1e-12)
         assert kept.example_effects.keys() == fresh.example_effects.keys() == {0}
         np.testing.assert_allclose(kept.example_effects[0], fresh.example_effects[0], rtol=1e-12)
@@ -294,7 +306,7 @@ def test_what_has_no_fingerprint_is_answered_and_not_kept(setting: Setting, comp
 
 def test_another_engine_is_another_key(setting: Setting, computed: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     ask(setting)
-    monkeypatch.setattr(aadsl.cache, "engine_digest", lambda: "another")
+    monkeypatch.setattr(aadsl.study.identity, "engine_digest", lambda: "another")
     ask(setting)
     assert len(computed) == 2
 

@@ -14,8 +14,8 @@ import torch
 import xarray as xr
 from torch import nn
 
-from aadsl.examples import Examples
-from aadsl.fingerprint import NoFingerprint, fingerprint, model_fingerprint
+from aadsl.data.examples import Examples
+from aadsl.study.fingerprint import NoFingerprint, fingerprint, model_fingerprint
 
 
 def define(source: str, **names: Any) -> Any:

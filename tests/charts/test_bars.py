@@ -3,7 +3,7 @@ import pytest
 
 from aadsl.charts import CHARTS
 from aadsl.charts.answers import answer_table
-from aadsl.errors import AadslError
+from aadsl.core.errors import AadslError
 from tests.charts.answers import answer
 from tests.charts.test_timeline import rows_of
 

@@ -8,7 +8,7 @@ import vl_convert
 import xarray as xr
 
 from aadsl.charts import CHARTS, mimebundle, save
-from aadsl.errors import AadslError
+from aadsl.core.errors import AadslError
 from tests.charts.answers import answer
 
 ANSWER = answer(verified=True, examples=20, trust=True)

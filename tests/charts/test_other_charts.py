@@ -11,7 +11,7 @@ from aadsl.charts import CHARTS, save
 from aadsl.charts.agreement import fit
 from aadsl.charts.png import SIGNATURE, encode, smaller
 from aadsl.charts.thumbnails import thumbnails, with_thumbnails
-from aadsl.errors import AadslError
+from aadsl.core.errors import AadslError
 from tests.charts.answers import answer
 from tests.charts.test_timeline import rows_of
 

@@ -5,7 +5,7 @@ import pytest
 import vl_convert
 
 from aadsl.charts import CHARTS
-from aadsl.errors import AadslError
+from aadsl.core.errors import AadslError
 from tests.charts.answers import answer
 
 

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 import aadsl
 from aadsl.dynamics import DYNAMICS
 from aadsl.estimators import ESTIMATORS
-from aadsl.history import History
 from aadsl.interventions import INTERVENTIONS, counterfactual
 from aadsl.propagation import CURVATURES, Readout, Sweep, adjoint_sweep, final_state, forward, inner, observed, rerun
+from aadsl.replayed.history import History
 from tests.engine.tiny import dense_jacobian, dense_vector, log_likelihood, loss, network, tangents_at_end
 
 LENGTH = 4  # steps of a job

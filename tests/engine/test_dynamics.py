@@ -7,8 +7,8 @@ from functools import partial
 import pytest
 import torch
 
+from aadsl.core.errors import AadslError
 from aadsl.dynamics import DYNAMICS, dynamics_of, fused_step, has_fused_step
-from aadsl.errors import AadslError
 from aadsl.propagation.layout import Layout
 
 CASES = [

@@ -8,16 +8,7 @@ import torch
 from torch import nn
 
 from aadsl.interventions import INTERVENTIONS, counterfactual
-from aadsl.propagation import (
-    CURVATURES,
-    FlatState,
-    Sweep,
-    adjoint_sweep,
-    difference,
-    inner,
-    observed,
-    rerun,
-)
+from aadsl.propagation import CURVATURES, FlatState, Sweep, adjoint_sweep, difference, inner, observed, rerun
 from tests.engine.tiny import TinyRun, tangents_at_end, tiny_run
 
 EXACT = CURVATURES["exact"]()

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import aadsl
-from aadsl.errors import AadslError
+from aadsl.core.errors import AadslError
 from aadsl.interventions import INTERVENTIONS
 from aadsl.statements import Session, run
 from aadsl.verification.verify import _chosen

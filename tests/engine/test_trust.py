@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 import aadsl
-from aadsl.errors import AadslError
+from aadsl.core.errors import AadslError
 from aadsl.propagation import kinks
-from aadsl.reliability import compared, sampled_steps
-from aadsl.trust import Check, Evidence, verdict
+from aadsl.study.calibration import compared, sampled_steps
+from aadsl.study.trust import Calibration, Evidence, verdict
 from tests.benchmarks.models import mlp
 from tests.engine.studies import digits_study, loss
 
@@ -29,10 +29,10 @@ from tests.engine.studies import digits_study, loss
         (Evidence(growth=1.5, disagreement=0.2), "medium"),
         (Evidence(growth=1.5, disagreement=0.9), "low"),
         (Evidence(disagreement=0.9, plug_in=True), "medium"),
-        (Evidence(growth=50.0, check=Check((1, 2), 1.0, 0.99, 0.05, (0.02, 0.08))), "high"),
-        (Evidence(growth=1.0, check=Check((1, 2), 1.0, 0.9, 0.3, (0.2, 0.4))), "medium"),
-        (Evidence(growth=1.0, check=Check((1, 2), 0.1, 0.2, 0.9, (0.8, 1.0))), "low"),
-        (Evidence(growth=1.0, check=Check((1, 2), 3.0, 0.99, 2.0, (1.8, 2.2))), "medium"),
+        (Evidence(growth=50.0, calibration=Calibration((1, 2), 1.0, 0.99, 0.05, (0.02, 0.08))), "high"),
+        (Evidence(growth=1.0, calibration=Calibration((1, 2), 1.0, 0.9, 0.3, (0.2, 0.4))), "medium"),
+        (Evidence(growth=1.0, calibration=Calibration((1, 2), 0.1, 0.2, 0.9, (0.8, 1.0))), "low"),
+        (Evidence(growth=1.0, calibration=Calibration((1, 2), 3.0, 0.99, 2.0, (1.8, 2.2))), "medium"),
     ],
 )
 def test_the_rule(evidence: Evidence, level: str) -> None:

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, jacrev
 
+from aadsl.core.clip import Clip
 from aadsl.dynamics import DYNAMICS, RESTING
 from aadsl.propagation import (
-    Clip,
     Curvature,
     FlatState,
     Layout,
@@ -177,12 +177,12 @@ def _plain_update(
     layout: Layout, parameters: Tensor, slots: tuple, gradient: Tensor, step: Step
 ) -> tuple[Tensor, tuple]:
     gradient = gradient * step.gradient_weight
-    if step.clip is not None and step.clip.norm is not None:
+    if step.clip is not None and step.clip.kind == "norm":
         trained = [s for s, d in zip(layout.group_slices, step.dynamics, strict=True) if d is not RESTING]
         norm = torch.cat([gradient[s] for s in trained]).norm()
-        gradient = gradient * torch.clamp(step.clip.norm / (norm + 1e-6), max=1.0)
+        gradient = gradient * torch.clamp(step.clip.limit / (norm + 1e-6), max=1.0)
     elif step.clip is not None:
-        gradient = gradient.clamp(-step.clip.value, step.clip.value)
+        gradient = gradient.clamp(-step.clip.limit, step.clip.limit)
     results = []
     for s, own, dynamics, hyper in zip(layout.group_slices, slots, step.dynamics, step.hyper, strict=True):
         after, moved = dynamics.step(parameters[s], dict(own), gradient[s], hyper)

@@ -141,7 +141,7 @@ def test_lightning_with_two_optimizers_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("lightning")
     from types import SimpleNamespace
 
-    from aadsl.errors import AadslError
+    from aadsl.core.errors import AadslError
     from aadsl.integrations.lightning import RecorderCallback
 
     with pytest.raises(AadslError, match="2 optimizers"):

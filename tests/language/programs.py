@@ -6,7 +6,7 @@ import string
 
 from hypothesis import strategies as st
 
-from aadsl.statements.program import parser
+from aadsl.statements.table import parser
 
 WORDS = sorted(parser().words)
 names = st.one_of(

@@ -10,10 +10,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aadsl.errors import AadslError
+from aadsl.core.errors import AadslError
 from aadsl.language import conditions, nodes
 from aadsl.statements import Session, run
-from aadsl.statements.program import parser
+from aadsl.statements.table import parser
 from tests.statements.fakes import LENGTH, FakeStudy
 
 KINDS = {"tag": "text", "epoch": "number", "lr": "number", "quality": "number", "flipped": "boolean", "sure": "boolean"}

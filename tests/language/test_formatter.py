@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 
 from aadsl.language.formatter import format_program
-from aadsl.statements.program import parser
+from aadsl.statements.table import parser
 from tests.language.programs import mangled, programs
 
 CASES = [

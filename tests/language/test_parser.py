@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 from lark import Lark
 
-from aadsl.language.grammar import grammar_file
+from aadsl.language.grammar import grammar_text, words_of_the_grammar
 from aadsl.language.layout import statements_of
 from aadsl.statements import STATEMENTS
-from aadsl.statements.program import parser
+from aadsl.statements.table import parser
 
 
 def cut(text: str) -> list[str]:
@@ -80,19 +78,16 @@ def test_a_longer_word_is_no_statement(word: str) -> None:
 def test_the_grammar_is_unambiguous() -> None:
     """Strict mode refuses conflicts of rules and terminals that match the same text (with interegular installed)."""
     pytest.importorskip("interegular")
-    Lark(grammar_file().read_text(encoding="utf-8"), parser="lalr", lexer="contextual", strict=True)
-    ambiguous = grammar_file().read_text(encoding="utf-8").replace("?sum: product", "?sum: product | name")
+    Lark(grammar_text(), parser="lalr", lexer="contextual", strict=True)
+    ambiguous = grammar_text().replace("?sum: product", "?sum: product | name")
     with pytest.raises(Exception, match=r"(?i)conflict|collision"):
         Lark(ambiguous, parser="lalr", lexer="contextual", strict=True)
 
 
-def test_the_words_that_cannot_be_names_are_the_words_of_the_grammar() -> None:
-    source = grammar_file().read_text(encoding="utf-8")
-    (excluded,) = re.findall(r"^NAME: /\(\?!\((.*?)\)\\b\)", source, re.MULTILINE)
-    words = {
-        word for part in excluded.split("|") for word in ([part[:-2], part[:-1]] if part.endswith("s?") else [part])
-    }
-    assert words == parser().words
+def test_the_words_are_those_that_the_rules_name() -> None:
+    words = words_of_the_grammar()
+    assert {word for kind in words for word in kind} == parser().words
+    assert {*words.statements} == parser().openers == {*STATEMENTS}
 
 
 def test_values_are_read_as_written() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 import aadsl
 from aadsl.charts import CHARTS
-from aadsl.errors import AadslError, Problem, Span
+from aadsl.core.errors import AadslError, Problem, Span
 from tests.charts.answers import answer
 from tests.notebook import lab
 

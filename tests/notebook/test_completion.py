@@ -1,6 +1,7 @@
 import pytest
 
-from jupyter_ext.completion import propose, suggest_condition
+from jupyter_ext.completion import propose
+from jupyter_ext.explorer.condition import suggest
 from tests.statements.snapshots import PRELUDE  # noqa: F401  (a program the proposals are checked against)
 
 
@@ -46,7 +47,7 @@ def test_other_cells_are_left_alone(session):
 
 
 def test_conditions_count_from_their_own_start(session):
-    start, items = suggest_condition("lr < 1 and ta", 13, {}, session)
+    start, items = suggest("lr < 1 and ta", 13, {}, session)
     assert start == 11
     assert items[0]["text"] == "tag"
 

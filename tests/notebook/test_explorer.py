@@ -8,9 +8,10 @@ import pytest
 import torch
 
 import aadsl
-from aadsl.cache import Effects
-from aadsl.errors import AadslError
-from aadsl.turns import WAITING, turn
+from aadsl.core.errors import AadslError
+from aadsl.core.exclusive import WAITING, turn
+from aadsl.study.cache import EffectCache
+from aadsl.study.entries import EntryStore
 from jupyter_ext.explorer import explore
 from jupyter_ext.explorer.payload import header_of, selection_text
 from jupyter_ext.explorer.widget import PARTS, STATIC, VIEW
@@ -180,7 +181,7 @@ def test_a_cell_waits_for_the_exact_answer_and_both_are_right(answered, recorded
     explorer, study = explore(answered), answered.session.study
     select(explorer, 3, 12)
     expected = study.score(["b"], ["seven"], estimator="retraining").effect.item()
-    study.effects = Effects(study.history, recorded.path.parent / "none kept before")
+    study.cache = EffectCache(study.history, EntryStore(recorded.path.parent / "none kept before"))
     alone = dict(study.stages)
     training = threading.Event()
     tell = explorer._exact.tell

@@ -1,4 +1,4 @@
-from jupyter_ext.progress import Progress, Task, duration
+from jupyter_ext.progress import ProgressBars, Task, duration
 
 
 class Handle:
@@ -17,7 +17,7 @@ def bar(times):
         shown.append(repr(progress))
         return Handle(shown)
 
-    return Progress(show, clock=lambda: next(clock)), shown
+    return ProgressBars(show, clock=lambda: next(clock)), shown
 
 
 def test_quick_work_draws_nothing():

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from aadsl.naming import Names
+from aadsl.study.names import Names
 
 LENGTH = 60
 
@@ -35,7 +35,7 @@ def steps() -> xr.Dataset:
 
 def batch(step: int) -> Any:
     """Batches take three of the four examples in turn; step 7 was not announced by indices."""
-    return None if step == 7 else np.arange(step, step + 3) % 4
+    return np.full(3, -1) if step == 7 else np.arange(step, step + 3) % 4
 
 
 class FakeStudy(Names):
@@ -47,21 +47,22 @@ class FakeStudy(Names):
 
     @property
     def trajectory(self) -> Any:
-        return SimpleNamespace(path="runs/fake", digest="0", length=LENGTH, batch_indices=batch)
+        index = np.concatenate([batch(step) for step in range(LENGTH)])
+        examples = xr.Dataset({"step": ("example", np.repeat(np.arange(LENGTH), 3)), "index": ("example", index)})
+        return SimpleNamespace(path="runs/fake", digest="0", length=LENGTH, examples=examples)
 
     @property
-    def history(self) -> Any:
+    def training_data(self) -> Any:
         """Four examples: the first two are noisy, the third's label is missing."""
         noise = ("example", np.array([True, True, False, False]))
         label = ("example", np.array([4.0, 9.0, np.nan, 4.0]))
         known = xr.Dataset({"label_noise": noise, "label": label})
         whole_run = SimpleNamespace(start=0)
         places = np.zeros(1, dtype=np.int64)
-        data = SimpleNamespace(jobs=(whole_run,), distinct=(known,), coordinates=lambda: (known, places))
-        return SimpleNamespace(data=data)
+        return SimpleNamespace(jobs=(whole_run,), distinct=(known,), coordinates=lambda: (known, places))
 
     def step_effects(
-        self, behaviors: list[str], estimator: Any = "first_order", intervention: Any = "skip", progress: Any = None
+        self, behaviors: Any, *, estimator: Any = "first_order", intervention: Any = "skip", progress: Any = None
     ) -> xr.DataArray:
         self.calls.append(("step_effects", tuple(behaviors), estimator))
         effects = np.repeat(np.arange(LENGTH, dtype=float)[:, None] - 40, len(behaviors), axis=1)
@@ -70,8 +71,9 @@ class FakeStudy(Names):
 
     def score(
         self,
-        stages: list[str],
-        behaviors: list[str],
+        stages: Any,
+        behaviors: Any,
+        *,
         estimator: Any = "first_order",
         intervention: Any = "skip",
         progress: Any = None,
@@ -87,9 +89,20 @@ class FakeStudy(Names):
         additive = estimator == "first_order" or getattr(estimator, "additive", False)
         return answer.assign(step_effect=self.step_effects(behaviors)) if additive else answer
 
-    def verify(self, *args: Any, **options: Any) -> xr.Dataset:
-        dataset = self.score(*args, **options)
+    def verify(
+        self,
+        stages: Any,
+        behaviors: Any,
+        *,
+        estimator: Any = "first_order",
+        intervention: Any = "skip",
+        progress: Any = None,
+    ) -> xr.Dataset:
+        dataset = self.score(stages, behaviors, estimator=estimator, intervention=intervention, progress=progress)
         return dataset.assign(retrained_effect=dataset["effect"] * 1.1)
 
-    def plan(self, stages: Any, behaviors: Any, *, estimator: Any, intervention: Any) -> str:
+    def verify_trajectory(self, *, samples: int = 8, progress: Any = None) -> Any:
+        raise AssertionError("there is no recording")
+
+    def plan(self, stages: Any, behaviors: Any, estimator: Any = "first_order", intervention: Any = "skip") -> str:
         return f"plan: {len(stages)} stages, {len(behaviors)} behaviors"

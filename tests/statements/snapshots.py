@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from aadsl.errors import AadslError
-from aadsl.statements import Session, run
+from aadsl.core.errors import AadslError
+from aadsl.statements import STATEMENTS, Session, run
 from aadsl.statements.help import topics
 from aadsl.statements.vocabulary import HOMES, table
 from tests.statements.conftest import notebook
@@ -57,7 +57,7 @@ def message_of(program: str) -> str:
         additive = [name for name, member in table("estimator").items() if getattr(member, "additive", False)]
         listings = {
             "ADDITIVE": additive,
-            "TOPICS": topics(),
+            "TOPICS": topics(STATEMENTS),
             **{f"{kind.upper()}S": list(table(kind)) for kind in HOMES},
         }
         for name, listing in listings.items():

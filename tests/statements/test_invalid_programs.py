@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from aadsl.errors import AadslError
+from aadsl.core.errors import AadslError
 from aadsl.statements import run
 from tests.statements.snapshots import cases, message_of, prepared
 

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from aadsl.charts import CHARTS
-from aadsl.errors import AadslError
+from aadsl.core.errors import AadslError
 from aadsl.estimators import ESTIMATORS
 from aadsl.statements import Session, run
-from aadsl.statements.answers import Answer
-from aadsl.statements.program import parser
-from aadsl.statements.question import Question
+from aadsl.statements.answers import AnswerOutline
+from aadsl.statements.question import QuestionStatement
 from aadsl.statements.scope import Scope
+from aadsl.statements.table import parser
 from tests.charts.answers import answer
 from tests.statements.fakes import FakeStudy
 
@@ -113,12 +113,12 @@ def names(tiny: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch) ->
 def test_what_is_foretold_of_an_answer_is_what_it_holds(names: dict[str, Any], question: str) -> None:
     session = run(DEFINE, names).session
     (statement,) = parser().parse(question).statements
-    assert isinstance(statement, Question)
+    assert isinstance(statement, QuestionStatement)
     scope = Scope(parser().parse(question), names, session)
     statement.resolve(scope)
     (foretold,) = scope.answers
     run(question, names, session)
-    held = Answer.of(session.answers[-1])
+    held = AnswerOutline.of(session.answers[-1])
     assert (foretold.stages, foretold.behaviors, foretold.each) == (held.stages, held.behaviors, held.each)
     met = {
         name: [[need.met_by(it.variables) for need in CHARTS[name].needs] for it in (foretold, held)] for name in CHARTS

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from aadsl.errors import AadslError
+from aadsl.core.errors import AadslError
 from aadsl.language.layout import LEXEMES
 from aadsl.statements import Session, complete
-from aadsl.statements.program import parser, resolve
+from aadsl.statements.program import resolve
+from aadsl.statements.table import parser
 from aadsl.statements.vocabulary import HOMES, hints, table
 from tests.statements.snapshots import PRELUDE, cases, prepared
 from tests.statements.test_completion import CASES as CURSORS

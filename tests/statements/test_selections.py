@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from aadsl.errors import AadslError
+from aadsl.core.errors import AadslError
 from aadsl.statements import Session, run, select
 from tests.statements.fakes import LENGTH, FakeStudy
 

@@ -13,7 +13,7 @@ import xarray as xr
 
 from aadsl.behaviors import BEHAVIORS
 from aadsl.charts import save as save_chart
-from aadsl.errors import AadslError
+from aadsl.core.errors import AadslError
 from aadsl.estimators import ESTIMATORS
 from aadsl.interventions import INTERVENTIONS
 from aadsl.propagation import CURVATURES

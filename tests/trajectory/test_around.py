@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 import aadsl
-from aadsl.errors import AadslError
+from aadsl.core.errors import AadslError
 from aadsl.trajectory import Recorder, open_trajectory
 from tests.trajectory.loops import DATA, INPUTS, TARGETS, mean_loss, same, sgd, small_model, train
 

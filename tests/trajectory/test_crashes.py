@@ -17,9 +17,9 @@ import pytest
 import torch
 from torch import nn
 
-import aadsl.trajectory.recorder
+import aadsl.trajectory.record.recorder
 from aadsl.trajectory import Recorder, Trajectory, open_trajectory
-from aadsl.trajectory.header import NAME
+from aadsl.trajectory.store.header import NAME
 
 RATE = 0.5
 KILLS = 100
@@ -100,7 +100,7 @@ def check(trajectory: Trajectory) -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # forking with threads about: the child only records
 def test_killed_at_random_moments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(aadsl.trajectory.journal, "FLUSH_SECONDS", 0.0)
+    monkeypatch.setattr(aadsl.trajectory.record.journal, "FLUSH_SECONDS", 0.0)
     torch.optim.SGD([torch.zeros(1)], lr=0.1)  # imports half of PyTorch: here, not in each child
     moments = random.Random(0)
     opened = lengths = leftovers = 0

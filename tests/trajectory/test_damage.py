@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from aadsl.errors import AadslError
+from aadsl.core.errors import AadslError
 from aadsl.trajectory import Recorder, Trajectory, open_trajectory
-from aadsl.trajectory.files import SEAL_LENGTH, check_seal
+from aadsl.trajectory.store.files import SEAL_LENGTH, require_seal
 from tests.trajectory.loops import DATA, sgd, small_model, train
 
 CASES = 2000
@@ -97,7 +97,7 @@ def test_nonsense_with_a_true_seal(tmp_path: Path) -> None:
             folder = tmp_path / f"{number}-{name}"
             shutil.copytree(tmp_path / "run", folder)
             (folder / name).write_bytes(content)
-            assert check_seal(folder / name)
+            assert require_seal(folder / name)
             try:
                 trajectory = open_trajectory(folder)
                 trajectory.state(0)

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aadsl.trajectory import direct
-from aadsl.trajectory.direct import write_direct
+from aadsl.trajectory.store import direct
+from aadsl.trajectory.store.direct import write_direct
 
 LENGTHS = [0, 1, 79, 4095, 4096, 4097, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, 3_000_000]
 

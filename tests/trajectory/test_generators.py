@@ -26,7 +26,7 @@ def test_what_is_drawn_in_a_step_is_never_missed(steps: list[dict[str, bool]]) -
     began, ended = [], []
     with (
         tempfile.TemporaryDirectory() as folder,
-        patch("aadsl.trajectory.watch._WARY", 2),
+        patch("aadsl.trajectory.record.watch._WARY", 2),
         Recorder(folder, model, optimizer) as recorder,
     ):
         for step in steps:
@@ -65,7 +65,7 @@ def test_one_look_a_step_while_nothing_is_drawn(monkeypatch: pytest.MonkeyPatch,
             return look()
 
     monkeypatch.setattr(torch, "default_generator", Counted())
-    monkeypatch.setattr("aadsl.trajectory.watch._WARY", 10)
+    monkeypatch.setattr("aadsl.trajectory.record.watch._WARY", 10)
     model = small_model()
     optimizer = sgd(model, lr=0.001)
     with tempfile.TemporaryDirectory() as folder:

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from torch import nn
 
-from aadsl.trajectory import Recorder, images, open_trajectory, states
-from aadsl.trajectory.files import check_seal, commit_parts
-from aadsl.trajectory.images import Image, Values
+from aadsl.trajectory import Recorder, open_trajectory
+from aadsl.trajectory.store import images, states
+from aadsl.trajectory.store.files import commit_parts, require_seal
+from aadsl.trajectory.store.images import Image, Values
 from tests.trajectory.loops import INPUTS, same, sgd, small_model, train
 
 
@@ -56,7 +57,7 @@ def test_an_image_takes_any_numbers(pairs: list[tuple[Any, Any]]) -> None:
         path = Path(folder, "x.nc")
         for values in (second, first):
             commit_parts(path, image.parts(values))
-            check_seal(path)
+            require_seal(path)
             with xr.open_dataset(path, mask_and_scale=False) as dataset:
                 assert dataset.attrs["title"] == "of a test"
                 assert all(dataset[name].values.tobytes() == values[name].tobytes() for name in values)

@@ -12,9 +12,9 @@ import pytest
 import torch
 from torch import nn
 
-from aadsl.errors import AadslError
+from aadsl.core.errors import AadslError
 from aadsl.trajectory import Recorder, budget, every, open_trajectory
-from aadsl.trajectory import writer as writer_module
+from aadsl.trajectory.record import writer as writer_module
 from tests.trajectory.loops import DATA, INPUTS, sgd, small_model, train
 
 
@@ -319,7 +319,7 @@ def test_a_real_full_device(tmp_path: Path) -> None:
     """/dev/full refuses every write, below any Python."""
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full here")
-    from aadsl.trajectory.files import commit
+    from aadsl.trajectory.store.files import commit
 
     (tmp_path / ".x.nc.tmp").symlink_to("/dev/full")
     with pytest.raises(OSError):

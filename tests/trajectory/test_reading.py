@@ -14,14 +14,15 @@ import torch
 import xarray as xr
 from torch import nn
 
-from aadsl.errors import AadslError
+from aadsl.core.errors import AadslError
 from aadsl.trajectory import Recorder, Trajectory, open_trajectory
-from aadsl.trajectory.header import describe, write_header
-from aadsl.trajectory.rows import MicroBatch, Row, batch_columns, step_columns
-from aadsl.trajectory.segments import Segment, append, write_segment
-from aadsl.trajectory.states import StateWriter
-from aadsl.trajectory.subject import Subject
-from aadsl.trajectory.tensors import pack
+from aadsl.trajectory.record.description import describe
+from aadsl.trajectory.record.rows import MicroBatch, Row, batch_columns, step_columns
+from aadsl.trajectory.record.subject import Subject
+from aadsl.trajectory.store.header import write_header
+from aadsl.trajectory.store.segments import Segment, append, write_segment
+from aadsl.trajectory.store.states import StateWriter
+from aadsl.trajectory.store.tensors import pack
 from tests.trajectory.loops import DATA, INPUTS, mean_loss, same, sgd, small_model, train
 
 
@@ -156,7 +157,7 @@ def test_every_file_is_plain_netcdf(tmp_path: Path) -> None:
 def test_the_reader_is_lazy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     record(tmp_path)
     read: list[str] = []
-    import aadsl.trajectory.lazy as lazy
+    import aadsl.trajectory.read.lazy as lazy
 
     original = lazy.read_column
     monkeypatch.setattr(lazy, "read_column", lambda dataset, name: (read.append(name), original(dataset, name))[1])

@@ -11,7 +11,7 @@ import torch
 import xarray as xr
 from torch import nn
 
-from aadsl.errors import AadslError
+from aadsl.core.errors import AadslError
 from aadsl.trajectory import Clip, Recorder, budget, every, open_trajectory
 from tests.trajectory.loops import DATA, INPUTS, TARGETS, mean_loss, same, sgd, small_model, train
 
@@ -118,7 +118,7 @@ def test_groups_that_differ_and_groups_that_agree(tmp_path: Path) -> None:
 
 
 def test_groups_that_agree_at_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aadsl.trajectory.journal.FLUSH_SECONDS", -1.0)  # a segment a step
+    monkeypatch.setattr("aadsl.trajectory.record.journal.FLUSH_SECONDS", -1.0)  # a segment a step
     model = small_model()
     optimizer = torch.optim.SGD([{"params": model[0].parameters()}, {"params": model[4].parameters()}], lr=0.1)
     with Recorder(tmp_path, model, optimizer) as recorder:
@@ -343,7 +343,7 @@ def test_what_an_optimizer_has_but_does_not_train(tmp_path: Path) -> None:
 
 
 def test_missing_metadata(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aadsl.trajectory.journal.FLUSH_SECONDS", -1.0)
+    monkeypatch.setattr("aadsl.trajectory.record.journal.FLUSH_SECONDS", -1.0)
     model = nn.Linear(6, 3)
     optimizer = sgd(model)
     extras = [{}, {"tag": "a", "count": 3}, {"noisy": True}, {"tag": "b", "noisy": False}]

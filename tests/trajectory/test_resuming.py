@@ -13,9 +13,10 @@ import pytest
 import torch
 from torch import nn
 
-from aadsl.errors import AadslError
-from aadsl.trajectory import Recorder, journal, open_trajectory
-from aadsl.trajectory.segments import Segment
+from aadsl.core.errors import AadslError
+from aadsl.trajectory import Recorder, open_trajectory
+from aadsl.trajectory.record import journal
+from aadsl.trajectory.store.segments import Segment
 from tests.trajectory.loops import same, sgd, small_model, train
 
 

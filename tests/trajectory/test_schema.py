@@ -13,7 +13,7 @@ import pytest
 import torch
 import xarray as xr
 
-from aadsl.errors import AadslError
+from aadsl.core.errors import AadslError
 from aadsl.trajectory import Recorder, open_trajectory
 from tests.trajectory.forging import Change, edit
 from tests.trajectory.loops import DATA, INPUTS, TARGETS, mean_loss, sgd, small_model

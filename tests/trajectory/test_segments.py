@@ -16,13 +16,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from aadsl.errors import AadslError
-from aadsl.trajectory import Recorder, open_trajectory, segments
-from aadsl.trajectory.header import describe, write_header
-from aadsl.trajectory.plans import SquareRoot
-from aadsl.trajectory.rows import MicroBatch, Row, batch_columns, step_columns
-from aadsl.trajectory.segments import Segment, append, cover, segments_in, truncate
-from aadsl.trajectory.subject import Subject
+from aadsl.core.errors import AadslError
+from aadsl.trajectory import Recorder, open_trajectory
+from aadsl.trajectory.record.description import describe
+from aadsl.trajectory.record.plans import SquareRoot
+from aadsl.trajectory.record.rows import MicroBatch, Row, batch_columns, step_columns
+from aadsl.trajectory.record.subject import Subject
+from aadsl.trajectory.store import segments
+from aadsl.trajectory.store.header import write_header
+from aadsl.trajectory.store.segments import Segment, append, cover, segments_in, truncate
 from tests.trajectory.loops import DATA, sgd, small_model, train
 
 metadata = st.fixed_dictionaries(
@@ -197,7 +199,7 @@ def test_another_process_is_refused_while_one_records(tmp_path: Path) -> None:
 
 
 def test_reading_while_recording(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aadsl.trajectory.journal.FLUSH_SECONDS", 0.0)
+    monkeypatch.setattr("aadsl.trajectory.record.journal.FLUSH_SECONDS", 0.0)
     model = small_model()
     optimizer = sgd(model)
     with Recorder(tmp_path, model, optimizer, DATA) as recorder:

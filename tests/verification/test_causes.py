@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
-from aadsl.errors import AadslError
+from aadsl.core.errors import AadslError
 from aadsl.trajectory import Clip, Recorder, open_trajectory
 from aadsl.verification import Report
 from aadsl.verification.report import REMEDIES
@@ -245,9 +245,9 @@ def test_a_flipped_byte(tmp_path: Path, name: str, where: float) -> None:
 
 
 def test_missing_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aadsl.trajectory.journal.FLUSH_SECONDS", -1.0)
-    monkeypatch.setattr("aadsl.trajectory.segments._mergeable", lambda *_: False)
-    monkeypatch.setattr("aadsl.trajectory.journal.merge", lambda *_: None)
+    monkeypatch.setattr("aadsl.trajectory.record.journal.FLUSH_SECONDS", -1.0)
+    monkeypatch.setattr("aadsl.trajectory.store.segments._mergeable", lambda *_: False)
+    monkeypatch.setattr("aadsl.trajectory.record.journal.merge", lambda *_: None)
     record(tmp_path / "whole", steps=5)
     for name, said in [
         ("steps-2-3.nc", "steps from step 2 to 3 is missing"),

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from aadsl.errors import AadslError
+from aadsl.core.errors import AadslError
 from aadsl.trajectory import WEIGHTS_WRITTEN, Recorder, open_trajectory
 from aadsl.verification import Report
 from tests.trajectory.loops import DATA, INPUTS, TARGETS, mean_loss, sgd, small_model

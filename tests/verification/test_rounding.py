@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from aadsl.history import History
+from aadsl.replayed.history import History
 from aadsl.trajectory import Recorder, open_trajectory
 from aadsl.verification import Report
 from aadsl.verification.rounding import rounding_of

@@ -13,10 +13,10 @@ import torch.nn.functional as F  # noqa: N812
 import xarray as xr
 from torch import nn
 
-import aadsl.soundness
+import aadsl.study.spot_check
 from aadsl import Study
 from aadsl.charts.words import provenance
-from aadsl.errors import AadslError
+from aadsl.core.errors import AadslError
 from aadsl.statements import Result, run
 from aadsl.trajectory import open_trajectory
 from aadsl.verification.report import REMEDIES
@@ -176,8 +176,8 @@ def test_a_notebook_shows_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_kept_answers_and_kept_verdicts_cost_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     record(tmp_path)
     checks = []
-    verify = aadsl.soundness.verify_history
-    monkeypatch.setattr(aadsl.soundness, "verify_history", lambda *given: checks.append(1) or verify(*given))
+    verify = aadsl.study.spot_check.verify_history
+    monkeypatch.setattr(aadsl.study.spot_check, "verify_history", lambda *given: checks.append(1) or verify(*given))
     study = study_of(tmp_path)
     study.plan(["early"], ["right"])
     assert not checks
@@ -263,6 +263,6 @@ def test_states_that_lie_too_far_apart_are_told_of(tmp_path: Path) -> None:
     for place in trajectory.checkpoints[1:-1]:
         (tmp_path / f"state-{place}.nc").unlink()
     study = study_of(tmp_path)
-    report = aadsl.soundness.verify_history(study.history, None)
+    report = aadsl.study.spot_check.verify_history(study.history, None)
     assert report.ok and "too far apart for a spot check" in str(report)
     assert "60 steps in 1 stretches were replayed" in str(study.verify_trajectory())

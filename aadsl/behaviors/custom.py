@@ -1,0 +1,39 @@
+"""A behavior of the user's own: any function of the model and the examples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Custom:
+    """A callable ``function(model, examples)`` that returns one number an example, as a :class:`Metric`.
+
+    It may say of itself what a metric says: ``differentiable`` (True unless it does), ``higher_is_better`` (True) and
+    ``unit`` (none).
+    """
+
+    function: Callable[[nn.Module, Any], Tensor]
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether its effects can be estimated."""
+        return bool(getattr(self.function, "differentiable", True))
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Whether a positive effect means that the stage helped."""
+        return bool(getattr(self.function, "higher_is_better", True))
+
+    @property
+    def unit(self) -> str:
+        """The unit of its numbers."""
+        return str(getattr(self.function, "unit", ""))
+
+    def __call__(self, model: nn.Module, examples: Any) -> Tensor:
+        """Return one number an example, (n,)."""
+        return self.function(model, examples)

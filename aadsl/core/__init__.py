@@ -1,0 +1,1 @@
+"""What everything else stands on: errors, names, units, the state of a run. It imports no other layer."""

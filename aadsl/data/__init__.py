@@ -1,0 +1,1 @@
+"""Examples, whatever holds them, and what is known of each."""

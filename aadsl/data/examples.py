@@ -1,0 +1,183 @@
+"""Examples, whatever holds them: tensors, a map-style dataset, a table, or a labelled xarray Dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
+from torch.utils.data import TensorDataset, default_collate
+
+from aadsl.core.errors import AadslError
+from aadsl.data.tables import Rows, columns_of, coordinates, is_frame
+
+CHUNK = 512  # examples evaluated at a time: bounds memory, and is large enough to keep the cores busy
+
+
+@dataclass(frozen=True)
+class Examples:
+    """A finite, ordered set of examples.
+
+    Attributes:
+        source: tensors of equal length, or a map-style dataset.
+        coordinates: what is known about each example, 1-D variables over the dimension ``example``.
+        positions: which examples of ``source`` these are, in order.
+    """
+
+    source: Any
+    coordinates: xr.Dataset = field(repr=False)
+    positions: NDArray[np.int64] = field(repr=False)
+
+    @classmethod
+    def of(cls, data: Any) -> Examples:
+        """Return the examples that ``data`` holds.
+
+        Args:
+            data: a tuple of tensors or arrays of equal length (inputs, targets, …); a map-style dataset; an xarray
+                Dataset whose first variable is the model's input and whose ``label`` or ``target`` (else second)
+                variable the target, every 1-D variable over its first dimension being a coordinate; a
+                ``datasets.Dataset`` or a DataFrame, whose rows are dicts and whose scalar columns are coordinates.
+                Tables among the tensors of a tuple, (inputs, targets, frame), give coordinates only.
+
+        Raises:
+            AadslError: ``data`` is none of these, or its parts differ in length.
+        """
+        if isinstance(data, Examples):
+            return data
+        if isinstance(data, xr.DataArray):
+            data = data.to_dataset(name="input" if data.name is None else data.name)
+        if isinstance(data, xr.Dataset):
+            return _of_dataset(data)
+        if isinstance(data, TensorDataset):
+            data = data.tensors
+        if isinstance(data, (Tensor, np.ndarray)):
+            data = (data,)
+        if isinstance(data, (tuple, list)) and data and isinstance(data[0], (Tensor, np.ndarray)):
+            tables = [part for part in data if columns_of(part) is not None]
+            tensors = [part for part in data if isinstance(part, (Tensor, np.ndarray))]
+            if len(tables) + len(tensors) == len(data):
+                return _of_tensors(tuple(torch.as_tensor(part) for part in tensors), tables)
+        if isinstance(data, torch.utils.data.DataLoader):
+            raise AadslError(
+                "a DataLoader draws its examples anew each time, so they cannot be looked up again",
+                hint="give the dataset itself (loader.dataset) and record the indices of each batch",
+            )
+        if hasattr(data, "__getitem__") and hasattr(data, "__len__") and not isinstance(data, (str, Mapping)):
+            count = len(data)
+            known = coordinates(columns_of(data) or {}, count)
+            return cls(Rows(data) if is_frame(data) else data, known, np.arange(count))
+        raise AadslError(
+            f"examples cannot be taken from {type(data).__name__}",
+            hint="give a tuple of tensors (inputs, targets), a map-style dataset, a table, or an xarray Dataset",
+        )
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    @property
+    def tensors(self) -> bool:
+        """Whether the examples are rows of tensors, so that a batch is one operation."""
+        return isinstance(self.source, tuple)
+
+    def select(self, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> Examples:
+        """Return the examples where the mask ``chosen`` is true, or at these positions.
+
+        Raises:
+            AadslError: a position lies outside.
+        """
+        where = np.flatnonzero(chosen) if chosen.dtype == bool else chosen
+        self._require(where)
+        return Examples(self.source, self.coordinates.isel(example=where), self.positions[where])
+
+    def take(self, indices: NDArray[np.int64] | Sequence[int], device: torch.device | str = "cpu") -> Any:
+        """Return one batch of the examples at ``indices``: a tuple of tensors, or what the dataset collates to.
+
+        Raises:
+            AadslError: an index lies outside, or the examples hold what cannot be put into tensors.
+        """
+        wanted = np.asarray(indices, dtype=np.int64)
+        self._require(wanted)
+        positions = self.positions[wanted]
+        if self.tensors:
+            rows = torch.from_numpy(positions)
+            return tuple(part.index_select(0, rows.to(part.device)).to(device) for part in self.source)
+        return to_device(_collated([self.source[int(i)] for i in positions]), device)
+
+    def _require(self, positions: NDArray[Any]) -> None:
+        if positions.size and not (-len(self) <= positions.min() and positions.max() < len(self)):
+            raise AadslError(
+                f"the data hold {len(self)} examples, but example {int(positions.max())} is asked for",
+                hint="give the dataset that the run was trained on, in the same order",
+            )
+
+    def chunks(self, device: torch.device | str = "cpu", size: int = CHUNK) -> Iterator[Any]:
+        """Yield all examples in batches of at most ``size``."""
+        for start in range(0, len(self), size):
+            yield self.take(np.arange(start, min(start + size, len(self))), device)
+
+
+def nbytes(batch: Any) -> int:
+    """Return the memory of the tensors in ``batch``."""
+    return sum(leaf.nbytes for leaf in tree_leaves(batch) if isinstance(leaf, Tensor))
+
+
+def to_device(batch: Any, device: torch.device | str) -> Any:
+    """Return ``batch`` with every tensor in it moved to ``device``."""
+    if isinstance(batch, Tensor):
+        return batch.to(device)
+    if isinstance(batch, Mapping):
+        return {key: to_device(value, device) for key, value in batch.items()}
+    if isinstance(batch, (tuple, list)):
+        return type(batch)(to_device(value, device) for value in batch)
+    return batch
+
+
+def _collated(examples: list[Any]) -> Any:
+    try:
+        return default_collate(examples)
+    except (TypeError, RuntimeError) as error:
+        raise AadslError(
+            f"these examples cannot be put into one batch: {str(error).splitlines()[0]}",
+            hint="give what the model reads as tensors, and a table beside them: (inputs, targets, table)",
+        ) from error
+
+
+def _of_tensors(parts: tuple[Tensor, ...], tables: Sequence[Any] = ()) -> Examples:
+    lengths = {len(part) for part in (*parts, *tables)}
+    if len(lengths) != 1:
+        counts = ", ".join(str(len(part)) for part in (*parts, *tables))
+        raise AadslError(
+            f"the tensors hold different numbers of examples: {counts}",
+            hint="the first dimension of each tensor counts the examples, as do the rows of a table",
+        )
+    (count,) = lengths
+    labelled = len(parts) == 2 and parts[1].dim() == 1
+    labels = {"label": ("example", parts[1].cpu().numpy())} if labelled else {}
+    known = xr.Dataset(labels, {"example": np.arange(count)})
+    for table in tables:
+        known = known.assign(coordinates(columns_of(table) or {}, count).data_vars)
+    return Examples(parts, known, np.arange(count))
+
+
+def _of_dataset(data: xr.Dataset) -> Examples:
+    names = [str(name) for name in data.data_vars]
+    if not names or not data[names[0]].dims:
+        raise AadslError("the Dataset holds no variable with examples", hint="its first variable is the model's input")
+    dimension = data[names[0]].dims[0]
+    targets = [name for name in ("label", "target") if name in data.variables and data[name].dtype.kind in "biuf"]
+    targets = targets or names[1:]
+    parts = [names[0], *[name for name in targets if name != names[0]][:1]]
+    known = {
+        str(name): ("example", variable.to_numpy())
+        for name, variable in data.variables.items()
+        if variable.dims == (dimension,) and name != "example"
+    }
+    count = data.sizes[dimension]
+    tensors = tuple(torch.as_tensor(data[name].to_numpy()) for name in parts)
+    return Examples(tensors, xr.Dataset(known, {"example": np.arange(count)}), np.arange(count))

@@ -1,0 +1,53 @@
+"""The memory that a model's tensors lie in, each at an aligned address, as PyTorch's own allocations are."""
+
+from __future__ import annotations
+
+from itertools import accumulate
+
+import torch
+from torch import Tensor
+
+from aadsl.propagation.layout import Layout
+
+# 64 bytes in single precision. Matrix kernels choose their order of summation by alignment, and a replay must give the
+# recorded bits.
+ALIGNMENT = 16
+
+
+class AlignedTensors:
+    """Tensors of a layout in one piece of memory. The gaps between them exist here alone: flat vectors have none.
+
+    Args:
+        layout: their shapes, in flat order.
+        like: a tensor of their dtype and device.
+
+    Attributes:
+        tensors: the tensors, shaped.
+    """
+
+    def __init__(self, layout: Layout, like: Tensor) -> None:
+        self._counts = list(layout.counts)
+        *starts, end = accumulate((count + -count % ALIGNMENT for count in self._counts), initial=0)
+        last = starts[-1] + self._counts[-1] if starts else end
+        self._memory = like.new_zeros(last)
+        self._parts = [self._memory[a : a + count] for a, count in zip(starts, self._counts, strict=True)]
+        self._dense = last == layout.size
+        self.tensors = [part.view(shape) for part, shape in zip(self._parts, layout.shapes, strict=True)]
+
+    def load(self, vector: Tensor, shift: tuple[float, Tensor] | None = None) -> None:
+        """Copy ``vector`` (size,) into the tensors, or vector + h·e for a ``shift`` (h, e)."""
+        if shift is None:
+            source = vector
+        elif self._dense:
+            torch.add(vector, shift[1], alpha=shift[0], out=self._memory)
+            return
+        else:
+            source = torch.add(vector, shift[1], alpha=shift[0])
+        if self._dense:
+            self._memory.copy_(source)
+        else:
+            torch._foreach_copy_(self._parts, torch.split(source, self._counts))
+
+    def flat(self) -> Tensor:
+        """Return a copy of all elements, (size,)."""
+        return self._memory.clone() if self._dense else torch.cat(self._parts)

@@ -1,0 +1,131 @@
+"""Sweep checkpoints: how far a sweep is, kept on disk now and then, so that it goes on after its process died."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aadsl.core.errors import AadslError
+from aadsl.propagation import FlatState, Sweep, Tangents
+from aadsl.trajectory.store.files import commit, opened
+from aadsl.trajectory.store.tensors import dtype_name, from_array, to_array
+
+# What a killed process loses; keeping takes a twentieth of the time at most.
+SECONDS = 30.0
+SHARE = 0.05
+
+AnySweep = TypeVar("AnySweep", Sweep, Tangents)
+
+
+class SweepCheckpoints:
+    """The checkpoints of the sweeps that one answer takes, in files that begin with ``stem``; kept nowhere where None.
+
+    Inside ``with`` they outlive an interruption; at the end they are deleted.
+    """
+
+    def __init__(self, stem: Path | None = None) -> None:
+        self._stem = stem
+        self._latest: Sweep | Tangents | None = None
+        self._due = time.monotonic() + SECONDS
+
+    def __enter__(self) -> SweepCheckpoints:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self._write()
+            return
+        for sweep in (Sweep, Tangents):
+            file = self._file(sweep)
+            if file is not None:
+                with suppress(OSError):  # a folder that cannot be written is no reason to lose the answer
+                    file.unlink(missing_ok=True)
+
+    def found(self, kind: type[AnySweep], like: FlatState) -> AnySweep | None:
+        """Return how far such a sweep was, None where there is nothing; its states have the form of ``like``."""
+        file = self._file(kind)
+        if file is None or not file.exists():
+            return None
+        try:
+            with opened(file) as dataset:
+                arrays = {
+                    name: from_array(np.asarray(variable[...]), variable.getncattr("torch_dtype"))
+                    for name, variable in dataset.variables.items()
+                }
+        except (AadslError, OSError):  # damaged: the sweep begins afresh
+            return None
+        return kind(**{name: _restored(name, arrays, like) for name in kind._fields})
+
+    def keep(self, sweep: Sweep | Tangents) -> None:
+        """Say how far the sweep is now; it is written when it is time."""
+        self._latest = sweep
+        begun = time.monotonic()
+        if begun > self._due:
+            self._write()
+            ended = time.monotonic()
+            self._due = ended + max(SECONDS, (ended - begun) / SHARE)
+
+    def _file(self, kind: type[Any]) -> Path | None:
+        return self._stem and self._stem.with_name(f"{self._stem.name}-{kind.__name__.lower()}.nc")
+
+    def _write(self) -> None:
+        sweep = self._latest
+        file = self._file(type(sweep))
+        if sweep is None or file is None:
+            return
+        tensors = _flattened(sweep)
+
+        def write(dataset: Any) -> None:
+            for name, tensor in tensors.items():
+                values = to_array(tensor)
+                dimensions = [f"{name}_{axis}" for axis in range(values.ndim)]
+                for dimension, size in zip(dimensions, values.shape, strict=True):
+                    dataset.createDimension(dimension, size)
+                variable = dataset.createVariable(name, values.dtype, dimensions)
+                variable.setncattr("torch_dtype", dtype_name(tensor.dtype))
+                variable.set_auto_maskandscale(False)
+                if values.size:
+                    variable[...] = values
+
+        with suppress(OSError):  # nor to end the sweep
+            file.parent.mkdir(exist_ok=True)
+            size = sum(tensor.nbytes for tensor in tensors.values())
+            commit(file, {"title": "how far an interrupted sweep is"}, write, size)
+
+
+def _flattened(sweep: Sweep | Tangents) -> dict[str, Tensor]:
+    """Return everything of a sweep by name; its states are numbered: ``cotangents.<state>.<tensor>``."""
+    found: dict[str, Tensor] = {}
+    for name, value in sweep._asdict().items():
+        if isinstance(value, tuple):
+            found[f"{name}.count"] = torch.tensor(len(value))
+            present = [(i, state) for i, state in enumerate(value) if state is not None]
+            found |= {
+                f"{name}.{i}.{j}": t.detach().cpu() for i, state in present for j, t in enumerate(state.tensors())
+            }
+        else:
+            found[name] = torch.as_tensor(value)
+    return found
+
+
+def _restored(name: str, tensors: dict[str, Tensor], like: FlatState) -> Any:
+    """Undo :func:`_flattened` for one field."""
+    if name in tensors:
+        return tensors[name] if tensors[name].ndim else int(tensors[name])
+
+    def state(i: int) -> FlatState | None:
+        if f"{name}.{i}.0" not in tensors:
+            return None
+        shaped = (tensors[f"{name}.{i}.{j}"].reshape(t.shape).to(t.device) for j, t in enumerate(like.tensors()))
+        return like.with_tensors(shaped)._replace(integers=())
+
+    return tuple(map(state, range(int(tensors[f"{name}.count"]))))

@@ -1,0 +1,52 @@
+"""A model against the run that is said to be of it: whether its parameters fit, and which of its buffers matter."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from aadsl.core.errors import AadslError, did_you_mean
+from aadsl.core.state import State
+from aadsl.trajectory import Trajectory
+
+
+def require_parameters(trajectory: Trajectory, model: nn.Module) -> None:
+    """Make sure that the model has the parameters that were trained, all of one precision.
+
+    Raises:
+        AadslError: says which one does not fit.
+    """
+    own = dict(model.named_parameters())
+    recorded = trajectory.parameters
+    missing = [name for name in recorded if name not in own]
+    if missing:
+        raise AadslError(
+            f'the model has no parameter "{missing[0]}", which the run trained',
+            hint=did_you_mean(missing[0], own) or f"its parameters: {', '.join(list(own)[:8])}",
+        )
+    for name, spec in recorded.items():
+        if tuple(own[name].shape) != tuple(spec.shape):
+            raise AadslError(
+                f'parameter "{name}" has shape {tuple(own[name].shape)} in the model, {tuple(spec.shape)} in the run',
+                hint="build the model with the sizes that were trained",
+            )
+    by_dtype = {spec.dtype: name for name, spec in recorded.items()}
+    if len(by_dtype) > 1:
+        raise AadslError(
+            "the trained parameters have several precisions: "
+            + ", ".join(f'"{name}" is {dtype}' for dtype, name in by_dtype.items()),
+            hint="train them all in one, with torch.autocast for the speed of the other",
+        )
+
+
+def moving_buffers(first: State, last: State) -> list[str]:
+    """Return the buffers that are part of the state: those that differ between the first and the last kept state."""
+    return [name for name, buffer in first.buffers.items() if not torch.equal(buffer, last.buffers[name])]
+
+
+def restore_constants(model: nn.Module, first: State, moving: list[str]) -> None:
+    """Give the buffers that never change the values they had in the run."""
+    with torch.no_grad():
+        for name, buffer in model.named_buffers():
+            if name in first.buffers and name not in moving:
+                buffer.copy_(first.buffers[name])

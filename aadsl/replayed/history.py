@@ -1,0 +1,278 @@
+"""A trajectory joined with the model, loss and data that made it: the run that propagation walks over."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from fnmatch import fnmatchcase
+from functools import cached_property, lru_cache
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from aadsl.core.errors import AadslError, did_you_mean
+from aadsl.core.state import State
+from aadsl.core.units import bytes_of
+from aadsl.data.examples import nbytes
+from aadsl.dynamics import Dynamics, Slots, dynamics_of
+from aadsl.propagation import FlatState, Layout, LossFunction, Objective, Step, StepMap, final_state, kinks
+from aadsl.replayed.devices import device_of
+from aadsl.replayed.fitting import moving_buffers, require_parameters, restore_constants
+from aadsl.replayed.training_data import TrainingData
+from aadsl.trajectory import Trajectory
+
+LONGEST, HELD_BYTES = 64, 1 << 28  # steps between two kept states, and their memory, held without a second thought
+RECENT, RECENT_BYTES = 4, 1 << 26  # batches kept: a replay reads them, and soon a difference quotient reads them twice
+
+
+class History:
+    """The observed run as :class:`aadsl.propagation.Run`, on one device.
+
+    Args:
+        trajectory: what was recorded.
+        model: a model with the recorded parameters; it is copied, its weights do not matter.
+        loss: ``loss(model, batch)``, the mean loss of a batch as a scalar tensor.
+        data: what the recorded indices point into, or a dict of it by run; not needed where the batches were stored.
+        device: where to compute: ``"cpu"``, ``"cuda"``, or ``"auto"`` for a GPU where there is one.
+        memory: how much the states held during a sweep may take, such as ``"4GiB"``; by default as needed.
+
+    Attributes:
+        data: the training examples of each run.
+
+    Raises:
+        AadslError: the model's parameters are not the recorded ones, the data are missing, or there is no such device.
+    """
+
+    def __init__(
+        self,
+        trajectory: Trajectory,
+        *,
+        model: nn.Module,
+        loss: LossFunction,
+        data: Any = None,
+        device: str | torch.device = "auto",
+        memory: str | int | None = None,
+    ) -> None:
+        self.trajectory = trajectory
+        self.device = device_of(device)
+        if not trajectory.length:
+            raise AadslError(f"{trajectory.path} holds no steps", hint="record some, and commit them: recorder.close()")
+        require_parameters(trajectory, model)
+        self.data = TrainingData.of(data, trajectory)
+        for job in trajectory.jobs:
+            if job.start < job.stop and trajectory.batch_tensors(job.start) is None:
+                self.data.at(job.start)
+        self._rules = [[(dynamics_of(name), hyper) for name, hyper in rules] for rules in trajectory.rules]
+        named = [name for name, _ in model.named_parameters() if name in trajectory.parameters]
+        specs = {name: trajectory.parameters[name] for name in named}
+        layout = Layout.of({n: s.shape for n, s in specs.items()}, {n: s.group for n, s in specs.items()})
+        kinds = {name: spec.dtype for name, spec in trajectory.buffers.items()}
+        first, last = (trajectory.state(t) for t in (0, trajectory.checkpoints[-1]))
+        moving = moving_buffers(first, last)
+        self._integers = tuple(name for name in moving if "int" in kinds[name])
+        buffers = Layout.of({n: trajectory.buffers[n].shape for n in moving if n not in self._integers})
+        like = next(iter(first.parameters.values())).to(self.device)
+        objective = Objective(model, loss, layout, buffers, self._integers, like)
+        restore_constants(objective.model, first, moving)
+        self.step_map = StepMap(objective)
+        self._memory = None if memory is None else bytes_of(memory)
+        self._phases = {phase.start for phase in trajectory.phases if phase.resets_optimizer and phase.start}
+        self._training = trajectory.steps["training"].to_numpy()
+        self._off_mode = trajectory.steps["modules_off_mode"].to_numpy()
+
+    @property
+    def length(self) -> int:
+        """Number of steps T."""
+        return self.trajectory.length
+
+    @property
+    def checkpoints(self) -> tuple[int, ...]:
+        """Steps whose state was recorded."""
+        return self.trajectory.checkpoints
+
+    @cached_property
+    def limit(self) -> int:
+        """How many states a sweep holds at a time: those of a gap where they are few or small, else about √gap.
+
+        √gap + 1 of them cost the least memory for replaying the gap once more.
+        """
+        # A step taken holds a state and a gradient; a gap of g steps rests at g / limit states besides.
+        first = self.state(0)
+        taken = first.nbytes + first.parameters.nbytes
+        at_once = max(LONGEST, HELD_BYTES // taken)
+        gaps = [b - a for a, b in pairwise((*self.checkpoints, self.length))]
+        wanted = max(2, *(math.isqrt(gap) + 1 if gap > at_once else gap for gap in gaps))
+        if self._memory is None:
+            return wanted
+        affordable = self._memory // (2 * taken)
+        if affordable < 2:
+            raise AadslError(
+                f"memory={self._memory:,} bytes is too little: a sweep holds at least 4 states of {taken:,} bytes",
+                hint="allow more, or restrict the estimator to some parameters",
+            )
+        return min(wanted, affordable)
+
+    @cached_property
+    def recent(self) -> int:
+        """Number of steps whose batches are kept: more of small ones, where they are made example by example."""
+        # Rows of a tensor are gathered anew in a fifth of the time that fresh memory for keeping them takes.
+        if all(part.tensors for part in self.data.distinct):
+            return RECENT
+        return max(RECENT, RECENT_BYTES // max(1, nbytes(self._load_batches(0))))
+
+    @cached_property
+    def recent_batches(self) -> Callable[[int], tuple[Any, ...]]:
+        """The micro-batches of a step; those asked for lately are kept."""
+        return lru_cache(maxsize=self.recent)(self._load_batches)
+
+    @property
+    def objective(self) -> Objective:
+        """The loss as a function of flat states."""
+        return self.step_map.objective
+
+    @cached_property
+    def kinks(self) -> set[str]:
+        """The piecewise-linear operators of the network, seen on the first step's batch; empty for a smooth one."""
+        first, state = self.step(0), self.state(0)
+        return kinks(lambda: self.objective.loss_of(state, first))
+
+    def chosen(self, pattern: str) -> Tensor:
+        """Return (P,) true over the parameters whose names match a pattern such as ``"head.*"``.
+
+        Raises:
+            AadslError: no name matches.
+        """
+        layout = self.objective.parameters
+        present = [fnmatchcase(name, pattern) for name in layout.names]
+        if not any(present):
+            raise AadslError(
+                f'no parameter matches "{pattern}"',
+                hint=did_you_mean(pattern, layout.names) or f"the run trained {', '.join(layout.names[:8])}",
+            )
+        return layout.mask(present, self.device)
+
+    def step(self, index: int) -> Step:
+        """Return the recorded step Φ_t."""
+        return Step(
+            index,
+            RecordedBatches(self, index),
+            self.trajectory.hyperparameters(index),
+            self._dynamics(index),
+            resets_optimizer=index in self._phases,
+            training=bool(self._training[index]),
+            off_mode=tuple(str(self._off_mode[index]).split()),
+            rng_states=self._rng_states(index),
+            clip=self.trajectory.declared_clip(index),
+        )
+
+    def state(self, index: int) -> FlatState:
+        """Return the recorded state ξ_t of a checkpoint, flat and on the device."""
+        return self.flat(self.trajectory.state(index), index)
+
+    @cached_property
+    def final(self) -> FlatState:
+        """ξ_T, replayed where the run ended without keeping it; held, because every answer reads behaviors off it."""
+        return final_state(self, self.step_map)
+
+    def flat(self, state: State, index: int) -> FlatState:
+        """Return ``state``, recorded before step ``index``, in flat form."""
+        layout, buffers = self.objective.parameters, self.objective.buffers
+        parameters = self._flatten(layout, state.parameters)
+        dynamics = self._dynamics(min(index, self.length - 1))
+        slots = []
+        for group, stretch in enumerate(layout.group_slices):
+            names = [n for n, g in zip(layout.names, layout.groups, strict=True) if g == group]
+            part = Layout.of({n: state.parameters[n].shape for n in names})
+            recorded = {slot: _slot(slot, part, values, parameters) for slot, values in state.optimizer.items()}
+            own = {slot: t for slot, t in recorded.items() if t is not None}
+            everything, used = self._slots(group, parameters[stretch], dynamics[group])
+            slots.append(everything | dynamics[group].restore(own, used))
+        integers = tuple(state.buffers[n].to(self.device) for n in self._integers)
+        like = parameters.new_zeros(0)
+        floating = buffers.flatten([state.buffers[n] for n in buffers.names], like)
+        return FlatState(parameters, tuple(slots), floating, integers)
+
+    def _flatten(self, layout: Layout, tensors: dict[str, Tensor]) -> Tensor:
+        like = next(iter(tensors.values())).to(self.device)
+        return layout.flatten([tensors[name] for name in layout.names], like)
+
+    def _dynamics(self, index: int) -> tuple[Dynamics, ...]:
+        return tuple(dynamics_of(name) for name in self.trajectory.optimizers(index))
+
+    def _slots(self, group: int, parameter: Tensor, dynamics: Dynamics) -> tuple[Slots, Slots]:
+        """Return initial slots of a group: those that are ever used, and those that ``dynamics`` ever uses.
+
+        That of a momentum which starts at 0 is among them.
+        """
+        everything: Slots = {}
+        own: Slots = {}
+        for rule, hyper in self._rules[group]:
+            initial = rule.initial(parameter, hyper)
+            everything |= initial
+            if rule is dynamics:
+                own |= initial
+        return everything, own
+
+    def _rng_states(self, index: int) -> tuple[dict[str, Tensor], ...]:
+        states = self.trajectory.rng_states(index)
+        if not any(states):
+            return ()
+        devices = {"cpu", "cuda:0" if str(self.device) == "cuda" else str(self.device)}
+        return tuple({d: state for d, state in own.items() if d in devices} for own in states)
+
+    def _load_batches(self, index: int) -> tuple[Any, ...]:
+        stored = self.trajectory.batch_tensors(index)
+        if stored is None:
+            return self.look_up(index, self.data)
+        sizes = list(self.trajectory.micro_batch_sizes(index))
+        names, tensors = zip(*stored.items(), strict=True) if isinstance(stored, dict) else (None, stored)
+        parts = zip(*(torch.split(tensor.to(self.device), sizes) for tensor in tensors), strict=True)
+        return tuple(part if names is None else dict(zip(names, part, strict=True)) for part in parts)
+
+    def look_up(self, index: int, data: TrainingData) -> tuple[Any, ...]:
+        """Return the micro-batches of step ``index``, its examples taken from ``data``.
+
+        Raises:
+            AadslError: the run stored its batches without saying which examples they were, or ``data`` has none for it.
+        """
+        indices = self.trajectory.batch_indices(index)
+        if indices is None:
+            raise AadslError(
+                f"which examples step {index} used was not recorded, only their values",
+                hint="record indices=... to be able to replace data",
+            )
+        sizes = self.trajectory.micro_batch_sizes(index)
+        parts = np.split(indices, np.cumsum(sizes)[:-1]) if len(sizes) > 1 else [indices]
+        examples = data.at(index)
+        return tuple(examples.take(part, self.device) for part in parts)
+
+
+class RecordedBatches:
+    """Loads the micro-batches of one recorded step."""
+
+    def __init__(self, history: History, index: int, data: Any = None) -> None:
+        self._history, self._index, self._data = history, index, data
+
+    def __call__(self) -> tuple[Any, ...]:
+        """Return the micro-batches, on the run's device."""
+        if self._data is None:
+            return self._history.recent_batches(self._index)
+        return self._history.look_up(self._index, TrainingData.of(self._data, self._history.trajectory))
+
+    def looked_up_in(self, data: Any) -> RecordedBatches:
+        """Return the same examples of other data."""
+        return RecordedBatches(self._history, self._index, data)
+
+
+def _slot(slot: str, layout: Layout, values: dict[str, Tensor], like: Tensor) -> Tensor | None:
+    """Return one optimizer slot of a group as a vector, or its counter; None where PyTorch has not made it yet."""
+    present = {name: values[name] for name in layout.names if name in values}
+    if not present:
+        return None
+    shapes = dict(zip(layout.names, layout.shapes, strict=True))
+    if slot == "step" or any(tuple(t.shape) != tuple(shapes[name]) for name, t in present.items()):
+        return torch.stack([t.reshape(()).double() for t in present.values()]).max().to(like.device)
+    return layout.flatten([values.get(name) for name in layout.names], like)

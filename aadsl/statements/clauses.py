@@ -1,0 +1,61 @@
+"""What stands after each word of a statement: read off the grammar's rules and the fields of the nodes.
+
+A rule's parts are the fields of its node, in order: in ``score: _SCORE references _ON references``, built into a node
+with the fields ``stages`` and ``behaviors``, behaviors stand after ``on``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields
+from functools import cache
+
+from lark.grammar import Rule
+from lark.utils import classify
+
+from aadsl.language import Node
+from aadsl.language.cursor import Cursor
+from aadsl.language.syntax_errors import keyword
+from aadsl.statements.table import parser
+
+
+def fields_at(place: Cursor) -> tuple[str, ...]:
+    """Return the fields that may stand after the clause of a place; in conditions, ``where`` is a clause of its own."""
+    words = [lexeme for lexeme in place.lexemes if lexeme in parser().table]
+    found = _fields().get((words[-1], place.clause), ()) if words else ()
+    return found or (("where",) if place.clause == "where" else ())
+
+
+@cache
+def _fields() -> dict[tuple[str, str], tuple[str, ...]]:
+    """Return the fields by the word of the statement and the clause."""
+    longest = {
+        str(name): max(rules, key=lambda rule: len(rule.expansion))
+        for name, rules in classify(parser().lark.rules, lambda rule: rule.origin.name).items()
+    }
+    found: dict[tuple[str, str], dict[str, None]] = {}
+    for word, nodes in parser().table.items():
+        for node in nodes:
+            rule = longest.get(_rule_name(node))
+            for clause, field in () if rule is None else _parts(rule, node):
+                found.setdefault((word, clause), {})[field] = None
+    return {place: tuple(names) for place, names in found.items()}
+
+
+def _parts(rule: Rule, node: type[Node]) -> Iterator[tuple[str, str]]:
+    """Yield each part of a rule: the clause that it stands in, and its field."""
+    names = iter([field.name for field in fields(node) if field.name != "span"])
+    clause = ""
+    for place, symbol in enumerate(rule.expansion):
+        word = keyword(parser().lark, symbol.name) if symbol.is_term else ""
+        if word:
+            clause = word
+        elif symbol.is_term and symbol.filter_out:  # type: ignore[attr-defined]  # terminals have it
+            clause = f"{clause} =" if place == 2 else clause
+        else:
+            yield clause, next(names)
+
+
+def _rule_name(node: type[Node]) -> str:
+    name = node.__name__
+    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name).removeprefix("_")

@@ -1,0 +1,132 @@
+"""A study as statements see it: what is named in it, and what can be asked of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    import numpy as np
+    import xarray as xr
+    from numpy.typing import NDArray
+
+    from aadsl.core.progress import Progress
+    from aadsl.estimators import Behavior, Estimator
+    from aadsl.interventions import Intervention
+    from aadsl.trajectory import Job
+    from aadsl.verification import Report
+
+
+class StudiedRun(Protocol):
+    """The trajectory of a study, as statements see it."""
+
+    @property
+    def path(self) -> Any: ...  # noqa: D102
+
+    @property
+    def length(self) -> int: ...  # noqa: D102
+
+    @property
+    def digest(self) -> str: ...  # noqa: D102
+
+    @property
+    def examples(self) -> xr.Dataset:
+        """What is known of each example of each batch, over dimension ``example``: step, index, metadata."""
+
+
+class StudiedData(Protocol):
+    """What the recorded indices point into, as statements see it."""
+
+    @property
+    def jobs(self) -> Sequence[Job]: ...  # noqa: D102
+
+    @property
+    def distinct(self) -> Sequence[Any]:
+        """The data sets, each once."""
+
+    def coordinates(self) -> tuple[xr.Dataset, NDArray[np.int64]]:
+        """Return what is known of all examples, and the position among them of the first one of each run (-1: none)."""
+
+
+@runtime_checkable
+class Studied(Protocol):
+    """What :class:`aadsl.Study` offers to statements; so does whatever stands in for it in tests.
+
+    Attributes:
+        steps: what was recorded of every step.
+        stages, families, behaviors, behavior_families: what is named.
+    """
+
+    steps: xr.Dataset
+    stages: dict[str, xr.DataArray]
+    families: dict[str, tuple[str, ...]]
+    behaviors: dict[str, Behavior]
+    behavior_families: dict[str, tuple[str, ...]]
+
+    @property
+    def trajectory(self) -> StudiedRun: ...  # noqa: D102
+
+    @property
+    def training_data(self) -> StudiedData: ...  # noqa: D102
+
+    def stage(self, name: str, selection: Any) -> Any:
+        """Name a set of steps."""
+
+    def family(self, name: str, members: Mapping[Any, Any]) -> Any:
+        """Name several stages at once."""
+
+    def behavior(
+        self,
+        name: str,
+        metric: Any,
+        on: Any,
+        *,
+        where: NDArray[np.bool_] | None = None,
+        by: str | None = None,
+        per_example: bool = False,
+    ) -> Any:
+        """Name a performance function on given examples."""
+
+    def step_effects(
+        self,
+        behaviors: Sequence[str],
+        *,
+        estimator: Estimator | str,
+        intervention: Intervention | str,
+        progress: Progress | None = None,
+    ) -> xr.DataArray:
+        """Return the effect of every step alone."""
+
+    def score(
+        self,
+        stages: Sequence[str],
+        behaviors: Sequence[str],
+        *,
+        estimator: Estimator | str,
+        intervention: Intervention | str,
+        progress: Progress | None = None,
+    ) -> xr.Dataset:
+        """Return the effects of stages on behaviors."""
+
+    def verify(
+        self,
+        stages: Sequence[str],
+        behaviors: Sequence[str],
+        *,
+        estimator: Estimator | str,
+        intervention: Intervention | str,
+        progress: Progress | None = None,
+    ) -> xr.Dataset:
+        """Return estimated effects beside exact ones."""
+
+    def verify_trajectory(self, *, samples: int, progress: Progress | None = None) -> Report:
+        """Check that the recording is what happened."""
+
+    def plan(
+        self,
+        stages: Sequence[str],
+        behaviors: Sequence[str],
+        estimator: Estimator | str,
+        intervention: Intervention | str,
+    ) -> Any:
+        """Return what would be computed and what that costs."""

@@ -1,0 +1,183 @@
+"""Effects that were computed before, kept beside the trajectory under a digest of everything they depend on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aadsl.core.progress import Progress
+from aadsl.estimators import Additive, Behavior, Effects, Estimator, Query, StepEffects
+from aadsl.interventions import Intervention
+from aadsl.replayed.checkpoints import SweepCheckpoints
+from aadsl.replayed.execution import Execution
+from aadsl.replayed.history import History
+from aadsl.study.entries import Entry, EntryStore
+from aadsl.study.fingerprint import NoFingerprint, fingerprint
+from aadsl.study.identity import Identity, Key
+
+
+@dataclass(frozen=True)
+class EffectCache:
+    """Answers of estimators about one run, computed once.
+
+    Every answer is asked for with the :class:`Identity` of the run as it is then, and returned with the reason why it
+    could not be kept; empty where it was.
+    """
+
+    history: History
+    entries: EntryStore
+
+    def step_effects(
+        self,
+        identity: Identity,
+        method: Additive,
+        behaviors: Sequence[Behavior],
+        intervention: Intervention,
+        progress: Progress,
+    ) -> tuple[StepEffects, str]:
+        """Return what ``method.step_effects`` gives, sweeping only for behaviors that were not asked about before."""
+        keys = _keys(identity, ("steps", method, intervention), behaviors)
+        found = [self._find(key) for key in keys]
+        missing = [k for k, entry in enumerate(found) if entry is None]
+        if missing:
+            new = [behaviors[k] for k in missing]
+            with self._checkpoints([keys[k] for k in missing]) as checkpoints:
+                swept = method.step_effects(self.history, new, intervention, Execution(progress, checkpoints))
+            fresh = [{name: part[..., i] for name, part in swept._asdict().items()} for i in range(len(missing))]
+            for k, entry in zip(missing, fresh, strict=True):
+                found[k] = entry
+            self._keep([keys[k] for k in missing], fresh)
+        entries = [entry for entry in found if entry is not None]
+        effects = StepEffects(*(np.stack([e[name] for e in entries], axis=-1) for name in StepEffects._fields))
+        return effects, _why(keys)
+
+    def effects(self, identity: Identity, method: Estimator, query: Query, progress: Progress) -> tuple[Effects, str]:
+        """Return what ``method.answer`` gives, computing only for stages that were not asked about before.
+
+        Exact answers are kept stage by stage, so that what an interrupted run of retrainings had done is not lost.
+        """
+        keys = [_keys(identity, ("stage", method, query.intervention, m), query.behaviors) for m in query.members]
+        rows = [[self._find(key) for key in row] for row in keys]
+        missing = [s for s, row in enumerate(rows) if None in row]
+        portions = [[s] for s in missing] if method.exact else [missing] if missing else []
+        parts = _Parts(progress, len(portions))
+        for stages in portions:
+            part, own = replace(query, members=query.members[stages]), [key for s in stages for key in keys[s]]
+            with self._checkpoints(own) as checkpoints:
+                answer = method.answer(self.history, part, Execution(parts, checkpoints))
+            parts.end_part()
+            fresh = [_row(answer, query, i) for i in range(len(stages))]
+            for s, row in zip(stages, fresh, strict=True):
+                rows[s] = list(row)
+            self._keep(own, [entry for row in fresh for entry in row])
+        whole = _assembled([[entry for entry in row if entry is not None] for row in rows])
+        return whole, _why([key for row in keys for key in row])
+
+    def knows(self, identity: Identity, method: Estimator, query: Query) -> bool:
+        """Return whether the answer is here already."""
+        asked = partial(_keys, identity, behaviors=query.behaviors)
+        rows = [asked(asked=("stage", method, query.intervention, member)) for member in query.members]
+        known = all(self._find(key) is not None for row in rows for key in row)
+        if known or not isinstance(method, Additive):
+            return known
+        return all(self._find(key) is not None for key in asked(asked=("steps", method, query.intervention)))
+
+    def _find(self, key: Key) -> Entry | None:
+        return None if key.digest is None else self.entries.find(key.digest)
+
+    def _keep(self, keys: Sequence[Key], entries: Sequence[Entry]) -> None:
+        named = {key.digest: entry for key, entry in zip(keys, entries, strict=True) if key.digest is not None}
+        if named:
+            self.entries.keep(named)
+
+    def _checkpoints(self, keys: Sequence[Key]) -> SweepCheckpoints:
+        """Return where the sweeps for these entries are kept while they are computed."""
+        return SweepCheckpoints(_stem(self.entries.folder, keys))
+
+
+def _stem(folder: Path, keys: Sequence[Key]) -> Path | None:
+    digests = [key.digest for key in keys if key.digest is not None]
+    if len(digests) < len(keys):
+        return None
+    return folder / f"sweep-{hashlib.sha256(' '.join(digests).encode()).hexdigest()[:32]}"
+
+
+def _keys(identity: Identity, asked: tuple[Any, ...], behaviors: Sequence[Behavior]) -> list[Key]:
+    """Return the key of each behavior."""
+    common = identity.key(*asked)
+    if common.digest is None:
+        return [common] * len(behaviors)
+    keys = []
+    for behavior in behaviors:
+        try:
+            keys.append(Key(fingerprint(common.digest, behavior.metric, behavior.examples, behavior.per_example)))
+        except NoFingerprint as unknown:
+            keys.append(Key(None, str(unknown)))
+    return keys
+
+
+def _why(keys: Sequence[Key]) -> str:
+    """Return why answers under these keys are not kept, empty where all are."""
+    return "; ".join(dict.fromkeys(key.why for key in keys if key.digest is None))
+
+
+def _row(answer: Effects, query: Query, stage: int) -> list[Entry]:
+    """Return the entries of one stage, one a behavior."""
+    row = []
+    for k in range(len(query.behaviors)):
+        entry: Entry = {"effect": answer.effect[stage, k]}
+        if k in answer.example_effects:
+            entry["example_effect"] = answer.example_effects[k][stage]
+        if answer.step_effect is not None:
+            entry["step_effect"] = answer.step_effect[:, k]
+        if answer.growth is not None:
+            entry["growth"] = answer.growth[k]
+        if answer.disagreement is not None:
+            entry["disagreement"] = answer.disagreement[stage, k]
+        row.append({name: np.asarray(values, dtype=np.float64) for name, values in entry.items()})
+    return row
+
+
+def _assembled(rows: list[list[Entry]]) -> Effects:
+    """Return the effects that :func:`_row` took apart."""
+
+    def all_have(name: str) -> bool:
+        return all(name in entry for row in rows for entry in row)
+
+    def table(name: str) -> NDArray[np.float64]:
+        return np.array([[entry[name] for entry in row] for row in rows])
+
+    detailed = [k for k, entry in enumerate(rows[0]) if "example_effect" in entry]
+    examples = {k: np.stack([row[k]["example_effect"] for row in rows]) for k in detailed}
+    return Effects(
+        table("effect"),
+        examples,
+        np.stack([entry["step_effect"] for entry in rows[0]], axis=1) if all_have("step_effect") else None,
+        np.array([entry["growth"] for entry in rows[0]]) if all_have("growth") else None,
+        table("disagreement") if all_have("disagreement") else None,
+    )
+
+
+@dataclass
+class _Parts:
+    """The progress of several parts as one: those to come are guessed to be as long as the present one."""
+
+    progress: Progress
+    left: int
+    done: int = 0
+    length: int = 0
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        self.length = total
+        self.progress(what, self.done + done, self.done + total * self.left)
+
+    def end_part(self) -> None:
+        """Go on to the next part."""
+        self.done, self.left = self.done + self.length, self.left - 1

@@ -1,0 +1,124 @@
+"""How long an answer will take on this machine and how much memory, measured on one step of the run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import torch
+
+from aadsl.data.examples import CHUNK, nbytes
+from aadsl.estimators import Behavior, Cost, Estimator, Query
+from aadsl.propagation import FlatState, ObservedStep, Readout, difference
+from aadsl.replayed.history import History
+from aadsl.study.peak_memory import peak_of
+
+REPEATS = 3
+
+
+@dataclass(frozen=True)
+class CostModel:
+    """What the parts of an answer cost here.
+
+    Attributes:
+        gradient: seconds for one gradient of a batch, with the optimizer's step.
+        product: seconds for one Hessian-vector product, with the optimizer's derivative.
+    """
+
+    gradient: float
+    product: float
+
+    def seconds(self, cost: Cost) -> float:
+        """Return how long ``cost`` takes: it counts a product as two gradients, which it need not be here."""
+        return max(0.0, cost.gradients - 2 * cost.products) * self.gradient + cost.products * self.product
+
+
+class Rehearsal:
+    """One step of a sweep, done on the first step of the run to see what it costs."""
+
+    def __init__(self, history: History, method: Estimator, direction: str) -> None:
+        self.history, self.direction = history, direction
+        state, step = history.state(0), history.step(0)
+        after, evaluation = history.step_map.advance(state, step)
+        assert evaluation is not None  # recorded steps were applied
+        self.taken = ObservedStep(step, state, after, evaluation)
+        self.vector = difference(after, state)
+        self.curvature = method.products(history)
+
+    def advance(self) -> Any:
+        """Compute the gradient and apply the step."""
+        return self.history.step_map.advance(self.taken.state, self.taken.step)
+
+    def carry(self, vectors: int = 1) -> list[FlatState]:
+        """Carry so many cotangents, or tangents, over the step; nothing where the estimator carries none."""
+        if self.curvature is None:
+            return []
+        step_map = self.history.step_map
+        carried = step_map.pushforward if self.direction == "tangent" else step_map.pullback
+        return carried(self.taken.here, [self.vector] * vectors, self.curvature)
+
+
+def measured(rehearsal: Rehearsal) -> CostModel:
+    """Time one gradient and, where the estimator computes products, one of them."""
+    gradient = _timed(rehearsal.advance, rehearsal.history.device)
+    free = rehearsal.curvature is None
+    return CostModel(gradient, 2 * gradient if free else _timed(rehearsal.carry, rehearsal.history.device))
+
+
+def memory_of(rehearsal: Rehearsal, query: Query) -> int:
+    """Return about how many bytes of tensors an answer holds at its peak, beside the model and the training data.
+
+    What a step of the sweep and the reading of a behavior hold is measured; the states and vectors that are kept
+    meanwhile are counted.
+    """
+    history, state = rehearsal.history, rehearsal.taken.state
+    taken = rehearsal.taken.after.nbytes + rehearsal.taken.evaluation.gradient.nbytes
+    vectors = 0 if rehearsal.curvature is None else _vectors(query, rehearsal.direction)
+    kept = 2 * state.nbytes + vectors * rehearsal.vector.nbytes
+    kept += min(history.recent, history.length) * nbytes(history.recent_batches(0))
+    if rehearsal.direction == "adjoint":
+        gap = max(b - a for a, b in pairwise((*history.checkpoints, history.length)))
+        kept += -(-gap // history.limit) * state.nbytes + min(gap, history.limit) * taken
+    return kept + max(_working(rehearsal, vectors), _reading(history, query.behaviors, state))
+
+
+def _vectors(query: Query, direction: str) -> int:
+    """Return how many cotangents or tangents are carried at once."""
+    each = any(behavior.per_example for behavior in query.behaviors)
+    tangents = len(query.members) if direction == "tangent" or each else 0
+    return max(tangents, len(query.behaviors) if direction == "adjoint" else 0)
+
+
+def _working(rehearsal: Rehearsal, vectors: int) -> int:
+    """Return the peak of one step; that of many vectors follows from the peaks of one and of two."""
+    device = rehearsal.history.device
+    peaks = [peak_of(partial(rehearsal.carry, count), device) for count in (1, 2) if count <= vectors]
+    more = (vectors - 1) * (peaks[-1] - peaks[0]) if vectors > 1 else 0
+    return max([peak_of(rehearsal.advance, device), *(peak + more for peak in peaks[:1])])
+
+
+def _reading(history: History, behaviors: Sequence[Behavior], state: FlatState) -> int:
+    """Return the peak of reading behaviors off a state: all their examples are held, one portion is at work."""
+    largest = max(behaviors, key=lambda behavior: len(behavior.examples))
+    portion = next(largest.examples.chunks(history.device))
+    readout = Readout(history.objective, largest.metric, [portion], largest.name)
+    peak = peak_of(lambda: (readout.cotangent if largest.differentiable else readout.values)(state), history.device)
+    portions = sum(len(behavior.examples) for behavior in behaviors) / min(CHUNK, len(largest.examples))
+    return peak + round(nbytes(portion) * portions)
+
+
+def _timed(function: Callable[[], Any], device: torch.device) -> float:
+    """Return the shortest of a few calls after one that warms up."""
+    function()
+    taken = []
+    for _ in range(REPEATS):
+        started = time.perf_counter()
+        function()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        taken.append(time.perf_counter() - started)
+    return min(taken)

@@ -1,0 +1,105 @@
+"""What answers about a run depend on, apart from the question, as one digest.
+
+It covers the recorded run, the data its batches used, the model's code and its weights that were not trained, the loss,
+the device's type, the engine's own code, and the versions of Python and PyTorch. Whatever of it changes, the digest is
+another one, so nothing that is kept under it is ever out of date.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from aadsl.core.version import __version__
+from aadsl.data.examples import Examples
+from aadsl.replayed.history import History
+from aadsl.study.fingerprint import NoFingerprint, fingerprint, model_fingerprint
+
+# What shows answers and reads programs decides no number; all other sources of the package may.
+APART = {"charts", "integrations", "language", "statements"}
+
+
+@dataclass(frozen=True)
+class Key:
+    """Under what something is kept: a digest, or ``why`` there is none, so that nothing is kept."""
+
+    digest: str | None
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """The digest of a run with all that replaying it uses, or ``why`` it has none.
+
+    ``mark`` keeps answers apart from those that have another mark.
+    """
+
+    digest: str | None
+    why: str = ""
+    mark: str = ""
+
+    def key(self, *values: Any) -> Key:
+        """Return the key of what depends on the run and on ``values``."""
+        if self.digest is None:
+            return Key(None, self.why)
+        try:
+            return Key(fingerprint(self.digest, *values, *([self.mark] if self.mark else [])))
+        except NoFingerprint as unknown:
+            return Key(None, str(unknown))
+
+
+class Identifier:
+    """Tells the identity of a run as it is now: data in memory, a loss and a model may change between two questions."""
+
+    def __init__(self, history: History) -> None:
+        self.history = history
+
+    def now(self) -> Identity:
+        """Return the identity.
+
+        Raises:
+            AadslError: a file of the trajectory is damaged, so it has no digest.
+        """
+        history, objective = self.history, self.history.objective
+        loaded = frozenset([*objective.parameters.names, *history.trajectory.buffers])
+        recorded = history.trajectory.digest
+        try:
+            model, loss = model_fingerprint(objective.model, loaded), fingerprint(objective.loss)
+            data = fingerprint(*self._used)
+        except NoFingerprint as unknown:
+            return Identity(None, str(unknown))
+        return Identity(fingerprint(recorded, model, loss, data, history.device.type, engine_digest()))
+
+    @cached_property
+    def _used(self) -> list[Examples]:
+        """The examples that each run used, each once; none where the batches themselves were recorded."""
+        trajectory = self.history.trajectory
+        used = []
+        for job, part in zip(trajectory.jobs, self.history.data.parts, strict=True):
+            if part is not None:
+                batches = (trajectory.batch_indices(step) for step in range(job.start, job.stop))
+                known = [batch for batch in batches if batch is not None]
+                used.append(part.select(np.unique(np.concatenate([np.empty(0, np.int64), *known]))))
+        return used
+
+
+def engine_sources() -> list[Path]:
+    """Return every source of the package that may decide a number, in a fixed order."""
+    package = Path(__file__).parents[1]
+    return [path for path in sorted(package.rglob("*.py")) if path.relative_to(package).parts[0] not in APART]
+
+
+@cache
+def engine_digest() -> str:
+    """Return the digest of everything in aadsl that computes effects, and of the versions of PyTorch and Python."""
+    digest = hashlib.sha256(f"{__version__} {torch.__version__} {platform.python_version()}".encode())
+    for path in engine_sources():
+        digest.update(path.read_bytes())
+    return digest.hexdigest()

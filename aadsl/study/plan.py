@@ -1,0 +1,80 @@
+"""What an answer will compute and what that costs, in words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from aadsl.core.members import describe
+from aadsl.core.units import in_words, sized
+from aadsl.estimators import Cost, Estimator, Query, Retraining
+from aadsl.replayed.history import History
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A plan for one question.
+
+    Attributes:
+        question: the counterfactual question in words.
+        estimator: how it is answered.
+        intervention: what is changed.
+        cost: what that computes.
+        exact: what exact retraining would compute.
+        length: number of steps of the run.
+        seconds: how long it will take here, and ``exact_seconds`` exact retraining; None where not measured.
+        memory: about how many bytes it will hold at once.
+        kept: whether the answer is in the cache already.
+    """
+
+    question: str
+    estimator: str
+    intervention: str
+    cost: Cost
+    exact: Cost
+    length: int
+    seconds: float | None = None
+    exact_seconds: float | None = None
+    memory: int | None = None
+    kept: bool = False
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the answer will be the truth, by retraining."""
+        return self.cost is self.exact
+
+    def __str__(self) -> str:
+        lines = [
+            self.question,
+            f"  by {self.estimator} under {self.intervention}, {self.cost.direction}",
+            f"  {self._amount(self.cost)}",
+        ]
+        if self.seconds is not None and self.memory is not None:
+            lines.append(f"  about {in_words(self.seconds)} on this machine, {sized(self.memory)} at a time")
+        if not self.is_exact:
+            time = "" if self.exact_seconds is None else f", about {in_words(self.exact_seconds)}"
+            lines.append(f"  the exact answer, retraining(), would take {self.exact.gradients:,.0f} gradients{time}")
+            if self.exact.gradients < self.cost.gradients:
+                lines.append("  the exact answer is cheaper here: say `using retraining()`")
+        if self.kept:
+            lines.append("  the answer is in the cache: asking takes no work")
+        return "\n".join(lines)
+
+    def _amount(self, cost: Cost) -> str:
+        products = f" with {cost.products:,} Hessian-vector products" if cost.products else ""
+        return (
+            f"the work of about {cost.gradients:,.0f} gradients{products}: "
+            f"{cost.gradients / max(self.length, 1):.1f} times the training run"
+        )
+
+
+def plan_for(history: History, query: Query, method: Estimator) -> Plan:
+    """Return the plan to answer ``query`` by ``method``."""
+    exact = Retraining().cost(history, query)
+    return Plan(
+        f"how would the behavior differ {query.intervention.question}?",
+        describe(method),
+        describe(query.intervention),
+        exact if method.exact else method.cost(history, query),
+        exact,
+        history.length,
+    )

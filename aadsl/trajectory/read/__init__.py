@@ -1,0 +1,1 @@
+"""Opens what was recorded, and says what is wrong with it."""

@@ -1,0 +1,114 @@
+"""Reads what steps consumed: indices, tensors, generator states, example by example."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from aadsl.core.errors import AadslError
+from aadsl.trajectory.read.source import RunSource
+from aadsl.trajectory.store.columns import Columns, column_names, read_column
+from aadsl.trajectory.store.segments import Segment
+from aadsl.trajectory.store.tensors import from_array
+
+# Segments kept in memory; a sweep goes through them one after the other.
+_KEPT = 2
+
+
+class BatchReader:
+    """Gives the rows of one run's ``batches`` segments, step by step."""
+
+    def __init__(self, source: RunSource, segments: list[Segment]) -> None:
+        self._source = source
+        self._segments = segments
+        self._starts = [segment.start for segment in segments]
+        self._latest: tuple[int, tuple[Loaded, int, int]] | None = None
+        self._loaded: OrderedDict[str, Loaded] = OrderedDict()
+
+    def at(self, step: int) -> tuple[Loaded, int, int]:
+        """Return the loaded segment of a step and its rows ``first <= row < last`` of micro-batches."""
+        # A step's indices, tensors and generator states are asked for one after the other.
+        if self._latest is None or self._latest[0] != step:
+            self._latest = step, self._find(step)
+        return self._latest[1]
+
+    def _find(self, step: int) -> tuple[Loaded, int, int]:
+        place = bisect_right(self._starts, step) - 1
+        if place < 0 or step >= self._segments[place].stop:
+            raise AadslError(
+                f"{self._source.path}: the segment of batches with step {step} is missing", hint="restore the file"
+            )
+        segment = self._segments[place]
+        if segment.name not in self._loaded:
+            with self._source.open(segment.name) as dataset:
+                self._loaded[segment.name] = Loaded(
+                    {name: read_column(dataset, name) for name in column_names(dataset)}
+                )
+            while len(self._loaded) > _KEPT:
+                self._loaded.popitem(last=False)
+        loaded = self._loaded[segment.name]
+        first, last = np.searchsorted(loaded.columns["step"].values, [step, step + 1])
+        return loaded, int(first), int(last)
+
+    def all(self) -> Iterator[Loaded]:
+        """Yield the segments in order."""
+        for start in self._starts:
+            yield self.at(start)[0]
+
+
+class Loaded:
+    """All columns of a segment of batches; ragged ones are cut by the running sum of their sizes."""
+
+    def __init__(self, columns: Columns) -> None:
+        self.columns = columns
+        self._offsets: dict[str, NDArray[np.int64]] = {}
+        self._generators = [name for name in columns if name.startswith("rng_") and f"{name}_size" in columns]
+
+    def offsets(self, size_column: str) -> NDArray[np.int64]:
+        """Return where each micro-batch begins, and where the last ends."""
+        if size_column not in self._offsets:
+            sizes = self.columns[size_column].values.astype(np.int64)
+            self._offsets[size_column] = np.concatenate([[0], np.cumsum(sizes)])
+        return self._offsets[size_column]
+
+    def ragged(self, variable: str, row: int, size_column: str) -> NDArray[Any]:
+        """Return the values of one micro-batch."""
+        offsets = self.offsets(size_column)
+        values: NDArray[Any] = self.columns[variable].values[offsets[row] : offsets[row + 1]]
+        return values
+
+    def indices(self, row: int) -> NDArray[np.int64] | None:
+        """Return a micro-batch's positions in the data set, None where it was not announced by them."""
+        if "index" not in self.columns:
+            return None
+        found = self.ragged("index", row, "row_size")
+        return None if len(found) == 0 or found[0] < 0 else found
+
+    def tensors(self, row: int) -> dict[str, Tensor]:
+        """Return a micro-batch's stored tensors by name."""
+        found = {}
+        members = [(name, column) for name, column in self.columns.items() if "tensor" in column.attributes]
+        for variable, column in sorted(members, key=lambda member: int(member[1].attributes["position"])):
+            shape = self.columns[f"{variable}_shape"].values[row]
+            if shape:
+                sides = [] if shape == "scalar" else [int(side) for side in shape.split("x")]
+                flat = from_array(self.ragged(variable, row, f"{variable}_size"), column.attributes["torch_dtype"])
+                found[str(column.attributes["tensor"])] = flat.clone().view(sides)
+        return found
+
+    def generators(self, row: int) -> dict[str, Tensor]:
+        """Return the generator states from which a micro-batch's forward started, by device."""
+        found = {}
+        for variable in self._generators:
+            state = self.ragged(variable, row, f"{variable}_size")
+            if len(state):
+                device = variable.removeprefix("rng_").replace("cuda", "cuda:")
+                found[device] = torch.from_numpy(state.copy())
+        return found

@@ -1,0 +1,217 @@
+"""Runs that followed on each other, seen as one: parameters matched by name.
+
+A parameter that a run did not train (a head added later, adapters that were frozen before) is there all the same, with
+the value it has where it is trained next to, and in a parameter group that no optimizer has in that run.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+from itertools import groupby
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aadsl.core.clip import Clip
+from aadsl.core.errors import AadslError
+from aadsl.core.state import State
+from aadsl.trajectory.read.run import Hyperparameters, RecordedRun
+from aadsl.trajectory.store.fingerprints import tensor_digest
+from aadsl.trajectory.store.specs import ParameterSpec
+
+_AT_REST: Hyperparameters = {"lr": 0.0, "momentum": 0.0, "weight_decay": 0.0}
+
+Rule = tuple[str, Hyperparameters]
+"""The class of an optimizer, and its scalars."""
+
+
+class Chain:
+    """One or more runs.
+
+    Attributes:
+        starts: number of the first step of each run, and the length of all as the last entry.
+        parameters, buffers: all that any run has, by name.
+        groups: for each parameter group of the chain, the group of each run it stands for; None where not trained.
+        optimizer: class of the optimizer; those of all runs, in order, where it changes ("SGD then Adam").
+    """
+
+    def __init__(self, runs: Sequence[RecordedRun]) -> None:
+        self.runs = tuple(runs)
+        self.starts: list[int] = [0, *np.cumsum([run.length for run in runs]).tolist()]
+        specs = _united([run.header.parameters for run in runs], runs)
+        memberships = {name: tuple(_group(run, name) for run in runs) for name in specs}
+        self.groups = sorted(set(memberships.values()), key=_group_order)
+        self.parameters = {
+            name: replace(spec, group=self.groups.index(memberships[name])) for name, spec in specs.items()
+        }
+        self.buffers = _united([run.header.buffers for run in runs], runs)
+        self.optimizer = " then ".join(name for name, _ in groupby(run.header.optimizer for run in runs))
+
+    def locate(self, step: int) -> tuple[int, int]:
+        """Return the number of the run that step belongs to, and the step's number there."""
+        if not 0 <= step < self.starts[-1]:
+            raise AadslError(f"no step {step}: the trajectory has steps 0 … {self.starts[-1] - 1}")
+        number = bisect_right(self.starts, step) - 1
+        return number, step - self.starts[number]
+
+    def hyperparameters(self, step: int) -> tuple[Hyperparameters, ...]:
+        """Return the scalars that each group used; a group that was not trained has the learning rate 0."""
+        number, local = self.locate(step)
+        run = self.runs[number]
+        return tuple(
+            run.hyperparameters(local, 0) | _AT_REST if group is None else run.hyperparameters(local, group)
+            for group in (membership[number] for membership in self.groups)
+        )
+
+    def optimizers(self, step: int) -> tuple[str | None, ...]:
+        """Return the optimizer that trained each group in a step; None where it was not trained."""
+        number, _ = self.locate(step)
+        name = self.runs[number].header.optimizer
+        return tuple(None if membership[number] is None else name for membership in self.groups)
+
+    def rules(self) -> tuple[list[Rule], ...]:
+        """Return for each group what trained it in each run, every scalar at the largest value it had there."""
+        return tuple(
+            [
+                (run.header.optimizer, run.largest_hyperparameters(group))
+                for run, group in zip(self.runs, membership, strict=True)
+                if group is not None and run.length
+            ]
+            for membership in self.groups
+        )
+
+    def replaces_optimizer(self, step: int) -> bool:
+        """Return whether a run begins here with another kind of optimizer than the one before it had."""
+        number, local = self.locate(step)
+        return (
+            local == 0 and number > 0 and self.runs[number].header.optimizer != self.runs[number - 1].header.optimizer
+        )
+
+    def clip(self, step: int) -> Clip | None:
+        """Return the gradient clipping that was declared for the run of a step."""
+        return self.runs[self.locate(step)[0]].header.clip
+
+    def state(self, step: int, device: str | torch.device) -> State | None:
+        """Return ξ_step of the whole chain; None where it is not stored."""
+        # Where two runs meet, the state that the later one reads counts.
+        for number in reversed(range(len(self.runs))):
+            local = step - self.starts[number]
+            if local in self.runs[number].states:
+                return self._completed(self.runs[number].state(local, device), number, device)
+        return None
+
+    def _completed(self, state: State, number: int, device: str | torch.device) -> State:
+        """Add to a state of run ``number`` what only other runs have."""
+        if len(self.runs) == 1:
+            return state
+        for field, specs in (("parameters", self.parameters), ("buffers", self.buffers)):
+            own: dict[str, Tensor] = getattr(state, field)
+            for name in specs:
+                if name not in own:
+                    own[name] = self._resting(name, field, number).to(device)
+        return state
+
+    def _resting(self, name: str, field: str, number: int) -> Tensor:
+        """Return the value of a tensor while it is not trained: where it was left, or where it will begin."""
+        for run, end in [
+            *((run, run.length) for run in reversed(self.runs[:number])),
+            *((run, 0) for run in self.runs[number + 1 :]),
+        ]:
+            if name in getattr(run.header, field):
+                if end not in run.states:
+                    raise AadslError(
+                        f'{run.source.path}: the state in which "{name}" was left is not stored',
+                        hint="chain only runs that were closed properly, or continue the run and close it",
+                    )
+                return self._left[id(run), end][name]
+        raise AssertionError(name)
+
+    @cached_property
+    def _left(self) -> dict[tuple[int, int], dict[str, Tensor]]:
+        """What each run began and ended with, of the tensors that another run lacks."""
+        everywhere = set.intersection(*({*run.header.parameters, *run.header.buffers} for run in self.runs))
+        return {
+            (id(run), end): {name: value for name, value in _tensors(state).items() if name not in everywhere}
+            for run in self.runs
+            for end in (0, run.length)
+            if (state := _stored(run, end))
+        }
+
+    def breaks(self) -> list[str]:
+        """Return where a run did not begin with what the runs before it ended with, or had other weights frozen."""
+        if len(self.runs) == 1:
+            return []
+        found = []
+        left: dict[str, Tensor | str] = {}
+        before: RecordedRun | None = None
+        for run in self.runs:
+            begin, end = (_stored(run, step) for step in (0, run.length))
+            frozen = run.header.fingerprints.get("frozen", {})
+            had: dict[str, Tensor | str] = {**frozen, **(_tensors(begin) if begin else {})}
+            differing = [name for name, value in left.items() if name in had and not _same(value, had[name])]
+            if before and differing:
+                found.append(
+                    f"{run.source.path} did not begin where {before.source.path} ended: {', '.join(differing[:3])}"
+                    f"{f' and {len(differing) - 3} more' if len(differing) > 3 else ''} differ"
+                )
+            # Where an end was not stored, it is not known how the run left what it trained.
+            trained = run.header.parameters.keys() | run.header.buffers.keys()
+            left = {**frozen, **{name: value for name, value in left.items() if name not in trained}}
+            left |= end.parameters | _moved(begin, end) if end else {}
+            before = run
+        return found
+
+
+def _stored(run: RecordedRun, step: int) -> State | None:
+    return run.state(step) if step in run.states else None
+
+
+def _tensors(state: State) -> dict[str, Tensor]:
+    return state.parameters | state.buffers
+
+
+def _same(one: Tensor | str, other: Tensor | str) -> bool:
+    """Return whether two values are equal, of which either may be a digest."""
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
+        return torch.equal(one, other)
+    one, other = (part if isinstance(part, str) else tensor_digest(part) for part in (one, other))
+    return one == other
+
+
+def _moved(begin: State | None, end: State) -> dict[str, Tensor]:
+    """Return the buffers that a run moved; others (masks, tables of positions) are made anew by each job."""
+    if begin is None:
+        return {}
+    return {n: b for n, b in end.buffers.items() if n in begin.buffers and not torch.equal(b, begin.buffers[n])}
+
+
+Membership = tuple[int | None, ...]
+
+
+def _group(run: RecordedRun, name: str) -> int | None:
+    return run.header.parameters[name].group if name in run.header.parameters else None
+
+
+def _group_order(membership: Membership) -> tuple[int, ...]:
+    """Order groups by their number in the last run, then the one before; those not trained come last."""
+    return tuple(1 << 30 if group is None else group for group in reversed(membership))
+
+
+def _united(parts: Sequence[dict[str, ParameterSpec]], runs: Sequence[RecordedRun]) -> dict[str, ParameterSpec]:
+    united: dict[str, ParameterSpec] = {}
+    origin: dict[str, RecordedRun] = {}
+    for specs, run in zip(parts, runs, strict=True):
+        for name, spec in specs.items():
+            known = united.setdefault(name, spec)
+            first = origin.setdefault(name, run)
+            if (known.shape, known.dtype) != (spec.shape, spec.dtype):
+                raise AadslError(
+                    f'the runs do not follow on each other: "{name}" is {known.shape} {known.dtype} in '
+                    f"{first.source.path}, and {spec.shape} {spec.dtype} in {run.source.path}",
+                    hint="parameters are matched by name: a new head of another size needs another name",
+                )
+    return united

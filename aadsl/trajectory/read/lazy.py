@@ -1,0 +1,93 @@
+"""Columns of several segments as one lazily read xarray Dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import NDArray
+from xarray.backends import BackendArray
+from xarray.core import indexing
+
+from aadsl.trajectory.read.source import RunSource
+from aadsl.trajectory.store.columns import column_names, common_dtype, missing, read_column
+from aadsl.trajectory.store.segments import Segment
+
+
+class Part(NamedTuple):
+    """A segment in its file, and the dtypes and attributes of its columns over ``step``."""
+
+    source: RunSource
+    segment: Segment
+    dtypes: dict[str, np.dtype[Any]]
+    attributes: dict[str, dict[str, Any]]
+    """Of each column."""
+
+
+def part_of(source: RunSource, segment: Segment) -> Part:
+    """Read what columns a segment has, not their values."""
+    with source.open(segment.name) as dataset:
+        dtypes = {name: dtype for name, (_, dtype) in column_names(dataset).items()}
+        attributes = {
+            name: {key: dataset.variables[name].getncattr(key) for key in dataset.variables[name].ncattrs()}
+            for name in dtypes
+        }
+    return Part(source, segment, dtypes, attributes)
+
+
+class StepColumn(BackendArray):  # type: ignore[no-untyped-call, misc, unused-ignore]
+    """One column over all parts, read when first used and kept."""
+
+    def __init__(self, name: str, stand_in: str, parts: Sequence[Part]) -> None:
+        self._name, self._stand_in, self._parts = name, stand_in, parts
+        self.dtype = common_dtype(np.nan, [part.dtypes.get(self._in(part)) for part in parts])
+        self.shape = (sum(part.segment.stop - part.segment.start for part in parts),)
+        self._values: NDArray[Any] | None = None
+
+    def _in(self, part: Part) -> str:
+        """Return the column's name in a part: ``lr`` stands for ``lr_1`` where all groups agreed."""
+        return self._name if self._name in part.dtypes else self._stand_in
+
+    def values(self) -> NDArray[Any]:
+        """Read the column."""
+        if self._values is None:
+            pieces = []
+            for part in self._parts:
+                length = part.segment.stop - part.segment.start
+                if self._in(part) in part.dtypes:
+                    with part.source.open(part.segment.name) as dataset:
+                        pieces.append(read_column(dataset, self._in(part)).values)
+                else:
+                    pieces.append(missing(np.nan, length, self.dtype.kind == "O"))
+            self._values = np.concatenate([piece.astype(self.dtype, copy=False) for piece in pieces])
+        return self._values
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
+        return indexing.explicit_indexing_adapter(
+            key, self.shape, indexing.IndexingSupport.OUTER, lambda k: self.values()[k]
+        )
+
+
+def steps_dataset(parts: Sequence[Part]) -> xr.Dataset:
+    """Return the dataset over ``step``; nothing but names is read now."""
+    length = sum(part.segment.stop - part.segment.start for part in parts)
+    names = {name: part.attributes[name] for part in parts for name in part.dtypes if name != "step"}
+    split = {
+        attributes["hyperparameter"]
+        for name, attributes in names.items()
+        if attributes.get("hyperparameter", name) != name
+    }
+    variables = {}
+    for name, attributes in names.items():
+        if name not in split:
+            column = StepColumn(name, attributes.get("hyperparameter", name), parts)
+            hidden = ("hyperparameter", "role", "labels", "dtype")
+            shown = {key: value for key, value in attributes.items() if key not in hidden}
+            variables[name] = xr.Variable("step", indexing.LazilyIndexedArray(column), shown)
+    coordinate = xr.Coordinates({"step": xr.Variable("step", pd.RangeIndex(length))})
+    dataset = xr.Dataset(variables, coords=coordinate)
+    dataset["step"].attrs = {"long_name": "number of the optimizer step", "units": "1"}
+    return dataset

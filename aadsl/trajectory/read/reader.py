@@ -1,0 +1,241 @@
+"""Opens what was recorded."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from functools import cached_property
+from html import escape
+from itertools import pairwise
+from pathlib import Path, PurePath
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from aadsl.core.attached import attached
+from aadsl.core.clip import Clip
+from aadsl.core.errors import AadslError
+from aadsl.core.state import State
+from aadsl.trajectory.read.batches import Loaded
+from aadsl.trajectory.read.chain import Chain, Rule
+from aadsl.trajectory.read.consumed import examples_dataset
+from aadsl.trajectory.read.export import write_single_file
+from aadsl.trajectory.read.lazy import steps_dataset
+from aadsl.trajectory.read.run import Hyperparameters, RecordedRun
+from aadsl.trajectory.read.schema import violations
+from aadsl.trajectory.read.source import sources_of
+from aadsl.trajectory.store.specs import BOUNDARY, Job, ParameterSpec, Phase
+
+PathLike = str | os.PathLike[str]
+
+
+def open_trajectory(path: PathLike | Trajectory | Sequence[PathLike | Trajectory]) -> Trajectory:
+    """Open a recorded run, or several that followed on each other: ``open_trajectory(["runs/a", "runs/b"])``.
+
+    A path is a folder that a recorder wrote, a file that ``to_netcdf`` wrote, or a URL of either (``file://``, or
+    whatever fsspec knows). Raises AadslError where there is no trajectory, or where it is damaged.
+    """
+    paths = list(path) if isinstance(path, (list, tuple)) else [path]
+    if not paths:
+        raise AadslError("no path to a trajectory was given")
+    return Trajectory([run for one in paths for run in _runs(one)])
+
+
+def _runs(one: Any) -> Sequence[RecordedRun]:
+    if isinstance(one, Trajectory):
+        return one._runs
+    if isinstance(one, (str, os.PathLike)) and isinstance(path := os.fspath(one), str) and path:
+        return [RecordedRun(source) for source in sources_of(path)]
+    said = "an empty path" if one == "" else f"a {type(one).__name__}"
+    raise AadslError(f"{said} is no trajectory", hint='give the path of one: aadsl.open_trajectory("runs/a")')
+
+
+class Trajectory:
+    """The recorded sequence of steps of one run, or of several chained one after the other.
+
+    Attributes:
+        path: where it is (of the first run, when chained).
+        length: T, the number of committed steps.
+        optimizer: class name, ``"SGD"``, or ``"SGD then Adam"`` of runs; group_count: number of parameter groups.
+        parameters, buffers: descriptions by name.
+        clip: gradient clipping declared for the last run; accumulation: micro-batches a step; None if undeclared.
+    """
+
+    def __init__(self, runs: Sequence[RecordedRun]) -> None:
+        self._chain = Chain(runs)
+        self._runs = self._chain.runs
+        last = runs[-1].header
+        self.path = runs[0].source.path
+        self.length: int = self._chain.starts[-1]
+        self.optimizer: str = self._chain.optimizer
+        self.group_count: int = len(self._chain.groups)
+        self.parameters: dict[str, ParameterSpec] = self._chain.parameters
+        self.buffers: dict[str, ParameterSpec] = self._chain.buffers
+        self.clip: Clip | None = last.clip
+        self.accumulation: int | None = last.accumulation
+        self.provenance: dict[str, str] = last.provenance
+
+    def __len__(self) -> int:
+        return self.length
+
+    @cached_property
+    def steps(self) -> xr.Dataset:
+        """Everything known of each step, over dimension ``step``; a variable is read when first used."""
+        dataset = steps_dataset([part for run in self._runs for part in run.parts])
+        return dataset.assign_attrs(trajectory=str(self.path), Conventions="CF-1.11")
+
+    @cached_property
+    def examples(self) -> xr.Dataset:
+        """What is known of each example of each batch, over dimension ``example``: step, index, metadata."""
+        return examples_dataset(self._runs, self._chain.starts)
+
+    @property
+    def checkpoints(self) -> tuple[int, ...]:
+        """The steps t whose state ξ_t (before step t) is stored; T is among them when the run was closed properly."""
+        starts = zip(self._runs, self._chain.starts, strict=False)
+        return tuple(sorted({start + step for run, start in starts for step in run.states}))
+
+    @cached_property
+    def phases(self) -> tuple[Phase, ...]:
+        """The phases in order; together they cover all steps."""
+        if not self.length:
+            return ()
+        boundary = self.steps["phase_boundary"].values
+        starts = sorted({0, *np.flatnonzero(boundary).tolist(), *self._chain.starts[:-1]})
+        starts = [start for start in starts if start < self.length]
+        names = self.steps["phase"].values
+        reset, replaces = BOUNDARY["optimizer_reset"], self._chain.replaces_optimizer
+        return tuple(
+            Phase(str(names[start]), start, stop, bool(boundary[start] == reset or replaces(start)))
+            for start, stop in zip(starts, [*starts[1:], self.length], strict=True)
+        )
+
+    def state(self, step: int, device: str | torch.device = "cpu") -> State:
+        """Return the stored ξ_step, as torch had it. Raises AadslError where it is not among ``checkpoints``."""
+        found = self._chain.state(step, device)
+        if found is not None:
+            return found
+        before = max((checkpoint for checkpoint in self.checkpoints if checkpoint <= step), default=None)
+        nearest = "" if before is None else f"the one before it is {before}; "
+        raise AadslError(f"the state before step {step} is not stored", hint=f"{nearest}replay from there")
+
+    def hyperparameters(self, step: int) -> tuple[Hyperparameters, ...]:
+        """Return the scalars that step used, a dict for each group, by torch's names (betas: beta1, beta2)."""
+        return self._chain.hyperparameters(step)
+
+    def optimizers(self, step: int) -> tuple[str | None, ...]:
+        """Return the class of the optimizer that trained each group in a step; None where it was not trained."""
+        return self._chain.optimizers(step)
+
+    @property
+    def rules(self) -> tuple[list[Rule], ...]:
+        """For each group the optimizers that trained it, one a run, every scalar at the largest value it had there."""
+        return self._chain.rules()
+
+    def declared_clip(self, step: int) -> Clip | None:
+        """Return the gradient clipping that was declared for the run of a step; None where none was."""
+        return self._chain.clip(step)
+
+    def _consumed(self, step: int) -> list[tuple[Loaded, int]]:
+        """Return where the micro-batches of a step are: the loaded segment and the row of each."""
+        number, local = self._chain.locate(step)
+        loaded, first, last = self._runs[number].batches.at(local)
+        return [(loaded, row) for row in range(first, last)]
+
+    def batch_indices(self, step: int) -> NDArray[np.int64] | None:
+        """Return the positions in the data set that step consumed, micro-batches joined; None where unknown."""
+        found = [loaded.indices(row) for loaded, row in self._consumed(step)]
+        known = [indices for indices in found if indices is not None]
+        return np.concatenate(known) if known and len(known) == len(found) else None
+
+    def batch_tensors(self, step: int) -> tuple[Tensor, ...] | dict[str, Tensor] | None:
+        """Return the stored tensors that step consumed, as the tuple or dict that was announced.
+
+        Micro-batches are joined along the first dimension. None where the tensors were not stored.
+        """
+        found = [loaded.tensors(row) for loaded, row in self._consumed(step)]
+        if not all(found):
+            return None
+        joined = {name: torch.cat([part[name] for part in found]) if len(found) > 1 else found[0][name]
+                  for name in found[0]}  # fmt: skip
+        return tuple(joined.values()) if all(name.isdigit() for name in joined) else joined
+
+    def micro_batch_sizes(self, step: int) -> tuple[int, ...]:
+        """Return the number of examples of each micro-batch of a step."""
+        return tuple(int(loaded.columns["row_size"].values[row]) for loaded, row in self._consumed(step))
+
+    def rng_states(self, step: int) -> tuple[dict[str, Tensor], ...]:
+        """Return torch's generator states by device (``"cpu"``, ``"cuda:0"``) where each forward of the step began.
+
+        Devices of which the step drew no numbers are left out.
+        """
+        return tuple(loaded.generators(row) for loaded, row in self._consumed(step))
+
+    def rng_state(self, step: int, micro_batch: int = 0, device: str = "cpu") -> Tensor | None:
+        """Return one of :meth:`rng_states`; None where the step drew no numbers there."""
+        states = self.rng_states(step)[micro_batch : micro_batch + 1]
+        return states[0].get("cuda:0" if device == "cuda" else device) if states else None
+
+    def training(self, step: int) -> bool:
+        """Return whether the model was in train mode in a step."""
+        self._chain.locate(step)
+        return bool(self.steps["training"].values[step])
+
+    def modules_off_mode(self, step: int) -> tuple[str, ...]:
+        """Return the modules whose train/eval mode was not the model's in a step (frozen normalization, say)."""
+        self._chain.locate(step)
+        return tuple(str(self.steps["modules_off_mode"].values[step]).split())
+
+    @cached_property
+    def jobs(self) -> tuple[Job, ...]:
+        """The runs that make the trajectory, in order; together they cover all steps."""
+        names = {phase.start: phase.name for phase in self.phases}
+        jobs = []
+        for run, (start, stop) in zip(self._runs, pairwise(self._chain.starts), strict=True):
+            path = str(run.source.path)
+            name = names[start] if start < stop else PurePath(path).name
+            jobs.append(Job(name, path, start, stop, run.header.fingerprints))
+        return tuple(jobs)
+
+    def violations(self) -> list[str]:
+        """Return what is wrong with the files: damage, gaps, what the schema does not allow."""
+        problems = [problem for run in self._runs for problem in violations(run.source)]
+        return problems or self._chain.breaks()
+
+    def verify(self, model: nn.Module | None = None, loss: Any = None, data: Any = None, **options: Any) -> Any:
+        """Check files and schema and, given a model and a loss, replay sampled steps; say in plain words what differs.
+
+        Returns an :class:`aadsl.verification.Report`. Options are those of :func:`aadsl.verification.verify`.
+        """
+        return attached("Trajectory.verify")(self, model=model, loss=loss, data=data, **options)
+
+    @property
+    def digest(self) -> str:
+        """Hash of the digests of all files: changes with any recorded byte."""
+        lines = [f"{name} {run.source.digest(name)}" for run in self._runs for name in sorted(run.source.names())]
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+    def to_netcdf(self, path: PathLike) -> None:
+        """Copy everything, bit by bit, into one netCDF-4 file, which :func:`open_trajectory` reads too."""
+        write_single_file(Path(path).expanduser(), [run.source for run in self._runs])
+
+    def _repr_html_(self) -> str:
+        rows = (line.strip().partition(": ") for line in repr(self).splitlines()[1:])
+        cells = "".join(f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>" for name, _, text in rows)
+        return f"<b>{escape(repr(self).splitlines()[0])}</b><table>{cells}</table>"
+
+    def __repr__(self) -> str:
+        phases = ", ".join(f"{phase.name} [{phase.start}:{phase.stop}]" for phase in self.phases)
+        return (
+            f"Trajectory of {self.length:,} steps of {self.optimizer} at {self.path}\n"
+            f"  parameters: {sum(int(np.prod(s.shape)) for s in self.parameters.values()):,}"
+            f" in {len(self.parameters)} tensors, {self.group_count} group{'s' * (self.group_count > 1)}\n"
+            f"  states: {len(self.checkpoints)} stored\n"
+            f"  phases: {phases or 'none'}\n"
+            f"  known of each step: {', '.join(str(name) for name in self.steps.data_vars)}"
+        )

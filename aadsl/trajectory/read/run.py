@@ -1,0 +1,79 @@
+"""One recorded run as it lies in its source; steps count from its own start."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from aadsl.core.state import State
+from aadsl.trajectory.read.batches import BatchReader
+from aadsl.trajectory.read.lazy import StepColumn, part_of
+from aadsl.trajectory.read.source import RunSource
+from aadsl.trajectory.store import header
+from aadsl.trajectory.store.segments import cover, segments_in, state_name, states_in
+from aadsl.trajectory.store.states import read_state
+
+Hyperparameters = dict[str, float | int | bool]
+
+
+class RecordedRun:
+    """Header, segments, states and batches of one run.
+
+    Attributes:
+        length: number of committed steps.
+        states: the steps whose state is stored, ascending.
+    """
+
+    def __init__(self, source: RunSource) -> None:
+        self.source = source
+        with source.open(header.NAME) as dataset:
+            self.header = header.read_header(dataset)
+        names = source.names()
+        steps = cover(segments_in(names, "steps"))
+        self.length = steps[-1].stop if steps else 0
+        self.parts = [part_of(source, segment) for segment in steps]
+        self.states = tuple(step for step in states_in(names) if step <= self.length)
+        self._latest: dict[int, tuple[int, Hyperparameters]] = {}
+        self.batches = BatchReader(source, cover(segments_in(names, "batches")))
+
+    def state(self, step: int, device: str | torch.device = "cpu") -> State:
+        """Read a stored state."""
+        with self.source.open(state_name(step)) as dataset:
+            return read_state(dataset, device)
+
+    @cached_property
+    def _hyperparameters(self) -> dict[str, list[NDArray[Any]]]:
+        """Values over steps by torch's name, one array for each group."""
+        attributes = {name: found for part in self.parts for name, found in part.attributes.items()}
+        keys = dict.fromkeys(found["hyperparameter"] for found in attributes.values() if "hyperparameter" in found)
+        columns: dict[str, list[NDArray[Any]]] = {}
+        for key in keys:
+            together = f"{key}_0" not in attributes
+            names = [key if together else f"{key}_{group}" for group in range(self.header.group_count)]
+            columns[key] = [StepColumn(name, key, self.parts).values() for name in names]
+        return columns
+
+    def largest_hyperparameters(self, group: int) -> Hyperparameters:
+        """Return each scalar of a parameter group at its largest: it shows what was ever switched on."""
+        return {key: values[group].max().item() for key, values in self._hyperparameters.items()}
+
+    @cached_property
+    def _stretches(self) -> NDArray[np.int64]:
+        """Return for each step the first one of the stretch of steps that share all hyperparameters."""
+        changed = np.zeros(self.length, dtype=bool)
+        for groups in self._hyperparameters.values():
+            for values in groups:
+                changed[1:] |= values[1:] != values[:-1]
+        return np.maximum.accumulate(np.where(changed, np.arange(self.length), 0))
+
+    def hyperparameters(self, step: int, group: int) -> Hyperparameters:
+        """Return the scalars that one parameter group used in a step."""
+        stretch = int(self._stretches[step])
+        if self._latest.get(group, (-1,))[0] != stretch:
+            scalars = {key: values[group][stretch].item() for key, values in self._hyperparameters.items()}
+            self._latest[group] = stretch, scalars
+        return dict(self._latest[group][1])

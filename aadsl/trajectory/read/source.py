@@ -1,0 +1,172 @@
+"""Where a trajectory's files are: a folder, a single file, a URL. Every byte is checked before it is read."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import unquote, urlsplit
+from urllib.request import url2pathname
+
+from aadsl.core.errors import AadslError
+from aadsl.trajectory.read.fetched import Fetched
+from aadsl.trajectory.store import header
+from aadsl.trajectory.store.files import gone, netcdf_opened, require_seal
+
+RUN_GROUP = "run-"
+
+
+class RunSource(Protocol):
+    """The named files of one run."""
+
+    path: Path | str
+
+    def names(self) -> list[str]:
+        """Return the names of all files that are there now."""
+
+    def open(self, name: str) -> AbstractContextManager[Any]:
+        """Open one for reading raw values. Raises AadslError where it is damaged or gone."""
+
+    def digest(self, name: str) -> str:
+        """Return the checked digest of one file's bytes."""
+
+
+class Folder:
+    """The files of a folder; each one's digest is checked when it is first opened."""
+
+    def __init__(self, path: Path) -> None:
+        self.path: Path | str = path
+        self._folder = path
+        self._checked: dict[str, str] = {}
+
+    def names(self) -> list[str]:
+        """Return the names of all netCDF files."""
+        return [name for name in os.listdir(self._folder) if name.endswith(".nc")]  # noqa: PTH208  (a long run has many)
+
+    @contextmanager
+    def open(self, name: str) -> Iterator[Any]:
+        """Check and open one."""
+        self.digest(name)
+        with netcdf_opened(self._folder / name) as dataset:
+            yield dataset
+
+    def digest(self, name: str) -> str:
+        """Return the checked digest of one."""
+        if name not in self._checked:
+            try:
+                self._checked[name] = require_seal(self._folder / name)
+            except FileNotFoundError:
+                raise gone(self._folder / name) from None
+            except OSError as error:
+                raise AadslError(f"{self._folder / name} cannot be read: {error.strerror}") from error
+        return self._checked[name]
+
+
+class SingleFile:
+    """The groups below ``run-<number>`` of a file that ``to_netcdf`` wrote, and that came from ``origin``."""
+
+    def __init__(self, path: Path, group: str, origin: Path | Fetched) -> None:
+        self.path: Path | str = path if isinstance(origin, Path) else origin.url
+        self._file, self._group, self._origin = path, group, origin
+        self._names: list[str] | None = None
+
+    @cached_property
+    def _digest(self) -> str:
+        return require_seal(self._file)
+
+    def names(self) -> list[str]:
+        """Return the groups' names as those of files."""
+        if self._names is None:
+            with self._opened() as run:
+                self._names = [f"{name}.nc" for name in run.groups]
+        return self._names
+
+    @contextmanager
+    def open(self, name: str) -> Iterator[Any]:
+        """Open one group."""
+        with self._opened() as run:
+            if name.removesuffix(".nc") not in run.groups:
+                raise AadslError(f"{self._file} has no group {self._group}/{name.removesuffix('.nc')}")
+            yield run.groups[name.removesuffix(".nc")]
+
+    @contextmanager
+    def _opened(self) -> Iterator[Any]:
+        assert self._digest
+        with netcdf_opened(self._file) as dataset:
+            yield dataset.groups[self._group]
+
+    def digest(self, name: str) -> str:
+        """Return the digest of the whole file."""
+        return self._digest
+
+
+class Remote:
+    """A folder behind a URL; files are fetched when they are first needed."""
+
+    def __init__(self, fetched: Fetched) -> None:
+        self.path: Path | str = fetched.url
+        self._fetched = fetched
+        self._local = Folder(fetched.folder)
+
+    def names(self) -> list[str]:
+        """Return the names of all netCDF files there."""
+        return [name for name in self._fetched.names() if name.endswith(".nc")]
+
+    @contextmanager
+    def open(self, name: str) -> Iterator[Any]:
+        """Fetch, check and open one."""
+        self.digest(name)
+        with self._local.open(name) as dataset:
+            yield dataset
+
+    def digest(self, name: str) -> str:
+        """Fetch one, and return its checked digest."""
+        return self._local.digest(self._fetched.file(name).name)
+
+
+def sources_of(place: Path | str) -> list[RunSource]:
+    """Return the runs at a path or URL: one in a folder, one or several in a file. Raises AadslError where none is."""
+    url = str(place)
+    if re.match(r"[a-z][a-z0-9+.-]+:(//|:)", url, re.IGNORECASE):  # "::" joins two, as in simplecache::s3://…
+        parts = urlsplit(url)
+        if parts.scheme != "file":
+            return _behind(url)
+        place = url2pathname(unquote(parts.path))
+    path = Path(place).expanduser()
+    if path.is_dir() and (path / header.NAME).exists():
+        return [Folder(path)]
+    if path.is_file() and path.suffix == ".nc":
+        return _runs_in(path, path)
+    if not path.exists():
+        raise AadslError(f"{path} does not exist", hint="record a run with aadsl.Recorder(path, model, optimizer)")
+    raise AadslError(
+        f"{path} holds no trajectory",
+        hint=f"a trajectory is a folder with {header.NAME} in it, made by aadsl.Recorder",
+    )
+
+
+def _runs_in(path: Path, origin: Path | Fetched) -> list[RunSource]:
+    require_seal(path)
+    with netcdf_opened(path) as dataset:
+        groups = [name for name in dataset.groups if name.startswith(RUN_GROUP)]
+    if not groups:
+        raise AadslError(
+            f"{path} is one file of a trajectory, not a whole one",
+            hint="open the folder it is in, or a file that trajectory.to_netcdf(path) wrote",
+        )
+    ordered = sorted(groups, key=lambda name: int(name.removeprefix(RUN_GROUP)))
+    return [SingleFile(path, group, origin) for group in ordered]
+
+
+def _behind(url: str) -> list[RunSource]:
+    fetched = Fetched(url)
+    if fetched.is_file():
+        return _runs_in(fetched.file(), fetched)
+    source = Remote(fetched)
+    if header.NAME not in source.names():
+        raise AadslError(f"{url} holds no trajectory", hint=f"a trajectory is a folder with {header.NAME} in it")
+    return [source]

@@ -1,0 +1,1 @@
+"""Follows a training loop and writes what it sees."""

@@ -1,0 +1,203 @@
+"""What ``recorder.batch(...)`` was given, checked and copied."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import isfinite
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aadsl.core.errors import AadslError
+from aadsl.trajectory.record.rows import NOTHING, MicroBatch
+from aadsl.trajectory.record.vocabulary import Vocabulary, require_storable
+from aadsl.trajectory.store.specs import BOUNDARY
+
+_INT64 = np.dtype(np.int64)
+_BASES = (str, bool, int, float)
+_SCALARS = set(_BASES)
+
+
+def announced(
+    tensors: Any, indices: Any, metadata: Mapping[str, Any], vocabulary: Vocabulary, data_length: int | None
+) -> tuple[MicroBatch, dict[str, Any]]:
+    """Return the micro-batch and the step's metadata. Raises AadslError for what cannot be recorded."""
+    kept = NOTHING if tensors is None else _tensors(tensors)
+    positions = None if indices is None else _indices(indices, data_length)
+    size = len(positions) if positions is not None else len(next(iter(kept.values()), ()))
+    batch = MicroBatch(size, positions, kept)
+    scalars: dict[str, Any] = {}
+    for name, value in metadata.items():
+        if type(value) not in _SCALARS:
+            if value is None:
+                continue
+            value = _converted(name, value, batch, vocabulary)
+            if value is None:
+                continue
+        text = type(value) is str
+        if vocabulary.steps.get(name) is not text:
+            vocabulary.admit(name, text, vocabulary.steps)
+        if text or type(value) is int:
+            require_storable(name, value)
+        scalars[name] = value
+    loss = scalars.get("loss")
+    if isinstance(loss, float) and not isfinite(loss):
+        raise AadslError(f"the loss is {loss}", hint="what was recorded before stays readable")
+    return batch, scalars
+
+
+class ComingStep:
+    """What is known of the step that comes next; of no use any more once that step was taken.
+
+    Attributes:
+        number: of the step.
+        batches, metadata: what was announced.
+        boundary: what begins with it, a value of ``BOUNDARY``.
+        begun: whether the optimizer has begun to take it.
+    """
+
+    __slots__ = ("_forgotten", "_interrupted", "batches", "begun", "boundary", "metadata", "number")
+
+    def __init__(self, number: int, boundary: int = BOUNDARY["none"]) -> None:
+        self.number = number
+        self.batches: list[MicroBatch] = []
+        self.metadata: dict[str, Any] = {}
+        self.boundary = boundary
+        self.begun = False
+        self._forgotten = self._interrupted = False
+
+    def add(self, batch: MicroBatch, told: dict[str, Any]) -> None:
+        """Add a micro-batch. Of its metadata the latest count, but the loss is the mean of all."""
+        if self.metadata:
+            loss = {}
+            if "loss" in self.metadata and "loss" in told:
+                count = len(self.batches)
+                loss["loss"] = (self.metadata["loss"] * count + told["loss"]) / (count + 1)
+            told = self.metadata | told | loss
+        self.batches.append(batch)
+        self.metadata = told
+        self._interrupted |= self.begun  # the loop goes on, and the optimizer has not ended
+
+    def forget(self) -> None:
+        """Forget what was announced: no step came of it."""
+        self.batches, self.metadata, self._forgotten = [], {}, True
+
+    def require_ready(self, declared: int | None) -> None:
+        """Make sure that the optimizer may take the step.
+
+        Raises:
+            AadslError: no micro-batch was announced, another number than was declared, or the step was interrupted.
+        """
+        count = len(self.batches)
+        if self._interrupted:
+            raise AadslError(
+                f"step {self.number} was interrupted halfway, so it is not known what it changed",
+                hint="close this recorder, and record what follows into a new folder",
+            )
+        if not count and self._forgotten:
+            raise AadslError(
+                f"step {self.number} was announced, but then its gradients were set to None",
+                hint="call optimizer.zero_grad() before the forward pass; an optimizer that goes back and forth within "
+                "a step (SAM) cannot be recorded",
+            )
+        if not count:
+            raise AadslError(
+                f"step {self.number} was not announced",
+                hint="call recorder.batch(indices=…) or recorder.batch((inputs, targets)) before optimizer.step()",
+            )
+        if declared is not None and count != declared:
+            raise AadslError(
+                f"step {self.number} took {count} micro-batches, accumulate={declared} was declared",
+                hint="leave accumulate= out where steps differ",
+            )
+
+
+def _converted(name: str, value: Any, batch: MicroBatch, vocabulary: Vocabulary) -> Any:
+    """Return a tensor or NumPy scalar as one value for the step; None for one an example, which go to the batch."""
+    if isinstance(value, Tensor):
+        if value.ndim == 0 and not value.is_complex():
+            # On a GPU .item() would wait for all queued work; the writer does that later.
+            return value.item() if value.is_cpu else value.detach().clone()
+        value = (value.detach().float() if value.dtype == torch.bfloat16 else value.detach()).cpu().numpy()
+    if isinstance(value, (str, int, float)):  # of a class of their own, as the members of an Enum
+        return next(kind.__str__(value) if kind is str else kind(value) for kind in _BASES if isinstance(value, kind))
+    if isinstance(value, (np.generic, np.ndarray)) and value.ndim == 0 and value.dtype.kind in "biufU":
+        return value.item()
+    array = _array(value)
+    numeric = array.dtype.kind in "bif"
+    values = [] if numeric or array.ndim != 1 else [item for item in array.tolist() if item is not None]
+    if array.ndim != 1 or len(array) != batch.size or not _SCALARS.issuperset(map(type, values)):
+        raise AadslError(
+            f'the metadata "{name}" is neither one value nor one for each of the {batch.size} examples',
+            hint="give text, true/false, a number or a 0-dim tensor; for examples a list as long as the batch",
+        )
+    for text in {False} if numeric else {type(item) is str for item in values}:
+        vocabulary.admit(name, text, vocabulary.examples)
+    for item in values:
+        require_storable(name, item)
+    batch.examples = {**batch.examples, name: array if numeric else array.astype(object)}
+    return None
+
+
+def _array(value: Any) -> np.ndarray[Any, Any]:
+    if not isinstance(value, (list, tuple, np.ndarray)):
+        return np.empty((0, 0))
+    array = np.array(value)
+    # NumPy makes text of numbers that stand beside text.
+    beside = array.dtype.kind == "U" and not isinstance(value, np.ndarray)
+    return np.array(value, dtype=object) if beside else array
+
+
+def _indices(indices: Any, data_length: int | None) -> np.ndarray[Any, np.dtype[np.int64]]:
+    # A copy in any case: the caller may reuse theirs.
+    if isinstance(indices, Tensor):
+        simple = indices.is_cpu and not indices.requires_grad  # several calls into PyTorch are saved
+        array = indices.numpy().copy() if simple else np.array(indices.numpy(force=True))
+    else:
+        array = np.array(indices)
+    if array.ndim != 1:
+        array = array.reshape(-1)
+    if array.dtype is not _INT64:
+        if array.dtype.kind not in "iu" and array.size:
+            raise AadslError(
+                f"indices are {array.dtype}, not whole numbers", hint="give the positions of the examples in the data"
+            )
+        array = array.astype(np.int64)
+    # As unsigned numbers, negative ones are the largest: one pass finds both kinds of strays.
+    if data_length is not None and array.size:
+        farthest = int(array[array.view(np.uint64).argmax()])
+        if not 0 <= farthest < data_length:
+            raise AadslError(
+                f"index {farthest} is outside the data of {data_length} examples",
+                hint="indices count from 0 in the data set given to the recorder",
+            )
+    return array
+
+
+def _tensors(tensors: Any) -> Mapping[str, Tensor]:
+    """Return copies on the CPU by name; the members of a tuple are named "0", "1", …"""
+    if tensors is None:
+        return NOTHING
+    if isinstance(tensors, Tensor):
+        tensors = (tensors,)
+    if isinstance(tensors, Mapping):
+        named = {str(name): value for name, value in tensors.items()}
+    elif isinstance(tensors, (tuple, list)):
+        named = {str(position): value for position, value in enumerate(tensors)}
+    else:
+        named = {"0": tensors}
+    for name, value in named.items():
+        if not isinstance(value, Tensor):
+            raise AadslError(
+                f"member {name} of the batch is a {type(value).__name__}, not a tensor",
+                hint="give a tuple or dict of tensors, or indices= into the data",
+            )
+        if not value.ndim:
+            raise AadslError(
+                f"member {name} of the batch is a single number, not one entry for each example",
+                hint=f"leave it out of the tensors; as metadata it can be told: recorder.batch(…, {name}=…)",
+            )
+    return {name: torch.clone(value.detach().cpu(), memory_format=torch.contiguous_format)
+            for name, value in named.items()}  # fmt: skip

@@ -1,0 +1,47 @@
+"""What a recorder says of a run as a whole: the header of a new one."""
+
+from __future__ import annotations
+
+import platform
+from datetime import UTC, datetime
+
+import numpy as np
+import torch
+
+from aadsl.core.clip import Clip
+from aadsl.trajectory.record.subject import Subject
+from aadsl.trajectory.store.fingerprints import data_fingerprint, tensor_digest
+from aadsl.trajectory.store.header import Header
+
+
+def describe(subject: Subject, data: object, clip: Clip | None, accumulation: int | None) -> Header:
+    """Return the header of a new run."""
+    device = next(iter(subject.parameters.values())).device
+    return Header(
+        optimizer=type(subject.optimizer).__name__,
+        parameters=subject.specs,
+        buffers=subject.buffer_specs,
+        group_count=len(subject.optimizer.param_groups),
+        clip=clip,
+        accumulation=accumulation,
+        fingerprints={
+            "data": data_fingerprint(data),
+            "frozen": {name: tensor_digest(parameter) for name, parameter in subject.frozen.items()},
+        },
+        provenance={
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "model": _qualified(subject.model),
+            "optimizer_class": _qualified(subject.optimizer),
+            "data": "" if data is None else _qualified(data),
+            "device": str(device) if device.type == "cpu" else torch.cuda.get_device_name(device),
+            "threads": str(torch.get_num_threads()),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+        },
+    )
+
+
+def _qualified(thing: object) -> str:
+    return f"{type(thing).__module__}.{type(thing).__qualname__}"

@@ -1,0 +1,133 @@
+"""The recorder's hand on the disk: commits states and segments in the background, thins states by plan."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from aadsl.core.errors import AadslError
+from aadsl.trajectory.record.plans import StatePlan
+from aadsl.trajectory.record.rows import Row, batch_columns, step_columns
+from aadsl.trajectory.record.writer import Writer
+from aadsl.trajectory.store.header import Header, write_header
+from aadsl.trajectory.store.segments import (
+    Segment,
+    append,
+    cover,
+    merge,
+    segments_in,
+    state_name,
+    states_in,
+)
+from aadsl.trajectory.store.states import StateWriter
+from aadsl.trajectory.store.tensors import Packed
+
+# Steps are committed this often: what a killed process loses.
+FLUSH_SECONDS = 2.0
+FLUSH_BYTES = 16 << 20
+
+
+class Waiting(NamedTuple):
+    """Steps that wait to be written: the number of the first, and all of them."""
+
+    first: int
+    rows: list[Row]
+
+
+class Journal:
+    """Writes one run into ``folder``, which holds ``header`` and the steps before ``first`` already.
+
+    Errors wait for :meth:`problem`.
+    """
+
+    def __init__(self, folder: Path, header: Header, plan: StatePlan, first: int) -> None:
+        self.folder = folder
+        self.header = header
+        self._plan = plan
+        self._waiting = Waiting(first, [])
+        self._held = 0  # bytes of batches in rows that wait
+        self._busy = 0.0  # seconds that committing the last stretch of steps took
+        self._commit_at = time.monotonic() + FLUSH_SECONDS
+        self._stored = states_in(path.name for path in folder.iterdir())
+        self._states = StateWriter(folder, header.attributes)
+        self._writer = Writer()
+        self._diverged: AadslError | None = None
+
+    def problem(self) -> AadslError | None:
+        """Return what went wrong in the background, if anything did."""
+        error = self._writer.error or self._diverged
+        if error is None or isinstance(error, AadslError):
+            return error
+        return AadslError(
+            f"recording into {self.folder} failed: {error}", hint="what was committed before stays readable"
+        )
+
+    def state(self, step: int, packed: Packed) -> None:
+        """Queue ξ_step."""
+        self._writer.put(lambda: self._write_state(step, packed), packed.nbytes)
+
+    @property
+    def step(self) -> int:
+        """Number of the next step."""
+        return self._waiting.first + len(self._waiting.rows)
+
+    def add(self, row: Row) -> None:
+        """Add a step that was taken. Whatever interrupts this call, the step is added or it is not."""
+        self._waiting.rows.append(row)
+        for batch in row.batches:
+            self._held += batch.nbytes
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the steps that wait are many enough, or have waited long enough, to be committed."""
+        return self._held > FLUSH_BYTES or time.monotonic() > self._commit_at
+
+    def commit(self) -> None:
+        """Queue the steps that wait."""
+        first, rows = self._waiting
+        if rows:
+            self._writer.put(lambda: self._write_rows(first, rows), self._held)
+        self._waiting, self._held = Waiting(first + len(rows), []), 0
+        # Up to 15 times less often on a slow disk or a busy machine, so that committing takes a hundredth of the time.
+        self._commit_at = time.monotonic() + FLUSH_SECONDS * min(max(1.0, self._busy / 0.02), 15.0)
+
+    def flush(self) -> None:
+        """Wait until everything queued is on disk, or failed."""
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Finish: join the segments of steps and note how many there are."""
+        self.commit()
+        length = self.step
+        self._writer.put(lambda: self._finish(length))
+        self._writer.close()
+
+    def _write_state(self, step: int, packed: Packed) -> None:
+        try:
+            self._states.write(step, packed)
+        except AadslError as error:
+            self._diverged = error  # no reason to lose the steps that led there
+            return
+        if step not in self._stored:
+            self._stored.append(step)
+        for surplus in self._plan.surplus(self._stored, packed.nbytes):
+            if surplus != step:
+                (self.folder / state_name(surplus)).unlink(missing_ok=True)
+                self._stored.remove(surplus)
+
+    def _write_rows(self, start: int, rows: Sequence[Row]) -> None:
+        begun = time.monotonic()
+        stop = start + len(rows)
+        attributes = self.header.attributes
+        # Batches first: the segments of steps say how long the run is.
+        append(self.folder, Segment("batches", start, stop), batch_columns(start, rows), attributes)
+        append(self.folder, Segment("steps", start, stop), step_columns(start, rows), attributes)
+        self._busy = time.monotonic() - begun
+
+    def _finish(self, length: int) -> None:
+        names = [path.name for path in self.folder.iterdir()]
+        merge(self.folder, cover(segments_in(names, "steps")), self.header.attributes)
+        write_header(self.folder, replace(self.header, length=length))

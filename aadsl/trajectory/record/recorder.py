@@ -1,0 +1,238 @@
+"""Records a training run with one added line in the loop."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+from torch import nn
+
+from aadsl.core.clip import Clip
+from aadsl.core.errors import AadslError
+from aadsl.data.examples import Examples
+from aadsl.trajectory.record.announcements import announced
+from aadsl.trajectory.record.description import describe
+from aadsl.trajectory.record.journal import Journal
+from aadsl.trajectory.record.loop import Loop
+from aadsl.trajectory.record.plans import StatePlan, plan_of
+from aadsl.trajectory.record.process import begun, ended
+from aadsl.trajectory.record.resume import Start, prepared
+from aadsl.trajectory.record.subject import Subject
+from aadsl.trajectory.record.vocabulary import Vocabulary, require_storable
+from aadsl.trajectory.record.watch import ForwardWatch
+
+
+class Recorder:
+    """Records every step that ``optimizer`` takes on ``model`` into the folder ``path``.
+
+    Call :meth:`batch` before each ``optimizer.step()``; several calls before one step are its micro-batches. Use it
+    as a context manager, or call :meth:`close`; a loop that ends in an exception leaves a readable trajectory.
+
+    Args:
+        path: folder to record into; made if need be. A run that is there is continued where the model stands.
+        model: what is trained. Its forward is watched for train/eval mode and random numbers.
+        optimizer: any ``torch.optim`` optimizer over parameters of ``model``.
+        data: the data set that ``indices`` point into; described, not stored.
+        states: ``"sqrt"`` (about √(T/2) states), ``"all"``, a number k or ``every(k)``, ``budget("2GiB")``.
+        overwrite: replace a run that is there.
+        on_error: ``"warn"`` ends the recording instead of the training when something fails.
+        clip: declares that gradients are clipped before each step: the limit of their norm, or a ``Clip``.
+        accumulate: declares how many micro-batches make one step; undeclared, steps may differ.
+        step: number of the next step, when continuing a run from a checkpoint of one's own.
+
+    Attributes:
+        path: the folder.
+        step: number of the next step.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        model: nn.Module,
+        optimizer: Any,
+        data: Any = None,
+        *,
+        states: str | int | StatePlan = "sqrt",
+        overwrite: bool = False,
+        on_error: Literal["raise", "warn"] = "raise",
+        clip: Clip | float | None = None,
+        accumulate: int | None = None,
+        step: int | None = None,
+    ) -> None:
+        self.path = Path(path).expanduser().absolute()  # the process may change its folder
+        self._on_error = on_error
+        plan = plan_of(states)
+        self._subject = Subject(model, optimizer)
+        self._vocabulary = Vocabulary(set().union(*self._subject.hyperparameters()))
+        self._data_length = None if data is None else len(Examples.of(data))
+        self._hooks: list[Any] = []
+        self._open, self._ended = False, True
+        header = describe(self._subject, data, Clip.of(clip), accumulate)
+        try:
+            start = prepared(self.path, self._subject, self._vocabulary, header, overwrite, step)
+        except (OSError, UnicodeError) as error:
+            self._fail(AadslError(f"cannot record into {self.path}: {error}"))
+            return
+        try:
+            self._start(model, start, plan, accumulate)
+        except BaseException as error:
+            self._end()
+            self._remove_hooks()
+            start.lock.release()
+            if not isinstance(error, Exception):
+                raise
+            self._fail(error)
+
+    @property
+    def step(self) -> int:
+        """Number of the next step."""
+        return self._loop.step if hasattr(self, "_loop") else 0
+
+    def _start(self, model: nn.Module, start: Start, plan: StatePlan, accumulate: int | None) -> None:
+        self._watch = ForwardWatch(model, self._subject, self._enter_step)
+        self._hooks += self._watch.hooks
+        self._lock = start.lock
+        self._journal = Journal(self.path, start.header, plan, start.step)
+        self._ended = False
+        name = self.path.name or "run"
+        self._loop = Loop(self._subject, self._watch, self._journal, plan, start, name, accumulate)
+        optimizer = self._subject.optimizer
+        self._hooks += [
+            optimizer.register_step_pre_hook(self._before_step),
+            optimizer.register_step_post_hook(self._after_step),
+        ]
+        begun(self)
+        self._open = True
+        self._loop.begin_what_is_due()
+
+    def batch(self, tensors: Any = None, *, indices: Any = None, **metadata: Any) -> None:
+        """Announce the data of the coming step, before or after its forward and backward pass.
+
+        Args:
+            tensors: the batch itself (tensor, tuple or dict of tensors), stored; or
+            indices: positions in the recorder's ``data``.
+            metadata: text, true/false, number or 0-dim tensor for the step (``tag="badnet"``, ``loss=loss``), or a
+                list as long as the batch for its examples. The ``loss`` of accumulated micro-batches is averaged.
+                Where some steps lack a number, it is kept as a float: exact up to 2**53.
+        """
+        if not self._open:
+            return
+        try:
+            if error := self._journal.problem():
+                raise error
+            self._loop.announce(*announced(tensors, indices, metadata, self._vocabulary, self._data_length))
+        except AadslError as error:
+            self._fail(AadslError(f"step {self.step}: {error}"))
+        except Exception as error:
+            self._fail(error)
+
+    def forward_begins(self) -> None:
+        """Say that a micro-batch's forward pass begins now.
+
+        Only needed where the training loop calls parts of the model, not the model, so that the recorder cannot see it.
+        """
+        if self._open:
+            self._watch.told()
+
+    def phase(self, name: str, reset: bool | None = None) -> None:
+        """Say that a new phase begins with the next step.
+
+        ``reset``: whether the optimizer starts afresh there; left out, its buffers are looked at when the phase begins.
+        """
+        if self._open:
+            require_storable("phase", str(name))
+            self._loop.begin_phase(str(name), reset)
+
+    def flush(self) -> None:
+        """Commit the steps so far and wait until they are on disk. Raises AadslError where that fails."""
+        if self._open:
+            self._loop.commit()
+            self._journal.flush()
+            if error := self._journal.problem():
+                self._fail(error)
+
+    def close(self) -> None:
+        """Commit everything, with the final state. Raises AadslError where that fails; a second call does nothing."""
+        self._remove_hooks()
+        problem: Exception | None = None
+        if self._open and not self._ended:
+            try:
+                self._loop.capture_end()
+            except Exception as error:
+                problem = error
+        self._end()
+        if self._open:
+            self._open = False
+            if problem := problem or self._journal.problem():
+                self._fail(problem)
+
+    def __enter__(self) -> Recorder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.close()
+        except AadslError:
+            if error is None:  # otherwise the loop's own error is the one to see
+                raise
+
+    def _enter_step(self) -> bool:
+        """Begin a step where a forward pass begins; return whether recording goes on."""
+        if self._open:
+            try:
+                self._loop.enter_step()
+            except Exception as error:
+                self._fail(error)
+        return self._open
+
+    def _before_step(self, *given: Any) -> None:
+        if self._open:
+            try:
+                self._loop.before_step()
+            except Exception as error:
+                self._fail(error)
+
+    def _after_step(self, *given: Any) -> None:
+        if self._open:
+            try:
+                self._loop.after_step()
+            except Exception as error:
+                self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        if not isinstance(error, AadslError):
+            said = AadslError(
+                f"step {self.step} cannot be recorded: {type(error).__name__}: {error}",
+                hint="what was committed before stays readable",
+            )
+            said.__cause__ = error
+            error = said
+        if self._on_error == "raise":
+            raise error
+        warnings.warn(f"{error}\nrecording stops here, training goes on", stacklevel=3)
+        # Hooks stay until close(): PyTorch may be going through them right now.
+        self._open = False
+        self._end()
+
+    def _end(self) -> None:
+        """Commit what waits and let go of the folder; where that was interrupted, it may be called again."""
+        if self._ended:
+            return
+        self._watch.settle()
+        self._journal.close()
+        self._lock.release()
+        ended(self)
+        self._ended = True
+
+    def _remove_hooks(self) -> None:
+        for hook in self._hooks:
+            hook.remove()
+
+    def leave_to_parent(self) -> None:
+        """In a forked process: leave the recording to the one that began it."""
+        self._open, self._ended = False, True

@@ -1,0 +1,136 @@
+"""``run.nc``: what is known of a run as a whole, and the file that makes a folder a trajectory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+import torch
+
+from aadsl.core.clip import Clip
+from aadsl.core.errors import AadslError
+from aadsl.trajectory.store.files import SCHEMA_VERSION, commit
+from aadsl.trajectory.store.specs import ParameterSpec
+
+NAME = "run.nc"
+
+
+@dataclass
+class Header:
+    """A run's description.
+
+    ``length`` is the number of steps when the run was closed properly, and -1 while it is recorded.
+    ``fingerprints`` are digests of what is not stored: ``"data"`` by position, ``"frozen"`` weights by name.
+    ``provenance`` says with what it was made; it is for readers, nothing is computed from it.
+    """
+
+    optimizer: str
+    parameters: dict[str, ParameterSpec]
+    buffers: dict[str, ParameterSpec]
+    group_count: int
+    clip: Clip | None = None
+    accumulation: int | None = None
+    run: str = field(default_factory=lambda: uuid4().hex)
+    length: int = -1
+    fingerprints: dict[str, dict[str, str]] = field(default_factory=dict)
+    provenance: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """What every file of the run says of it."""
+        return {"run": self.run}
+
+
+def write_header(folder: Path, header: Header) -> None:
+    """Commit ``run.nc``."""
+    attributes = {
+        "title": "a recorded training run",
+        "source": f"aadsl, PyTorch {header.provenance.get('torch', '')}",
+        "history": f"{header.provenance.get('created', '')} recorded",
+        "optimizer": header.optimizer,
+        "group_count": header.group_count,
+        "length": header.length,
+        "clip": json.dumps(asdict(header.clip)) if header.clip else "",
+        "accumulation": header.accumulation or 0,
+        "fingerprints": json.dumps(header.fingerprints),
+        **{f"provenance_{key}": value for key, value in header.provenance.items()},
+        **header.attributes,
+    }
+
+    def write(dataset: Any) -> None:
+        _write_specs(dataset, "parameter", list(header.parameters.values()))
+        _write_specs(dataset, "buffer", list(header.buffers.values()))
+
+    commit(folder / NAME, attributes, write)
+
+
+def _write_specs(dataset: Any, kind: str, specs: Sequence[ParameterSpec]) -> None:
+    columns = {
+        "name": ([spec.name for spec in specs], "name in the model"),
+        "shape": (["x".join(map(str, spec.shape)) for spec in specs], "shape"),
+        "dtype": ([spec.dtype for spec in specs], "PyTorch dtype"),
+        "aliases": ([" ".join(spec.aliases) for spec in specs], "further names of the same tensor"),
+    }
+    dataset.createDimension(kind, len(specs))
+    for name, (values, long_name) in columns.items():
+        variable = dataset.createVariable(f"{kind}_{name}", str, (kind,))
+        variable.setncatts({"long_name": f"{long_name} of each {kind}"})
+        variable[:] = np.array(values, dtype=object)
+    group = dataset.createVariable(f"{kind}_group", np.int32, (kind,))
+    group.setncatts({"long_name": f"number of the optimizer's group of each {kind}", "units": "1"})
+    group[:] = np.array([spec.group for spec in specs], dtype=np.int32)
+
+
+def read_header(dataset: Any) -> Header:
+    """Read an open ``run.nc``. Raises AadslError where it is of a later version."""
+    values = {key: dataset.getncattr(key) for key in dataset.ncattrs()}
+    version = int(values.get("aadsl_schema", 0))
+    if version < 1:
+        raise ValueError("it has no known schema version")
+    if version > SCHEMA_VERSION:
+        raise AadslError(
+            f"the trajectory was written with schema {version}, this aadsl reads up to {SCHEMA_VERSION}",
+            hint="update aadsl",
+        )
+    group_count = int(values["group_count"])
+    parameters = _read_specs(dataset, "parameter", range(group_count))
+    buffers = _read_specs(dataset, "buffer", range(-1, 0))
+    fingerprints = json.loads(values["fingerprints"])
+    if not isinstance(fingerprints, dict) or not all(isinstance(part, dict) for part in fingerprints.values()):
+        raise ValueError("fingerprints is no JSON object of objects")
+    prefix = "provenance_"
+    return Header(
+        optimizer=values["optimizer"],
+        parameters=parameters,
+        buffers=buffers,
+        group_count=group_count,
+        clip=Clip(**json.loads(values["clip"])) if values["clip"] else None,
+        accumulation=int(values["accumulation"]) or None,
+        run=values["run"],
+        length=int(values["length"]),
+        fingerprints=fingerprints,
+        provenance={k.removeprefix(prefix): v for k, v in values.items() if k.startswith(prefix)},
+    )
+
+
+def _read_specs(dataset: Any, kind: str, groups: range) -> dict[str, ParameterSpec]:
+    names, shapes, dtypes, aliases = (
+        dataset.variables[f"{kind}_{column}"][:] for column in ("name", "shape", "dtype", "aliases")
+    )
+    numbers = dataset.variables[f"{kind}_group"][:]
+    specs = {}
+    for name, shape, dtype, group, alias in zip(names, shapes, dtypes, numbers, aliases, strict=True):
+        sides = tuple(int(side) for side in shape.split("x") if side)
+        if name in specs:
+            raise ValueError(f'it has two {kind}s of the name "{name}"')
+        if int(group) not in groups:
+            raise ValueError(f'"{name}" is in group {group}, which the optimizer does not have')
+        if not isinstance(getattr(torch, str(dtype), None), torch.dtype):
+            raise ValueError(f'"{name}" is of the dtype "{dtype}", which PyTorch does not know')
+        specs[str(name)] = ParameterSpec(str(name), sides, str(dtype), int(group), tuple(alias.split()))
+    return specs

@@ -1,0 +1,58 @@
+"""The small records that describe a run: parameters, phases, jobs, and what its writers and readers agree on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+BOUNDARY = {"none": 0, "phase": 1, "optimizer_reset": 2}
+"""What begins at a step, by the number that stands for it."""
+
+WEIGHTS_WRITTEN = "weights_written"
+"""Metadata that the recorder gives itself: true where something else than the optimizer wrote to weights."""
+
+
+@dataclass(frozen=True)
+class ParameterSpec:
+    """A parameter or buffer as the recorder met it.
+
+    Attributes:
+        name: its first name in ``model.named_parameters()`` or ``model.named_buffers()``.
+        shape: its shape.
+        dtype: PyTorch's name of the dtype, ``"float32"``.
+        group: number of the optimizer's parameter group; -1 for a buffer.
+        aliases: further names of the same tensor (tied weights).
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    group: int = -1
+    aliases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Steps ``start <= t < stop`` that were announced as one stretch of training.
+
+    ``resets_optimizer``: the optimizer's buffers were empty before step ``start``.
+    """
+
+    name: str
+    start: int
+    stop: int
+    resets_optimizer: bool
+
+
+@dataclass(frozen=True)
+class Job:
+    """Steps ``start <= t < stop`` that one recorder recorded; several of them make a chain.
+
+    ``name`` is that of its first phase: the folder it was recorded into, if nothing else was said.
+    ``fingerprints`` are digests of what is not stored: ``"data"`` by position, ``"frozen"`` weights by name.
+    """
+
+    name: str
+    path: str
+    start: int
+    stop: int
+    fingerprints: dict[str, dict[str, str]] = field(repr=False)
