@@ -107,7 +107,7 @@ def test_single_examples_take_a_sweep_of_their_own(study: aadsl.Study) -> None:
 def test_the_foretold_memory_is_what_the_process_grows_by(tmp_path: Path, estimator: str) -> None:
     """The kernel counts pages, the plan counts tensors: another process, large tensors, so that both see the same."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.cache.test_pace", str(tmp_path / "run"), estimator],
+        [sys.executable, "-m", "tests.cache.test_cost_model", str(tmp_path / "run"), estimator],
         capture_output=True, text=True, check=True, env={**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"},
     )  # fmt: skip
     foretold, grown = map(int, done.stdout.split()[-2:])

@@ -111,7 +111,9 @@ def assert_finite_difference(run: TinyRun) -> None:
         for step in run.steps:
             state = run.step_map(state, step)
         values.append(float(run.readout.values(state).mean()))
-    assert float(cotangent @ direction) == pytest.approx((values[0] - values[1]) / 2e-6, rel=1e-6)
+    # Along a random direction most of the product cancels, the rounding of the values does not.
+    size = float(cotangent.norm() * direction.norm())
+    assert float(cotangent @ direction) == pytest.approx((values[0] - values[1]) / 2e-6, rel=1e-6, abs=1e-7 * size)
 
 
 def test_a_planted_error_in_a_derivative_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from aadsl.behaviors import BEHAVIORS
+from aadsl.behaviors import BEHAVIORS, Custom
 from aadsl.charts import save as save_chart
 from aadsl.core.errors import AadslError
 from aadsl.estimators import ESTIMATORS
@@ -64,7 +64,7 @@ def test_a_behavior_becomes_a_metric_on_chosen_examples(ask: Any, study: FakeStu
     assert made.examples.positions.tolist() == [0, 2, 5]
     assert study.behavior_families["b"] == ("b[ann]", "b[bob]")
     family = [study.behaviors[full] for full in study.behavior_families["b"]]
-    assert all(member.metric is names["my_metric"] for member in family)
+    assert all(member.metric == Custom(names["my_metric"]) for member in family)
     assert [member.examples.positions.tolist() for member in family] == [[0, 2, 5], [1, 4]]
 
 
@@ -118,6 +118,7 @@ class Chart:
     drawn: ClassVar[list[Any]] = []
     needs: ClassVar[tuple[Any, ...]] = ()
     by_coordinate: ClassVar[bool] = True
+    shows_examples: ClassVar[bool] = False
 
     def draw(self, dataset: xr.Dataset, by: str | None = None) -> str:
         Chart.drawn.append((dataset, by))
