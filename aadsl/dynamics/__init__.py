@@ -5,8 +5,11 @@ from __future__ import annotations
 from aadsl.core.errors import AadslError
 from aadsl.dynamics.adagrad import Adagrad
 from aadsl.dynamics.adam import Adam
+from aadsl.dynamics.adamax import Adamax
 from aadsl.dynamics.base import Dynamics, Hyper, Resting, Slots
 from aadsl.dynamics.fused import fused_step, has_fused_step
+from aadsl.dynamics.nadam import NAdam
+from aadsl.dynamics.radam import RAdam
 from aadsl.dynamics.rmsprop import RMSprop
 from aadsl.dynamics.sgd import SGD
 
@@ -18,6 +21,9 @@ DYNAMICS: dict[str, Dynamics] = {
     "AdamW": Adam(decoupled=True),
     "RMSprop": RMSprop(),
     "Adagrad": Adagrad(),
+    "Adamax": Adamax(),
+    "NAdam": NAdam(),
+    "RAdam": RAdam(),
 }
 
 RESTING = Resting()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from aadsl.dynamics.base import Hyper, Slots, add_quotient, filled, number, sqrt
+from aadsl.dynamics.base import Hyper, Slots, add_quotient, counter, decayed, filled, number, sqrt
 
 
 @dataclass(frozen=True)
@@ -21,11 +21,9 @@ class Adagrad:
     """
 
     def initial(self, parameter: Tensor, hyper: Hyper) -> Slots:
-        """Return n = 0, s = 0; a recorded run's own initial accumulator is part of its first state."""
-        return {
-            "step": torch.zeros((), dtype=torch.float64, device=parameter.device),
-            "sum": torch.zeros_like(parameter),
-        }
+        """Return n = 0 and s at its initial value."""
+        start = hyper.get("initial_accumulator_value", 0.0)
+        return {"step": counter(parameter), "sum": torch.full_like(parameter, start)}
 
     def restore(self, recorded: Slots, initial: Slots) -> Slots:
         """Return the accumulator and the counter as recorded."""
@@ -33,9 +31,7 @@ class Adagrad:
 
     def step(self, parameter: Tensor, slots: Slots, gradient: Tensor, hyper: Hyper) -> tuple[Tensor, Slots]:
         """Return (θ', {n', s'})."""
-        gradient = -gradient if hyper["maximize"] else gradient
-        if hyper["weight_decay"]:
-            gradient = torch.add(gradient, parameter, alpha=hyper["weight_decay"])
+        gradient = decayed(gradient, parameter, hyper)
         count = slots["step"] + 1
         rate = hyper["lr"] / (1 + (number(count) - 1) * hyper["lr_decay"])
         total = torch.addcmul(slots["sum"], gradient, gradient, value=1)

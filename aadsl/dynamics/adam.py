@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from aadsl.dynamics.base import Hyper, Slots, add_quotient, filled, number, sqrt
+from aadsl.dynamics.base import Hyper, Slots, add_quotient, counter, filled, number, sqrt
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,7 @@ class Adam:
     def initial(self, parameter: Tensor, hyper: Hyper) -> Slots:
         """Return n = 0, m = v = 0."""
         names = ["exp_avg", "exp_avg_sq", *(["max_exp_avg_sq"] if hyper["amsgrad"] else [])]
-        counter = torch.zeros((), dtype=torch.float64, device=parameter.device)
-        return {"step": counter, **{name: torch.zeros_like(parameter) for name in names}}
+        return {"step": counter(parameter), **{name: torch.zeros_like(parameter) for name in names}}
 
     def restore(self, recorded: Slots, initial: Slots) -> Slots:
         """Return the moments and the counter as recorded."""

@@ -21,8 +21,8 @@ class Dynamics(Protocol):
     and are differentiated as real numbers; learning rates belong to the step. Run without gradients it performs
     the operations of ``torch.optim`` in their order, so that a replay gives the recorded bits.
 
-    Slots start at zero, and slots of one name have one shape in all optimizers: where runs with different ones follow
-    on each other, each starts its own afresh in the union of all slots.
+    Slots of one name have one shape in all optimizers: where runs with different ones follow on each other, each starts
+    its own afresh in the union of all slots.
     """
 
     def __hash__(self) -> int: ...
@@ -74,6 +74,35 @@ def filled(initial: Slots, recorded: Slots) -> Slots:
         name: recorded[name].to(value).reshape(value.shape) if name in recorded else value
         for name, value in initial.items()
     }
+
+
+def counter(parameter: Tensor) -> Tensor:
+    """Return a counter of the group at 0."""
+    return torch.zeros((), dtype=torch.float64, device=parameter.device)
+
+
+def decayed(gradient: Tensor, parameter: Tensor, hyper: Hyper) -> Tensor:
+    """Return G: the gradient of what is minimized, with coupled weight decay."""
+    gradient = -gradient if hyper["maximize"] else gradient
+    if not hyper["weight_decay"] or hyper.get("decoupled_weight_decay", False):
+        return gradient
+    return torch.add(gradient, parameter, alpha=hyper["weight_decay"])
+
+
+def shrunk(parameter: Tensor, hyper: Hyper) -> Tensor:
+    """Return the parameter after decoupled weight decay: (1 − ηλ) θ."""
+    if not hyper["weight_decay"] or not hyper.get("decoupled_weight_decay", False):
+        return parameter
+    return torch.mul(parameter, 1 - hyper["lr"] * hyper["weight_decay"])
+
+
+def by_foreach(parameter: Tensor, hyper: Hyper) -> bool:
+    """Return whether PyTorch took the step for many tensors at once: where it was told to, else on GPUs.
+
+    Of some optimizers that implementation rounds otherwise. While a step is differentiated, its rounding means nothing.
+    """
+    chosen = hyper.get("foreach")
+    return not parameter.requires_grad and bool(parameter.is_cuda if chosen is None else chosen)
 
 
 def number(counter: Tensor) -> float | Tensor:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from aadsl.dynamics.base import Hyper, Slots, filled, sqrt
+from aadsl.dynamics.base import Hyper, Slots, decayed, filled, sqrt
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,7 @@ class RMSprop:
     def step(self, parameter: Tensor, slots: Slots, gradient: Tensor, hyper: Hyper) -> tuple[Tensor, Slots]:
         """Return (θ', {s', a', b'})."""
         alpha, momentum = hyper["alpha"], hyper["momentum"]
-        gradient = -gradient if hyper["maximize"] else gradient
-        if hyper["weight_decay"]:
-            gradient = torch.add(gradient, parameter, alpha=hyper["weight_decay"])
+        gradient = decayed(gradient, parameter, hyper)
 
         square = torch.addcmul(slots["square_avg"] * alpha, gradient, gradient, value=1 - alpha)
         after = {"square_avg": square}

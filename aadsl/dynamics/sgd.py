@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from aadsl.dynamics.base import Hyper, Slots, added, filled, number
+from aadsl.dynamics.base import Hyper, Slots, added, counter, decayed, filled, number
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class SGD:
             return {}
         return {
             "momentum_buffer": torch.zeros_like(parameter),
-            "momentum_started": torch.zeros((), dtype=torch.float64, device=parameter.device),
+            "momentum_started": counter(parameter),
         }
 
     def restore(self, recorded: Slots, initial: Slots) -> Slots:
@@ -40,9 +40,7 @@ class SGD:
     def step(self, parameter: Tensor, slots: Slots, gradient: Tensor, hyper: Hyper) -> tuple[Tensor, Slots]:
         """Return (θ', {v', s'})."""
         momentum, dampening = hyper["momentum"], hyper["dampening"]
-        update = -gradient if hyper["maximize"] else gradient
-        if hyper["weight_decay"]:
-            update = torch.add(update, parameter, alpha=hyper["weight_decay"])
+        update = decayed(gradient, parameter, hyper)
         if momentum:
             started = number(slots["momentum_started"])
             kept = 1 - dampening * started if dampening else 1.0

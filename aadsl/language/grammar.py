@@ -30,12 +30,16 @@ def grammar_file(name: str = "aascore.lark") -> Path:
     return installed if installed.exists() else package.parent / "grammar" / name
 
 
-def grammar_text() -> str:
+def rules_text() -> str:
+    """Return the grammar as it is written."""
+    return grammar_file().read_text(encoding="utf-8")
+
+
+def grammar_text(rules: str) -> str:
     r"""Return the whole grammar, in which every word that a rule names has its terminal: ``_LOAD.2: /load\b/``.
 
     A bare keyword ``"stage"`` would let ``stagee`` be read as ``stage`` and ``e``; a name must be none of the words.
     """
-    rules = grammar_file().read_text(encoding="utf-8")
     keywords = keywords_of(rules)
     reserved = "|".join([*keywords, *(word for _, words in _ALTERNATIVES.findall(rules) for word in words.split("|"))])
     terminals = "\n".join(f"_{word.upper()}.2: /{word}\\b/" for word in keywords)
@@ -51,7 +55,7 @@ def keywords_of(rules: str) -> list[str]:
 
 def words_of_the_grammar() -> Words:
     """Return the words that the grammar reserves; those that a statement begins with are statements."""
-    rules = grammar_file().read_text(encoding="utf-8")
+    rules = rules_text()
     bodies = dict(_RULE.findall(rules))
 
     def begins(rule: str) -> set[str]:

@@ -21,7 +21,7 @@ from lark.utils import TextSlice
 from aadsl.core.errors import Problem, Span
 from aadsl.core.scalars import member_name
 from aadsl.language import conditions, nodes, selections
-from aadsl.language.grammar import grammar_text
+from aadsl.language.grammar import grammar_text, rules_text
 from aadsl.language.layout import CONTINUING_WORDS, Extent, statements_of
 from aadsl.language.nodes import Node
 from aadsl.language.source import END_OF_LINE, ProgramText
@@ -61,7 +61,7 @@ class Parser:
     def __init__(self, table: Table) -> None:
         self.table = table
         self.lark = Lark(
-            grammar_text(),
+            grammar_text(rules_text()),
             parser="lalr",
             lexer="contextual",
             propagate_positions=True,

@@ -41,7 +41,7 @@ class StepMap:
 
         ``known`` is an evaluation of the same batches at the same parameters, which saves computing it again.
         """
-        start = restarted(state, step)
+        start = started(self.layout, state, step)
         if not step.applied:
             return start, None
         evaluation = known or self.evaluate(start, step)
@@ -54,7 +54,7 @@ class StepMap:
     def pullback(self, point: Point, cotangents: Sequence[FlatState], curvature: Curvature) -> list[FlatState]:
         """Return DΦᵀ u for each cotangent u of the state after ``point.step``; Φ is that step, taken at the point."""
         step = point.step
-        point = point._replace(state=restarted(point.state, step))
+        point = point._replace(state=started(self.layout, point.state, step))
         pulled = pullback(self.layout, point, cotangents)
         if self._reads_no_data(point.state, step):
             return [restarted(direct, step) for direct, _ in pulled]
@@ -71,7 +71,7 @@ class StepMap:
     def pushforward(self, point: Point, tangents: Sequence[FlatState], curvature: Curvature) -> list[FlatState]:
         """Return DΦ e for each tangent e of the state before ``point.step``."""
         tangents = [restarted(e, point.step) for e in tangents]
-        point = point._replace(state=restarted(point.state, point.step))
+        point = point._replace(state=started(self.layout, point.state, point.step))
         moving = [(e.parameters, e.buffers) for e in tangents]
         if self._reads_no_data(point.state, point.step):
             changes = [(torch.zeros_like(e), b) for e, b in moving]
@@ -91,11 +91,19 @@ class StepMap:
         return step.gradient_weight == 0 and not state.buffers.numel()
 
 
-def restarted(state: FlatState, step: Step) -> FlatState:
-    """Return the state (or the cotangent, or the tangent) as ``step`` reads it.
+def started(layout: Layout, state: FlatState, step: Step) -> FlatState:
+    """Return the state as ``step`` reads it: where the step resets the optimizer, its slots are as they start."""
+    if not step.resets_optimizer:
+        return state
+    slots = []
+    for s, own, dynamics, hyper in zip(layout.group_slices, state.slots, step.dynamics, step.hyper, strict=True):
+        fresh = dynamics.initial(state.parameters[s], hyper)
+        slots.append({name: fresh.get(name, torch.zeros_like(t)) for name, t in own.items()})
+    return state._replace(slots=tuple(slots))
 
-    Where the step resets the optimizer, its slots are at zero, where they start.
-    """
+
+def restarted(state: FlatState, step: Step) -> FlatState:
+    """Return a cotangent or tangent as ``step`` reads it: where it resets the slots, what they were does not matter."""
     if not step.resets_optimizer:
         return state
     slots = tuple({name: torch.zeros_like(t) for name, t in own.items()} for own in state.slots)

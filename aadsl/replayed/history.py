@@ -186,9 +186,13 @@ class History:
         for group, stretch in enumerate(layout.group_slices):
             names = [n for n, g in zip(layout.names, layout.groups, strict=True) if g == group]
             part = Layout.of({n: state.parameters[n].shape for n in names})
-            recorded = {slot: _slot(slot, part, values, parameters) for slot, values in state.optimizer.items()}
-            own = {slot: t for slot, t in recorded.items() if t is not None}
             everything, used = self._slots(group, parameters[stretch], dynamics[group])
+            counters = {slot for slot, value in everything.items() if not value.dim()}
+            recorded = {
+                slot: _slot(part, values, parameters, is_counter=slot in counters)
+                for slot, values in state.optimizer.items()
+            }
+            own = {slot: t for slot, t in recorded.items() if t is not None}
             slots.append(everything | dynamics[group].restore(own, used))
         integers = tuple(state.buffers[n].to(self.device) for n in self._integers)
         like = parameters.new_zeros(0)
@@ -203,7 +207,7 @@ class History:
         return tuple(dynamics_of(name) for name in self.trajectory.optimizers(index))
 
     def _slots(self, group: int, parameter: Tensor, dynamics: Dynamics) -> tuple[Slots, Slots]:
-        """Return initial slots of a group: those that are ever used, and those that ``dynamics`` ever uses.
+        """Return slots of a group: all that are ever used, at zero, and those of ``dynamics``, as they start.
 
         That of a momentum which starts at 0 is among them.
         """
@@ -211,7 +215,7 @@ class History:
         own: Slots = {}
         for rule, hyper in self._rules[group]:
             initial = rule.initial(parameter, hyper)
-            everything |= initial
+            everything |= {name: torch.zeros_like(value) for name, value in initial.items()}
             if rule is dynamics:
                 own |= initial
         return everything, own
@@ -267,12 +271,12 @@ class RecordedBatches:
         return RecordedBatches(self._history, self._index, data)
 
 
-def _slot(slot: str, layout: Layout, values: dict[str, Tensor], like: Tensor) -> Tensor | None:
+def _slot(layout: Layout, values: dict[str, Tensor], like: Tensor, is_counter: bool) -> Tensor | None:
     """Return one optimizer slot of a group as a vector, or its counter; None where PyTorch has not made it yet."""
     present = {name: values[name] for name in layout.names if name in values}
     if not present:
         return None
     shapes = dict(zip(layout.names, layout.shapes, strict=True))
-    if slot == "step" or any(tuple(t.shape) != tuple(shapes[name]) for name, t in present.items()):
+    if is_counter or any(tuple(t.shape) != tuple(shapes[name]) for name, t in present.items()):
         return torch.stack([t.reshape(()).double() for t in present.values()]).max().to(like.device)
     return layout.flatten([values.get(name) for name in layout.names], like)

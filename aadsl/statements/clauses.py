@@ -13,7 +13,7 @@ from functools import cache
 from lark.grammar import Rule
 from lark.utils import classify
 
-from aadsl.language import Node
+from aadsl.language import Node, Parser
 from aadsl.language.cursor import Cursor
 from aadsl.language.syntax_errors import keyword
 from aadsl.statements.table import parser
@@ -22,32 +22,32 @@ from aadsl.statements.table import parser
 def fields_at(place: Cursor) -> tuple[str, ...]:
     """Return the fields that may stand after the clause of a place; in conditions, ``where`` is a clause of its own."""
     words = [lexeme for lexeme in place.lexemes if lexeme in parser().table]
-    found = _fields().get((words[-1], place.clause), ()) if words else ()
+    found = _fields(parser()).get((words[-1], place.clause), ()) if words else ()
     return found or (("where",) if place.clause == "where" else ())
 
 
 @cache
-def _fields() -> dict[tuple[str, str], tuple[str, ...]]:
+def _fields(language: Parser) -> dict[tuple[str, str], tuple[str, ...]]:
     """Return the fields by the word of the statement and the clause."""
     longest = {
         str(name): max(rules, key=lambda rule: len(rule.expansion))
-        for name, rules in classify(parser().lark.rules, lambda rule: rule.origin.name).items()
+        for name, rules in classify(language.lark.rules, lambda rule: rule.origin.name).items()
     }
     found: dict[tuple[str, str], dict[str, None]] = {}
-    for word, nodes in parser().table.items():
+    for word, nodes in language.table.items():
         for node in nodes:
             rule = longest.get(_rule_name(node))
-            for clause, field in () if rule is None else _parts(rule, node):
+            for clause, field in () if rule is None else _parts(language, rule, node):
                 found.setdefault((word, clause), {})[field] = None
     return {place: tuple(names) for place, names in found.items()}
 
 
-def _parts(rule: Rule, node: type[Node]) -> Iterator[tuple[str, str]]:
+def _parts(language: Parser, rule: Rule, node: type[Node]) -> Iterator[tuple[str, str]]:
     """Yield each part of a rule: the clause that it stands in, and its field."""
     names = iter([field.name for field in fields(node) if field.name != "span"])
     clause = ""
     for place, symbol in enumerate(rule.expansion):
-        word = keyword(parser().lark, symbol.name) if symbol.is_term else ""
+        word = keyword(language.lark, symbol.name) if symbol.is_term else ""
         if word:
             clause = word
         elif symbol.is_term and symbol.filter_out:  # type: ignore[attr-defined]  # terminals have it

@@ -14,7 +14,8 @@ from aadsl.core.errors import AadslError
 from aadsl.dynamics import DYNAMICS
 from aadsl.interventions import INTERVENTIONS, counterfactual
 from aadsl.propagation import CURVATURES, Point, Sweep, adjoint_sweep, final_state, inner, observed, rerun
-from tests.engine.tiny import OPTIONS, TinyRun, dense_jacobian, dense_vector, tangents_at_end, tiny_run
+from tests.engine.tiny import TinyRun, dense_jacobian, dense_vector, tangents_at_end, tiny_run
+from tests.optimizers import OPTIMIZERS
 
 EXACT = CURVATURES["exact"]()
 ARGUMENTS = {"scale_lr": {"factor": 0.5}, "reweight": {"weight": 2.0}, "replace": {"data": 1}}
@@ -42,7 +43,7 @@ def relative(a: torch.Tensor, b: torch.Tensor) -> float:
 
 
 def test_the_tiny_runs_cover_the_table() -> None:
-    assert set(OPTIONS) == set(DYNAMICS)
+    assert set(OPTIMIZERS) == set(DYNAMICS)
 
 
 @pytest.mark.parametrize(("optimizer", "name"), list(product(DYNAMICS, INTERVENTIONS)))

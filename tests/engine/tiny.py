@@ -25,14 +25,8 @@ from aadsl.propagation import (
     at_end,
     tangent_sweep,
 )
+from tests.optimizers import OPTIMIZERS
 
-OPTIONS = {
-    "SGD": {"lr": 0.1, "momentum": 0.9, "dampening": 0.2, "nesterov": False},
-    "Adam": {"lr": 0.05, "beta1": 0.9, "beta2": 0.99, "eps": 1e-3, "amsgrad": True},
-    "AdamW": {"lr": 0.05, "beta1": 0.9, "beta2": 0.99, "eps": 1e-3, "amsgrad": False},
-    "RMSprop": {"lr": 0.02, "alpha": 0.9, "eps": 1e-2, "momentum": 0.5, "centered": True},
-    "Adagrad": {"lr": 0.1, "lr_decay": 0.01, "eps": 1e-2},
-}
 COMMON = {"weight_decay": 0.02, "maximize": False}
 
 
@@ -139,7 +133,7 @@ def tiny_run(
 
 
 def _step(t: int, batches: tuple, optimizer: str, given: dict, factor: float, groups: int, clip: Clip | None) -> Step:
-    options = OPTIONS[optimizer] | COMMON | given
+    options = COMMON | OPTIMIZERS[optimizer].smooth | given
     hyper = tuple({**options, "lr": options["lr"] * factor * (1 + 0.5 * g)} for g in range(groups))
     return Step(t, Held(batches), hyper, (DYNAMICS[optimizer],) * groups, clip=clip)
 
@@ -162,7 +156,9 @@ def dense_jacobian(run: Run, state: FlatState, step: Step) -> Tensor:
         before = state.with_tensors(p.reshape(shape) for p, shape in zip(pieces, shapes, strict=True))
         slots = before.slots
         if step.resets_optimizer:
-            slots = tuple({n: torch.zeros_like(t) for n, t in own.items()} for own in slots)
+            groups = zip(layout.group_slices, slots, step.dynamics, step.hyper, strict=True)
+            fresh = [(own, dynamics.initial(before.parameters[s], hyper)) for s, own, dynamics, hyper in groups]
+            slots = tuple({n: first.get(n, torch.zeros_like(t)) for n, t in own.items()} for own, first in fresh)
         if not step.applied:
             return dense_vector(before._replace(slots=slots))
         gradients = grad(mean_loss)(layout.named_views(before.parameters))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from lark import Lark
 
-from aadsl.language.grammar import grammar_text, words_of_the_grammar
+from aadsl.language.grammar import grammar_text, rules_text, words_of_the_grammar
 from aadsl.language.layout import statements_of
 from aadsl.statements import STATEMENTS
 from aadsl.statements.table import parser
@@ -78,8 +78,8 @@ def test_a_longer_word_is_no_statement(word: str) -> None:
 def test_the_grammar_is_unambiguous() -> None:
     """Strict mode refuses conflicts of rules and terminals that match the same text (with interegular installed)."""
     pytest.importorskip("interegular")
-    Lark(grammar_text(), parser="lalr", lexer="contextual", strict=True)
-    ambiguous = grammar_text().replace("?sum: product", "?sum: product | name")
+    Lark(grammar_text(rules_text()), parser="lalr", lexer="contextual", strict=True)
+    ambiguous = grammar_text(rules_text()).replace("?sum: product", "?sum: product | name")
     with pytest.raises(Exception, match=r"(?i)conflict|collision"):
         Lark(ambiguous, parser="lalr", lexer="contextual", strict=True)
 

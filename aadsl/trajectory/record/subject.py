@@ -13,8 +13,9 @@ from aadsl.core.errors import AadslError
 from aadsl.trajectory.store.specs import ParameterSpec
 from aadsl.trajectory.store.tensors import StateEntry, dtype_name
 
-# How PyTorch computes a step, not what it computes. (Fused kernels round otherwise, so a replay must know of them.)
-_IMPLEMENTATION = {"foreach", "capturable", "differentiable"}
+# How PyTorch computes a step, not what it computes. (Fused kernels, and of some optimizers those for many tensors at
+# once, round otherwise, so a replay must know of them.)
+_IMPLEMENTATION = {"capturable", "differentiable"}
 
 
 def unwrapped_model(model: nn.Module) -> nn.Module:
@@ -101,11 +102,14 @@ class Subject:
             yield StateEntry("buffers", "", name, buffer)
 
     def optimizer_is_fresh(self) -> bool:
-        """Return whether the optimizer holds no state, or nothing but zeros (as Adagrad does before its first step)."""
+        """Return whether the optimizer took no step: it holds no state, or has counted none (as Adagrad at first).
+
+        Where it counts no steps, it holds nothing but zeros.
+        """
         return not any(
             bool(torch.as_tensor(value).any())
             for slots in self.optimizer.state.values()
-            for value in slots.values()
+            for value in ([slots["step"]] if "step" in slots else slots.values())
             if isinstance(value, (Tensor, float, int))
         )
 

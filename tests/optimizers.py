@@ -1,0 +1,97 @@
+"""The optimizers that are tested: what a new one needs here is one entry.
+
+``cases`` are options of its class in ``torch.optim``; every switch of it is on in some case, and off in another. With
+each, our steps must have PyTorch's bits. ``smooth`` are options under which a tiny run in double precision is smooth
+enough for its derivative to be compared with finite differences, by the names that recordings have.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    cases: tuple[dict[str, Any], ...]
+    smooth: dict[str, Any]
+    fused: bool = field(default=False)  # whether PyTorch has fused kernels of it
+
+
+OPTIMIZERS: dict[str, Optimizer] = {
+    "SGD": Optimizer(
+        (
+            {"lr": 0.1},
+            {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.01},
+            {"lr": 0.1, "momentum": 0.9, "dampening": 0.3},
+            {"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 0.01, "maximize": True},
+        ),
+        {"lr": 0.1, "momentum": 0.9, "dampening": 0.2, "nesterov": False},
+        fused=True,
+    ),
+    "Adam": Optimizer(
+        (
+            {"lr": 0.01},
+            {"lr": 0.01, "weight_decay": 0.1, "amsgrad": True},
+            {"lr": 0.01, "betas": (0.8, 0.95), "eps": 1e-4, "maximize": True},
+        ),
+        {"lr": 0.05, "beta1": 0.9, "beta2": 0.99, "eps": 1e-3, "amsgrad": True},
+        fused=True,
+    ),
+    "AdamW": Optimizer(
+        ({"lr": 0.01, "weight_decay": 0.1}, {"lr": 0.01, "weight_decay": 0.1, "amsgrad": True, "maximize": True}),
+        {"lr": 0.05, "beta1": 0.9, "beta2": 0.99, "eps": 1e-3, "amsgrad": False},
+        fused=True,
+    ),
+    "RMSprop": Optimizer(
+        (
+            {"lr": 0.01},
+            {"lr": 0.01, "momentum": 0.9, "weight_decay": 0.1},
+            {"lr": 0.01, "centered": True, "alpha": 0.9, "momentum": 0.9, "maximize": True},
+        ),
+        {"lr": 0.02, "alpha": 0.9, "eps": 1e-2, "momentum": 0.5, "centered": True},
+    ),
+    "Adagrad": Optimizer(
+        (
+            {"lr": 0.1, "lr_decay": 0.1, "weight_decay": 0.01},
+            {"lr": 0.1, "maximize": True},
+            {"lr": 0.1, "initial_accumulator_value": 0.5},
+        ),
+        {"lr": 0.1, "lr_decay": 0.01, "eps": 1e-2},
+        fused=True,
+    ),
+    "Adamax": Optimizer(
+        ({"lr": 0.01}, {"lr": 0.01, "betas": (0.8, 0.95), "eps": 1e-4, "weight_decay": 0.1, "maximize": True}),
+        {"lr": 0.05, "beta1": 0.9, "beta2": 0.99, "eps": 1e-3},
+    ),
+    "NAdam": Optimizer(
+        (
+            {"lr": 0.01},
+            {"lr": 0.01, "weight_decay": 0.1, "momentum_decay": 0.02},
+            {"lr": 0.01, "weight_decay": 0.1, "decoupled_weight_decay": True, "maximize": True},
+        ),
+        {"lr": 0.05, "beta1": 0.9, "beta2": 0.99, "eps": 1e-3, "momentum_decay": 0.01, "decoupled_weight_decay": True},
+    ),
+    "RAdam": Optimizer(
+        (
+            {"lr": 0.01},
+            {"lr": 0.01, "weight_decay": 0.1},
+            {"lr": 0.01, "weight_decay": 0.1, "decoupled_weight_decay": True, "maximize": True},
+        ),
+        {"lr": 0.05, "beta1": 0.9, "beta2": 0.7, "eps": 1e-2, "decoupled_weight_decay": False},
+    ),
+}
+
+CASES = [(name, options) for name, optimizer in OPTIMIZERS.items() for options in optimizer.cases]
+
+
+def torch_options(smooth: dict[str, Any]) -> dict[str, Any]:
+    """Return options by the names that recordings have as those of the class in ``torch.optim``."""
+    plain = {name: value for name, value in smooth.items() if name not in ("beta1", "beta2")}
+    return plain | ({"betas": (smooth["beta1"], smooth["beta2"])} if "beta1" in smooth else {})
+
+
+def hyper(group: dict[str, Any]) -> dict[str, Any]:
+    """Return what a recording holds of a parameter group."""
+    scalars = {name: value for name, value in group.items() if name not in ("params", "betas")}
+    return scalars | dict(zip(("beta1", "beta2"), group.get("betas", ()), strict=False))
