@@ -9,7 +9,7 @@ from torch import Tensor
 
 from aadsl.dynamics.base import Hyper, Slots, by_foreach, counter, decayed, filled, number, shrunk, sqrt
 
-Scalar = float | Tensor
+Counted = float | Tensor
 
 
 @dataclass(frozen=True)
@@ -63,11 +63,11 @@ class RAdam:
         return False
 
 
-def _rectification(n: Scalar, beta2: float) -> Scalar:
+def _rectification(n: Counted, beta2: float) -> Counted:
     """Return how much the variance of the step is rectified; 0 while it has none, ρ ≤ 5."""
     limit = 2 / (1 - beta2) - 1
     rho = limit - 2 * n * beta2**n / (1 - beta2**n)
     if rho <= 5:
         return 0.0
-    rectified: Scalar = ((rho - 4) * (rho - 2) * limit / ((limit - 4) * (limit - 2) * rho)) ** 0.5
+    rectified: Counted = ((rho - 4) * (rho - 2) * limit / ((limit - 4) * (limit - 2) * rho)) ** 0.5
     return rectified

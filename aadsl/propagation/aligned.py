@@ -36,17 +36,18 @@ class AlignedTensors:
 
     def load(self, vector: Tensor, shift: tuple[float, Tensor] | None = None) -> None:
         """Copy ``vector`` (size,) into the tensors, or vector + h·e for a ``shift`` (h, e)."""
+        targets, values = self._pieces(vector)
         if shift is None:
-            source = vector
-        elif self._dense:
-            torch.add(vector, shift[1], alpha=shift[0], out=self._memory)
+            torch._foreach_copy_(targets, values)
             return
-        else:
-            source = torch.add(vector, shift[1], alpha=shift[0])
+        for target, value, e in zip(targets, values, self._pieces(shift[1])[1], strict=True):
+            torch.add(value, e, alpha=shift[0], out=target)
+
+    def _pieces(self, vector: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Return the memory of the tensors, and what of ``vector`` goes there; in one piece where there are no gaps."""
         if self._dense:
-            self._memory.copy_(source)
-        else:
-            torch._foreach_copy_(self._parts, torch.split(source, self._counts))
+            return [self._memory], [vector]
+        return self._parts, list(torch.split(vector, self._counts))
 
     def flat(self) -> Tensor:
         """Return a copy of all elements, (size,)."""

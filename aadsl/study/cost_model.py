@@ -78,7 +78,8 @@ def memory_of(rehearsal: Rehearsal, query: Query) -> int:
     history, state = rehearsal.history, rehearsal.taken.state
     taken = rehearsal.taken.after.nbytes + rehearsal.taken.evaluation.gradient.nbytes
     vectors = 0 if rehearsal.curvature is None else _vectors(query, rehearsal.direction)
-    kept = 2 * state.nbytes + vectors * rehearsal.vector.nbytes
+    # The states before and after a step, the final one, and a stored one while it is read and flattened.
+    kept = 5 * state.nbytes + vectors * rehearsal.vector.nbytes
     kept += min(history.recent, history.length) * nbytes(history.recent_batches(0))
     if rehearsal.direction == "adjoint":
         gap = max(b - a for a, b in pairwise((*history.checkpoints, history.length)))

@@ -7,21 +7,23 @@ edited has its description elsewhere than its code: its code may change.
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
-from importlib.metadata import Distribution, distributions
 from pathlib import Path
 
 # Of these the name alone stands for the code: whoever digests it adds the versions of Python and of this package.
 OWN = {"aadsl", *sys.builtin_module_names, *sys.stdlib_module_names} - {"__main__"}
 # Where old descriptions (``*.egg-info``) mean an installed package, and not a source folder.
 INSTALLED = {"site-packages", "dist-packages"}
+# Of each line of a RECORD: the package, or the module, that a file is of.
+_FIRST = re.compile(r"^([^/,.\n]+)", re.MULTILINE)
 
 
 @cache
 def installed_as(module: str) -> str | None:
-    """Return what stands for the code of a module, such as ``"torch 2.13.0"``; None where its code may change."""
+    """Return what stands for the code of a module, such as ``"torch-2.13.0"``; None where its code may change."""
     top = module.partition(".")[0]
     if top in OWN:
         return top
@@ -43,18 +45,13 @@ def _folder_of(top: str) -> Path | None:
 
 @cache
 def _packages_in(folder: Path) -> dict[str, str]:
-    """Return name and version of the distributions that are installed in a folder, by the modules they bring."""
-    return {
-        name: f"{distribution.name} {distribution.version}"
-        for distribution in distributions(path=[str(folder)])
-        for name in _modules_of(distribution, folder)
-    }
-
-
-def _modules_of(distribution: Distribution, folder: Path) -> Iterator[str]:
-    record = distribution.read_text("RECORD")
-    if record is not None:
-        lines = (line.partition(",")[0].partition("/")[0] for line in record.splitlines())
-        yield from {line.partition(".")[0] for line in lines}
-    elif folder.name in INSTALLED:
-        yield from (distribution.read_text("top_level.txt") or "").split()
+    """Return name and version of what is installed in a folder, ``"torch-2.13.0"``, by the modules that it brings."""
+    found = {}
+    for described in folder.glob("*.dist-info"):
+        with suppress(OSError):
+            files = (described / "RECORD").read_text(encoding="utf-8", errors="replace")
+            found |= dict.fromkeys(_FIRST.findall(files), described.stem)
+    for described in folder.glob("*.egg-info") if folder.name in INSTALLED else ():
+        with suppress(OSError):
+            found |= dict.fromkeys((described / "top_level.txt").read_text(encoding="utf-8").split(), described.stem)
+    return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from pathlib import Path
 
@@ -55,9 +54,9 @@ def test_a_package_is_recognized_wherever_it_is_installed(elsewhere: Path) -> No
     installed(elsewhere, "somewhere_installed")
     import somewhere_installed  # type: ignore[import-not-found]
 
-    assert installed_as("somewhere_installed.part") == "somewhere_installed 1.2"
+    assert installed_as("somewhere_installed.part") == "somewhere_installed-1.2"
     assert fingerprint(somewhere_installed.f, somewhere_installed)
-    assert installed_as("torch") == f"torch {torch.__version__}"
+    assert installed_as("torch") == f"torch-{torch.__version__}"
     assert installed_as("functools") == "functools"
 
 
@@ -71,16 +70,8 @@ def test_code_that_may_change_is_not_installed(elsewhere: Path) -> None:
 
     assert installed_as("being_edited") is installed_as("__main__") is installed_as("no_module_at_all") is None
     before = fingerprint(being_edited.f)
-    (elsewhere / "being_edited.py").write_text("def f(x):\n    return x + 1\n")
-    sys.modules.pop("being_edited")
-    sys.path_importer_cache.clear()
-    import importlib
-
-    importlib.invalidate_caches()
-    (elsewhere / "__pycache__").exists() and [file.unlink() for file in (elsewhere / "__pycache__").iterdir()]
-    import being_edited as changed
-
-    assert fingerprint(changed.f) != before
+    exec("def f(x):\n    return x + 1\n", vars(being_edited))
+    assert fingerprint(being_edited.f) != before
 
 
 @pytest.fixture(scope="module")
