@@ -10,15 +10,20 @@ TORCH_INDEX ?= $(shell command -v nvidia-smi >/dev/null 2>&1 || echo "--extra-in
 PIP := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
 	$(BIN)/python -m pip --disable-pip-version-check install -qq --retries 2 --timeout 60
 LOG := $(VENV)/pip.log
+# A process of the tests for each core; the tests of a file stay together, because they share what they record.
+PROCESSES := -n auto --dist loadfile
+QUICK := tests/test_architecture.py tests/test_additions.py tests/test_study.py tests/charts/test_bars.py \
+	tests/engine/test_dynamics.py tests/engine/test_update.py tests/language tests/statements/test_statements.py \
+	tests/trajectory/test_recording.py
 FAILED = { echo "aadsl: $(1): $$(grep -m1 ^ERROR $(LOG) | cut -c8- | cut -c-200) (more in $(LOG); is the package index within reach?)"; exit 1; }
 
-.PHONY: help setup demo picture tutorials test lint format bench fidelity clean
+.PHONY: help setup demo picture tutorials test quick lint format words diagram bench fidelity clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
 
 # The networks of the tests and tutorials are small: a second thread costs them more than it brings.
-test tutorials: export OMP_NUM_THREADS ?= 1
+test quick tutorials: export OMP_NUM_THREADS ?= 1
 
 setup: $(TESTABLE)  ## create .venv with everything the other targets need
 
@@ -49,13 +54,22 @@ tutorials: $(READY)  ## execute the tutorials and save them with their outputs
 test: $(TESTABLE)  ## lint, types and the whole test suite
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest $(PROCESSES)
+
+quick: $(TESTABLE)  ## a cut through all layers, for while one works
+	@$(BIN)/python -m pytest -q $(PROCESSES) $(QUICK)
 
 lint: $(TESTABLE)  ## style and types only
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 format: $(TESTABLE)  ## rewrite the sources in the project's style
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+words: $(READY)  ## write grammar/words.json anew, after a word of the language came or went
+	@$(BIN)/python -c 'from aadsl.language.grammar import write_words; write_words()'
+
+diagram: $(READY)  ## draw the arrows between the layers anew in aadsl/README.md
+	@$(BIN)/python -m tests.architecture
 
 bench: $(READY)  ## cost of recording and attribution, as ratios to plain training
 	@$(BIN)/python -m tests.benchmarks.cost

@@ -46,7 +46,7 @@ def _folder_of(top: str) -> Path | None:
 @cache
 def _packages_in(folder: Path) -> dict[str, str]:
     """Return name and version of what is installed in a folder, ``"torch-2.13.0"``, by the modules that it brings."""
-    found = {}
+    found: dict[str, str] = {}
     for described in folder.glob("*.dist-info"):
         with suppress(OSError):
             files = (described / "RECORD").read_text(encoding="utf-8", errors="replace")
