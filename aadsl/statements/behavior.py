@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from aadsl.statements.scope import Declared, Scope
 from aadsl.statements.session import Result
 from aadsl.statements.stage import why_empty
 from aadsl.statements.vocabulary import build, notebook_name, table
+
+if TYPE_CHECKING:
+    from aadsl.behaviors import Metric
 
 
 @dataclass(frozen=True)
@@ -51,30 +54,33 @@ class BehaviorDefinition(Definition):
             return None
         per_example = self.per_example is True
         where, names = chosen
-        scope.define_behaviors(self.name, dict.fromkeys(names, Declared(is_differentiable(metric), per_example)))
+        scope.define_behaviors(self.name, dict.fromkeys(names, Declared(metric.differentiable, per_example)))
         return partial(self.run, metric=metric, data=data, where=where, names=names)
 
-    def run(self, result: Result, metric: Any, data: Any, where: Mask | None, names: Sequence[str]) -> None:
+    def run(self, result: Result, metric: Metric, data: Any, where: Mask | None, names: Sequence[str]) -> None:
         """Define the behavior, or the family, on the study."""
         by = None if self.by is None else self.by.text
         result.study.behavior(self.name.text, metric, on=data, where=where, by=by, per_example=self.per_example is True)
         result.say(f"behavior {', '.join(names)}: {self.metric.name.text} on {self.on.text}")
 
-    def _metric(self, scope: Scope) -> Any | None:
+    def _metric(self, scope: Scope) -> Metric | None:
         """Return a metric of the table, or a callable of the notebook."""
         name = self.metric.name.text
         metrics = table("behavior")
-        own = scope.names.get(name)
+        own: Any = scope.names.get(name)
         if name in metrics or not isinstance(own, Callable):  # type: ignore[arg-type]
             if name not in metrics and name not in scope.names:
                 problem = unknown_name("behavior metric", name, metrics)
                 scope.report(self.metric.name.span, problem.message, f"{problem.hint}, or a callable in the notebook")
                 return None
-            return build(scope, self.metric, "behavior")
+            metric: Metric | None = build(scope, self.metric, "behavior")
+            return metric
         if self.metric.arguments is not None:
             scope.report(self.metric.span, "Python is not called here", "give the name of the callable alone")
             return None
-        return own
+        from aadsl.behaviors import Custom
+
+        return Custom(own)
 
     def _chosen(self, scope: Scope, data: Any) -> tuple[Mask | None, Sequence[str]] | None:
         """Return the mask over the examples, None for all of them, and the names of the behaviors."""
@@ -103,8 +109,3 @@ class BehaviorDefinition(Definition):
             scope.report(self.by.span, f'the family "{name}" would {problem}', "take another coordinate")
             return None
         return inside, [f"{name}[{key}]" for key in members]
-
-
-def is_differentiable(metric: Any) -> bool:
-    """Return whether a metric has a gradient; a callable of the notebook is taken to have one."""
-    return bool(getattr(metric, "differentiable", True))
