@@ -76,8 +76,10 @@ class Recorded:
     start: dict[str, Tensor]
 
     def study(self, **options: Any) -> aadsl.Study:
+        """Return a study of the run, on the CPU unless told otherwise: there it was trained, and is trained again."""
         trajectory = aadsl.open_trajectory(self.path)
-        return aadsl.Study(trajectory, **{"model": self.net, "loss": loss_fn, "data": self.data} | options)
+        given = {"model": self.net, "loss": loss_fn, "data": self.data, "device": "cpu"}
+        return aadsl.Study(trajectory, **given | options)
 
     def retrained(self, skipped: Collection[int], fresh_after: bool = False) -> nn.Sequential:
         """Train again from the same start without some steps; nothing of aadsl takes part."""

@@ -189,7 +189,7 @@ def test_an_exception_in_the_training_loop_leaves_a_readable_trajectory(tmp_path
         loop()
     trajectory = aadsl.open_trajectory(tmp_path / "run")
     assert trajectory.length == 9
-    shorter = aadsl.Study(trajectory, model=network(), loss=loss_fn, data=run.data)
+    shorter = aadsl.Study(trajectory, model=network(), loss=loss_fn, data=run.data, device="cpu")
     shorter.stage("early", slice(0, 3))
     shorter.behavior("digits", "log_likelihood", on=some(run))
     assert np.isfinite(shorter.verify(["early"], ["digits"]).effect).all()
@@ -226,5 +226,5 @@ def test_parameters_of_several_precisions(tmp_path: Path) -> None:
         recorder.batch(indices=range(4))
         optimizer.step()
     trajectory = aadsl.open_trajectory(tmp_path)
-    message = complaint(lambda: aadsl.Study(trajectory, model=model, loss=mixed_loss, data=data))
+    message = complaint(lambda: aadsl.Study(trajectory, model=model, loss=mixed_loss, data=data, device="cpu"))
     assert '"0.bias" is float32, "1.bias" is float64' in message and "autocast" in message

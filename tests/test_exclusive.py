@@ -13,6 +13,9 @@ import aadsl
 from aadsl.core.exclusive import WAITING, turn
 from tests.digits import images_and_labels, loss_fn, record
 
+LIMIT = 600
+"""Seconds after which a thread hangs, however slow the machine is."""
+
 
 def yielding(net, batch):
     """The loss, with pauses in which another thread would change weights and random numbers under it."""
@@ -35,7 +38,7 @@ def together(*questions):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(LIMIT)
     return answers
 
 
@@ -89,7 +92,7 @@ def test_two_studies_share_the_random_generator(tmp_path):
     trajectory = aadsl.open_trajectory(tmp_path / "dropping")
 
     def study(loss):
-        return named(aadsl.Study(trajectory, model=net, loss=loss, data=data), data)
+        return named(aadsl.Study(trajectory, model=net, loss=loss, data=data, device="cpu"), data)
 
     first, second, alone = study(yielding), study(yielding), study(loss_fn)
     beside = together(lambda: effect(first, "early"), lambda: effect(second, "late"))
@@ -107,11 +110,11 @@ def held():
     def compute():
         with turn(lambda *_: None):
             computing.set()
-            enough.wait(60)
+            enough.wait(LIMIT)
 
     thread = threading.Thread(target=compute)
     thread.start()
-    assert computing.wait(60)
+    assert computing.wait(LIMIT)
     return thread, enough
 
 
@@ -125,7 +128,7 @@ def test_who_waits_is_told_and_may_give_up():
     with pytest.raises(GivenUpError), turn(give_up):
         pytest.fail("two computations at once")
     enough.set()
-    thread.join(60)
+    thread.join(LIMIT)
     with turn(pytest.fail):  # nobody holds it now: not told to wait
         pass
 
@@ -135,7 +138,7 @@ def test_an_interrupt_ends_waiting():
     with pytest.raises(KeyboardInterrupt), turn(lambda *_: signal.raise_signal(signal.SIGINT)):
         pytest.fail("two computations at once")
     enough.set()
-    thread.join(60)
+    thread.join(LIMIT)
     with turn(pytest.fail):
         pass
 

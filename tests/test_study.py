@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,15 +20,6 @@ PROBES = slice(1000, 1060)  # digits that the runs never saw
 
 # PyTorch wonders about a schedule that goes on while a step is skipped, which is what is wanted here.
 pytestmark = pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Sums of many threads differ in their last bits from one call to the next."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module", params=list(DTYPES))
@@ -71,7 +61,7 @@ def test_retraining_equals_plain_pytorch_to_the_bits(run: Recorded, fresh_after:
     exact = study.retrain(list(STAGES), ["digits"], intervention="restart" if fresh_after else "skip")
     for name, steps in STAGES.items():
         truth = true_effects(run, steps, fresh_after)
-        assert truth.abs().min() > 0  # the comparison below would say little about zeros
+        assert (truth != 0).double().mean() > 0.9  # the comparison below would say little about zeros
         found = exact.example_effect.sel(stage=name, behavior="digits").values
         np.testing.assert_array_equal(found, truth.double().numpy())
 

@@ -88,7 +88,8 @@ def session_over(path: Path, data: Any) -> Session:
             optimizer.zero_grad()
             loss_fn(net, batch).backward()
             optimizer.step()
-    return Session(study=aadsl.Study(aadsl.open_trajectory(path), model=net, loss=loss_fn, data=data))
+    trajectory = aadsl.open_trajectory(path)
+    return Session(study=aadsl.Study(trajectory, model=net, loss=loss_fn, data=data, device="cpu"))
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -134,10 +135,10 @@ def test_rows_of_a_frame_are_examples_of_named_values(tmp_path: Path) -> None:
             loss(net, batch).backward()
             recorder.batch(indices=consumed(step))
             optimizer.step()
-    report = aadsl.open_trajectory(tmp_path).verify(model=net, loss=loss, data=table)
+    report = aadsl.open_trajectory(tmp_path).verify(model=net, loss=loss, data=table, device="cpu")
     assert "sampled examples agree" in str(report) and "every bit the same" in str(report)
     shuffled = table.sample(frac=1, random_state=0)
-    report = aadsl.open_trajectory(tmp_path).verify(model=net, loss=loss, data=shuffled)
+    report = aadsl.open_trajectory(tmp_path).verify(model=net, loss=loss, data=shuffled, device="cpu")
     assert report.causes == ("shuffled data",)
 
 

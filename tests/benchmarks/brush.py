@@ -31,7 +31,7 @@ def main(steps: int) -> None:
         nbformat.write(book, root / "brush.ipynb")
         with lab.running_lab(root, data) as address, lab.browser_page(lab.chromium()) as page:
             notebook = lab.Notebook(page, address).open("brush.ipynb")
-            notebook.run_all(300)
+            notebook.run_all()
             page.wait_for_selector(".aadsl-explorer canvas")
             page.wait_for_timeout(2000)
             print(f"{steps:,} steps, milliseconds from a move of the brush to the numbers, of {MOVES} moves:")

@@ -9,7 +9,7 @@ import torch
 
 from aadsl.estimators import ESTIMATORS
 from tests.benchmarks.cost import scratch
-from tests.cache.test_pace import recorded
+from tests.cache.test_cost_model import recorded
 
 
 def main() -> None:

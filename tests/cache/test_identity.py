@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -56,7 +57,7 @@ def test_a_package_is_recognized_wherever_it_is_installed(elsewhere: Path) -> No
 
     assert installed_as("somewhere_installed.part") == "somewhere_installed-1.2"
     assert fingerprint(somewhere_installed.f, somewhere_installed)
-    assert installed_as("torch") == f"torch-{torch.__version__}"
+    assert installed_as("torch") == f"torch-{version('torch')}"
     assert installed_as("functools") == "functools"
 
 

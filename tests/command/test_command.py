@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
 from aadsl.__main__ import main
 from aadsl.trajectory import Recorder
@@ -21,7 +20,6 @@ model = small_model()
 
 @pytest.fixture
 def run_folder(tmp_path: Path) -> Path:
-    torch.set_num_threads(1)
     model = small_model()
     optimizer = sgd(model)
     with Recorder(tmp_path / "run", model, optimizer, DATA) as recorder:
@@ -56,7 +54,7 @@ def test_verify_with_names_that_are_not_there(run_folder: Path, capsys: pytest.C
 def test_run(run_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     program = run_folder.parent / "program.aascore"
     program.write_text(
-        f'load "{run_folder}" with model=model, loss=loss, data=data\n'
+        f'load "{run_folder}" with model=model, loss=loss, data=data, device="cpu"\n'
         'stage bad = batches where tag=="bad"\n'
         "behavior good = loss on data\n"
         "score bad on good\n"
@@ -77,7 +75,7 @@ def test_run_exits_with_1_where_a_trajectory_fails(
     """Everything is printed all the same, what comes after the failure too."""
     names, program = run_folder.parent / "names.py", run_folder.parent / "program.aascore"
     names.write_text(f"{NAMES}\ndef twice(model, batch):\n    return 2 * loss(model, batch)\n")
-    load = f'load "{run_folder}" with model=model, data=data, loss='
+    load = f'load "{run_folder}" with model=model, data=data, device="cpu", loss='
     program.write_text("".join(f"{load}{loss}\nverify trajectory\n" for loss in losses) + f"{load}loss\nshow stages\n")
     assert main(["run", str(program), "--names", str(names)]) == code
     said = capsys.readouterr()
@@ -137,7 +135,7 @@ def test_names_without_a_file_of_them(run_folder: Path, capsys: pytest.CaptureFi
     assert main(["verify", str(run_folder), "--model", "net"]) == 1
     assert "add --names FILE.py" in capsys.readouterr().err
     program = run_folder.parent / "program.aascore"
-    program.write_text(f'load "{run_folder}" with model=model, loss=loss, data=data\n')
+    program.write_text(f'load "{run_folder}" with model=model, loss=loss, data=data, device="cpu"\n')
     assert main(["run", str(program)]) == 1
     assert "in the file given with --names" in capsys.readouterr().err
 

@@ -61,7 +61,7 @@ def trained(skipped: list[int], folder: Path | None = None) -> nn.Module:
 def test_effects_reach_the_new_head_through_the_body(tmp_path: Path) -> None:
     model = trained([], tmp_path)
     trajectory = aadsl.open_trajectory([tmp_path / "0", tmp_path / "1"])
-    assert trajectory.verify(model=Heads(), loss=loss, samples=20).ok
+    assert trajectory.verify(model=Heads(), loss=loss, samples=20, device="cpu").ok
     study = aadsl.Study(trajectory, model=Heads(), loss=loss, device="cpu")
     study.behavior("second", second_task, on=(X[:8], Y[:8]))
     stages = {"pretraining": [1, 2], "boundary": [4, 5], "head": [7]}

@@ -176,7 +176,7 @@ def test_the_replay_has_the_bits_of_the_jobs(chain: tuple[list[Job], History]) -
     found = parameters_of(history, final_state(history, history.step_map).parameters)
     for name, value in trained(jobs).named_parameters():
         assert torch.equal(found[name], value), name
-    report = history.trajectory.verify(model=network(), loss=loss, data=(X, Y), samples=100)
+    report = history.trajectory.verify(model=network(), loss=loss, data=(X, Y), samples=100, device="cpu")
     assert report.ok and f"{history.length} steps" in str(report) and "every bit the same" in str(report), report
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 
 import aadsl
@@ -56,6 +57,7 @@ def test_an_interrupted_sweep_goes_on_where_it_stood(tmp_path: Path, estimator: 
 
 
 def work_until_killed(path: Path, estimator: str) -> None:
+    torch.set_num_threads(1)  # as the tests do: the sweep that goes on here must have the bits of one done in one go
     checkpoints.SECONDS, checkpoints.SHARE = 0.0, np.inf
     effects(reopened(path), estimator, progress_ending([], 12, lambda: os.kill(os.getpid(), signal.SIGKILL)))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -82,14 +81,6 @@ def likelihood(model: nn.Module) -> float:
         return model(BEHAVIOR[0]).log_softmax(-1).gather(1, BEHAVIOR[1][:, None]).mean().item()
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("jobs")
@@ -99,7 +90,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def study_of(folder: Path, data: Any = DATA, **options: Any) -> aadsl.Study:
     trajectory = aadsl.open_trajectory([folder / job for job in DATA])
-    study = aadsl.Study(trajectory, model=network(), loss=mean_loss, data=data, **options)
+    study = aadsl.Study(trajectory, model=network(), loss=mean_loss, data=data, device="cpu", **options)
     study.behavior("right", "log_likelihood", on=BEHAVIOR)
     study.stage("small", slice(60, 72))
     study.stage("across", slice(55, 75))
@@ -163,7 +154,7 @@ def test_answers_are_kept_apart_by_the_data_of_any_job(folder: Path) -> None:
 
 def test_data_in_a_list_are_no_data_of_each_run(folder: Path) -> None:
     trajectory = aadsl.open_trajectory([folder / job for job in DATA])
-    report = trajectory.verify(network(), mean_loss, [BROAD, SMALL, BROAD])
+    report = trajectory.verify(network(), mean_loss, [BROAD, SMALL, BROAD], device="cpu")
     assert not report.ok and 'as a dict: data={"broad": …, "small": …, "again": …}' in str(report), report
 
 

@@ -99,7 +99,7 @@ def test_memory_bounds_the_states_held_and_changes_no_number(tmp_path: Path) -> 
     assert np.array_equal(tight.step_effects(["digits"]), plenty.step_effects(["digits"]))
     with pytest.raises(AadslError, match="is too little"):
         _ = aadsl.Study(
-            plenty.trajectory, model=mlp("relu", 32), loss=loss, data=plenty.data, memory=state
+            plenty.trajectory, model=mlp("relu", 32), loss=loss, data=plenty.data, device="cpu", memory=state
         ).history.limit
 
 

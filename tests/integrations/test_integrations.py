@@ -82,7 +82,7 @@ def test_hugging_face_trainer(tmp_path: Path, adapters: bool, accumulate: int, c
     seen = torch.cat([trajectory.batch_tensors(t)["input_ids"] for t in range(trajectory.length // 2)])
     assert torch.equal(seen.sort(0).values, TOKENS.sort(0).values)
     assert bool(trajectory.hyperparameters(0)[0].get("fused")) is not bool(chosen)
-    report = trajectory.verify(model=model, loss=model_loss)
+    report = trajectory.verify(model=model, loss=model_loss, device="cpu")
     assert report.ok and "every bit the same" in str(report), report
 
 
@@ -133,7 +133,7 @@ def test_lightning_trainer(tmp_path: Path, accumulate: int, clip: str | None) ->
     final = trajectory.state(trajectory.length).parameters
     assert all(torch.equal(final[name], value) for name, value in module.named_parameters())
     module.trainer = None
-    report = trajectory.verify(model=module, loss=lambda net, batch: net.training_step(batch, 0))
+    report = trajectory.verify(model=module, loss=lambda net, batch: net.training_step(batch, 0), device="cpu")
     assert report.ok, report
 
 
@@ -170,7 +170,9 @@ def test_accelerate_accumulation(tmp_path: Path) -> None:
                     optimizer.zero_grad()
     trajectory = open_trajectory(tmp_path)
     assert trajectory.length == 4 and trajectory.micro_batch_sizes(0) == (4, 4, 4)
-    report = trajectory.verify(
-        model=plain, loss=lambda net, batch: F.cross_entropy(net(batch[0]), batch[1]), data=(inputs, targets)
-    )
+
+    def loss_fn(net: nn.Module, batch: Any) -> Tensor:
+        return F.cross_entropy(net(batch[0]), batch[1])
+
+    report = trajectory.verify(model=plain, loss=loss_fn, data=(inputs, targets), device="cpu")
     assert report.ok, report

@@ -13,7 +13,7 @@ from aadsl.language.layout import statements_of
 from aadsl.statements import STATEMENTS, Session, run
 from aadsl.statements.batches import PREDICATES
 from aadsl.statements.table import parser
-from tests.statements.conftest import one_thread, tiny  # noqa: F401  (fixtures)
+from tests.statements.conftest import tiny  # noqa: F401  (a fixture)
 
 PAGE = (grammar_file().parent / "README.md").read_text(encoding="utf-8")
 PROGRAMS = re.findall(r"^```aascore\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from filelock import FileLock
 
 import aadsl
+import aadsl.statements
 from aadsl.charts import CHARTS
 from aadsl.core.errors import AadslError, Problem, Span
 from tests.charts.answers import answer
@@ -59,8 +61,8 @@ def run(text, names, session=None, progress=None):
 
 @pytest.fixture
 def stub(monkeypatch):
-    monkeypatch.setitem(vars(aadsl), "run", run)
-    monkeypatch.setitem(vars(aadsl), "Session", Session)
+    monkeypatch.setattr(aadsl.statements, "run", run)
+    monkeypatch.setattr(aadsl.statements, "Session", Session)
 
 
 @pytest.fixture
@@ -102,9 +104,16 @@ def answered(recorded):
     )
 
 
+@pytest.fixture(scope="session")
+def alone(tmp_path_factory):
+    """What one process of the tests prepares for all, such as a browser, it prepares while the others wait."""
+    return FileLock(tmp_path_factory.getbasetemp().parent / "preparing.lock")
+
+
 @pytest.fixture(scope="module")
-def page():
-    executable = lab.chromium()
+def page(alone):
+    with alone:
+        executable = lab.chromium()
     if not executable:
         pytest.skip("there is no Chromium here, and it cannot be installed (apt-get as root)")
     with lab.browser_page(executable) as page:
@@ -118,11 +127,12 @@ def root(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def extension():
+def extension(alone):
     """What is in the way of the JupyterLab extension, an empty string where it is built."""
-    if EXTENSION.is_dir():
-        return ""
-    return subprocess.run([sys.executable, LAB / "build.py"], capture_output=True, text=True).stderr.strip()
+    with alone:
+        if EXTENSION.is_dir():
+            return ""
+        return subprocess.run([sys.executable, LAB / "build.py"], capture_output=True, text=True).stderr.strip()
 
 
 @pytest.fixture(scope="module")

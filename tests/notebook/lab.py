@@ -11,9 +11,13 @@ import subprocess
 import sys
 import time
 import urllib.request
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+LIMIT = 180
+"""Seconds after which what is waited for will not come, however slow the machine is."""
+DIGITS = 0.006
+"""How far, relatively, a number that is shown with three digits may be from the one that is meant."""
 SETUP = f"""import sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r})
 from tests.charts.answers import answer
 from aadsl.charts import CHARTS
@@ -55,6 +59,10 @@ BRUSH = """async moves => {
   return [taken, changes];
 }"""
 PACKAGES = ("chromium", "fonts-dejavu-core")
+SETTINGS = {
+    "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+    "completer-extension/manager": {"providerTimeout": 1000 * LIMIT},  # a slow kernel's proposals are waited for, too
+}
 
 
 def chromium() -> str:
@@ -63,45 +71,76 @@ def chromium() -> str:
     if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
         for command in (["apt-get", "update", "-qq"], ["apt-get", "install", "-y", "-qq", *PACKAGES]):
             environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-            subprocess.run(command, check=False, env=environment, capture_output=True, timeout=300)
+            with suppress(subprocess.TimeoutExpired):
+                subprocess.run(command, check=False, env=environment, capture_output=True, timeout=600)
         found = shutil.which("chromium")
     return found or ""
+
+
+def number(shown: str) -> float:
+    """Return the number that a cell of the explorer begins with."""
+    return float(shown.split()[0].replace("−", "-"))
+
+
+def until(condition, pause=time.sleep):
+    """Wait until ``condition()`` is true, and return what it gave; ``pause(seconds)`` in between."""
+    end = time.monotonic() + LIMIT
+    while not (found := condition()):
+        assert time.monotonic() < end, f"waited {LIMIT} seconds in vain"
+        pause(0.1)
+    return found
 
 
 @contextmanager
 def running_lab(root: Path, data: Path):
     """Serve ``root`` from a JupyterLab on loopback with a configuration of its own; yield its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    own = {name: str(data / name.lower()) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "IPYTHONDIR")}
-    news = data / "settings" / "@jupyterlab" / "apputils-extension"
-    news.mkdir(parents=True)
-    (news / "notification.jupyterlab-settings").write_text('{"fetchNews": "false", "checkForUpdates": false}')
+    folders = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
+    own = {name: str(data / name.lower()) for name in folders}
     own |= {f"JUPYTERLAB_{name}_DIR": str(data / name.lower()) for name in ("SETTINGS", "WORKSPACES")}
-    command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root", f"--port={port}"]
+    for name, settings in SETTINGS.items():
+        file = data / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
+        file.parent.mkdir(parents=True)
+        file.write_text(json.dumps(settings))
+    command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root", "--ServerApp.port_retries=0"]
     command += ["--ip=127.0.0.1", "--IdentityProvider.token=", "--ServerApp.disable_check_xsrf=True"]
     command += ["--LabApp.expose_app_in_browser=True", f"--ServerApp.root_dir={root}"]
-    with (data / "lab.log").open("w") as log:
-        server = subprocess.Popen(command, env={**os.environ, **own}, stdout=log, stderr=log)
-    address = f"http://127.0.0.1:{port}"
-    try:
-        _wait(lambda: urllib.request.urlopen(f"{address}/api/status", timeout=1), 60)
-        yield address
-    finally:
-        server.terminate()
-        server.wait(20)
-
-
-def _wait(ready, seconds):
-    end = time.monotonic() + seconds
-    while True:
+    for _ in range(5):  # another program may take the port before the server does
+        port = _free_port()
+        address = f"http://127.0.0.1:{port}"
+        with (data / "lab.log").open("w") as log:
+            server = subprocess.Popen([*command, f"--port={port}"], env={**os.environ, **own}, stdout=log, stderr=log)
         try:
-            return ready()
-        except OSError:
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.2)
+            # Where the port is another's, somebody answers there, too: a server that has one says so in a file.
+            told = data / "jupyter_runtime_dir" / f"jpserver-{server.pid}.json"
+            until(lambda s=server, t=told, a=address: s.poll() is not None or (t.exists() and _answers(a)))
+            if server.poll() is None:
+                yield address
+                return
+        finally:
+            _end(server)
+    raise RuntimeError((data / "lab.log").read_text())
+
+
+def _answers(address: str) -> bool:
+    try:
+        urllib.request.urlopen(f"{address}/api/status", timeout=LIMIT).close()
+    except OSError:
+        return False
+    return True
+
+
+def _end(server: subprocess.Popen) -> None:
+    server.terminate()
+    try:
+        server.wait(LIMIT)
+    except subprocess.TimeoutExpired:
+        server.kill()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def end_kernels(address: str) -> None:
@@ -130,8 +169,8 @@ def browser_page(executable: str):
                 route.abort()
 
         page.route("**/*", gate)
-        page.set_default_timeout(30_000)
-        expect.set_options(timeout=30_000)
+        page.set_default_timeout(1000 * LIMIT)
+        expect.set_options(timeout=1000 * LIMIT)
         yield page
         browser.close()
 
@@ -158,16 +197,16 @@ class Notebook:
         light = "true" if name == "Light" else "false"
         self.page.wait_for_selector(f"body[data-jp-theme-light={light}]", state="attached")
 
-    def run_all(self, seconds: float = 90):
+    def run_all(self):
         self.page.wait_for_function(
-            "window.jupyterapp.shell.currentWidget.sessionContext.session?.kernel?.status === 'idle'", timeout=60_000
+            "window.jupyterapp.shell.currentWidget.sessionContext.session?.kernel?.status === 'idle'"
         )
         self.execute("notebook:run-all-cells")
         idle = (
             "() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === 'idle' && "
             "!Array.from(document.querySelectorAll('.jp-InputPrompt')).some(p => p.textContent.includes('[*]'))"
         )
-        self.page.wait_for_function(idle, timeout=seconds * 1000)
+        self.page.wait_for_function(idle)
 
     def brush(self, moves: int) -> tuple[list[float], int]:
         """Drag over an explorer; return each move's milliseconds to the page, and how many moves changed numbers."""
@@ -188,8 +227,12 @@ class Notebook:
         cell.locator(".jp-InputPrompt", has_text=re.compile(r"\[\d+\]")).wait_for()
         return "\n".join(cell.locator(".jp-OutputArea-output").all_inner_texts()).strip()
 
-    def save(self):
+    def save(self, path: Path):
+        """Save the notebook, and wait until its file at ``path`` is written."""
+        before = path.stat().st_mtime_ns
         self.execute("docmanager:save")
+        # The page's requests pass through this process, so it may not sleep meanwhile.
+        until(lambda: path.stat().st_mtime_ns != before, lambda seconds: self.page.wait_for_timeout(1000 * seconds))
 
     def picture(self, name: str):
         SCREENSHOTS.mkdir(exist_ok=True)

@@ -8,13 +8,23 @@ from tests.notebook import lab
 
 pytestmark = pytest.mark.browser
 
-SLOW = """import time
-pause = 0.0
-def slow_loss(net, batch):
-    time.sleep(pause)  # so that a person, or a test, comes in the middle
-    return loss_fn(net, batch)"""
+# While the file ``hold`` is there, training is slower than the explorer speaks of it, and does not come past step 20.
+# Cancelling lets it go on, so that it comes to where it ends: before its next step.
+HELD = """import os, time, torch
+from jupyter_ext.explorer.exact import ExactAnswer
+hold, late = {hold!r}, digits[0][200:210]
+def held_loss(net, batch):
+    if os.path.exists(hold):
+        time.sleep(0.2)
+    while os.path.exists(hold) and torch.equal(batch[0], late):
+        time.sleep(0.05)
+    return loss_fn(net, batch)
+def cancel(self, cancel=ExactAnswer.cancel):
+    cancel(self)
+    os.remove(hold)
+ExactAnswer.cancel = cancel"""
 PROGRAM = """%%aascore --explore --out asked
-load "{path}" with model=net, loss=slow_loss, data=digits
+load "{path}" with model=net, loss=held_loss, data=digits, device="cpu"
 stage b = steps where tag == "b"
 behavior seven = log_likelihood(target=7) on test
 score b on seven"""
@@ -22,11 +32,17 @@ LEFT = "print('left', *asked.session.study.stages, len(asked.session.answers))"
 
 
 @pytest.fixture
-def explorer(notebook, page, recorded, request):
-    """An explorer with steps 3 to 12 selected, whose training takes half a second a step from now on."""
-    cells = [lab.SETUP, SLOW, PROGRAM.format(path=recorded.path), "pause = 0.5"]
+def hold(root, request):
+    """The file that holds training up while it is there."""
+    return root / f"{request.node.name}.hold"
+
+
+@pytest.fixture
+def explorer(notebook, page, recorded, request, hold):
+    """An explorer with steps 3 to 12 selected."""
+    cells = [lab.SETUP, HELD.format(hold=str(hold)), PROGRAM.format(path=recorded.path)]
     book = notebook(request.node.name, *cells)
-    book.run_all(180)
+    book.run_all()
     page.wait_for_selector(".aadsl-explorer canvas")
     for field, value in enumerate(("3", "12")):
         page.locator(".aadsl-explorer input[type=number]").nth(field).fill(value)
@@ -50,7 +66,8 @@ def cancelled(page):
     page.wait_for_function("document.querySelector('.aadsl-exact').textContent === 'cancelled'")
 
 
-def test_exact_answer_is_cancelled_in_the_middle_and_right_when_it_ends(explorer, page, recorded):
+def test_exact_answer_is_cancelled_in_the_middle_and_right_when_it_ends(explorer, page, recorded, hold):
+    hold.touch()
     button(page, "Exact answer").click()
     done, total = middle(page)
     assert 0 < done < total
@@ -63,19 +80,19 @@ def test_exact_answer_is_cancelled_in_the_middle_and_right_when_it_ends(explorer
     assert explorer.run_cell(LEFT) == "left b 1"
     explorer.picture("exact-cancelled")
 
-    explorer.run_cell("pause = 0.0")
     button(page, "Exact answer").click()
     page.wait_for_selector(".aadsl-effects th:text-is('exact')")
     shown = page.locator(".aadsl-effects tbody tr").first.locator("td").nth(2).inner_text()
     inputs = recorded.data[0][:20]
     truth = [recorded.retrained(skipped)(inputs).log_softmax(-1)[:, 7].mean().item() for skipped in ([], range(3, 12))]
-    assert float(shown.split()[0].replace("−", "-")) == pytest.approx(truth[0] - truth[1], rel=1e-3)
+    assert lab.number(shown) == pytest.approx(truth[0] - truth[1], rel=lab.DIGITS)
     assert shown.split()[1] == ("helped" if truth[0] > truth[1] else "hurt")
     assert explorer.run_cell(LEFT) == "left b 1"
     explorer.picture("exact-done")
 
 
-def test_a_cell_waits_for_the_exact_answer_and_either_can_be_stopped(explorer, page):
+def test_a_cell_waits_for_the_exact_answer_and_either_can_be_stopped(explorer, page, hold):
+    hold.touch()
     button(page, "Exact answer").click()
     middle(page)
     cell = explorer.start_cell("%aascore score b on seven using retraining()")
@@ -88,6 +105,7 @@ def test_a_cell_waits_for_the_exact_answer_and_either_can_be_stopped(explorer, p
     cancelled(page)
     assert explorer.run_cell(LEFT) == "left b 1"
 
+    hold.touch()
     button(page, "Exact answer").click()
     middle(page)
     cell = explorer.start_cell("%aascore score b on seven using retraining()")

@@ -15,7 +15,8 @@ pytestmark = pytest.mark.browser
 
 def program(recorded):
     return (
-        f'load "{recorded.path}" with model=net, loss=loss_fn, data=digits\nstage b = steps where tag == "b"\n'
+        f'load "{recorded.path}" with model=net, loss=loss_fn, data=digits, device="cpu"\n'
+        'stage b = steps where tag == "b"\n'
         "stages source by tag\nbehavior seven = log_likelihood(target=7) on test\nbehavior right = loss on test\n"
         "score b, source on seven, right\n"
     )
@@ -31,8 +32,9 @@ def explored(page, address, root, recorded):
     nbformat.write(book, root / "explorer.ipynb")
     book = lab.Notebook(page, address).open("explorer.ipynb")
     for _ in range(2):  # run again, as people do: the explorer of the first time is shown no more
-        book.run_all(180)
+        book.run_all()
         page.wait_for_selector(".aadsl-explorer canvas")
+        expect(page.locator(".aadsl-statement")).to_have_text("stage picked = steps")  # it is drawn
     return book
 
 
@@ -41,7 +43,7 @@ def test_brush_moves_the_numbers_at_once(explored, page):
     taken, changes = explored.brush(20)
     print(f"brush to effect: {statistics.median(taken):.0f} ms, {max(taken):.0f} ms at worst")
     assert changes > 5
-    assert page.locator(".aadsl-statement").inner_text().startswith("stage picked = steps[")
+    expect(page.locator(".aadsl-statement")).to_contain_text("stage picked = steps[")
 
 
 def test_a_redraw_leaves_what_is_being_typed(explored, page):
@@ -66,22 +68,21 @@ def test_keys_select_and_the_sums_are_right(explored, page, answered):
     expect(page.locator(".aadsl-statement")).to_have_text("stage picked = steps[6:12]")
     expected = float(answered.dataset["step_effect"].sel(behavior="seven", step=slice(6, 11)).sum())
     shown = page.locator(".aadsl-effects tbody tr").first.locator("td").nth(1).inner_text()
-    assert float(shown.split()[0].replace("−", "-")) == pytest.approx(expected, rel=2e-3)
+    assert lab.number(shown) == pytest.approx(expected, rel=lab.DIGITS)
     assert shown.split()[1] == ("helped" if expected > 0 else "hurt")
 
 
 def test_conditions_complain_complete_and_filter(explored, page):
     box = page.locator(".aadsl-where input")
     box.fill('tga == "b"')
-    page.wait_for_selector(".aadsl-mistake:visible")
-    assert 'did you mean "tag"' in page.locator(".aadsl-mistake").inner_text()
+    expect(page.locator(".aadsl-mistake")).to_contain_text('did you mean "tag"')
     explored.picture("explorer-mistake")
     box.fill("")
     box.press_sequentially("ta")
     page.wait_for_selector(".aadsl-completions li:visible")
     explored.picture("explorer-completion")
     page.keyboard.press("Enter")
-    assert box.input_value() == "tag"
+    expect(box).to_have_value("tag")
     box.press_sequentially(' == "b"')
     page.keyboard.press("Escape")
     expect(page.locator(".aadsl-count")).to_have_text("2 of 24 steps")
@@ -90,7 +91,7 @@ def test_conditions_complain_complete_and_filter(explored, page):
 def test_exact_answer_compare_and_new_cell(explored, page):
     page.get_by_role("button", name="Keep as B").click()
     page.locator(".aadsl-explorer").get_by_role("button", name="Exact answer").click()
-    page.wait_for_selector(".aadsl-effects th:text-is('exact')", timeout=30_000)
+    page.wait_for_selector(".aadsl-effects th:text-is('exact')")
     page.get_by_text("The steps one by one").click()
     page.wait_for_selector(".aadsl-steps tbody tr")
     expect(page.locator(".aadsl-steps tbody tr")).to_have_count(2)
@@ -107,13 +108,15 @@ def test_exact_answer_compare_and_new_cell(explored, page):
 
 
 def test_it_survives_saving(explored, page, address, root):
-    page.wait_for_timeout(2500)  # the picture follows a second after the last change
-    explored.save()
     path = root / "explorer.ipynb"
-    saved = json.loads(path.read_text(encoding="utf-8"))
-    while "widgets" not in saved["metadata"]:
-        page.wait_for_timeout(300)
+
+    def with_the_last_picture():  # it follows a second after the last change
+        explored.save(path)
         saved = json.loads(path.read_text(encoding="utf-8"))
+        pictured = "steps[6:12] where tag" in json.dumps(saved["cells"][1]["outputs"])
+        return saved if pictured and "widgets" in saved["metadata"] else None
+
+    saved = lab.until(with_the_last_picture)
     sources = ["".join(cell["source"]) for cell in saved["cells"]]
     assert 'stage picked = steps[6:12] where tag == "b"' in sources[2]
     assert path.stat().st_size < 1_000_000
@@ -123,8 +126,8 @@ def test_it_survives_saving(explored, page, address, root):
     lab.end_kernels(address)
     book = lab.Notebook(page, address).open("explorer.ipynb")
     page.wait_for_selector(".aadsl-explorer canvas")
-    assert page.locator(".aadsl-statement").inner_text() == 'stage picked = steps[6:12] where tag == "b"'
-    assert not page.locator(".vega-embed").last.is_visible()  # the picture gives way to the explorer
+    expect(page.locator(".aadsl-statement")).to_have_text('stage picked = steps[6:12] where tag == "b"')
+    expect(page.locator(".vega-embed").last).to_be_hidden()  # the picture gives way to the explorer
     _, changes = book.brush(20)
     assert changes > 2  # few: the condition leaves every third step
     book.picture("reopened")
@@ -136,7 +139,7 @@ def test_where_no_widget_may_run_the_picture_is_there(explored, page, address, r
     (root / "pictures.ipynb").write_text(json.dumps(saved), encoding="utf-8")
     book = lab.Notebook(page, address).open("pictures.ipynb")
     page.wait_for_selector(".vega-embed svg")
-    assert "steps[" in page.locator(".vega-embed svg").last.inner_html()
+    expect(page.locator(".vega-embed svg").last).to_contain_text("steps[")
     book.picture("reopened-untrusted")
 
 

@@ -17,6 +17,7 @@ from jupyter_ext.explorer.payload import header_of, selection_text
 from jupyter_ext.explorer.widget import PARTS, STATIC, VIEW
 from tests.charts.answers import answer
 from tests.digits import record
+from tests.notebook.lab import LIMIT
 
 
 def numbers(raw, *shape):
@@ -132,7 +133,7 @@ def test_the_exact_answer_is_that_of_retraining(answered, recorded):
     explorer = explore(answered)
     select(explorer, 3, 12, "tag == 'b'")
     explorer._on_message(None, {"kind": "exact"}, [])
-    explorer._exact.wait(60)
+    explorer._exact.wait(LIMIT)
     assert explorer.exact["state"] == "done"
     assert explorer.exact["key"] == explorer.selection
     skipped = np.flatnonzero(explorer.members)
@@ -151,7 +152,7 @@ def test_the_exact_answer_can_be_cancelled(answered):
     select(explorer, 3, 12)
     explorer._exact.tell = lambda state: (setattr(explorer, "exact", state), explorer._exact.cancel())
     explorer._on_message(None, {"kind": "exact"}, [])
-    explorer._exact.wait(60)
+    explorer._exact.wait(LIMIT)
     assert explorer.exact == {"state": "stopped", "words": "cancelled"}
     assert "explored_selection" not in answered.session.study.stages
 
@@ -168,12 +169,12 @@ def test_the_exact_answer_waits_while_a_cell_computes_and_can_be_cancelled_then(
     explorer._exact.tell = told
     with turn(lambda *_: None):  # a cell that computes
         explorer._on_message(None, {"kind": "exact"}, [])
-        assert waits.wait(60)
+        assert waits.wait(LIMIT)
         explorer._on_message(None, {"kind": "cancel"}, [])
-        explorer._exact.wait(60)
+        explorer._exact.wait(LIMIT)
         assert explorer.exact == {"state": "stopped", "words": "cancelled"}
     explorer._on_message(None, {"kind": "exact"}, [])  # asked again, it is computed
-    explorer._exact.wait(60)
+    explorer._exact.wait(LIMIT)
     assert explorer.exact["state"] == "done"
 
 
@@ -187,10 +188,10 @@ def test_a_cell_waits_for_the_exact_answer_and_both_are_right(answered, recorded
     tell = explorer._exact.tell
     explorer._exact.tell = lambda state: (tell(state), training.set())
     explorer._on_message(None, {"kind": "exact"}, [])
-    assert training.wait(60)
+    assert training.wait(LIMIT)
     assert list(study.stages) == list(alone)  # also while it runs
     assert study.score(["b"], ["seven"], estimator="retraining").effect.item() == expected
-    explorer._exact.wait(60)
+    explorer._exact.wait(LIMIT)
     inputs = recorded.data[0][:20]
     with_stage, without = (
         recorded.retrained(skipped)(inputs).log_softmax(-1)[:, 7].mean().item() for skipped in ([], range(3, 12))
@@ -244,7 +245,7 @@ def test_an_explorer_stays_with_the_run_of_its_answer(answered, recorded, tmp_pa
     try:
         select(explorer, 3, 12, where='tag == "b"')
         explorer._on_message(None, {"kind": "exact"}, [])
-        explorer._exact.wait(60)
+        explorer._exact.wait(LIMIT)
         with_stage, without = (
             recorded.retrained(skipped)(names["test"][0]).log_softmax(-1)[:, 7].mean().item()
             for skipped in ([], [t for t in range(3, 12) if t % 3 == 2])

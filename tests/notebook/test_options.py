@@ -13,7 +13,7 @@ def notebook(shell, recorded):
     return shell
 
 
-def program(recorded, options=""):
+def program(recorded, options="--device cpu"):
     return (
         f'%%aascore --out r {options}\nload "{recorded.path}" with model=net, loss=loss_fn, data=digits\n'
         "stage b = steps where tag == 'b'\nbehavior seven = probability(target=7) on test where label == 7\n"
@@ -26,7 +26,7 @@ def test_explain_computes_nothing_and_says_the_cost(notebook, recorded, monkeypa
         raise AssertionError("computed")
 
     monkeypatch.setattr(aadsl.Study, "score", refuse)
-    assert notebook.run_cell(program(recorded, "--explain")).success
+    assert notebook.run_cell(program(recorded, "--explain --device cpu")).success
     result = notebook.user_ns["r"]
     assert result.dataset is None
     assert not result.charts

@@ -1,26 +1,22 @@
-"""What is imported when, and how long it takes; each measured in a fresh interpreter."""
+"""What is imported when; each looked at in a fresh interpreter."""
 
 import subprocess
 import sys
 
+# Prints which packages loading the extension imports, apart from Python's own.
 LOAD = """
-import time, sys
-{before}
+import sys
 from IPython.core.interactiveshell import InteractiveShell
 shell = InteractiveShell.instance()
-start = time.perf_counter()
+before = {*sys.modules}
 shell.run_line_magic("load_ext", "aadsl")
-print(time.perf_counter() - start)
+print(*{name.split(".")[0] for name in {*sys.modules} - before} - sys.stdlib_module_names)
 """
 
 
 def python(code):
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600, check=True)
     return done.stdout.strip().splitlines()[-1]
-
-
-def fastest(before, times=3):
-    return min(float(python(LOAD.format(before=before))) for _ in range(times))
 
 
 def test_importing_the_package_loads_no_notebook():
@@ -28,14 +24,7 @@ def test_importing_the_package_loads_no_notebook():
     assert python(f"import sys, aadsl; print([name for name in {heavy!r} if name in sys.modules])") == "[]"
 
 
-def test_loading_is_quick_where_torch_is_there():
-    assert fastest("import torch") < 0.5
-
-
-def test_loading_is_quick_cold():
-    assert fastest("", times=2) < 3
-
-
-def test_loading_leaves_charts_and_widgets_for_later():
-    code = LOAD.format(before="") + "print([n for n in ('altair', 'anywidget', 'torch', 'lark') if n in sys.modules])"
-    assert python(code) == "[]"
+def test_loading_leaves_charts_widgets_and_torch_for_later():
+    """``python -m tests.benchmarks.waiting`` says how long it takes."""
+    small = {"IPython", "jupyter_core", "platformdirs", "numpy"}
+    assert set(python(LOAD).split()) - small == {"aadsl", "jupyter_ext"}

@@ -28,7 +28,7 @@ def followed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     folder = tmp_path_factory.mktemp("newcomer")
     script = folder / "example.py"
     script.write_text(block("python"))
-    done = subprocess.run([sys.executable, script], cwd=folder, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, script], cwd=folder, capture_output=True, text=True, timeout=600)
     assert (done.returncode, done.stderr) == (0, "")
     return folder, done.stdout
 

@@ -45,7 +45,7 @@ def test_models_are_copied_and_saved_while_they_train(tmp_path: Path) -> None:
         train(recorder, model, optimizer, 3, first=2)
     trajectory = open_trajectory(tmp_path)
     assert trajectory.steps["micro_batch_count"].values.tolist() == [1] * 5
-    assert trajectory.verify(model=model, loss=mean_loss, data=DATA).ok
+    assert trajectory.verify(model=model, loss=mean_loss, data=DATA, device="cpu").ok
 
 
 class Stopped(BaseException):
@@ -67,7 +67,7 @@ def stopped_at(line: int) -> Iterator[list[bool]]:
         return local
 
     def begin(frame: Any, event: str, arg: Any) -> Any:
-        ours = frame.f_code.co_filename.endswith(tuple(f"trajectory/{module}" for module in modules))
+        ours = frame.f_code.co_filename.endswith(tuple(f"trajectory/record/{module}" for module in modules))
         return local if ours and threading.current_thread() is threading.main_thread() else None
 
     sys.settrace(begin)
@@ -123,7 +123,8 @@ def test_whatever_line_is_interrupted_what_is_recorded_is_true(tmp_path: Path, s
         assert refused or len(numbers) >= 5, (line, numbers)
         for step, number in enumerate(numbers):
             assert trajectory.batch_indices(step).tolist() == list(range(7 * number, 7 * number + 8)), (line, step)
-        report = trajectory.verify(model=small_model(norm=False), loss=mean_loss, data=DATA, samples=20)
+        options = {"model": small_model(norm=False), "loss": mean_loss, "data": DATA, "device": "cpu"}
+        report = trajectory.verify(**options, samples=20)
         assert report.ok, (line, report)
         line += 23
     assert line > 500
@@ -207,7 +208,7 @@ def test_what_was_put_into_the_model_after_the_last_step_is_no_state_of_the_run(
             model.half()
     trajectory = open_trajectory(tmp_path)
     assert 7 not in trajectory.checkpoints
-    study = aadsl.Study(trajectory, model=small_model(norm=False), loss=mean_loss, data=DATA)
+    study = aadsl.Study(trajectory, model=small_model(norm=False), loss=mean_loss, data=DATA, device="cpu")
     assert study.verify_trajectory().ok
     last = study.history.objective.parameters.named_views(study.history.final.parameters)
     assert torch.allclose(last["0.weight"], kept.states[-1]["0.weight"], atol=1e-6)
@@ -247,7 +248,7 @@ def run(program: str, folder: Path) -> str:
     )
     where = {"cwd": folder.parent, "env": {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}}
     command = [sys.executable, "-c", begin + program, folder.name]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, **where)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, **where)
     return done.stdout + done.stderr
 
 
@@ -336,8 +337,8 @@ def test_a_recording_without_steps_is_told_of(tmp_path: Path) -> None:
     trajectory = open_trajectory(tmp_path)
     assert not trajectory.violations()
     with pytest.raises(AadslError, match="holds no steps"):
-        aadsl.Study(trajectory, model=model, loss=mean_loss, data=DATA)
-    report = trajectory.verify(model=model, loss=mean_loss, data=DATA)
+        aadsl.Study(trajectory, model=model, loss=mean_loss, data=DATA, device="cpu")
+    report = trajectory.verify(model=model, loss=mean_loss, data=DATA, device="cpu")
     assert report.ok and "no step was replayed: there is none" in str(report)
 
 
@@ -359,4 +360,4 @@ def test_the_forward_of_a_wrapper_is_seen(tmp_path: Path) -> None:
     torch.manual_seed(5)  # what verification begins with is another state
     with Recorder(tmp_path, wrapper, optimizer, DATA) as recorder:
         train(recorder, wrapper, optimizer, 6)
-    assert open_trajectory(tmp_path).verify(small_model(dropout=0.5), mean_loss, DATA).ok
+    assert open_trajectory(tmp_path).verify(small_model(dropout=0.5), mean_loss, DATA, device="cpu").ok

@@ -365,6 +365,6 @@ def test_memory_is_bounded_by_making_training_wait(monkeypatch: pytest.MonkeyPat
     blocked.join(0.1)
     assert not done, "a second job was taken while the memory was full"
     gate.set()
-    blocked.join(5)
+    blocked.join(600)
     assert done
     writer.close()

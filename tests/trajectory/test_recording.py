@@ -334,7 +334,7 @@ def test_what_an_optimizer_has_but_does_not_train(tmp_path: Path) -> None:
         train(recorder, model, optimizer, 3)
     trajectory = open_trajectory(tmp_path / "run")
     assert not {"0.weight", "0.bias"} & set(trajectory.parameters)
-    assert trajectory.verify(model=model, loss=mean_loss, data=DATA).ok
+    assert trajectory.verify(model=model, loss=mean_loss, data=DATA, device="cpu").ok
     with Recorder(tmp_path / "again", model, optimizer, DATA) as recorder:
         train(recorder, model, optimizer, 2)
         model[0].requires_grad_(True)

@@ -157,7 +157,7 @@ def told(folder: Path) -> list[str]:
     try:
         trajectory = open_trajectory(folder)
         problems = trajectory.violations()
-        report = trajectory.verify(model=small_model(dropout=0.2), loss=mean_loss, data=DATA)
+        report = trajectory.verify(model=small_model(dropout=0.2), loss=mean_loss, data=DATA, device="cpu")
     except AadslError as error:
         return [str(error)]
     assert report.ok is not bool(problems)
@@ -202,6 +202,6 @@ def test_a_step_that_was_told_neither_data_nor_examples_fails_in_words(tmp_path:
             mean_loss(model, (INPUTS, TARGETS)).backward()
             recorder.batch(tag="untold")
             optimizer.step()
-    report = open_trajectory(tmp_path / "run").verify(model=model, loss=mean_loss, data=DATA)
+    report = open_trajectory(tmp_path / "run").verify(model=model, loss=mean_loss, data=DATA, device="cpu")
     assert not report.ok and "which examples step 0 used was not recorded" in str(report)
     assert np.isfinite(open_trajectory(tmp_path / "run").state(3).parameters["0.weight"].numpy()).all()

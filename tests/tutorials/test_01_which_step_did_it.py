@@ -11,6 +11,8 @@ import pytest
 import xarray as xr
 from nbclient import NotebookClient
 
+from tests.notebook.lab import LIMIT
+
 NOTEBOOK = Path(__file__).parents[2] / "tutorials" / "01-which-step-did-it.ipynb"
 ANSWERS = ("four", "checked", "shifted", "windows")
 KEEP = "\n".join(f"{name}.dataset.to_netcdf('{name}.nc')" for name in ANSWERS)
@@ -30,7 +32,8 @@ def executed(tmp_path_factory: pytest.TempPathFactory) -> Executed:
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     notebook.cells.append(nbformat.v4.new_code_cell(KEEP))
     where = {"metadata": {"path": str(folder)}}
-    NotebookClient(notebook, timeout=300, kernel_name="python3", resources=where).execute()
+    limits = {"timeout": 600, "startup_timeout": LIMIT}
+    NotebookClient(notebook, kernel_name="python3", resources=where, **limits).execute()
     answers = {}
     for name in ANSWERS:
         with xr.open_dataset(folder / f"{name}.nc") as stored:

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from tests.notebook.lab import LIMIT
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -20,7 +22,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """Return the folder that the demonstration wrote, and what it printed."""
     out = tmp_path_factory.mktemp("demo")
     command = [sys.executable, "tutorials/demo.py", "--out", str(out), "--picture", str(out / "timeline.png")]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     assert done.stderr == "", "a newcomer should see no warning"
     return out, done.stdout
@@ -76,9 +78,10 @@ def test_the_page_draws_its_charts_offline(demo: tuple[Path, str]) -> None:
         options = ["--no-sandbox", "--headless", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
         browser = playwright.chromium.launch(executable_path=chromium, args=options)
         page = browser.new_page()
+        page.set_default_timeout(1000 * LIMIT)
         page.route("**/*", keep_home)
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto((demo[0] / "index.html").as_uri())
-        page.wait_for_function("document.querySelectorAll('.chart.vega-embed svg').length >= 3", timeout=20_000)
+        page.wait_for_function("document.querySelectorAll('.chart.vega-embed svg').length >= 3")
         browser.close()
     assert (asked, errors) == ([], [])

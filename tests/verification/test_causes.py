@@ -20,14 +20,6 @@ from tests.trajectory.forging import rewrite
 from tests.trajectory.loops import DATA, INPUTS, TARGETS, mean_loss, sgd, small_model, train
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Any:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def record(
     folder: Path, *, steps: int = 21, dropout: float = 0.0, data: Any = DATA, adam: bool = False, **options: Any
 ) -> None:
@@ -41,7 +33,12 @@ def record(
 
 
 def verified(folder: Path, *, dropout: float = 0.0, loss: Any = mean_loss, data: Any = DATA) -> Report:
-    return open_trajectory(folder).verify(model=small_model(dropout), loss=loss, data=data, samples=30)
+    return replayed(folder, small_model(dropout), loss=loss, data=data, samples=30)
+
+
+def replayed(folder: Path, model: nn.Module, *, loss: Any = mean_loss, data: Any = DATA, **options: Any) -> Report:
+    """Verify where the run was recorded, on the CPU."""
+    return open_trajectory(folder).verify(model=model, loss=loss, data=data, device="cpu", **options)
 
 
 @pytest.mark.parametrize("adam", [False, True])
@@ -220,10 +217,10 @@ def test_a_changed_frozen_weight(tmp_path: Path) -> None:
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
     with Recorder(tmp_path, model, optimizer, DATA) as recorder:
         train(recorder, model, optimizer, 3)
-    assert open_trajectory(tmp_path).verify(model=model, loss=mean_loss, data=DATA).ok
+    assert replayed(tmp_path, model).ok
     with torch.no_grad():
         model[0].weight[2, 2] += 1
-    report = open_trajectory(tmp_path).verify(model=model, loss=mean_loss, data=DATA)
+    report = replayed(tmp_path, model)
     assert causes(report) == "changed weight" and "0.weight" in str(report)
 
 
@@ -279,7 +276,7 @@ def test_a_state_under_another_name(tmp_path: Path) -> None:
 
 def test_another_dtype(tmp_path: Path) -> None:
     record(tmp_path)
-    report = open_trajectory(tmp_path).verify(model=small_model().double(), loss=mean_loss, data=DATA)
+    report = replayed(tmp_path, small_model().double())
     assert causes(report) == "other dtype", report
 
 
@@ -298,5 +295,5 @@ def test_other_kernels_are_tolerated_and_reported(tmp_path: Path, monkeypatch: p
 
 def test_a_model_that_does_not_fit(tmp_path: Path) -> None:
     record(tmp_path)
-    report = open_trajectory(tmp_path).verify(model=nn.Linear(6, 3), loss=mean_loss, data=DATA)
+    report = replayed(tmp_path, nn.Linear(6, 3))
     assert causes(report) == "model or data" and "has no parameter" in str(report)

@@ -39,7 +39,7 @@ def verified(
             optimizer.step()
             if after:
                 after(number, model)
-    return open_trajectory(folder).verify(small_model(), mean_loss, data, samples=30)
+    return open_trajectory(folder).verify(small_model(), mean_loss, data, samples=30, device="cpu")
 
 
 def usual(number: int, model: nn.Module, indices: Tensor) -> Tensor:
@@ -135,4 +135,4 @@ def test_a_layer_that_is_frozen_halfway_is_refused(tmp_path: Path) -> None:
     with pytest.raises(AadslError, match=r'"0.weight" was trained when recording began, .*\n.*open_trajectory'):
         verified(tmp_path, usual, after=freeze)
     assert open_trajectory(tmp_path).length == 12
-    assert open_trajectory(tmp_path).verify(small_model(), mean_loss, DATA).ok
+    assert open_trajectory(tmp_path).verify(small_model(), mean_loss, DATA, device="cpu").ok

@@ -22,8 +22,9 @@ from aadsl.trajectory import open_trajectory
 from aadsl.verification.report import REMEDIES
 from aadsl.verification.verify import _affordable
 from jupyter_ext.display import show
+from tests.trajectory.forging import rewrite
 from tests.trajectory.loops import INPUTS, TARGETS, mean_loss, small_model
-from tests.verification.test_causes import one_thread, record, rewrite  # noqa: F401  (a fixture)
+from tests.verification.test_causes import record
 
 ORDER = torch.randperm(60, generator=torch.Generator().manual_seed(5))
 
@@ -63,7 +64,7 @@ def given(**changes: Any) -> dict[str, Any]:
 
 
 def study_of(folder: Path, **changes: Any) -> Study:
-    study = Study(open_trajectory(folder), **given(**changes))
+    study = Study(open_trajectory(folder), **given(**changes), device="cpu")
     study.stage("early", slice(2, 5))
     study.behavior("right", "log_likelihood", on=(INPUTS[:9], TARGETS[:9]))
     study.behavior("sure", "margin", on=(INPUTS[:9], TARGETS[:9]))
@@ -71,7 +72,7 @@ def study_of(folder: Path, **changes: Any) -> Study:
 
 
 def program(folder: Path, rest: str, *, options: str = "", **changes: Any) -> Result:
-    load = f'load "{folder}" with model=model, loss=loss, data=data{options}\nstage early = steps[2:5]\n'
+    load = f'load "{folder}" with model=model, loss=loss, data=data, device="cpu"{options}\nstage early = steps[2:5]\n'
     return run(f"{load}behavior right = log_likelihood on probes\n{rest}",
                {**given(**changes), "probes": (INPUTS[:9], TARGETS[:9])})  # fmt: skip
 
