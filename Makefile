@@ -12,7 +12,7 @@ PIP := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
 LOG := $(VENV)/pip.log
 # A process of the tests for each core; the tests of a file stay together, because they share what they record.
 PROCESSES := -n auto --dist loadfile
-QUICK := tests/test_architecture.py tests/test_additions.py tests/test_study.py tests/charts/test_bars.py \
+QUICK := tests/test_architecture.py tests/test_additions.py tests/charts/test_bars.py \
 	tests/engine/test_dynamics.py tests/engine/test_update.py tests/language/test_parser.py tests/statements/test_statements.py \
 	tests/trajectory/test_recording.py
 FAILED = { echo "aadsl: $(1): $$(grep -m1 ^ERROR $(LOG) | cut -c8- | cut -c-200) (more in $(LOG); is the package index within reach?)"; exit 1; }
