@@ -25,7 +25,7 @@ from aadsl.language import Name
 from aadsl.language import parser as parser_module
 from aadsl.language.cursor import cursor_at
 from aadsl.language.grammar import rules_text
-from aadsl.propagation import CURVATURES, Curvature, Exact, Objective, Point, Step
+from aadsl.propagation import CURVATURES, Exact, Objective, Point, Step
 from aadsl.replayed.execution import Execution
 from aadsl.replayed.history import History
 from aadsl.statements import STATEMENTS, complete
@@ -183,26 +183,20 @@ def test_an_intervention(run: Recorded, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @dataclass(frozen=True)
-class Halved:
+class Halved(Estimator):
     """Half of the exact effect."""
 
     factor: float = 0.5
 
     exact: ClassVar[bool] = False
     needs_gradient: ClassVar[bool] = False
-    additive: ClassVar[bool] = False
+    additive: ClassVar[bool | None] = False
 
     def answer(self, history: History, query: Query, execution: Execution) -> Effects:
         return Effects(self.factor * Retraining().answer(history, query, execution).effect)
 
     def cost(self, history: History, query: Query) -> Cost:
         return Retraining().cost(history, query)
-
-    def products(self, history: History) -> Curvature | None:
-        return None
-
-    def choose(self, history: History, query: Query) -> Estimator:
-        return self
 
 
 def test_an_estimator(run: Recorded, monkeypatch: pytest.MonkeyPatch) -> None:

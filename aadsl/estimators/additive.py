@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
@@ -33,8 +34,9 @@ class StepEffects(NamedTuple):
 class Additive(Estimator, Protocol):
     """An estimator whose effect of a stage is the sum of the effects of its steps."""
 
-    additive: ClassVar[bool]
+    additive: ClassVar[bool | None]
 
+    @abstractmethod
     def step_effects(
         self, history: History, behaviors: Sequence[Behavior], intervention: Intervention, execution: Execution
     ) -> StepEffects:

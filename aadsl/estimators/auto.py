@@ -9,13 +9,12 @@ from aadsl.estimators.base import Cost, Effects, Estimator, Query
 from aadsl.estimators.first_order import FirstOrder
 from aadsl.estimators.linearized import Linearized
 from aadsl.estimators.retraining import Retraining
-from aadsl.propagation import Curvature
 from aadsl.replayed.execution import Execution
 from aadsl.replayed.history import History
 
 
 @dataclass(frozen=True)
-class Auto:
+class Auto(Estimator):
     """Choose by cost, and say what was chosen: exact retraining of few stages is often cheaper than an estimate.
 
     Retraining where it costs no more than the cheapest estimate, or where a behavior has no gradient; else
@@ -30,7 +29,7 @@ class Auto:
 
     exact: ClassVar[bool] = False
     needs_gradient: ClassVar[bool] = False
-    additive: ClassVar[bool] = False
+    additive: ClassVar[bool | None] = None
 
     def choose(self, history: History, query: Query) -> Estimator:
         """Return the estimator that answers ``query``."""
@@ -49,7 +48,3 @@ class Auto:
     def cost(self, history: History, query: Query) -> Cost:
         """Return the cost of the chosen estimator."""
         return self.choose(history, query).cost(history, query)
-
-    def products(self, history: History) -> Curvature | None:
-        """Return None: it computes none."""
-        return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol, runtime_checkable
@@ -101,33 +102,36 @@ class Cost:
 
 @runtime_checkable
 class Estimator(Protocol):
-    """A way to compute effects.
+    """A way to compute effects. Members inherit what is said here of those that do nothing special.
 
     Attributes:
         exact: whether it retrains, so that its effects are the truth.
         needs_gradient: whether behaviors must be differentiable.
-        additive: whether the effect of a stage is the sum of the effects of its steps; then it is an ``Additive``.
+        additive: whether the effect of a stage is the sum of the effects of its steps; then it is an ``Additive``. None
+            where that is so of some of the estimators that it chooses among.
     """
 
     exact: ClassVar[bool]
     needs_gradient: ClassVar[bool]
-    additive: ClassVar[bool]
+    additive: ClassVar[bool | None]
 
+    @abstractmethod
     def answer(self, history: History, query: Query, execution: Execution) -> Effects:
         """Return the effects."""
         ...
 
+    @abstractmethod
     def cost(self, history: History, query: Query) -> Cost:
         """Return what :meth:`answer` will cost."""
         ...
 
     def products(self, history: History) -> Curvature | None:
-        """Return how it computes Hessian-vector products on this run; None where it computes none."""
-        ...
+        """Return how it computes Hessian-vector products on this run; None where it computes none, as here."""
+        return None
 
     def choose(self, history: History, query: Query) -> Estimator:
         """Return the estimator that answers ``query``: itself, unless it chooses among others."""
-        ...
+        return self
 
 
 def final_readouts(history: History, behaviors: Sequence[Behavior]) -> tuple[FlatState, list[Readout]]:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from aadsl.core.members import require_choice
-from aadsl.estimators.additive import StepEffects, answer_by_sums, baseline_cost
-from aadsl.estimators.base import Behavior, Cost, Effects, Estimator, Query, final_readouts
+from aadsl.estimators.additive import Additive, StepEffects, answer_by_sums, baseline_cost
+from aadsl.estimators.base import Behavior, Cost, Effects, Query, final_readouts
 from aadsl.estimators.defaults import default_curvature
 from aadsl.interventions import Intervention
 from aadsl.propagation import Curvature, ObservedStep, backward
@@ -23,7 +23,7 @@ Rate = Literal["lr", "effective"]
 
 
 @dataclass(frozen=True)
-class Dvemb:
+class Dvemb(Additive):
     """Stage-level DVEmb (Wang et al., 2025): plain SGD, momentum and weight decay ignored; a baseline.
 
     u_T = ∇γ(ξ_T);   score_t = −η ⟨u_{t+1}, g_t⟩;   u_t = (I − ηH) u_{t+1}. It knows one intervention, the
@@ -39,7 +39,7 @@ class Dvemb:
 
     exact: ClassVar[bool] = False
     needs_gradient: ClassVar[bool] = True
-    additive: ClassVar[bool] = True
+    additive: ClassVar[bool | None] = True
 
     def __post_init__(self) -> None:
         require_choice("rate", self.rate, get_args(Rate))
@@ -72,10 +72,6 @@ class Dvemb:
     def cost(self, history: History, query: Query) -> Cost:
         """Return the replay and one Hessian-vector product a step and behavior."""
         return baseline_cost(history, query, 2.0, "adjoint")
-
-    def choose(self, history: History, query: Query) -> Estimator:
-        """Return itself."""
-        return self
 
 
 def rates(history: History, taken: ObservedStep, rate: Rate = "lr") -> Tensor:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from aadsl.estimators.additive import StepEffects, stage_sums
-from aadsl.estimators.base import Behavior, Cost, Effects, Estimator, Floats, Query, final_readouts, final_tangents
+from aadsl.estimators.additive import Additive, StepEffects, stage_sums
+from aadsl.estimators.base import Behavior, Cost, Effects, Floats, Query, final_readouts, final_tangents
 from aadsl.estimators.defaults import curvature_for, restricted
 from aadsl.interventions import Intervention, first_change
 from aadsl.propagation import Curvature, Step, Sweep, adjoint_sweep, observed
@@ -16,7 +16,7 @@ from aadsl.replayed.history import History
 
 
 @dataclass(frozen=True)
-class FirstOrder:
+class FirstOrder(Additive):
     """AA-Score (the paper's Estimators 4.1 to 4.3): the observed propagator everywhere, additive over steps.
 
     One adjoint sweep a behavior gives the effect of every step; any stage is then a sum. Best for stages that change
@@ -32,7 +32,7 @@ class FirstOrder:
 
     exact: ClassVar[bool] = False
     needs_gradient: ClassVar[bool] = True
-    additive: ClassVar[bool] = True
+    additive: ClassVar[bool | None] = True
 
     def answer(self, history: History, query: Query, execution: Execution) -> Effects:
         """Return Σ_{t∈S} ⟨u_{t+1}, Φ_t(ξ_t) − Ψ_t(ξ_t)⟩ for each stage, and the summands."""
@@ -75,10 +75,6 @@ class FirstOrder:
             replays += history.length - min(starts)
             products += sum(history.length - start for start in starts)
         return Cost(replays + 2.0 * products, products, "adjoint")
-
-    def choose(self, history: History, query: Query) -> Estimator:
-        """Return itself."""
-        return self
 
     def _example_effects(self, history: History, query: Query, execution: Execution) -> dict[int, Floats]:
         """Return the effects of each example where they are asked for: e_T once for all stages, then dot products."""

@@ -19,7 +19,7 @@ Read = Literal["plug_in", "linear"]
 
 
 @dataclass(frozen=True)
-class Linearized:
+class Linearized(Estimator):
     """The recursion linearized around the observed run with the counterfactual's own Jacobians (eq. 24).
 
     One tangent sweep a stage, whose result e_T serves any number of behaviors and examples. Not additive over steps;
@@ -37,7 +37,7 @@ class Linearized:
 
     exact: ClassVar[bool] = False
     needs_gradient: ClassVar[bool] = True
-    additive: ClassVar[bool] = False
+    additive: ClassVar[bool | None] = False
 
     def __post_init__(self) -> None:
         require_choice("read", self.read, get_args(Read))
@@ -71,10 +71,6 @@ class Linearized:
         """Return the replay and one Hessian-vector product a step and stage, from each stage's first step on."""
         products = sum(history.length - first_change(member) for member in query.members)
         return Cost(history.length + 2.0 * products, products, "tangent")
-
-    def choose(self, history: History, query: Query) -> Estimator:
-        """Return itself."""
-        return self
 
 
 def _relative(estimate: Floats, reference: Floats) -> Floats:

@@ -10,18 +10,18 @@ import numpy as np
 from aadsl.core.progress import Progress
 from aadsl.estimators.base import Cost, Effects, Estimator, Query, final_readouts
 from aadsl.interventions import counterfactual, first_change
-from aadsl.propagation import Curvature, rerun
+from aadsl.propagation import rerun
 from aadsl.replayed.execution import Execution
 from aadsl.replayed.history import History
 
 
 @dataclass(frozen=True)
-class Retraining:
+class Retraining(Estimator):
     """Train the run again under the intervention and compare: the exact answer, one gradient a step and stage."""
 
     exact: ClassVar[bool] = True
     needs_gradient: ClassVar[bool] = False
-    additive: ClassVar[bool] = False
+    additive: ClassVar[bool | None] = False
 
     def answer(self, history: History, query: Query, execution: Execution) -> Effects:
         """Return γ(ξ_T) − γ(ζ_T), with ζ the run in which the intervention happens."""
@@ -45,14 +45,6 @@ class Retraining:
         firsts = [first_change(member) for member in query.members]
         starts = [max(t for t in history.checkpoints if t <= first) for first in firsts]
         return Cost(float(sum(history.length - start for start in starts)), 0, "exact replay")
-
-    def products(self, history: History) -> Curvature | None:
-        """Return None: it computes none."""
-        return None
-
-    def choose(self, history: History, query: Query) -> Estimator:
-        """Return itself."""
-        return self
 
 
 def _part(progress: Progress, position: int, parts: int) -> Progress:

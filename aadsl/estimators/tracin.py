@@ -9,17 +9,17 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from aadsl.estimators.additive import StepEffects, answer_by_sums, baseline_cost
-from aadsl.estimators.base import Behavior, Cost, Effects, Estimator, Query
+from aadsl.estimators.additive import Additive, StepEffects, answer_by_sums, baseline_cost
+from aadsl.estimators.base import Behavior, Cost, Effects, Query
 from aadsl.estimators.dvemb import rates
 from aadsl.interventions import Intervention
-from aadsl.propagation import Curvature, forward
+from aadsl.propagation import forward
 from aadsl.replayed.execution import Execution
 from aadsl.replayed.history import History
 
 
 @dataclass(frozen=True)
-class Tracin:
+class Tracin(Additive):
     """TracIn (Pruthi et al., 2020): score_t = −η ⟨∇γ(θ_t), g_t⟩, the behavior's gradient taken at every step.
 
     It asks how the step changed the behavior then, not how the final model would differ; a baseline.
@@ -27,7 +27,7 @@ class Tracin:
 
     exact: ClassVar[bool] = False
     needs_gradient: ClassVar[bool] = True
-    additive: ClassVar[bool] = True
+    additive: ClassVar[bool | None] = True
 
     def answer(self, history: History, query: Query, execution: Execution) -> Effects:
         """Return the sums of the steps' scores."""
@@ -50,11 +50,3 @@ class Tracin:
     def cost(self, history: History, query: Query) -> Cost:
         """Return the replay and one gradient of each behavior a step."""
         return baseline_cost(history, query, 1.0, "gradients along the run")
-
-    def products(self, history: History) -> Curvature | None:
-        """Return None: it computes none."""
-        return None
-
-    def choose(self, history: History, query: Query) -> Estimator:
-        """Return itself."""
-        return self

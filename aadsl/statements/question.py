@@ -88,8 +88,7 @@ def method_of(estimator: Estimator | str) -> Estimator | type[Estimator]:
 
 def gives_steps(estimator: Estimator | str) -> bool:
     """Return whether an answer may hold effects of single steps; what `auto` will choose may give them."""
-    method = method_of(estimator)
-    return method.additive or isinstance(method, table("estimator")["auto"])
+    return method_of(estimator).additive is not False
 
 
 def _refuse_without_gradient(scope: Scope, reference: Reference, estimator: Estimator | str | None) -> None:

@@ -12,7 +12,7 @@ from aadsl.core.errors import AadslError
 from aadsl.estimators import ESTIMATORS
 from aadsl.statements import Session, run
 from aadsl.statements.answers import AnswerOutline
-from aadsl.statements.question import QuestionStatement
+from aadsl.statements.question import QuestionStatement, gives_steps
 from aadsl.statements.scope import Scope
 from aadsl.statements.table import parser
 from tests.charts.answers import answer
@@ -128,3 +128,10 @@ def test_what_is_foretold_of_an_answer_is_what_it_holds(names: dict[str, Any], q
             assert all(had or not has for had, has in zip(expected, found, strict=True)), name
         else:
             assert expected == found, name
+
+
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_steps_are_foretold_however_an_estimator_is_given(name: str, named: bool) -> None:
+    foretold = gives_steps(name if named else ESTIMATORS[name]())
+    assert foretold is (name not in ("linearized", "retraining"))
