@@ -153,10 +153,10 @@ def test_one_name_is_one_class() -> None:
                 [node.name] if isinstance(node, ast.ClassDef) else [t.id for t in targets if isinstance(t, ast.Name)]
             )
             for name in names:
-                # The integrations are alike on purpose: each has the callback of its library.
-                if re.fullmatch(r"[A-Z]\w*[a-z]\w*", name) and layer_of(module) != "integrations":
+                if re.fullmatch(r"[A-Z]\w*[a-z]\w*", name):
                     homes.setdefault(name, set()).add(module)
-    assert {name: modules for name, modules in homes.items() if len(modules) > 1} == {}
+    # The integrations are alike on purpose: each has the callback of its library.
+    assert {name for name, modules in homes.items() if len(modules) > 1} == {"RecorderCallback"}
     assert len(homes) > 150
 
 
@@ -206,4 +206,4 @@ def test_old_paths_of_public_names_work() -> None:
 
 def test_files_are_short() -> None:
     lengths = Counter({module: len(source.splitlines()) for module, source in SOURCES.items()})
-    assert [(module, length) for module, length in lengths.items() if length > 310] == []
+    assert [(module, length) for module, length in lengths.items() if length > 300] == []

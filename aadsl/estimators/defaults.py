@@ -27,7 +27,7 @@ def default_curvature(history: History) -> Curvature:
 
     κ = 1 gains where kinks matter (an MLP trained from scratch at 0.001: 8.7% exact, 0.7% with κ = 1) and ties on
     smooth networks, κ = 3 does not; with BatchNorm neither is ahead and the exact product varies least. For adaptive
-    optimizers the cotangent of the gradient is largest where the second taken is almost zero (dead units), so no
+    optimizers the cotangent of the gradient is largest where the second moment is almost zero (dead units), so no
     single radius suits all its directions: with AdamW on a ReLU MLP differences diverged at every radius.
     """
     differences = history.trajectory.optimizer == "SGD" and history.kinks and not history.objective.statistics.names

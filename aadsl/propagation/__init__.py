@@ -15,7 +15,7 @@ from aadsl.propagation.curvature import (
 )
 from aadsl.propagation.kinks import kinks
 from aadsl.propagation.layout import FlatState, Layout, difference, inner
-from aadsl.propagation.objective import LossFunction, Objective
+from aadsl.propagation.objective import Evaluation, LossFunction, Objective
 from aadsl.propagation.readout import MetricFunction, Readout
 from aadsl.propagation.replay import ObservedStep, Variation, backward, final_state, forward, observed, rerun
 from aadsl.propagation.step import Batches, Run, Step
@@ -28,6 +28,7 @@ __all__ = [
     "Batches",
     "CentralDifference",
     "Curvature",
+    "Evaluation",
     "Exact",
     "FlatState",
     "Layout",

@@ -98,7 +98,7 @@ def backward(
     """Yield the observed steps ``stop`` − 1 (T − 1) … ``start`` in reverse, holding about 2·``limit`` states at most.
 
     A gap between kept states longer than ``limit`` is replayed once more, to keep every ``limit``-th of its states.
-    A taken is true until the next one is asked for: its memory is used again.
+    A step is true until the next one is asked for: its memory is used again.
     """
     shelf = Shelf()
     stop = run.length if stop is None else stop

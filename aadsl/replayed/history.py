@@ -99,18 +99,18 @@ class History:
 
         √gap + 1 of them cost the least memory for replaying the gap once more.
         """
-        # A step taken holds a state and a gradient; a gap of g steps rests at g / limit states besides.
+        # An observed step holds a state and a gradient; a gap of g steps rests at g / limit states besides.
         first = self.state(0)
-        taken = first.nbytes + first.parameters.nbytes
-        at_once = max(LONGEST, HELD_BYTES // taken)
+        of_step = first.nbytes + first.parameters.nbytes
+        at_once = max(LONGEST, HELD_BYTES // of_step)
         gaps = [b - a for a, b in pairwise((*self.checkpoints, self.length))]
         wanted = max(2, *(math.isqrt(gap) + 1 if gap > at_once else gap for gap in gaps))
         if self._memory is None:
             return wanted
-        affordable = self._memory // (2 * taken)
+        affordable = self._memory // (2 * of_step)
         if affordable < 2:
             raise AadslError(
-                f"memory={self._memory:,} bytes is too little: a sweep holds at least 4 states of {taken:,} bytes",
+                f"memory={self._memory:,} bytes is too little: a sweep holds at least 4 states of {of_step:,} bytes",
                 hint="allow more, or restrict the estimator to some parameters",
             )
         return min(wanted, affordable)

@@ -80,7 +80,7 @@ class BehaviorDefinition(Definition):
             return None
         from aadsl.behaviors import Custom
 
-        return Custom(own)
+        return Custom(own)  # whatever it is: objects of the notebook are not looked into while names are resolved
 
     def _chosen(self, scope: Scope, data: Any) -> tuple[Mask | None, Sequence[str]] | None:
         """Return the mask over the examples, None for all of them, and the names of the behaviors."""

@@ -17,14 +17,14 @@ from aadsl.statements.vocabulary import build
 if TYPE_CHECKING:
     import xarray as xr
 
-    from aadsl.charts import Need
+    from aadsl.charts import Chart, Need
 
 
 @dataclass(frozen=True)
 class Wanted:
     """What a plot shows: a chart of stages (and the members of a family) and behaviors; all of them where none."""
 
-    chart: Any
+    chart: Chart
     stages: tuple[str, ...]
     members: tuple[str, ...]
     behaviors: tuple[str, ...]
@@ -68,10 +68,10 @@ class Plot(Statement):
         """Check the chart, the names, and that an answer holds them and what the chart needs."""
         mistakes = len(scope.problems)
         scope.plotted = True  # or it is mistaken, and that is said
-        chart = build(scope, self.chart, "chart")
+        chart: Chart | None = build(scope, self.chart, "chart")
         stages, behaviors = self._named(scope)
         members = self._members(scope, chart)
-        if len(scope.problems) > mistakes or self._lost(scope):
+        if chart is None or len(scope.problems) > mistakes or self._lost(scope):
             return None
         coordinate = self.by.text if self.by is not None and not members else None
         wanted = Wanted(chart, stages, members, behaviors, coordinate)
@@ -105,7 +105,7 @@ class Plot(Statement):
             (stages if is_stage and not is_behavior else behaviors).extend(names or ())
         return tuple(stages), tuple(behaviors)
 
-    def _members(self, scope: Scope, chart: Any) -> tuple[str, ...]:
+    def _members(self, scope: Scope, chart: Chart | None) -> tuple[str, ...]:
         """Return the stages that `by` needs; none for a coordinate of the steps."""
         if self.by is None or self.by.text in scope.lost:
             return ()

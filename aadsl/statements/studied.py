@@ -6,13 +6,18 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
     import xarray as xr
     from numpy.typing import NDArray
 
+    from aadsl.behaviors import Metric
     from aadsl.core.progress import Progress
     from aadsl.estimators import Behavior, Estimator
     from aadsl.interventions import Intervention
+    from aadsl.propagation import MetricFunction
+    from aadsl.study.plan import Plan
     from aadsl.trajectory import Job
     from aadsl.verification import Report
 
@@ -21,7 +26,7 @@ class StudiedRun(Protocol):
     """The trajectory of a study, as statements see it."""
 
     @property
-    def path(self) -> Any: ...  # noqa: D102
+    def path(self) -> Path | str: ...  # noqa: D102
 
     @property
     def length(self) -> int: ...  # noqa: D102
@@ -69,22 +74,22 @@ class Studied(Protocol):
     @property
     def training_data(self) -> StudiedData: ...  # noqa: D102
 
-    def stage(self, name: str, selection: Any) -> Any:
+    def stage(self, name: str, selection: Any) -> xr.DataArray:
         """Name a set of steps."""
 
-    def family(self, name: str, members: Mapping[Any, Any]) -> Any:
+    def family(self, name: str, members: Mapping[Any, Any]) -> tuple[str, ...]:
         """Name several stages at once."""
 
     def behavior(
         self,
         name: str,
-        metric: Any,
+        metric: str | Metric | MetricFunction,
         on: Any,
         *,
         where: NDArray[np.bool_] | None = None,
         by: str | None = None,
         per_example: bool = False,
-    ) -> Any:
+    ) -> Behavior | tuple[Behavior, ...]:
         """Name a performance function on given examples."""
 
     def step_effects(
@@ -128,5 +133,5 @@ class Studied(Protocol):
         behaviors: Sequence[str],
         estimator: Estimator | str,
         intervention: Intervention | str,
-    ) -> Any:
+    ) -> Plan:
         """Return what would be computed and what that costs."""

@@ -13,7 +13,7 @@ import torch
 
 from aadsl.data.examples import CHUNK, nbytes
 from aadsl.estimators import Behavior, Cost, Estimator, Query
-from aadsl.propagation import FlatState, ObservedStep, Readout, difference
+from aadsl.propagation import Evaluation, FlatState, ObservedStep, Readout, difference
 from aadsl.replayed.history import History
 from aadsl.study.peak_memory import peak_of
 
@@ -49,7 +49,7 @@ class Rehearsal:
         self.vector = difference(after, state)
         self.curvature = method.products(history)
 
-    def advance(self) -> Any:
+    def advance(self) -> tuple[FlatState, Evaluation | None]:
         """Compute the gradient and apply the step."""
         return self.history.step_map.advance(self.taken.state, self.taken.step)
 
@@ -76,14 +76,14 @@ def memory_of(rehearsal: Rehearsal, query: Query) -> int:
     meanwhile are counted.
     """
     history, state = rehearsal.history, rehearsal.taken.state
-    taken = rehearsal.taken.after.nbytes + rehearsal.taken.evaluation.gradient.nbytes
+    of_step = rehearsal.taken.after.nbytes + rehearsal.taken.evaluation.gradient.nbytes
     vectors = 0 if rehearsal.curvature is None else _vectors(query, rehearsal.direction)
     # The states before and after a step, the final one, and a stored one while it is read and flattened.
     kept = 5 * state.nbytes + vectors * rehearsal.vector.nbytes
     kept += min(history.recent, history.length) * nbytes(history.recent_batches(0))
     if rehearsal.direction == "adjoint":
         gap = max(b - a for a, b in pairwise((*history.checkpoints, history.length)))
-        kept += -(-gap // history.limit) * state.nbytes + min(gap, history.limit) * taken
+        kept += -(-gap // history.limit) * state.nbytes + min(gap, history.limit) * of_step
     return kept + max(_working(rehearsal, vectors), _reading(history, query.behaviors, state))
 
 
