@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aadsl.core.progress import Progress
-from aadsl.estimators import Behavior, Estimator, Query, Retraining
-from aadsl.interventions import Intervention
+from aadsl.estimators import Estimator, Query, Retraining
 from aadsl.replayed.execution import Execution
 from aadsl.replayed.history import History
 from aadsl.study.trust import Calibration
@@ -25,24 +23,25 @@ def sampled_steps(length: int, samples: int, seed: int = 0) -> NDArray[np.int64]
     return np.array([generator.integers(a, b) for a, b in pairwise(edges)])
 
 
+def single_steps(length: int, samples: int) -> NDArray[np.bool_]:
+    """Return (n, T) the :func:`sampled_steps`, each as a stage of its own."""
+    return np.equal.outer(sampled_steps(length, samples), np.arange(length))
+
+
 def calibrate(
     history: History,
     method: Estimator,
-    behaviors: Sequence[Behavior],
-    intervention: Intervention,
-    steps: NDArray[np.int64],
+    query: Query,
     progress: Progress,
 ) -> list[Calibration]:
-    """Return for each behavior how estimated effects of single ``steps`` compare with exact replays.
+    """Return for each behavior how estimated effects compare with exact replays; each stage of the query is one step.
 
     Costs one replay from each step to the end of the run, half a training run a step on average.
     """
-    members = np.zeros((len(steps), history.length), dtype=bool)
-    members[np.arange(len(steps)), steps] = True
-    query, execution = Query(members, tuple(behaviors), intervention), Execution(progress)
+    execution, steps = Execution(progress), tuple(query.members.argmax(axis=1).tolist())
     estimate = method.answer(history, query, execution).effect
     exact = Retraining().answer(history, query, execution).effect
-    return [compared(tuple(map(int, steps)), estimate[:, k], exact[:, k]) for k in range(len(behaviors))]
+    return [compared(steps, estimate[:, k], exact[:, k]) for k in range(len(query.behaviors))]
 
 
 def compared(steps: tuple[int, ...], estimate: NDArray[np.float64], exact: NDArray[np.float64]) -> Calibration:

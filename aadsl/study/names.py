@@ -151,6 +151,10 @@ class Names:
             raise AadslError(*unknown or [Problem("no stage is asked about", "name at least one stage")])
         return names
 
+    def members(self, names: Sequence[str]) -> NDArray[np.bool_]:
+        """Return (S, T) true where a step belongs to a stage; ``names`` are those that :meth:`stage_names` gives."""
+        return np.stack([self.stages[name].to_numpy() for name in names])
+
     def behaviors_of(self, names: Sequence[str]) -> list[Behavior]:
         """Return the behaviors that these names mean, families taken apart.
 

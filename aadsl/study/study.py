@@ -14,10 +14,8 @@ from torch import nn
 
 from aadsl.core.errors import AadslError
 from aadsl.core.exclusive import one_at_a_time
-from aadsl.core.members import member_of
 from aadsl.core.progress import Progress, silent
 from aadsl.estimators import (
-    ESTIMATORS,
     Additive,
     Behavior,
     Effects,
@@ -27,12 +25,12 @@ from aadsl.estimators import (
     stage_sums,
 )
 from aadsl.estimators.base import Floats, final_readouts
-from aadsl.interventions import INTERVENTIONS, Intervention
+from aadsl.interventions import Intervention
 from aadsl.propagation import LossFunction
 from aadsl.replayed.history import History
 from aadsl.replayed.training_data import TrainingData
 from aadsl.study.cache import EffectCache
-from aadsl.study.calibration import calibrate, sampled_steps
+from aadsl.study.calibration import calibrate, single_steps
 from aadsl.study.cost_model import Rehearsal, measured, memory_of
 from aadsl.study.entries import EntryStore
 from aadsl.study.error_bound import bound_factors
@@ -40,6 +38,7 @@ from aadsl.study.identity import Identifier
 from aadsl.study.names import Names
 from aadsl.study.plan import Plan, plan_for
 from aadsl.study.question import DEFAULT_ESTIMATOR, DEFAULT_INTERVENTION, Question
+from aadsl.study.resolution import estimator_of, query_of
 from aadsl.study.results import calibration_dataset, dataset_of, judged, provenance
 from aadsl.study.spot_check import SpotCheck
 from aadsl.study.trust import Calibration
@@ -218,12 +217,12 @@ class Study(Names):
             A Dataset over ``behavior``: ``slope``, ``correlation``, ``relative_error`` and the ``low`` and ``high``
             end of its 90% interval.
         """
-        query, method = self._resolved(Question((), tuple(behaviors), estimator, intervention))
+        question = Question((), tuple(behaviors), estimator, intervention)
+        query = replace(query_of(question, self), members=single_steps(self.history.length, samples))
         require_differentiable(query.behaviors)
-        report = progress or silent
+        method, report = estimator_of(question).choose(self.history, query), progress or silent
         doubt = self.spot_check.require(self._identifier.now(), report)
-        steps = sampled_steps(self.history.length, samples)
-        found = calibrate(self.history, method, query.behaviors, query.intervention, steps, report)
+        found = calibrate(self.history, method, query, report)
         self._calibrations |= {
             (method, query.intervention, behavior): one for behavior, one in zip(query.behaviors, found, strict=True)
         }
@@ -234,7 +233,7 @@ class Study(Names):
         """Return Theorem 4.1's bound on the error of first-order effects, up to its constant, over ``stage``."""
         names = self.stage_names(stages)
         doubt = self.spot_check.require(self._identifier.now(), silent)
-        return bound_factors(self.history, self._members(names), names).assign_attrs(doubt.attributes)
+        return bound_factors(self.history, self.members(names), names).assign_attrs(doubt.attributes)
 
     @one_at_a_time
     def plan(
@@ -276,28 +275,10 @@ class Study(Names):
 
     def _resolved(self, question: Question) -> tuple[Query, Estimator]:
         """Return the question with its names looked up, and the estimator that answers it."""
-        if question.stages:
-            members = self._members(self.stage_names(question.stages))
-        else:
-            members = np.ones((1, self.history.length), dtype=bool)
-        query = Query(
-            members, tuple(self.behaviors_of(question.behaviors)), _member("intervention", question.intervention)
-        )
-        method: Estimator = _member("estimator", question.estimator)
-        return query, method.choose(self.history, query)
-
-    def _members(self, names: Sequence[str]) -> np.ndarray[Any, np.dtype[np.bool_]]:
-        return np.stack([self.stages[name].to_numpy() for name in names])
+        query = query_of(question, self)
+        return query, estimator_of(question).choose(self.history, query)
 
     def _observed(self, behaviors: Sequence[Behavior]) -> Floats:
         """Return (K,) the behaviors of the observed final model."""
         state, readouts = final_readouts(self.history, behaviors)
         return np.array([float(readout.values(state).mean()) for readout in readouts])
-
-
-TABLES: dict[str, dict[str, Any]] = {"estimator": ESTIMATORS, "intervention": INTERVENTIONS}
-
-
-def _member(kind: str, given: Any) -> Any:
-    """Return a member of a table, which may be given by its name."""
-    return member_of(kind, TABLES[kind], given, {}) if isinstance(given, str) else given

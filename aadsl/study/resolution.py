@@ -1,0 +1,42 @@
+"""Questions with their names looked up: what an estimator is asked, and which estimator."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from aadsl.core.members import member_of
+from aadsl.estimators import ESTIMATORS, Estimator, Query
+from aadsl.interventions import INTERVENTIONS
+from aadsl.study.names import Names
+from aadsl.study.question import Question
+
+TABLES: dict[str, dict[str, Any]] = {"estimator": ESTIMATORS, "intervention": INTERVENTIONS}
+
+
+def query_of(question: Question, names: Names) -> Query:
+    """Return the query that a question means; without stages it is about all steps at once.
+
+    Raises:
+        AadslError: a name is unknown.
+    """
+    every = np.ones((1, names.steps.sizes["step"]), dtype=bool)
+    members = names.members(names.stage_names(question.stages)) if question.stages else every
+    behaviors = tuple(names.behaviors_of(question.behaviors))
+    return Query(members, behaviors, _member("intervention", question.intervention))
+
+
+def estimator_of(question: Question) -> Estimator:
+    """Return the estimator that a question names.
+
+    Raises:
+        AadslError: there is none of this name.
+    """
+    method: Estimator = _member("estimator", question.estimator)
+    return method
+
+
+def _member(kind: str, given: Any) -> Any:
+    """Return a member of a table, which may be given by its name."""
+    return member_of(kind, TABLES[kind], given, {}) if isinstance(given, str) else given
