@@ -34,7 +34,7 @@ ASK = "ask for them first: score … on …"
 STEP_EFFECTS = Need(
     "effects of single steps",
     ("step_effect",),
-    "only an additive estimator gives every step a value: score … using first_order()",
+    "they need a behavior with a gradient: ask about a smooth one, such as margin",
 )
 MEMBERS = Need("stages", ("member",), ASK)
 EFFECTS = Need("effects of stages", ("effect", "retrained_effect"), ASK)

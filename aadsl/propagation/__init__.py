@@ -17,7 +17,8 @@ from aadsl.propagation.kinks import kinks
 from aadsl.propagation.layout import FlatState, Layout, difference, inner
 from aadsl.propagation.objective import Evaluation, LossFunction, Objective
 from aadsl.propagation.readout import MetricFunction, Readout
-from aadsl.propagation.replay import ObservedStep, Variation, backward, final_state, forward, observed, rerun
+from aadsl.propagation.replay import ObservedStep, Variation, backward, final_state, forward, observed
+from aadsl.propagation.reruns import End, reruns
 from aadsl.propagation.step import Batches, Run, Step
 from aadsl.propagation.step_map import StepMap
 from aadsl.propagation.structure import Blockwise, Layerwise, Restricted
@@ -28,6 +29,7 @@ __all__ = [
     "Batches",
     "CentralDifference",
     "Curvature",
+    "End",
     "Evaluation",
     "Exact",
     "FlatState",
@@ -56,7 +58,7 @@ __all__ = [
     "inner",
     "kinks",
     "observed",
-    "rerun",
+    "reruns",
     "tangent_sweep",
 ]
 

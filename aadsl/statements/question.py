@@ -37,10 +37,9 @@ class QuestionStatement(Statement):
     def expected_answer(self, scope: Scope, asked: Question) -> AnswerOutline:
         """Return what the answer will hold: the effects of stages, unless a statement says otherwise."""
         each = frozenset(name for name in asked.behaviors if scope.behaviors[name].per_example)
+        stepped = frozenset(name for name in asked.behaviors if scope.behaviors[name].differentiable)
         variables = {"effect", "member", *scope.steps.names, *([EACH] if each else [])}
-        if gives_steps(asked.estimator):
-            variables.add("step_effect")
-        return AnswerOutline(frozenset(asked.stages), frozenset(asked.behaviors), frozenset(variables), each)
+        return AnswerOutline(frozenset(asked.stages), frozenset(asked.behaviors), frozenset(variables), each, stepped)
 
     def resolve(self, scope: Scope) -> Action | None:
         """Check the question and announce its answer to the statements below."""
@@ -63,13 +62,14 @@ def asked_of(
     behaviors: Sequence[Reference],
     using: Call | None,
     under: Call | None,
+    default: str = DEFAULT_ESTIMATOR,
 ) -> Question | None:
     """Resolve the parts of a question; report every mistake and return None where there is one."""
     mistakes = len(scope.problems)
     if not scope.needs_study(scope.span):
         return None
     stage_names, behavior_names = scope.all_names("stage", stages), scope.all_names("behavior", behaviors)
-    estimator = DEFAULT_ESTIMATOR if using is None else build(scope, using, "estimator")
+    estimator = default if using is None else build(scope, using, "estimator")
     intervention = DEFAULT_INTERVENTION if under is None else build(scope, under, "intervention")
     for reference in stages:
         _refuse_everything(scope, reference)
@@ -84,11 +84,6 @@ def asked_of(
 def method_of(estimator: Estimator | str) -> Estimator | type[Estimator]:
     """Return an estimator, or the class of one that is given by its name."""
     return table("estimator")[estimator] if isinstance(estimator, str) else estimator
-
-
-def gives_steps(estimator: Estimator | str) -> bool:
-    """Return whether an answer may hold effects of single steps; what `auto` will choose may give them."""
-    return method_of(estimator).additive is not False
 
 
 def _refuse_without_gradient(scope: Scope, reference: Reference, estimator: Estimator | str | None) -> None:

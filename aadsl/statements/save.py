@@ -56,7 +56,7 @@ class Save(Statement):
 
     def run(self, result: Result, path: Path) -> None:
         """Write the file."""
-        dataset = result.session.answers[-1]
+        dataset = result.session.answers[-1].dataset
         WRITERS[path.suffix.lower()](dataset, path)
         result.say(f"saved {path}")
 

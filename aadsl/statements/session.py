@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from aadsl.core.attached import attached
 from aadsl.core.progress import Progress
+from aadsl.statements.answers import STEPS, AnswerOutline, labels
 from aadsl.statements.axis import Coordinates
 from aadsl.statements.batches import BatchExamples, batch_examples
 from aadsl.statements.studied import Studied
@@ -15,7 +16,46 @@ from aadsl.statements.studied import Studied
 if TYPE_CHECKING:
     import xarray as xr
 
+    from aadsl.study.question import Question
+
 T = TypeVar("T")
+
+
+@dataclass(eq=False)
+class Answered:
+    """An answer, and what it takes to ask more about it.
+
+    Attributes:
+        dataset: the answer.
+        study: the study as it was when it answered, and ``asked`` the question; None where there is nothing to ask.
+    """
+
+    dataset: xr.Dataset
+    study: Studied | None = None
+    asked: Question | None = None
+
+    @property
+    def outline(self) -> AnswerOutline:
+        """What it holds, and what can be had for it."""
+        held = AnswerOutline.of(self.dataset)
+        return held if STEPS in self.dataset else replace(held, stepped=frozenset(self._sweepable))
+
+    @property
+    def _sweepable(self) -> list[str]:
+        """The behaviors of which effects of single steps can be swept."""
+        if self.study is None or self.asked is None:
+            return []
+        known = self.study.behaviors
+        return [name for name in sorted(labels(self.dataset, "behavior")) if known[name].differentiable]
+
+    def with_steps(self, behaviors: Collection[str] = (), progress: Progress | None = None) -> xr.Dataset:
+        """Return the answer with the effects of single steps, of those behaviors that have any; swept when needed."""
+        if STEPS not in self.dataset and self._sweepable:
+            assert self.study is not None and self.asked is not None  # else nothing could be swept
+            names = [name for name in self._sweepable if not behaviors or name in behaviors]
+            part = self.dataset.sel(behavior=names)
+            return self.study.with_step_effects(part, intervention=self.asked.intervention, progress=progress)
+        return self.dataset
 
 
 @dataclass
@@ -23,7 +63,7 @@ class Session:
     """The loaded study with its stages and behaviors, the answers so far, the newest last, and the newest chart."""
 
     study: Studied | None = None
-    answers: list[xr.Dataset] = field(default_factory=list)
+    answers: list[Answered] = field(default_factory=list)
     chart: Any = field(default=None, repr=False)
     previewed: tuple[Any, Studied | None] | None = field(default=None, repr=False)
     _kept: dict[str, tuple[Any, Any]] = field(default_factory=dict, repr=False)
@@ -88,12 +128,13 @@ class Result:
         """Add a message."""
         self.messages.append(message)
 
-    def answer(self, dataset: xr.Dataset) -> None:
+    def answer(self, dataset: xr.Dataset, asked: Question | None = None) -> None:
         """Keep an answer for this result and for later statements; what is wrong with its trajectory is said."""
         if why := dataset.attrs.get("unverified"):
             self.say(f"the trajectory does not pass verification, so these numbers may mean nothing: {why}")
         self.dataset = dataset
-        self.session.answers.append(dataset)
+        # Of its own, for a name may mean something else later.
+        self.session.answers.append(Answered(dataset, self.study.branch(), asked))
 
     def draw(self, chart: Any) -> None:
         """Keep a chart for this result, and for a later statement that saves it."""

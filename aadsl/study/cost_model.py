@@ -13,7 +13,7 @@ import torch
 
 from aadsl.data.examples import CHUNK, nbytes
 from aadsl.estimators import Behavior, Cost, Estimator, Query
-from aadsl.propagation import Evaluation, FlatState, ObservedStep, Readout, difference
+from aadsl.propagation import Curvature, Evaluation, FlatState, ObservedStep, Readout, difference
 from aadsl.replayed.history import History
 from aadsl.study.peak_memory import peak_of
 
@@ -67,6 +67,25 @@ def measured(rehearsal: Rehearsal) -> CostModel:
     gradient = _timed(rehearsal.advance, rehearsal.history.device)
     free = rehearsal.curvature is None
     return CostModel(gradient, 2 * gradient if free else _timed(rehearsal.carry, rehearsal.history.device))
+
+
+class Costs:
+    """How long answers about one run take here; each part is timed when it is first asked about."""
+
+    def __init__(self, history: History) -> None:
+        self.history = history
+        self._known: dict[tuple[Curvature | None, str], CostModel] = {}
+
+    def seconds(self, method: Estimator, cost: Cost) -> float:
+        """Return how long ``cost`` of an estimator takes."""
+        return self.model(method, cost.direction).seconds(cost)
+
+    def model(self, method: Estimator, direction: str) -> CostModel:
+        """Return what the parts of an estimator's answers cost, measured once."""
+        asked = method.products(self.history), direction
+        if asked not in self._known:
+            self._known[asked] = measured(Rehearsal(self.history, method, direction))
+        return self._known[asked]
 
 
 def memory_of(rehearsal: Rehearsal, query: Query) -> int:

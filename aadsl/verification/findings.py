@@ -92,7 +92,7 @@ class _Judge:
             text += "; more stored states (states=) make stretches shorter"
             yield Finding("note", text, compared=tuple(self.blurred))
         if self.wrong:
-            yield from explain(trajectory, self.wrong, sum(map(len, (self.near, self.wrong, self.blurred))))
+            yield from explain(trajectory, self.wrong, len(self.near) + len(self.wrong) + len(self.blurred))
         elif self.near:
             yield Finding("passed", self._nearness(), compared=tuple(self.near))
 

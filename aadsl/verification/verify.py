@@ -121,6 +121,11 @@ def _joined(
     yield from replayed(history, _chosen(trajectory, samples), progress)
 
 
+def spots(trajectory: Trajectory) -> Gaps:
+    """Return the stretches that a spot check replays."""
+    return _chosen(trajectory, None)
+
+
 def _chosen(trajectory: Trajectory, samples: int | None) -> Gaps:
     """Return the gaps between stored states that are replayed: of every job of a chain some."""
     gaps = list(pairwise(trajectory.checkpoints))

@@ -70,10 +70,11 @@ class Explorer(anywidget.AnyWidget):  # type: ignore[misc]
         """Return the explorer of a result, or of a Dataset alone, which can neither be filtered nor retrained."""
         if isinstance(result, xr.Dataset):
             return cls(result, names=names)
-        newest = [*([] if result.dataset is None else [result.dataset]), *reversed(result.session.answers)]
+        newest = list(reversed(result.session.answers))
         if not newest:
             raise AadslError(NO_ANSWER)
-        dataset = next((answer for answer in newest if "step_effect" in answer), newest[0])
+        answered = next((answer for answer in newest if answer.outline.stepped), newest[0])
+        dataset = answered.with_steps(progress=result.progress)
         study = result.session.study
         of_its_run = study is not None and study.trajectory.digest == dataset.attrs.get("trajectory_digest")
         return cls(dataset, study if of_its_run else None, names)

@@ -9,6 +9,8 @@ import numpy as np
 import xarray as xr
 
 from aadsl.study.names import Names
+from aadsl.study.ranking import ranked
+from aadsl.study.results import with_steps
 
 LENGTH = 60
 
@@ -66,16 +68,36 @@ class FakeStudy(Names):
     ) -> xr.DataArray:
         self.calls.append(("step_effects", tuple(behaviors), estimator))
         effects = np.repeat(np.arange(LENGTH, dtype=float)[:, None] - 40, len(behaviors), axis=1)
-        coordinates = {"step": np.arange(LENGTH), "behavior": behaviors}
+        trust = {name: ("behavior", ["low"] * len(behaviors)) for name in ("trust", "trust_reason")}
+        coordinates = {"step": np.arange(LENGTH), "behavior": behaviors, **trust}
         return xr.DataArray(effects, coordinates, ("step", "behavior"))
+
+    def with_step_effects(self, answer: xr.Dataset, *, intervention: Any = "skip", progress: Any = None) -> xr.Dataset:
+        return with_steps(answer, self.step_effects(answer["behavior"].values.tolist()))
+
+    def rank(
+        self,
+        behaviors: Any,
+        stages: Any = (),
+        *,
+        top: int = 10,
+        estimator: Any = None,
+        intervention: Any = "skip",
+        within: Any = None,
+        progress: Any = None,
+    ) -> xr.Dataset:
+        if stages:
+            return ranked(self.score(stages, behaviors, estimator=estimator), "stage", top)
+        return ranked(with_steps(self.steps, self.step_effects(behaviors, estimator=estimator)), "step", top)
 
     def score(
         self,
         stages: Any,
         behaviors: Any,
         *,
-        estimator: Any = "first_order",
+        estimator: Any = "auto",
         intervention: Any = "skip",
+        within: Any = None,
         progress: Any = None,
     ) -> xr.Dataset:
         self.calls.append(("score", tuple(stages), tuple(behaviors), estimator, intervention))
@@ -83,11 +105,13 @@ class FakeStudy(Names):
         effects = np.repeat(member.sum(1, keepdims=True).astype(float), len(behaviors), axis=1)
         answer = self.steps.assign(
             effect=(("stage", "behavior"), effects),
+            exact=(("stage", "behavior"), np.full(effects.shape, estimator in ("auto", "retraining"))),
+            trust=(("stage", "behavior"), np.full(effects.shape, "high")),
             observed=("behavior", np.zeros(len(behaviors))),
             member=(("stage", "step"), member),
         ).assign_coords(stage=stages, behavior=behaviors)
         additive = estimator == "first_order" or getattr(estimator, "additive", False)
-        return answer.assign(step_effect=self.step_effects(behaviors)) if additive else answer
+        return with_steps(answer, self.step_effects(behaviors)) if additive else answer
 
     def verify(
         self,
