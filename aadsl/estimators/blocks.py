@@ -25,6 +25,7 @@ from aadsl.propagation import (
     block_sweep,
     difference,
     eigenpairs,
+    lanczos_products,
     portions,
 )
 from aadsl.replayed.execution import Execution
@@ -106,7 +107,7 @@ class Blocks(Estimator):
         batch = sum(history.trajectory.micro_batch_sizes(0))
         gradients = sweeps * history.length + 2.0 * products + replayed
         if rank:
-            gradients += 2.0 * (3 * rank + 4) * sum(len(b.examples) for b in query.behaviors) / batch
+            gradients += 2.0 * lanczos_products(rank) * sum(len(b.examples) for b in query.behaviors) / batch
         if any(behavior.per_example for behavior in query.behaviors):
             products += len(query.members) * reach
             gradients += reach + 2.0 * len(query.members) * reach

@@ -14,7 +14,7 @@ from aadsl.propagation.curvature import (
     Secant,
     Zero,
 )
-from aadsl.propagation.eigenpairs import eigenpairs
+from aadsl.propagation.eigenpairs import eigenpairs, lanczos_products
 from aadsl.propagation.finite import NotFiniteError
 from aadsl.propagation.kinks import kinks
 from aadsl.propagation.layout import FlatState, Layout, difference, inner
@@ -63,6 +63,7 @@ __all__ = [
     "forward",
     "inner",
     "kinks",
+    "lanczos_products",
     "observed",
     "portions",
     "rerun",

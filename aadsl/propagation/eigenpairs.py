@@ -50,11 +50,16 @@ def eigenpairs(
     return values, [spread(vector) for vector in vectors]
 
 
+def lanczos_products(rank: int) -> int:
+    """Return after how many products Lanczos stops: the largest eigenpairs converge first, the last need not quite."""
+    return 2 * rank + 12
+
+
 def lanczos(product: Callable[[Tensor], Tensor], like: Tensor, rank: int) -> tuple[Tensor, Sequence[Tensor]]:
     """Return up to ``rank`` eigenpairs of a symmetric operator that are largest in magnitude, largest first.
 
     A q_j = β_{j−1} q_{j−1} + α_j q_j + β_j q_{j+1}, each new q orthogonalized twice against all before it; eigenpairs
-    of the tridiagonal (α, β) after 3·rank + 4 products, or as many as there are dimensions. Where the Krylov space is
+    of the tridiagonal (α, β) after :func:`lanczos_products`, or as many as there are dimensions. Where the Krylov space is
     exhausted, β = 0, it goes on with a random vector.
 
     Args:
@@ -66,7 +71,7 @@ def lanczos(product: Callable[[Tensor], Tensor], like: Tensor, rank: int) -> tup
         (k,) eigenvalues, float64 on the CPU, and the k unit vectors.
     """
     size = len(like)
-    count = min(size, 3 * rank + 4)
+    count = min(size, lanczos_products(rank))
     basis = like.new_zeros(count, size)
     tridiagonal = torch.zeros(count, count, dtype=torch.float64)
     generator = torch.Generator().manual_seed(SEED)
