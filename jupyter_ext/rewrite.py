@@ -46,7 +46,9 @@ class Explore(Statement):
 
     def resolve(self, scope: Scope) -> Action | None:
         """Check, before anything is computed, that there will be an answer to explore."""
-        if not scope.question_failed and not any(STEP_EFFECTS.met_by(answer.variables_on(())) for answer in scope.answers):
+        if not scope.question_failed and not any(
+            STEP_EFFECTS.met_by(answer.variables_on(())) for answer in scope.answers
+        ):
             if scope.answers:
                 message = f"no answer has {STEP_EFFECTS.what}, which `--explore` draws"
                 scope.report(self.span, message, STEP_EFFECTS.way_out)

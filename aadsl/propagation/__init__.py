@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from aadsl.propagation.adjoint import Sweep, adjoint_sweep
+from aadsl.propagation.block_sweep import Block, BlockSweep, block_sweep, portions
 from aadsl.propagation.curvature import (
     CentralDifference,
     Curvature,
@@ -13,6 +14,8 @@ from aadsl.propagation.curvature import (
     Secant,
     Zero,
 )
+from aadsl.propagation.eigenpairs import eigenpairs, lanczos_products
+from aadsl.propagation.finite import NotFiniteError
 from aadsl.propagation.kinks import kinks
 from aadsl.propagation.layout import FlatState, Layout, difference, inner
 from aadsl.propagation.objective import Evaluation, LossFunction, Objective
@@ -27,6 +30,8 @@ from aadsl.propagation.tangent import Tangents, at_end, tangent_sweep
 __all__ = [
     "CURVATURES",
     "Batches",
+    "Block",
+    "BlockSweep",
     "CentralDifference",
     "Curvature",
     "End",
@@ -36,6 +41,7 @@ __all__ = [
     "Layout",
     "LossFunction",
     "MetricFunction",
+    "NotFiniteError",
     "Objective",
     "ObservedStep",
     "OneSidedDifference",
@@ -52,12 +58,16 @@ __all__ = [
     "adjoint_sweep",
     "at_end",
     "backward",
+    "block_sweep",
     "difference",
+    "eigenpairs",
     "final_state",
     "forward",
     "inner",
     "kinks",
+    "lanczos_products",
     "observed",
+    "portions",
     "reruns",
     "tangent_sweep",
 ]

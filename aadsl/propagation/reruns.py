@@ -35,7 +35,7 @@ def reruns(
     control: bool = False,
     progress: Progress = silent,
 ) -> Iterator[End]:
-    """Yield the end of each run, whose steps are ``varied`` from ``firsts`` on; ``control``: compare to a control run."""
+    """Yield the end of each run, whose steps are ``varied`` from ``firsts`` on; ``control``: run one, too."""
     reference = rerun(run, step_map, lambda step: step, min(firsts), progress) if control else None
     for i, (variation, first) in enumerate(zip(varied, firsts, strict=True)):
         yield End(i, rerun(run, step_map, variation, first, progress), reference)

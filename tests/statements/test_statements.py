@@ -44,7 +44,7 @@ def test_score_names_every_member_of_a_family_once(ask: Any, study: FakeStudy) -
         "skip",
     )
     assert result.dataset.sizes["stage"] == 3
-    assert result.dataset is result.session.answers[-1]
+    assert result.dataset is result.session.answers[-1].dataset
 
 
 def test_using_and_under_give_members_of_the_tables(ask: Any, study: FakeStudy) -> None:
