@@ -29,6 +29,7 @@ rank steps on backdoor top 10
 plot timeline of backdoor by source
 explain score source on digits                                  # what would be computed and what it costs
 save "scores.nc"                                                # or .csv, .parquet; the chart: .svg, .png, .html
+save "clean.safetensors" without poisoned                       # the model as it would be without the stage
 help score"""
 
 

@@ -12,7 +12,7 @@ import aadsl
 from aadsl.core.errors import AadslError
 from aadsl.core.units import seconds_of
 from aadsl.study.answering import Answering, Price
-from aadsl.study.budget import Budget, allotted
+from aadsl.study.budget import TimeBudget, allotted
 from aadsl.study.intervals import half_width
 from aadsl.study.trust import Evidence, verdict
 from tests.digits import STEPS, Recorded, record
@@ -216,5 +216,5 @@ def test_a_budget_is_spent_on_drawn_and_on_the_largest() -> None:
 
 
 def test_a_budget_runs_out() -> None:
-    assert Budget(0.0).left == 0
-    assert 0 < Budget(1e6).left <= 1e6
+    assert TimeBudget(0.0).left == 0
+    assert 0 < TimeBudget(1e6).left <= 1e6

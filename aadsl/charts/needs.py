@@ -34,7 +34,7 @@ ASK = "ask for them first: score … on …"
 STEP_EFFECTS = Need(
     "effects of single steps",
     ("step_effect",),
-    "they need a behavior with a gradient: ask about a smooth one, such as margin",
+    "ask for them: score … using first_order(), on a behavior with a gradient, such as margin",
 )
 MEMBERS = Need("stages", ("member",), ASK)
 EFFECTS = Need("effects of stages", ("effect", "retrained_effect"), ASK)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from aadsl.estimators.additive import Additive, StepEffects, stage_sums
-from aadsl.estimators.auto import Auto
+from aadsl.estimators.auto import DEFAULT_BUDGET, Auto
 from aadsl.estimators.base import Behavior, Cost, Effects, Estimator, Query, require_differentiable
 from aadsl.estimators.blocks import Blocks
 from aadsl.estimators.dvemb import Dvemb
@@ -13,6 +13,7 @@ from aadsl.estimators.retraining import Retraining
 from aadsl.estimators.tracin import Tracin
 
 __all__ = [
+    "DEFAULT_BUDGET",
     "ESTIMATORS",
     "Additive",
     "Auto",

@@ -12,6 +12,8 @@ from aadsl.estimators.retraining import Retraining
 from aadsl.replayed.execution import Execution
 from aadsl.replayed.history import History
 
+DEFAULT_BUDGET = "30 s"
+
 
 @dataclass(frozen=True)
 class Auto(Estimator):
@@ -32,8 +34,12 @@ class Auto(Estimator):
     additive: ClassVar[bool | None] = False
 
     def __post_init__(self) -> None:
-        if self.within is not None:
-            seconds_of(self.within)
+        seconds_of(self.budget)
+
+    @property
+    def budget(self) -> str | float:
+        """The budget, by default 30 s."""
+        return DEFAULT_BUDGET if self.within is None else self.within
 
     def choose(self, history: History, query: Query) -> Estimator:
         """Return what answers without a clock: exact where that is not dearer, or a behavior has no gradient."""

@@ -88,6 +88,8 @@ class Blocks(Estimator):
             bent = [sum((value * next(rest) ** 2 for value in bend.values), np.zeros(len(linear))) for bend in bends]
             effects.effect = linear - 0.5 * np.stack(bent, axis=1)
             effects.disagreement = relative(linear, effects.effect)
+        for k, values in examples.items():
+            effects.effect[:, k] = values.mean(axis=1)
         return effects
 
     def products(self, history: History) -> Curvature:

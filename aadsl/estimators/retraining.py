@@ -27,7 +27,7 @@ class Retraining(Estimator):
     def answer(self, history: History, query: Query, execution: Execution) -> Effects:
         """Return γ(ξ_T) − γ(ζ_T), with ζ the run in which the intervention happens."""
         reader = Reader(history, query.behaviors)
-        found: dict[int, Reading] = {}
+        found: dict[int, RunEffects] = {}
         for end in ends(history, query.members, query.intervention, execution):
             found[end.position] = reader.read(end.state, end.control)
         rows = [found[s] for s in range(len(query.members))]
@@ -71,7 +71,7 @@ def applied_steps(history: History, members: NDArray[np.bool_], intervention: In
     return counts
 
 
-class Reading(NamedTuple):
+class RunEffects(NamedTuple):
     """What behaviors say of one counterfactual model.
 
     Attributes:
@@ -94,13 +94,13 @@ class Reader:
         self._observed = self._values(self._final)
         self._control: tuple[FlatState, list[Floats]] = (self._final, self._observed)
 
-    def read(self, end: FlatState, control: FlatState | None) -> Reading:
+    def read(self, end: FlatState, control: FlatState | None) -> RunEffects:
         """Return what differs at ζ_T from the end of the control run, which is ξ_T where there is none."""
         reference = self._at(self._final if control is None else control)
         differences = [known - other for known, other in zip(reference, self._values(end), strict=True)]
         noise = [abs(a.mean() - b.mean()) for a, b in zip(reference, self._observed, strict=True)]
         examples = {k: differences[k] for k, behavior in enumerate(self._behaviors) if behavior.per_example}
-        return Reading(np.array([d.mean() for d in differences]), np.array(noise), examples)
+        return RunEffects(np.array([d.mean() for d in differences]), np.array(noise), examples)
 
     def _at(self, control: FlatState) -> list[Floats]:
         if control is not self._control[0]:

@@ -63,8 +63,12 @@ def asked_of(
     using: Call | None,
     under: Call | None,
     default: str = DEFAULT_ESTIMATOR,
+    of_steps: bool = False,
 ) -> Question | None:
-    """Resolve the parts of a question; report every mistake and return None where there is one."""
+    """Resolve the parts of a question; report every mistake and return None where there is one.
+
+    ``of_steps``: effects of single steps are asked for, which are estimated whatever the estimator.
+    """
     mistakes = len(scope.problems)
     if not scope.needs_study(scope.span):
         return None
@@ -74,7 +78,8 @@ def asked_of(
     for reference in stages:
         _refuse_everything(scope, reference)
     for reference in behaviors:
-        _refuse_without_gradient(scope, reference, estimator)
+        if estimator is not None and _needs_gradient(method_of(estimator), of_steps):
+            _refuse_without_gradient(scope, reference)
     if stage_names is None or behavior_names is None or len(scope.problems) > mistakes:
         return None
     assert estimator is not None and intervention is not None  # else a mistake was reported
@@ -86,10 +91,12 @@ def method_of(estimator: Estimator | str) -> Estimator | type[Estimator]:
     return table("estimator")[estimator] if isinstance(estimator, str) else estimator
 
 
-def _refuse_without_gradient(scope: Scope, reference: Reference, estimator: Estimator | str | None) -> None:
-    """Report a behavior whose effects this estimator cannot tell."""
-    if estimator is None or not method_of(estimator).needs_gradient:
-        return
+def _needs_gradient(method: Estimator | type[Estimator], of_steps: bool) -> bool:
+    return method.needs_gradient or (of_steps and not method.exact)
+
+
+def _refuse_without_gradient(scope: Scope, reference: Reference) -> None:
+    """Report a behavior whose effects no estimate can tell."""
     names = (reference.text, *scope.behavior_families.get(reference.text, ()))
     if any(name in scope.behaviors and not scope.behaviors[name].differentiable for name in names):
         message = f'behavior "{reference.text}" has no gradient, and the estimator needs one'

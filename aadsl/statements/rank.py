@@ -11,7 +11,7 @@ from aadsl.statements.question import QuestionStatement, asked_of, method_of
 from aadsl.statements.scope import Scope
 from aadsl.statements.session import Result
 from aadsl.statements.vocabulary import table
-from aadsl.study.question import DEFAULT_ESTIMATE, DEFAULT_ESTIMATOR, Question
+from aadsl.study.question import DEFAULT_ESTIMATOR, Question
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -48,9 +48,9 @@ class Rank(QuestionStatement):
         if self.top is not None and int(self.top.value) < 1:
             scope.report(self.top.span, "`top` needs a number from 1 on")
         stages = () if isinstance(self.subject, EveryStep) else self.subject
-        default = DEFAULT_ESTIMATOR if stages else DEFAULT_ESTIMATE
-        asked = asked_of(scope, stages, self.behaviors, self.using, self.under, default)
-        if asked is None or stages or self.using is None or method_of(asked.estimator).additive:
+        asked = asked_of(scope, stages, self.behaviors, self.using, self.under, of_steps=not stages)
+        chooses = asked is not None and isinstance(asked.estimator, table("estimator")[DEFAULT_ESTIMATOR])
+        if asked is None or stages or self.using is None or chooses or method_of(asked.estimator).additive:
             return asked
         additive = [name for name, member in table("estimator").items() if member.additive]
         message = f"{self.using.name.text} gives no effects of single steps"

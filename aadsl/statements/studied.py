@@ -144,6 +144,16 @@ class Studied(Protocol):
     ) -> xr.Dataset:
         """Return estimated effects beside exact ones."""
 
+    def save_counterfactual(
+        self,
+        path: Path,
+        stages: Sequence[str],
+        *,
+        intervention: Intervention | str,
+        progress: Progress | None = None,
+    ) -> None:
+        """Write the model without the stages to a file."""
+
     def verify_trajectory(self, *, samples: int, progress: Progress | None = None) -> Report:
         """Check that the recording is what happened."""
 

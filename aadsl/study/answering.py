@@ -17,10 +17,10 @@ from aadsl.estimators.base import Floats
 from aadsl.interventions import Intervention
 from aadsl.propagation import FlatState
 from aadsl.replayed.history import History
-from aadsl.study.budget import Budget, allotted
+from aadsl.study.budget import TimeBudget, allotted
 from aadsl.study.cache import EffectCache
 from aadsl.study.cost_model import Costs
-from aadsl.study.evidence import Bounds, Pairs
+from aadsl.study.evidence import Bounds, Comparisons
 from aadsl.study.exact_answers import METHOD, ExactAnswers, exact_steps, first_of
 from aadsl.study.identity import Identifier, Identity
 from aadsl.study.spot_check import SpotCheck
@@ -28,7 +28,7 @@ from aadsl.study.trust import Level
 
 
 @dataclass
-class Answer:
+class Outcome:
     """What is known of the effects that a query asks for.
 
     Attributes:
@@ -68,39 +68,32 @@ class Answering:
         cache: effects that were computed before.
         exact: exact answers.
         spot_check: whether the run is what happened.
-        within: the budget in seconds of a query that names none.
     """
 
-    def __init__(
-        self, history: History, cache: EffectCache, exact: ExactAnswers, spot_check: SpotCheck, within: float
-    ) -> None:
-        self.history, self.cache, self.exact, self.spot_check, self.within = history, cache, exact, spot_check, within
+    def __init__(self, history: History, cache: EffectCache, exact: ExactAnswers, spot_check: SpotCheck) -> None:
+        self.history, self.cache, self.exact, self.spot_check = history, cache, exact, spot_check
         self.identifier = Identifier(history)
         self.costs = Costs(history)
-        self.pairs = Pairs()
+        self.pairs = Comparisons()
 
-    def budget(self, within: str | float | None) -> Budget:
-        """Return a budget that begins now: ``within``, or that of the study."""
-        return Budget(self.within if within is None else seconds_of(within))
-
-    def answer(self, query: Query, method: Estimator, progress: Progress) -> Answer:
-        """Answer by the estimator; by ``auto``, within its budget.
+    def answer(self, query: Query, method: Estimator, progress: Progress) -> Outcome:
+        """Outcome by the estimator; by ``auto``, within its budget.
 
         Raises:
             AadslError: the trajectory fails, a behavior has no gradient and the estimator needs one, or the budget
                 allows no answer.
         """
         if isinstance(method, Auto):
-            return self._within(query, method, self.budget(method.within), progress)
+            return self._within(query, method, TimeBudget(seconds_of(method.budget)), progress)
         return self._exactly(query, progress) if method.exact else self._estimated(query, method, progress)
 
-    def compared(self, query: Query, method: Estimator, progress: Progress) -> tuple[Answer, Answer]:
+    def compared(self, query: Query, method: Estimator, progress: Progress) -> tuple[Outcome, Outcome]:
         """Return estimates beside exact answers, which later estimates get their intervals from."""
         require_differentiable(query.behaviors)
         exact = self._exactly(query, progress)
         return self._estimated(query, method, progress), exact
 
-    def steps(self, query: Query, method: Estimator, progress: Progress) -> Answer:
+    def steps(self, query: Query, method: Estimator, progress: Progress) -> Outcome:
         """Estimate the effect of every step alone: ``step_effect`` of the effects.
 
         Raises:
@@ -127,15 +120,15 @@ class Answering:
         rides = not control.same_bits and not control.doubt.failure
         return control.doubt.marked(identity), rides, control.doubt.attributes
 
-    def _exactly(self, query: Query, progress: Progress) -> Answer:
+    def _exactly(self, query: Query, progress: Progress) -> Outcome:
         """Train again without each stage; the control run makes that exact."""
         identity, rides, notes = self._vouched(query, progress)
         effects, noise, why = self.exact.answer(identity, query, progress, control=rides)
         stages = len(query.members)
         by, notes = f"{_count(stages)} exact, by retraining", notes | ({"not_kept": why} if why else {})
-        return Answer(effects, np.ones(stages, dtype=bool), noise, _no_bounds(query), by, notes)
+        return Outcome(effects, np.ones(stages, dtype=bool), noise, _no_bounds(query), by, notes)
 
-    def _estimated(self, query: Query, method: Estimator, progress: Progress) -> Answer:
+    def _estimated(self, query: Query, method: Estimator, progress: Progress) -> Outcome:
         """Estimate every stage; exact answers that are known already say how far off that may be."""
         if method.needs_gradient:
             require_differentiable(query.behaviors)
@@ -150,7 +143,7 @@ class Answering:
         notes = doubt.attributes | ({"not_kept": why} if why else {})
         bounds, none = self.pairs.bounds(method, query, effects), np.zeros(len(query.members), dtype=bool)
         by = f"estimated by {describe(method)}"
-        return Answer(effects, none, np.zeros_like(effects.effect), bounds, by, notes)
+        return Outcome(effects, none, np.zeros_like(effects.effect), bounds, by, notes)
 
     def _swept(self, identity: Identity, query: Query, method: Estimator, progress: Progress) -> tuple[Effects, str]:
         if isinstance(method, Additive) and not any(behavior.per_example for behavior in query.behaviors):
@@ -158,8 +151,8 @@ class Answering:
             return Effects(stage_sums(query, swept), step_effect=swept.per_step, growth=swept.growth), why
         return self.cache.effects(identity, method, query, progress)
 
-    def _within(self, query: Query, method: Auto, budget: Budget, progress: Progress) -> Answer:
-        """Answer exactly what the budget covers; estimate the rest."""
+    def _within(self, query: Query, method: Auto, budget: TimeBudget, progress: Progress) -> Outcome:
+        """Outcome exactly what the budget covers; estimate the rest."""
         price = self.price(query)
         estimate = self.chosen(query, method, price, budget)
         if estimate.exact:
@@ -168,7 +161,7 @@ class Answering:
         chosen = allotted(answer.effects.effect, price.stages, budget.left - price.control)
         return self.confirmed(query, estimate, answer, chosen, progress) if chosen.any() else answer
 
-    def chosen(self, query: Query, method: Auto, price: Price, budget: Budget) -> Estimator:
+    def chosen(self, query: Query, method: Auto, price: Price, budget: TimeBudget) -> Estimator:
         """Return what answers: exact retraining where the budget covers it or an estimate takes longer, or an estimate.
 
         Raises:
@@ -183,8 +176,8 @@ class Answering:
         return METHOD if price.total <= longer else estimate
 
     def confirmed(
-        self, query: Query, method: Estimator, answer: Answer, chosen: NDArray[np.bool_], progress: Progress
-    ) -> Answer:
+        self, query: Query, method: Estimator, answer: Outcome, chosen: NDArray[np.bool_], progress: Progress
+    ) -> Outcome:
         """Return an answer of estimates with the ``chosen`` stages (S,) exact, and intervals for the rest."""
         exact = self._exactly(replace(query, members=query.members[chosen]), progress)
         self._pair(method, query, answer.effects, chosen, exact.effects.effect)
@@ -196,7 +189,7 @@ class Answering:
             values[chosen] = exact.effects.example_effects[k]
         effects = replace(answer.effects, effect=effect, example_effects=examples)
         by = f"{int(chosen.sum())} of {_count(len(chosen))} exact, by retraining, the others {answer.by}"
-        return Answer(effects, chosen, noise, bounds, by, answer.notes | exact.notes)
+        return Outcome(effects, chosen, noise, bounds, by, answer.notes | exact.notes)
 
     def price(self, query: Query) -> Price:
         """Return about how long exact answers take; a stage whose effects or model are kept costs nothing."""
@@ -209,7 +202,7 @@ class Answering:
         return Price(np.where(left, exact_steps(self.history, query), 0) * gradient, to_compare * gradient)
 
     def confirmed_steps(
-        self, query: Query, method: Estimator, estimates: Floats, top: int, budget: Budget, progress: Progress
+        self, query: Query, method: Estimator, estimates: Floats, top: int, budget: TimeBudget, progress: Progress
     ) -> Floats:
         """Return (T, K) exact effects of the ``top`` steps of each behavior, as many as the budget covers, else NaN."""
         exact = np.full(estimates.shape, np.nan)
@@ -224,7 +217,7 @@ class Answering:
             exact[steps] = answer.effects.effect
         return exact
 
-    def step_trust(self, query: Query, method: Estimator, answer: Answer) -> list[tuple[Level, str]]:
+    def step_trust(self, query: Query, method: Estimator, answer: Outcome) -> list[tuple[Level, str]]:
         """Return for each behavior how far the effect of a step of typical size can be trusted, and why."""
         doubt = answer.notes.get("unverified_cause", "")
         return [self.pairs.of_typical_step(method, query.intervention, b, doubt) for b in query.behaviors]
@@ -246,7 +239,7 @@ def _count(stages: int) -> str:
     return f"{stages} {'stage' if stages == 1 else 'stages'}"
 
 
-def _unaffordable(query: Query, seconds: float, budget: Budget) -> AadslError:
+def _unaffordable(query: Query, seconds: float, budget: TimeBudget) -> AadslError:
     name = next(behavior.name for behavior in query.behaviors if not behavior.differentiable)
     needed = in_words(seconds)
     return AadslError(

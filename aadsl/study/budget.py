@@ -12,11 +12,9 @@ from aadsl.core.units import in_words
 from aadsl.estimators.base import Floats
 from aadsl.study.intervals import FEWEST
 
-DEFAULT_BUDGET = "30 s"
-
 
 @dataclass(frozen=True)
-class Budget:
+class TimeBudget:
     """So many seconds from now on."""
 
     seconds: float

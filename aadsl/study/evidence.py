@@ -18,7 +18,7 @@ from aadsl.study.trust import Evidence, Level, verdict
 SIMILAR = 2.0  # stages whose numbers of steps differ by this factor at most speak for each other
 
 
-class Pair(NamedTuple):
+class Comparison(NamedTuple):
     """An estimate beside the truth, for a stage of ``steps`` steps; ``scale`` is the error that was to be expected."""
 
     steps: int
@@ -35,11 +35,11 @@ class Bounds(NamedTuple):
     pairs: NDArray[np.int64]
 
 
-class Pairs:
+class Comparisons:
     """Estimates that were compared with exact answers, by estimator, intervention and behavior."""
 
     def __init__(self) -> None:
-        self._pairs: dict[tuple[Estimator, Intervention, Behavior], dict[bytes, Pair]] = defaultdict(dict)
+        self._pairs: dict[tuple[Estimator, Intervention, Behavior], dict[bytes, Comparison]] = defaultdict(dict)
 
     def add(self, method: Estimator, query: Query, estimates: Effects, exact: Floats, known: NDArray[np.bool_]) -> None:
         """Add the estimates of the stages whose ``exact`` effects (S, K) are ``known`` (S,)."""
@@ -48,10 +48,10 @@ class Pairs:
             own = self._pairs[method, query.intervention, behavior]
             for s in np.flatnonzero(known):
                 member = query.members[s]
-                pair = Pair(int(member.sum()), estimates.effect[s, k], exact[s, k], scale[s, k])
+                pair = Comparison(int(member.sum()), estimates.effect[s, k], exact[s, k], scale[s, k])
                 own[np.packbits(member).tobytes()] = pair
 
-    def of(self, method: Estimator, intervention: Intervention, behavior: Behavior) -> Sequence[Pair]:
+    def of(self, method: Estimator, intervention: Intervention, behavior: Behavior) -> Sequence[Comparison]:
         """Return the pairs that there are."""
         return list(self._pairs.get((method, intervention, behavior), {}).values())
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from aadsl.core.progress import Progress
 from aadsl.estimators import Effects, Query, Retraining
 from aadsl.estimators.base import Floats
-from aadsl.estimators.retraining import Reader, Reading, applied_steps, ends
+from aadsl.estimators.retraining import Reader, RunEffects, applied_steps, ends
 from aadsl.interventions import first_change
 from aadsl.propagation import FlatState
 from aadsl.replayed.execution import Execution
@@ -119,7 +119,7 @@ class _Task:
         detailed = [k for k, behavior in enumerate(self.query.behaviors) if behavior.per_example]
         return Effects(effect, {k: np.stack([row[k]["example_effect"] for row in rows]) for k in detailed}), noise
 
-    def _take(self, stage: int, reading: Reading) -> None:
+    def _take(self, stage: int, reading: RunEffects) -> None:
         """Keep what was read for one stage."""
         for k in range(len(self.query.behaviors)):
             entry = {"effect": np.asarray(reading.effect[k]), "noise": np.asarray(reading.noise[k])}

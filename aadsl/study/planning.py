@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from aadsl.core.units import in_words, sized
+from aadsl.core.units import in_words, seconds_of, sized
 from aadsl.estimators import Auto, Estimator, Query, Retraining
 from aadsl.study.answering import Answering, Price
-from aadsl.study.budget import Budget
+from aadsl.study.budget import TimeBudget
 from aadsl.study.cost_model import Rehearsal, memory_of
 from aadsl.study.plan import Plan, plan_for
 
@@ -17,7 +17,7 @@ def planned(answering: Answering, query: Query, method: Estimator) -> Plan:
     history = answering.history
     chosen, choice = method, ""
     if isinstance(method, Auto):
-        price, budget = answering.price(query), answering.budget(method.within)
+        price, budget = answering.price(query), TimeBudget(seconds_of(method.budget))
         chosen = answering.chosen(query, method, price, budget)
         choice = _choice(query, chosen, price, budget)
     plan = plan_for(history, query, method, chosen)
@@ -34,7 +34,7 @@ def planned(answering: Answering, query: Query, method: Estimator) -> Plan:
     )
 
 
-def _choice(query: Query, chosen: Estimator, price: Price, budget: Budget) -> str:
+def _choice(query: Query, chosen: Estimator, price: Price, budget: TimeBudget) -> str:
     """Say what the budget is spent on."""
     stages, whole = len(query.members), in_words(price.total)
     of_them = f"{stages} {'stage' if stages == 1 else 'stages'}"

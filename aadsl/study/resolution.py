@@ -12,7 +12,7 @@ from aadsl.core.members import describe, member_of
 from aadsl.estimators import ESTIMATORS, Auto, Estimator, Query
 from aadsl.interventions import INTERVENTIONS, Intervention
 from aadsl.study.names import Names
-from aadsl.study.question import Question
+from aadsl.study.question import DEFAULT_ESTIMATE, Question
 
 TABLES: dict[str, dict[str, Any]] = {"estimator": ESTIMATORS, "intervention": INTERVENTIONS}
 
@@ -53,6 +53,11 @@ def estimator_of(question: Question, within: str | float | None = None) -> Estim
             f"{describe(method)} has no budget: it takes the time it takes", hint="leave within= out, or use auto"
         )
     return replace(method, within=within)
+
+
+def of_steps(method: Estimator) -> Estimator:
+    """Return what gives every step an effect where ``method`` was asked for: of ``auto`` the default estimate."""
+    return estimator_of(Question((), (), DEFAULT_ESTIMATE)) if isinstance(method, Auto) else method
 
 
 def _member(kind: str, given: Any) -> Any:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from aadsl.core.version import __version__
 from aadsl.estimators import Query
 from aadsl.estimators.base import Floats
-from aadsl.study.answering import Answer
+from aadsl.study.answering import Outcome
 from aadsl.study.calibration import Calibration
 from aadsl.study.plan import Plan
 from aadsl.study.trust import Evidence, verdict
@@ -26,7 +26,7 @@ def dataset_of(
     steps: xr.Dataset,
     stages: Sequence[str],
     query: Query,
-    answer: Answer,
+    answer: Outcome,
     observed: Floats,
     attributes: Attributes,
 ) -> xr.Dataset:
@@ -80,7 +80,7 @@ def dataset_of(
 
 
 def steps_array(
-    steps: xr.Dataset, query: Query, answer: Answer, trust: Sequence[tuple[str, str]], attributes: Attributes
+    steps: xr.Dataset, query: Query, answer: Outcome, trust: Sequence[tuple[str, str]], attributes: Attributes
 ) -> xr.DataArray:
     """Return effects of single steps over (step, behavior); ``trust`` has a level and a reason for each behavior."""
     levels, reasons = zip(*trust, strict=True)
@@ -101,7 +101,7 @@ def with_steps(dataset: xr.Dataset, effects: xr.DataArray) -> xr.Dataset:
     return dataset.assign(step_effect=bare, **trust).assign_attrs(effects.attrs | dataset.attrs)
 
 
-def provenance(title: str, plan: Plan, trajectory: Trajectory, answer: Answer) -> dict[str, Any]:
+def provenance(title: str, plan: Plan, trajectory: Trajectory, answer: Outcome) -> dict[str, Any]:
     """Return the attributes of an answer: which question it answers, how, of which run, and what is to be noted."""
     return {
         "title": title,
@@ -132,7 +132,7 @@ def calibration_dataset(behaviors: Sequence[str], found: Sequence[Calibration]) 
     return xr.Dataset(variables, {"behavior": list(behaviors)}, {"steps": list(found[0].steps)})
 
 
-def judged(answer: Answer) -> tuple[NDArray[Any], NDArray[Any]]:
+def judged(answer: Outcome) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return how far each effect can be trusted, (S, K), and why."""
     shape = answer.effects.effect.shape
     levels, reasons = np.empty(shape, dtype=object), np.empty(shape, dtype=object)

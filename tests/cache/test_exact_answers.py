@@ -198,7 +198,7 @@ def test_another_run_is_not_answered_by_its_models(run: Recorded, steps_taken: l
 
 
 def test_where_replays_round_otherwise_a_control_run_tells_the_noise(run: Recorded, monkeypatch: Any) -> None:
-    """A replay that is off by a little: effects are differences to the run without any change, noise is its distance."""
+    """A replay that is off by a little: effects are differences to the run without any change."""
     honest = StepMap.evaluate
 
     def off(self: StepMap, state: Any, step: Any) -> Any:

@@ -125,6 +125,9 @@ class FakeStudy(Names):
         dataset = self.score(stages, behaviors, estimator=estimator, intervention=intervention, progress=progress)
         return dataset.assign(retrained_effect=dataset["effect"] * 1.1)
 
+    def save_counterfactual(self, path: Any, stages: Any, *, intervention: Any = "skip", progress: Any = None) -> None:
+        self.calls.append(("save", str(path), tuple(stages), intervention))
+
     def verify_trajectory(self, *, samples: int = 8, progress: Any = None) -> Any:
         raise AssertionError("there is no recording")
 
