@@ -1,4 +1,4 @@
-"""The block source against dense matrices, the linearized estimate and plain loops; the quadratic reading; fallback."""
+"""The block source against dense matrices, the linearized estimate and plain loops; the quadratic reading."""
 
 from __future__ import annotations
 
@@ -13,34 +13,18 @@ from torch import Tensor, nn
 import aadsl
 from aadsl.core.errors import AadslError
 from aadsl.dynamics import DYNAMICS
-from aadsl.estimators import Behavior, Blocks, Effects, FirstOrder, Linearized, Query
+from aadsl.estimators import Behavior, Blocks, Linearized
 from aadsl.estimators import blocks as blocks_module
 from aadsl.estimators.blocks import blocks_of
-from aadsl.estimators.defaults import candidates_for, finite_sweep
 from aadsl.interventions import INTERVENTIONS, Intervention
-from aadsl.propagation import CURVATURES, Block, BlockSweep, NotFiniteError, block_sweep, observed, portions
-from aadsl.replayed.execution import Execution
-from aadsl.replayed.history import History
+from aadsl.propagation import CURVATURES, Block, BlockSweep, block_sweep, observed, portions
 from tests.engine.studies import digits_study, reopened
 from tests.engine.test_checkpoints import interrupt, progress_ending
-from tests.engine.tiny import TinyRun, dense_jacobian, dense_vector, loss, network, tiny_run
-from tests.optimizers import OPTIMIZERS, torch_options
+from tests.engine.tiny import TinyRun, dense_jacobian, dense_vector, tiny_run
+from tests.engine.tiny_studies import answer, asked, normalized, recorded
 
 EXACT = CURVATURES["exact"]()
-ARGUMENTS = {"scale_lr": {"factor": 0.5}, "reweight": {"weight": 2.0}, "replace": {"data": 1}}
 FAMILIES = [[2, 3], [2, 3, 5], [0, 1, 2], [4, 5, 6, 7], [3], [7], [0, 1, 2, 3, 4, 5, 6, 7], [1, 3, 5]]
-
-
-def intervention(name: str) -> Intervention:
-    return INTERVENTIONS[name](**ARGUMENTS.get(name, {}))
-
-
-def members(stages: list[list[int]], length: int) -> np.ndarray:
-    return np.array([np.isin(np.arange(length), stage) for stage in stages])
-
-
-def asked(history: History | TinyRun, stages: list[list[int]], name: str, *behaviors: Behavior) -> Query:
-    return Query(members(stages, history.length), behaviors, intervention(name))
 
 
 def swept(run: TinyRun, blocks: list[Block]) -> BlockSweep:
@@ -93,33 +77,6 @@ def dense_effect(run: TinyRun, change: Intervention, member: np.ndarray) -> floa
     return effect
 
 
-def recorded(
-    folder: Path, optimizer: str = "SGD", model: nn.Module | None = None, inputs: Tensor | None = None, length: int = 8
-) -> aadsl.Study:
-    """Record a tiny run in double precision and return a study of it."""
-    model = model or network()
-    generator = torch.Generator().manual_seed(11)
-    x = torch.randn(5 * length, 3, generator=generator, dtype=torch.float64) if inputs is None else inputs
-    y = torch.randint(0, 3, (5 * length,), generator=generator)
-    options = torch_options(OPTIMIZERS[optimizer].smooth)
-    trained = getattr(torch.optim, optimizer)(model.parameters(), **options)
-    with aadsl.Recorder(folder, model, trained, data=(x, y)) as recorder:
-        for t in range(length):
-            indices = np.arange(5 * t, 5 * t + 5)
-            trained.zero_grad()
-            loss(model, (x[indices], y[indices])).backward()
-            recorder.batch(indices=indices)
-            trained.step()
-    study = aadsl.Study(aadsl.open_trajectory(folder), model=model, loss=loss, data=(x, y), device="cpu")
-    study.behavior("likelihood", "log_likelihood", on=(x[:6], y[:6]))
-    return study
-
-
-def answer(study: aadsl.Study, method, stages: list[list[int]], name: str = "skip") -> Effects:
-    query = asked(study.history, stages, name, *study.behaviors.values())
-    return method.answer(study.history, query, Execution())
-
-
 @pytest.mark.parametrize("optimizer", DYNAMICS)
 def test_one_skipped_block_is_the_linearized_estimate(tmp_path: Path, optimizer: str) -> None:
     study = recorded(tmp_path / "run", optimizer)
@@ -128,6 +85,14 @@ def test_one_skipped_block_is_the_linearized_estimate(tmp_path: Path, optimizer:
     expected = answer(study, Linearized(read="linear", curvature=EXACT), stages)
     assert found.effect == pytest.approx(expected.effect, rel=1e-10, abs=1e-14)
     assert found.disagreement is None and found.growth is not None and found.curvature == "exact()"
+
+
+def test_running_statistics_are_part_of_the_deviation(tmp_path: Path) -> None:
+    study, stages = recorded(tmp_path / "run", model=normalized()), [[2, 3], [5]]
+    assert study.history.objective.buffers.size
+    found = answer(study, Blocks(read="linear", curvature=EXACT), stages)
+    expected = answer(study, Linearized(read="linear", curvature=EXACT), stages)
+    assert found.effect == pytest.approx(expected.effect, rel=1e-10)
 
 
 class SquaredDistance:
@@ -226,77 +191,6 @@ def test_an_interrupted_sweep_goes_on_with_its_open_blocks(tmp_path: Path, anew:
     assert before[-1] - 1 <= after[0] <= before[-1], "the second sweep must not start over, and not skip anything"
     assert np.array_equal(result, whole)
     assert not list(Path(f"{tmp_path / 'run'}.effects").glob("sweep-*"))
-
-
-class Root(nn.Module):
-    """|x|^1.5: its slope at zero is zero, its second derivative there no number."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.abs() ** 1.5
-
-
-def sharp_study(folder: Path) -> aadsl.Study:
-    """Return a study of a run whose exact second derivatives are no numbers: some inputs are blank."""
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(3, 4, bias=False), Root(), nn.Linear(4, 3)).double()
-    inputs = torch.randn(40, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    inputs[::7] = 0.0
-    study = recorded(folder, "Adam", model, inputs)
-    study.behavior("likelihood", "log_likelihood", on=(inputs[1:7], torch.tensor([0, 1, 2, 0, 1, 2])))
-    return study
-
-
-@pytest.mark.parametrize("method", [FirstOrder, Blocks], ids=lambda kind: kind.__name__)
-def test_where_the_default_leaves_the_finite_numbers_another_curvature_answers(tmp_path: Path, method) -> None:
-    study, stages = sharp_study(tmp_path / "run"), [[2, 3], [5]]
-    assert candidates_for(study.history, None)[0] == EXACT
-    found = answer(study, method(), stages)
-    assert found.curvature == "central_difference(radius=1.0)"
-    again = answer(study, method(curvature=CURVATURES["central_difference"]()), stages)
-    assert np.array_equal(found.effect, again.effect) and np.abs(found.effect).min() > 1e-6
-    with pytest.raises(AadslError, match=r"left the finite numbers at step \d(.|\n)*using retraining\(\)"):
-        answer(study, method(curvature=EXACT), stages)
-
-
-def test_a_sweep_interrupted_under_the_second_curvature_goes_on_with_that(tmp_path: Path) -> None:
-    def effects(study: aadsl.Study, progress=None) -> np.ndarray:
-        return study.step_effects(["likelihood"], progress=progress).to_numpy()
-
-    whole = effects(sharp_study(tmp_path / "whole"))
-    study, before, after = sharp_study(tmp_path / "run"), [], []
-    with pytest.raises(KeyboardInterrupt):
-        effects(study, progress_ending(before, 4, interrupt))
-    assert np.array_equal(effects(study, progress_ending(after, -1, interrupt)), whole)
-    assert len(after) < len(whole)
-
-
-def test_candidates_are_tried_in_turn_and_the_first_failure_is_told(tmp_path: Path) -> None:
-    study, tried = recorded(tmp_path / "run"), []
-
-    def sweep(curvature, execution) -> str:
-        tried.append(curvature)
-        if len(tried) <= failures:
-            raise NotFiniteError(8 - len(tried), 8)
-        return "answer"
-
-    candidates, failures = candidates_for(study.history, None), 1
-    found = finite_sweep(study.history, candidates, None, Execution(), sweep)
-    assert found == ("answer", "central_difference(radius=1.0)") and tried == candidates
-    tried, failures = [], 2
-    with pytest.raises(AadslError, match=r"at step 7(.|\n)*using retraining\(\)"):
-        finite_sweep(study.history, candidates, None, Execution(), sweep)
-
-
-def test_the_linearized_estimate_falls_back_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    study, stages = recorded(tmp_path / "run"), [[2, 3]]
-    expected = answer(study, Linearized(curvature=EXACT), stages)
-    nothing = torch.tensor(float("nan"))
-    monkeypatch.setattr(
-        CURVATURES["secant"], "pushforward", lambda self, o, p, es: [(a * nothing, b * nothing) for a, b in es]
-    )
-    found = answer(study, Linearized(), stages)
-    assert found.curvature == "exact()"
-    assert np.array_equal(found.effect, expected.effect)
 
 
 def test_options_that_cannot_be_are_refused() -> None:
