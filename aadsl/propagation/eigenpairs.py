@@ -59,8 +59,8 @@ def lanczos(product: Callable[[Tensor], Tensor], like: Tensor, rank: int) -> tup
     """Return up to ``rank`` eigenpairs of a symmetric operator that are largest in magnitude, largest first.
 
     A q_j = β_{j−1} q_{j−1} + α_j q_j + β_j q_{j+1}, each new q orthogonalized twice against all before it; eigenpairs
-    of the tridiagonal (α, β) after :func:`lanczos_products`, or as many as there are dimensions. Where the Krylov space
-    is exhausted, β = 0, it goes on with a random vector.
+    of the tridiagonal (α, β) after :func:`lanczos_products`, or as many as there are dimensions. Where the Krylov
+    space is exhausted, β = 0, it goes on with a random vector.
 
     Args:
         product: v ↦ A v.

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import hessian
 
 from aadsl.propagation import FlatState, eigenpairs
 from aadsl.propagation.eigenpairs import lanczos
 from tests.engine.tiny import TinyRun, tiny_run
+from tests.engine.tiny_studies import normalized
 
 DIMENSION = 120
 
@@ -35,11 +36,6 @@ def dense(run: TinyRun, state: FlatState) -> Tensor:
         return torch.log_softmax(torch.tanh(hidden) @ weight.T + bias, dim=1)[torch.arange(len(y)), y].mean()
 
     return hessian(mean)(torch.cat([state.parameters, state.buffers]))
-
-
-def normalized() -> nn.Module:
-    torch.manual_seed(4)
-    return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Tanh(), nn.Linear(4, 3)).double()
 
 
 @pytest.mark.parametrize("rank", [1, 5, 8])
