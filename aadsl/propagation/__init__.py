@@ -15,6 +15,7 @@ from aadsl.propagation.curvature import (
     Zero,
 )
 from aadsl.propagation.eigenpairs import eigenpairs, lanczos_products
+from aadsl.propagation.ensemble import CannotAdvanceTogetherError, Rehearsed, ensemble, rehearse
 from aadsl.propagation.finite import NotFiniteError
 from aadsl.propagation.kinks import kinks
 from aadsl.propagation.layout import FlatState, Layout, difference, inner
@@ -32,6 +33,7 @@ __all__ = [
     "Batches",
     "Block",
     "BlockSweep",
+    "CannotAdvanceTogetherError",
     "CentralDifference",
     "Curvature",
     "End",
@@ -47,6 +49,7 @@ __all__ = [
     "OneSidedDifference",
     "Point",
     "Readout",
+    "Rehearsed",
     "Restricted",
     "Run",
     "Secant",
@@ -61,6 +64,7 @@ __all__ = [
     "block_sweep",
     "difference",
     "eigenpairs",
+    "ensemble",
     "final_state",
     "forward",
     "inner",
@@ -68,6 +72,7 @@ __all__ = [
     "lanczos_products",
     "observed",
     "portions",
+    "rehearse",
     "reruns",
     "tangent_sweep",
 ]

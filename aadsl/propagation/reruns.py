@@ -1,13 +1,16 @@
-"""Counterfactual runs, trained to their end one after the other."""
+"""Counterfactual runs, trained to their end one after the other; they share their way as long as nothing differs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+import torch
+
+from aadsl.core.errors import AadslError
 from aadsl.core.progress import Progress, silent
 from aadsl.propagation.layout import FlatState
-from aadsl.propagation.replay import Variation, rerun
+from aadsl.propagation.replay import Variation, carried_on
 from aadsl.propagation.step import Run
 from aadsl.propagation.step_map import StepMap
 
@@ -35,7 +38,80 @@ def reruns(
     control: bool = False,
     progress: Progress = silent,
 ) -> Iterator[End]:
-    """Yield the end of each run, whose steps are ``varied`` from ``firsts`` on; ``control``: run one, too."""
-    reference = rerun(run, step_map, lambda step: step, min(firsts), progress) if control else None
-    for i, (variation, first) in enumerate(zip(varied, firsts, strict=True)):
-        yield End(i, rerun(run, step_map, variation, first, progress), reference)
+    """Yield the end of each counterfactual run; two states are held at a time, and the control's.
+
+    Args:
+        run: the observed run.
+        step_map: how a step changes the state.
+        varied: for each run its steps Ψ_t, equal to the observed ones before its first change.
+        firsts: the first step at which each differs. Up to it the way is walked once for all of them, from stored state
+            to stored state, so ends have the bits of training as recorded.
+        control: fork the runs from a run without any change instead, that stored states do not replace: where a replay
+            rounds otherwise than the recorded run, all of them round alike.
+        progress: called after each step.
+
+    Raises:
+        AadslError: a run leaves the finite numbers; the others were yielded before.
+    """
+    order = sorted(range(len(firsts)), key=lambda i: firsts[i])
+    walk = _Walk(run, step_map, jumps=not control)
+    done, total = 0, sum(run.length - first for first in firsts) + walk.length([firsts[i] for i in order])
+    end = None
+    if control:
+        start = walk.begin(firsts[order[0]])
+        end, done = carried_on(run, step_map, start), run.length - start
+        total += done
+    diverged = None
+    for position in order:
+        state = walk.to(firsts[position])
+        for t in range(firsts[position], run.length):
+            state = step_map(state, varied[position](run.step(t)))
+            done += 1
+            progress("retraining", done + walk.steps, total)
+        if bool(torch.isfinite(state.parameters).all()):
+            yield End(position, state, end)
+        else:
+            diverged = divergence()
+    if diverged is not None:
+        raise diverged
+
+
+def divergence() -> AadslError:
+    """Return what is said of a counterfactual run that left the finite numbers."""
+    return AadslError(
+        "training without this stage diverges: the retrained parameters are not finite",
+        hint="the exact effect is not a number; look at the loss of the observed run around the stage",
+    )
+
+
+class _Walk:
+    """The way along which runs are forked; with ``jumps`` stored states are taken wherever there is one."""
+
+    def __init__(self, run: Run, step_map: StepMap, jumps: bool) -> None:
+        self._run, self._step_map, self._jumps = run, step_map, jumps
+        self._at: tuple[int, FlatState] | None = None
+        self.steps = 0
+
+    def begin(self, first: int) -> int:
+        """Return the last stored state up to ``first``."""
+        return max(t for t in self._run.checkpoints if t <= first)
+
+    def length(self, firsts: Sequence[int]) -> int:
+        """Return how many steps the way to all of ``firsts``, ascending, takes."""
+        steps, place = 0, self.begin(firsts[0])
+        for first in firsts:
+            place = max(place, self.begin(first)) if self._jumps else place
+            steps, place = steps + first - place, first
+        return steps
+
+    def to(self, first: int) -> FlatState:
+        """Return the state before step ``first``, which is not before the one asked for last."""
+        stored = self.begin(first)
+        if self._at is None or (self._jumps and stored > self._at[0]):
+            self._at = stored, self._run.state(stored)
+        place, state = self._at
+        for t in range(place, first):
+            state = self._step_map(state, self._run.step(t))
+            self.steps += 1
+        self._at = first, state
+        return state
