@@ -45,7 +45,7 @@ def asked(run: Recorded, **options: Any) -> aadsl.Study:
 def priced(monkeypatch: pytest.MonkeyPatch, stage: float, control: float = 0.0, estimate: float = 1.0) -> None:
     """Say what answers cost, in seconds, whatever this machine needs."""
 
-    def price(self: Answering, query: Any) -> Price:
+    def price(self: Answering, identity: Any, query: Any) -> Price:
         return Price(np.full(len(query.members), stage), control)
 
     monkeypatch.setattr(Answering, "price", price)

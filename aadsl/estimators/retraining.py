@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aadsl.estimators.base import Behavior, Cost, Effects, Estimator, Floats, Query, final_readouts
+from aadsl.estimators.together import trained
 from aadsl.interventions import Intervention, counterfactual, first_change
-from aadsl.propagation import End, FlatState, reruns
+from aadsl.propagation import End, FlatState
 from aadsl.replayed.execution import Execution
 from aadsl.replayed.history import History
 
@@ -57,7 +58,7 @@ def ends(
     """
     varied = [counterfactual(intervention, member) for member in members]
     firsts = [first_change(member) for member in members]
-    yield from reruns(history, history.step_map, varied, firsts, control=control, progress=execution.progress)
+    yield from trained(history, varied, firsts, control=control, progress=execution.progress)
 
 
 def applied_steps(history: History, members: NDArray[np.bool_], intervention: Intervention) -> NDArray[np.int64]:

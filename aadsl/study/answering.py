@@ -77,21 +77,25 @@ class Answering:
         self.pairs = Comparisons()
 
     def answer(self, query: Query, method: Estimator, progress: Progress) -> Outcome:
-        """Outcome by the estimator; by ``auto``, within its budget.
+        """Answer by the estimator; by ``auto``, within its budget.
 
         Raises:
             AadslError: the trajectory fails, a behavior has no gradient and the estimator needs one, or the budget
                 allows no answer.
         """
+        identity = self.identifier.now()
         if isinstance(method, Auto):
-            return self._within(query, method, TimeBudget(seconds_of(method.budget)), progress)
-        return self._exactly(query, progress) if method.exact else self._estimated(query, method, progress)
+            return self._within(identity, query, method, TimeBudget(seconds_of(method.budget)), progress)
+        if method.exact:
+            return self._exactly(identity, query, progress)
+        return self._estimated(identity, query, method, progress)
 
     def compared(self, query: Query, method: Estimator, progress: Progress) -> tuple[Outcome, Outcome]:
         """Return estimates beside exact answers, which later estimates get their intervals from."""
         require_differentiable(query.behaviors)
-        exact = self._exactly(query, progress)
-        return self._estimated(query, method, progress), exact
+        identity = self.identifier.now()
+        exact = self._exactly(identity, query, progress)
+        return self._estimated(identity, query, method, progress), exact
 
     def steps(self, query: Query, method: Estimator, progress: Progress) -> Outcome:
         """Estimate the effect of every step alone: ``step_effect`` of the effects.
@@ -105,34 +109,32 @@ class Answering:
                 f"{describe(method)} gives no effects of single steps", hint="use first_order(), which is additive"
             )
         alone = tuple(replace(behavior, per_example=False) for behavior in query.behaviors)
-        return self._estimated(replace(query, behaviors=alone), method, progress)
+        return self._estimated(self.identifier.now(), replace(query, behaviors=alone), method, progress)
 
     def model(self, member: NDArray[np.bool_], intervention: Intervention, progress: Progress) -> FlatState:
         """Return ζ_T of one stage, (1, T) true at its steps."""
         query = Query(member, (), intervention)
-        identity, rides = self._vouched(query, progress)[:2]
+        identity, rides = self._vouched(self.identifier.now(), query, progress)[:2]
         return self.exact.model(identity, query, progress, control=rides)
 
-    def _vouched(self, query: Query, progress: Progress) -> tuple[Identity, bool, dict[str, str]]:
-        """Return the identity of the run, whether a control run has to ride along, and what is to be noted of it."""
-        identity = self.identifier.now()
+    def _vouched(self, identity: Identity, query: Query, progress: Progress) -> tuple[Identity, bool, dict[str, str]]:
+        """Compare states; return under what answers are kept, whether a control run rides along, and what to note."""
         control = self.spot_check.control(identity, first_of(query.members), progress)
         rides = not control.same_bits and not control.doubt.failure
         return control.doubt.marked(identity), rides, control.doubt.attributes
 
-    def _exactly(self, query: Query, progress: Progress) -> Outcome:
+    def _exactly(self, identity: Identity, query: Query, progress: Progress) -> Outcome:
         """Train again without each stage; the control run makes that exact."""
-        identity, rides, notes = self._vouched(query, progress)
+        identity, rides, notes = self._vouched(identity, query, progress)
         effects, noise, why = self.exact.answer(identity, query, progress, control=rides)
         stages = len(query.members)
         by, notes = f"{_count(stages)} exact, by retraining", notes | ({"not_kept": why} if why else {})
         return Outcome(effects, np.ones(stages, dtype=bool), noise, _no_bounds(query), by, notes)
 
-    def _estimated(self, query: Query, method: Estimator, progress: Progress) -> Outcome:
+    def _estimated(self, identity: Identity, query: Query, method: Estimator, progress: Progress) -> Outcome:
         """Estimate every stage; exact answers that are known already say how far off that may be."""
         if method.needs_gradient:
             require_differentiable(query.behaviors)
-        identity = self.identifier.now()
         doubt = self.spot_check.require(identity, progress)
         identity = doubt.marked(identity)
         effects, why = self._swept(identity, query, method, progress)
@@ -151,15 +153,17 @@ class Answering:
             return Effects(stage_sums(query, swept), step_effect=swept.per_step, growth=swept.growth), why
         return self.cache.effects(identity, method, query, progress)
 
-    def _within(self, query: Query, method: Auto, budget: TimeBudget, progress: Progress) -> Outcome:
-        """Outcome exactly what the budget covers; estimate the rest."""
-        price = self.price(query)
+    def _within(
+        self, identity: Identity, query: Query, method: Auto, budget: TimeBudget, progress: Progress
+    ) -> Outcome:
+        """Answer exactly what the budget covers; estimate the rest."""
+        price = self.price(identity, query)
         estimate = self.chosen(query, method, price, budget)
         if estimate.exact:
-            return self._exactly(query, progress)
-        answer = self._estimated(query, estimate, progress)
+            return self._exactly(identity, query, progress)
+        answer = self._estimated(identity, query, estimate, progress)
         chosen = allotted(answer.effects.effect, price.stages, budget.left - price.control)
-        return self.confirmed(query, estimate, answer, chosen, progress) if chosen.any() else answer
+        return self.confirmed(identity, query, estimate, answer, chosen, progress) if chosen.any() else answer
 
     def chosen(self, query: Query, method: Auto, price: Price, budget: TimeBudget) -> Estimator:
         """Return what answers: exact retraining where the budget covers it or an estimate takes longer, or an estimate.
@@ -176,10 +180,16 @@ class Answering:
         return METHOD if price.total <= longer else estimate
 
     def confirmed(
-        self, query: Query, method: Estimator, answer: Outcome, chosen: NDArray[np.bool_], progress: Progress
+        self,
+        identity: Identity,
+        query: Query,
+        method: Estimator,
+        answer: Outcome,
+        chosen: NDArray[np.bool_],
+        progress: Progress,
     ) -> Outcome:
         """Return an answer of estimates with the ``chosen`` stages (S,) exact, and intervals for the rest."""
-        exact = self._exactly(replace(query, members=query.members[chosen]), progress)
+        exact = self._exactly(identity, replace(query, members=query.members[chosen]), progress)
         self._pair(method, query, answer.effects, chosen, exact.effects.effect)
         bounds = self.pairs.bounds(method, query, answer.effects)
         effect, noise = answer.effects.effect.copy(), answer.noise.copy()
@@ -191,9 +201,9 @@ class Answering:
         by = f"{int(chosen.sum())} of {_count(len(chosen))} exact, by retraining, the others {answer.by}"
         return Outcome(effects, chosen, noise, bounds, by, answer.notes | exact.notes)
 
-    def price(self, query: Query) -> Price:
+    def price(self, identity: Identity, query: Query) -> Price:
         """Return about how long exact answers take; a stage whose effects or model are kept costs nothing."""
-        identity = self.spot_check.known.marked(self.identifier.now())
+        identity = self.spot_check.known.marked(identity)
         left = self.exact.to_train(identity, query)
         to_compare = self.spot_check.left_to_compare(identity, first_of(query.members))
         if not left.any() and not to_compare:
@@ -209,11 +219,12 @@ class Answering:
         order = np.argsort(-np.abs(estimates), axis=0, kind="stable")[:top]
         wanted = list(dict.fromkeys(order.ravel().tolist()))  # the largest of all behaviors first
         single = replace(query, members=np.equal.outer(np.array(wanted), np.arange(len(estimates))))
-        price = self.price(single)
+        identity = self.identifier.now()
+        price = self.price(identity, single)
         affordable = np.cumsum(price.stages) + price.control <= budget.left
         if affordable.any():
             steps, members = np.array(wanted)[affordable], single.members[affordable]
-            answer = self._exactly(replace(single, members=members), progress)
+            answer = self._exactly(identity, replace(single, members=members), progress)
             exact[steps] = answer.effects.effect
         return exact
 

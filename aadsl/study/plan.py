@@ -25,6 +25,7 @@ class Plan:
         memory: about how many bytes it will hold at once.
         kept: whether the answer is in the cache already.
         choice: what a budget is spent on, and why; empty where there is none.
+        way: whether runs advance together, and why; empty where there are none.
         store: what is kept beside the run.
     """
 
@@ -39,6 +40,7 @@ class Plan:
     memory: int | None = None
     kept: bool = False
     choice: str = ""
+    way: str = ""
     store: str = ""
 
     @property
@@ -60,6 +62,8 @@ class Plan:
             lines.append(f"  the exact answer, retraining(), would take {self.exact.gradients:,.0f} gradients{time}")
             if self.exact.gradients < self.cost.gradients:
                 lines.append("  the exact answer is cheaper here: say `using retraining()`")
+        if self.way:
+            lines.append(f"  runs without a stage are trained {self.way}")
         if self.store:
             lines.append(f"  {self.store}")
         if self.kept:

@@ -6,6 +6,8 @@ from dataclasses import replace
 
 from aadsl.core.units import in_words, seconds_of, sized
 from aadsl.estimators import Auto, Estimator, Query, Retraining
+from aadsl.estimators.together import way_of
+from aadsl.interventions import first_change
 from aadsl.study.answering import Answering, Price
 from aadsl.study.budget import TimeBudget
 from aadsl.study.cost_model import Rehearsal, memory_of
@@ -14,15 +16,15 @@ from aadsl.study.plan import Plan, plan_for
 
 def planned(answering: Answering, query: Query, method: Estimator) -> Plan:
     """Return what answering would compute, and measure what that costs."""
-    history = answering.history
+    history, identity = answering.history, answering.identifier.now()
     chosen, choice = method, ""
     if isinstance(method, Auto):
-        price, budget = answering.price(query), TimeBudget(seconds_of(method.budget))
+        price, budget = answering.price(identity, query), TimeBudget(seconds_of(method.budget))
         chosen = answering.chosen(query, method, price, budget)
         choice = _choice(query, chosen, price, budget)
     plan = plan_for(history, query, method, chosen)
     rehearsal = Rehearsal(history, chosen, plan.cost.direction)
-    identity = answering.spot_check.known.marked(answering.identifier.now())
+    identity = answering.spot_check.known.marked(identity)
     return replace(
         plan,
         seconds=answering.costs.seconds(chosen, plan.cost),
@@ -30,6 +32,7 @@ def planned(answering: Answering, query: Query, method: Estimator) -> Plan:
         memory=memory_of(rehearsal, query),
         kept=answering.cache.knows(identity, chosen, query),
         choice=choice,
+        way=way_of(history, [first_change(member) for member in query.members]).words if chosen.exact else "",
         store=_store(answering),
     )
 
