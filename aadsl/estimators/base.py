@@ -83,6 +83,7 @@ class Effects:
         growth: (K,) how many-fold cotangents grew over the run, where known.
         disagreement: (S, K) |linear − other| / |other| of the two readings, where both are known; the other one is the
             plug-in or the quadratic reading.
+        size: (S,) how far each stage moved the parameters, √Σ‖E_b‖² over its blocks, where known; errors grow with it.
         curvature: how Hessian-vector products were computed, as the language writes it; empty where there were none.
     """
 
@@ -91,6 +92,7 @@ class Effects:
     step_effect: Floats | None = None
     growth: Floats | None = None
     disagreement: Floats | None = None
+    size: Floats | None = None
     curvature: str = ""
 
 

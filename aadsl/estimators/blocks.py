@@ -75,15 +75,16 @@ class Blocks(Estimator):
         cotangents = [*slopes, *(v for bend in bends for v in bend.vectors)]
         blocks, owned = blocks_of(history, query)
 
-        def sweep(curvature: Curvature, execution: Execution) -> tuple[Floats, Floats, dict[int, Floats]]:
-            products, growth = _swept(history, cotangents, blocks, curvature, execution)
-            return products, growth, self._example_effects(history, query, curvature, execution)
+        def sweep(curvature: Curvature, execution: Execution) -> tuple[Swept, dict[int, Floats]]:
+            swept = _swept(history, cotangents, blocks, curvature, execution)
+            return swept, self._example_effects(history, query, curvature, execution)
 
         candidates = candidates_for(history, self.curvature)
-        (products, growth, examples), curvature = finite_sweep(history, candidates, self.parameters, execution, sweep)
-        count, along = len(readouts), owned @ products
+        (swept, examples), curvature = finite_sweep(history, candidates, self.parameters, execution, sweep)
+        count, along = len(readouts), owned @ swept.products
         linear, rest = along[:, :count], iter(along[:, count:].T)
-        effects = Effects(linear, examples, growth=growth[:count], curvature=curvature)
+        size = np.sqrt(owned @ swept.sizes**2)
+        effects = Effects(linear, examples, growth=swept.growth[:count], size=size, curvature=curvature)
         if self.read == "quadratic":
             bent = [sum((value * next(rest) ** 2 for value in bend.values), np.zeros(len(linear))) for bend in bends]
             effects.effect = linear - 0.5 * np.stack(bent, axis=1)
@@ -148,6 +149,14 @@ class Bend(NamedTuple):
     vectors: list[FlatState]
 
 
+class Swept(NamedTuple):
+    """What sweeps find: (N, C) products of blocks with cotangents, (N,) ‖E_b‖, (C,) how many-fold cotangents grew."""
+
+    products: Floats
+    sizes: Floats
+    growth: Floats
+
+
 def blocks_of(history: History, query: Query) -> tuple[list[Block], Floats]:
     """Return the blocks of all stages, each once, and (S, N) ones where a block is part of a stage.
 
@@ -196,9 +205,9 @@ def _most(history: History, cotangents: int) -> int:
 
 def _swept(
     history: History, cotangents: Sequence[FlatState], blocks: list[Block], curvature: Curvature, execution: Execution
-) -> tuple[Floats, Floats]:
-    """Return (N, C) products of blocks with cotangents, and how many-fold each cotangent grew; sweeps go on."""
-    products, growth = np.zeros((len(blocks), len(cotangents))), np.zeros(len(cotangents))
+) -> Swept:
+    """Return the products of all blocks, in portions where memory wants it; interrupted sweeps go on."""
+    found = Swept(np.zeros((len(blocks), len(cotangents))), np.zeros(len(blocks)), np.zeros(len(cotangents)))
     parts = portions(blocks, _most(history, len(cotangents)))
     for number, part in enumerate(parts):
         checkpoints, own = execution.checkpoints.within(str(number)), [blocks[n] for n in part]
@@ -209,9 +218,10 @@ def _swept(
             history, history.step_map, start, curvature, own, limit=history.limit, progress=progress
         ):
             checkpoints.keep(sweep)
-        products[part] = sweep.products.numpy()
-        growth = np.maximum(growth, (sweep.growth.max(dim=0).values / sweep.growth[-1]).numpy())
-    return products, growth
+        found.products[part], found.sizes[part] = sweep.products.numpy(), sweep.sizes.numpy()
+        grown = (sweep.growth.max(dim=0).values / sweep.growth[-1]).numpy()
+        np.maximum(found.growth, grown, out=found.growth)
+    return found
 
 
 def _part(progress: Progress, position: int, parts: int) -> Progress:

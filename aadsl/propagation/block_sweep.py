@@ -34,6 +34,7 @@ class BlockSweep(NamedTuple):
         stop: steps ``stop`` … T − 1 are done.
         cotangents: u_stop, C of them.
         products: (N, C) ⟨u_b, E_b⟩ of the blocks that begin at ``stop`` or later, else zero; float64.
+        sizes: (N,) ‖E_b‖ over the parameters for these blocks, else zero; float64.
         growth: (T, C) ‖u_t‖ of the done steps, zero elsewhere; float64.
         ends: (O,) the ends b of the open blocks: those that the sweep has passed, and a beginning of theirs not.
         held: for each open end ξ_b and the C cotangents u_b, one after the other.
@@ -42,6 +43,7 @@ class BlockSweep(NamedTuple):
     stop: int
     cotangents: tuple[FlatState, ...]
     products: Tensor
+    sizes: Tensor
     growth: Tensor
     ends: Tensor
     held: tuple[FlatState, ...]
@@ -49,10 +51,16 @@ class BlockSweep(NamedTuple):
     @classmethod
     def starting(cls, length: int, cotangents: Sequence[FlatState], blocks: int) -> BlockSweep:
         """Return the sweep at its start, u_T as given."""
-        count = len(cotangents)
-        products = torch.zeros(blocks, count, dtype=torch.float64)
-        growth = torch.zeros(length, count, dtype=torch.float64)
-        return cls(length, tuple(cotangents), products, growth, torch.zeros(0, dtype=torch.int64), ())
+        count, double = len(cotangents), torch.float64
+        return cls(
+            length,
+            tuple(cotangents),
+            products=torch.zeros(blocks, count, dtype=double),
+            sizes=torch.zeros(blocks, dtype=double),
+            growth=torch.zeros(length, count, dtype=double),
+            ends=torch.zeros(0, dtype=torch.int64),
+            held=(),
+        )
 
 
 def block_sweep(
@@ -86,31 +94,33 @@ def block_sweep(
     """
     begun, count, step = reaches(blocks), len(sweep.cotangents), cache(run.step)
     first = min(begun.values())
-    products, growth = sweep.products.numpy(), sweep.growth.numpy()
+    products, sizes, growth = sweep.products.numpy(), sweep.sizes.numpy(), sweep.growth.numpy()
     held = {int(b): sweep.held[i * (1 + count) : (i + 1) * (1 + count)] for i, b in enumerate(sweep.ends)}
     for taken in backward(run, step_map, first, sweep.stop, limit):
         t = taken.step.index
         if t + 1 in begun:
             held[t + 1] = (taken.after.clone(), *sweep.cotangents)
         beginning = [n for n, block in enumerate(blocks) if block.start == t]
-        found = []
+        found, norms = [], []
         for block in (blocks[n] for n in beginning):
             other, (after, *cotangents) = taken.state, held[block.stop]
             for inside in range(t, block.stop):
                 other = step_map(other, block.varied(step(inside)))
             deviation = difference(after, other)
             found += [inner(u, deviation) for u in cotangents]
+            norms.append(deviation.parameters.norm().double())
         pulled = tuple(step_map.pullback(taken.here, sweep.cotangents, curvature))
         lengths = [u.parameters.norm().double() for u in pulled]
         # One transfer a step: on a GPU each waits for all that is under way.
-        numbers = torch.stack([*found, *lengths]).cpu().numpy().reshape(-1, count)
+        numbers = torch.stack([*found, *norms, *lengths]).cpu().numpy()
         if not np.isfinite(numbers).all():
             raise NotFiniteError(t, run.length)
-        products[beginning], growth[t] = numbers[:-1], numbers[-1]
+        products[beginning] = numbers[: len(found)].reshape(-1, count)
+        sizes[beginning], growth[t] = numbers[len(found) : -count], numbers[-count:]
         held = {b: states for b, states in held.items() if begun[b] < t}
         open_states = tuple(state for states in held.values() for state in states)
         ends = torch.tensor(list(held), dtype=torch.int64)
-        sweep = BlockSweep(t, pulled, sweep.products, sweep.growth, ends, open_states)
+        sweep = BlockSweep(t, pulled, sweep.products, sweep.sizes, sweep.growth, ends, open_states)
         progress("sweep", run.length - t, run.length - first)
         yield sweep
 

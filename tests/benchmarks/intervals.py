@@ -25,7 +25,7 @@ from aadsl.estimators.base import final_readouts
 from aadsl.estimators.blocks import blocks_of
 from aadsl.estimators.defaults import candidates_for, finite_sweep
 from aadsl.interventions import INTERVENTIONS
-from aadsl.propagation import BlockSweep, block_sweep, eigenpairs, forward
+from aadsl.propagation import BlockSweep, block_sweep, eigenpairs
 from aadsl.replayed.execution import Execution
 from tests.benchmarks import conformal
 from tests.benchmarks.fidelity import SETTINGS, poisoned_study
@@ -66,8 +66,6 @@ def measured(study: aadsl.Study) -> Arrays:
     count = len(behaviors)
     products = along[:, count:].T.reshape(count, RANK, -1)
     values = np.stack([own.numpy() for own, _ in pairs])
-    parameters = [taken.state.parameters.clone() for taken in forward(history, history.step_map)]
-    parameters.append(state.parameters)
     return {
         "exact": exact,
         "first_order": first_order.effect.T,
@@ -75,7 +73,7 @@ def measured(study: aadsl.Study) -> Arrays:
         "bends": (values[:, :, None] * products**2).transpose(0, 2, 1),
         "steps": first_order.step_effect.T,
         "lengths": last.growth.numpy().T[:count],
-        "sizes": np.array([float(torch.dist(parameters[a + WIDTH], parameters[a])) for a in range(len(exact[0]))]),
+        "sizes": owned @ last.sizes.numpy(),
         "curvature": np.array(curvature),
     }
 

@@ -17,7 +17,7 @@ from aadsl.estimators import Behavior, Blocks, Linearized
 from aadsl.estimators import blocks as blocks_module
 from aadsl.estimators.blocks import blocks_of
 from aadsl.interventions import INTERVENTIONS, Intervention
-from aadsl.propagation import CURVATURES, Block, BlockSweep, block_sweep, observed, portions
+from aadsl.propagation import CURVATURES, Block, BlockSweep, block_sweep, forward, observed, portions
 from tests.engine.studies import digits_study, reopened
 from tests.engine.test_checkpoints import interrupt, progress_ending
 from tests.engine.tiny import TinyRun, dense_jacobian, dense_vector, tiny_run
@@ -84,6 +84,11 @@ def test_one_skipped_block_is_the_linearized_estimate(tmp_path: Path, optimizer:
     found = answer(study, Blocks(read="linear", curvature=EXACT), stages)
     expected = answer(study, Linearized(read="linear", curvature=EXACT), stages)
     assert found.effect == pytest.approx(expected.effect, rel=1e-10, abs=1e-14)
+    history = study.history
+    states = [taken.state.parameters.clone() for taken in forward(history, history.step_map)]
+    states.append(history.final.parameters)
+    sizes = [float((states[stage[-1] + 1] - states[stage[0]]).norm()) for stage in stages]
+    assert found.size == pytest.approx(np.array(sizes), rel=1e-10)
     assert found.disagreement is None and found.growth is not None and found.curvature == "exact()"
 
 
