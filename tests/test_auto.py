@@ -82,14 +82,16 @@ def test_beyond_the_budget_the_largest_are_exact_and_each_number_says_which_it_i
     assert np.isnan(answer.effect_low.values[~answer.exact.values]).all()
 
 
-def test_nine_exact_answers_give_the_others_intervals(run: Recorded, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fifteen_exact_answers_give_the_others_intervals(run: Recorded, monkeypatch: pytest.MonkeyPatch) -> None:
     priced(monkeypatch, stage=100.0, control=50.0)
-    answer = asked(run).score(["window"], ["reading"], within=960)
-    assert int(answer.exact.sum()) == 9
+    study = asked(run)
+    study.family("window", {t: range(t, t + 2) for t in range(STEPS - 1)})
+    answer = study.score(["window"], ["reading"], within=1570)
+    assert int(answer.exact.sum()) == 15
     estimated = ~answer.exact.values
     low, effect, high = (answer[name].values[estimated] for name in ("effect_low", "effect", "effect_high"))
     assert (low < effect).all() and (effect < high).all()
-    assert all("from 9 exact answers" in reason for reason in answer.trust_reason.values[estimated])
+    assert all("from 15 exact answers" in reason for reason in answer.trust_reason.values[estimated])
 
 
 def test_a_dear_estimate_gives_way_to_the_exact_answer(run: Recorded, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,6 +120,7 @@ def test_known_answers_cost_nothing(run: Recorded) -> None:
 
 def test_an_estimator_by_name_stays_what_it_is(run: Recorded) -> None:
     study = asked(run)
+    study.family("window", {t: range(t, t + 2) for t in range(STEPS - 1)})
     answer = study.score(["window"], ["reading"], estimator="first_order")
     assert not answer.exact.values.any() and (answer.trust == "low").all()
     assert "compared with no exact answer" in answer.trust_reason.values[0, 0]
@@ -170,7 +173,7 @@ def test_a_check_gives_single_steps_their_trust(run: Recorded) -> None:
     checked = study.score(["alone", "long"], ["reading"], estimator="first_order")
     assert np.isfinite(checked.effect_low.sel(stage="alone")).all()
     assert np.isnan(checked.effect_low.sel(stage="long")).all(), "single steps say nothing of long stages"
-    assert "10 exact answers" in study.step_effects(["reading"]).trust_reason.item()
+    assert "15 exact answers" in study.step_effects(["reading"]).trust_reason.item()
 
 
 @pytest.mark.parametrize(
@@ -181,7 +184,7 @@ def test_a_check_gives_single_steps_their_trust(run: Recorded) -> None:
         (Evidence(1.0, exact=True, noise=0.4), "high"),
         (Evidence(1.0, exact=True, noise=0.6), "low"),
         (Evidence(1.0), "low"),
-        (Evidence(1.0, pairs=8), "low"),
+        (Evidence(1.0, pairs=14), "low"),
         (Evidence(1.0, low=0.9, high=1.1, pairs=9), "high"),
         (Evidence(-1.0, low=-1.1, high=-0.9, pairs=9), "high"),
         (Evidence(1.0, low=0.5, high=1.5, pairs=9), "medium"),
@@ -198,18 +201,18 @@ def test_the_rule_of_trust(evidence: Evidence, level: str) -> None:
 def test_conformal_intervals_cover_what_they_promise() -> None:
     """Drawn from a heavy-tailed law: with n calibrating scores the next one is inside with a chance of at least 90%."""
     generator = np.random.default_rng(0)
-    for n in (9, 12, 19, 40):
+    for n in (15, 19, 40):
         inside = [
             scores[-1] <= half_width(scores[:-1]) for scores in np.abs(generator.standard_t(2, size=(20_000, n + 1)))
         ]
         assert 0.89 < np.mean(inside) < 0.95, n
-    assert np.isnan(half_width(np.ones(8)))
+    assert np.isnan(half_width(np.ones(14)))
 
 
 def test_a_budget_is_spent_on_drawn_and_on_the_largest() -> None:
     estimates = np.arange(40.0)[:, None] * [1.0, -2.0]
-    some = allotted(estimates, np.ones(40), 12.5)
-    assert some.sum() == 12 and some[-3:].all()
+    some = allotted(estimates, np.ones(40), 18.5)
+    assert some.sum() == 18 and some[-3:].all()
     assert allotted(estimates, np.ones(40), 3.5).nonzero()[0].tolist() == [37, 38, 39]
     assert not allotted(estimates, np.ones(40), 0.5).any()
     assert allotted(estimates, np.zeros(40), 0.0).all()

@@ -50,12 +50,15 @@ class Answered:
 
     def with_steps(self, behaviors: Collection[str] = (), progress: Progress | None = None) -> xr.Dataset:
         """Return the answer with the effects of single steps, of those behaviors that have any; swept when needed."""
-        if STEPS not in self.dataset and self._sweepable:
-            assert self.study is not None and self.asked is not None  # else nothing could be swept
-            names = [name for name in self._sweepable if not behaviors or name in behaviors]
-            part = self.dataset.sel(behavior=names)
-            return self.study.with_step_effects(part, intervention=self.asked.intervention, progress=progress)
-        return self.dataset
+        if STEPS in self.dataset or not self._sweepable:
+            return self.dataset
+        assert self.study is not None and self.asked is not None  # else nothing could be swept
+        names = [name for name in self.dataset["behavior"].values.tolist() if name in self._sweepable]
+        part = self.dataset.sel(behavior=[name for name in names if not behaviors or name in behaviors])
+        swept = self.study.with_step_effects(part, intervention=self.asked.intervention, progress=progress)
+        if part.sizes["behavior"] == self.dataset.sizes["behavior"]:
+            self.dataset = swept
+        return swept
 
 
 @dataclass
@@ -89,7 +92,6 @@ class Result:
     """What a program gave.
 
     Attributes:
-        dataset: the last answer of the program, None where it asked nothing.
         charts: the Altair charts it plotted, in order.
         reports: what `verify trajectory` found, in order; each has ``ok`` and ``causes``.
         plan: what `explain` says would be computed; an answer carries its own plan in ``dataset.attrs``.
@@ -98,12 +100,17 @@ class Result:
     """
 
     session: Session
-    dataset: xr.Dataset | None = None
     charts: list[Any] = field(default_factory=list)
     messages: list[str] = field(default_factory=list)
     reports: list[Any] = field(default_factory=list)
     plans: list[str] = field(default_factory=list)
     progress: Progress | None = None
+    answered: Answered | None = field(default=None, repr=False)
+
+    @property
+    def dataset(self) -> xr.Dataset | None:
+        """The last answer of the program, with what charts asked about it since; None where it asked nothing."""
+        return None if self.answered is None else self.answered.dataset
 
     @property
     def plan(self) -> str:
@@ -132,9 +139,9 @@ class Result:
         """Keep an answer for this result and for later statements; what is wrong with its trajectory is said."""
         if why := dataset.attrs.get("unverified"):
             self.say(f"the trajectory does not pass verification, so these numbers may mean nothing: {why}")
-        self.dataset = dataset
-        # Of its own, for a name may mean something else later.
-        self.session.answers.append(Answered(dataset, self.study.branch(), asked))
+        # The study as it is: a name may mean something else later.
+        self.answered = Answered(dataset, self.study.branch(), asked)
+        self.session.answers.append(self.answered)
 
     def draw(self, chart: Any) -> None:
         """Keep a chart for this result, and for a later statement that saves it."""

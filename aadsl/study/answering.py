@@ -15,7 +15,7 @@ from aadsl.core.units import in_words, seconds_of
 from aadsl.estimators import Additive, Auto, Effects, Estimator, Query, require_differentiable, stage_sums
 from aadsl.estimators.base import Floats
 from aadsl.interventions import Intervention
-from aadsl.propagation import FlatState
+from aadsl.propagation import FlatState, NotFiniteError
 from aadsl.replayed.history import History
 from aadsl.study.budget import TimeBudget, allotted
 from aadsl.study.cache import EffectCache
@@ -161,7 +161,10 @@ class Answering:
         estimate = self.chosen(query, method, price, budget)
         if estimate.exact:
             return self._exactly(identity, query, progress)
-        answer = self._estimated(identity, query, estimate, progress)
+        try:
+            answer = self._estimated(identity, query, estimate, progress)
+        except NotFiniteError as error:
+            raise _unestimable(error, price.total) from error
         chosen = allotted(answer.effects.effect, price.stages, budget.left - price.control)
         return self.confirmed(identity, query, estimate, answer, chosen, progress) if chosen.any() else answer
 
@@ -248,6 +251,13 @@ def _no_bounds(query: Query) -> Bounds:
 
 def _count(stages: int) -> str:
     return f"{stages} {'stage' if stages == 1 else 'stages'}"
+
+
+def _unestimable(error: NotFiniteError, seconds: float) -> AadslError:
+    """Return what is said where no estimate is finite: the exact answer with its price."""
+    needed = in_words(seconds)
+    hint = f"the exact answer takes about {needed}: allow that by within={needed!r}, or using retraining()"
+    return AadslError(error.problems[0].message, hint=hint)
 
 
 def _unaffordable(query: Query, seconds: float, budget: TimeBudget) -> AadslError:

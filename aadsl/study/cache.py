@@ -137,6 +137,8 @@ def _row(answer: Effects, query: Query, stage: int) -> list[Entry]:
             entry["step_effect"] = answer.step_effect[:, k]
         if answer.growth is not None:
             entry["growth"] = answer.growth[k]
+        if answer.size is not None:
+            entry["size"] = answer.size[stage]
         if answer.disagreement is not None:
             entry["disagreement"] = answer.disagreement[stage, k]
         row.append({name: np.asarray(values, dtype=np.float64) for name, values in entry.items()})
@@ -160,4 +162,5 @@ def _assembled(rows: list[list[Entry]]) -> Effects:
         np.stack([entry["step_effect"] for entry in rows[0]], axis=1) if all_have("step_effect") else None,
         np.array([entry["growth"] for entry in rows[0]]) if all_have("growth") else None,
         table("disagreement") if all_have("disagreement") else None,
+        np.array([row[0]["size"] for row in rows]) if all_have("size") else None,
     )

@@ -88,7 +88,7 @@ class Costs:
         return self._known[asked]
 
 
-def memory_of(rehearsal: Rehearsal, query: Query) -> int:
+def memory_of(rehearsal: Rehearsal, query: Query, cost: Cost) -> int:
     """Return about how many bytes of tensors an answer holds at its peak, beside the model and the training data.
 
     What a step of the sweep and the reading of a behavior hold is measured; the states and vectors that are kept
@@ -97,6 +97,8 @@ def memory_of(rehearsal: Rehearsal, query: Query) -> int:
     history, state = rehearsal.history, rehearsal.taken.state
     of_step = rehearsal.taken.after.nbytes + rehearsal.taken.evaluation.gradient.nbytes
     vectors = 0 if rehearsal.curvature is None else _vectors(query, rehearsal.direction)
+    if vectors and rehearsal.direction == "adjoint":
+        vectors = max(vectors, cost.products // history.length)  # those that a sweep carries besides the behaviors'
     # The states before and after a step, the final one, and a stored one while it is read and flattened.
     kept = 5 * state.nbytes + vectors * rehearsal.vector.nbytes
     kept += min(history.recent, history.length) * nbytes(history.recent_batches(0))

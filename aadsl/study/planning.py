@@ -29,7 +29,7 @@ def planned(answering: Answering, query: Query, method: Estimator) -> Plan:
         plan,
         seconds=answering.costs.seconds(chosen, plan.cost),
         exact_seconds=answering.costs.seconds(Retraining(), plan.exact),
-        memory=memory_of(rehearsal, query),
+        memory=memory_of(rehearsal, query, plan.cost),
         kept=answering.cache.knows(identity, chosen, query),
         choice=choice,
         way=way_of(history, [first_change(member) for member in query.members]).words if chosen.exact else "",

@@ -145,7 +145,7 @@ class Study(Questions):
         self,
         behaviors: Sequence[str],
         *,
-        samples: int = 10,
+        samples: int = 15,
         estimator: Estimator | str = DEFAULT_ESTIMATE,
         intervention: Intervention | str = DEFAULT_INTERVENTION,
         progress: Progress | None = None,
@@ -153,7 +153,7 @@ class Study(Questions):
         """Compare estimated effects of a few single steps with exact replays; later answers report what was found.
 
         One random step of each of ``samples`` equal stretches of the run is taken; each costs one replay from there to
-        the end. From nine on, estimates of stages about as short get intervals from them.
+        the end. From 15 on, estimates of stages about as short get intervals from them.
 
         Returns:
             A Dataset over ``behavior``: ``slope``, ``correlation``, ``relative_error`` and the ``low`` and ``high``
