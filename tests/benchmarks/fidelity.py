@@ -149,7 +149,7 @@ SETTINGS = [
 def networks(folder: Path, steps: int = 30, seed: int = 0) -> Iterator[str]:
     """Single-step skips after 40 steps of pretraining; two batches carry a backdoor, read as a second behavior.
 
-    Trust is told after a check of five steps.
+    Trust is told after a check of fifteen steps.
     """
     yield "| network | activation | optimizer | lr | curvature | r digits | error | r backdoor | error | trust |"
     yield "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"
@@ -157,8 +157,8 @@ def networks(folder: Path, steps: int = 30, seed: int = 0) -> Iterator[str]:
         study = poisoned_study(folder, setting, steps, seed)
         found = single_steps(study, range(0, steps, 2), ["digits", "backdoor"])
         cells = " | ".join(f"{r:.3f} | {error:.0%}" for r, _, error in found)
-        study.check(["digits"], samples=5)
-        trust = study.score(["step 0"], ["digits"]).trust.item()
+        study.check(["digits"])
+        trust = study.score(["step 0"], ["digits"], estimator=FirstOrder()).trust.item()
         curvature = describe(default_curvature(study.history))
         name, activation, kind, lr = setting
         yield f"| {name} | {activation} | {kind} | {lr:g} | {curvature} | {cells} | {trust} |"
