@@ -58,10 +58,7 @@ class Bars:
         if _known(frame, "low"):
             layers += _whiskers(base.encode(tooltip=tips))
         if "retrained" in frame:
-            # Beside an estimate, trust is about the exact effect.
-            hollow = alt.condition("datum.mark !== ''", alt.value(0), alt.value(1))
-            exact = base.mark_point(style="diamond", shape="diamond", size=55, opacity=1)
-            layers.append(exact.encode(x="retrained:Q", fillOpacity=hollow, tooltip=tips))
+            layers += _diamonds(base.encode(x="retrained:Q", tooltip=tips))
         if (frame["mark"] != "").any():
             layers.append(_trust(base))
         panel = alt.layer(*layers).properties(width=width, height=alt.Step(STEP))
@@ -87,6 +84,13 @@ def _whiskers(base: Any) -> list[Any]:
     return [base.mark_rule(style="ink").encode(x="low:Q", x2="high:Q"), *caps]
 
 
+def _diamonds(base: Any) -> list[Any]:
+    """Return diamonds, hollow at low trust: beside an estimate, trust is about the exact effect."""
+    look: dict[str, Any] = {"style": "frame", "shape": "diamond", "size": 55, "opacity": 1}
+    trusted = base.transform_filter("datum.mark === ''")
+    return [base.mark_point(filled=False, **look), trusted.mark_point(filled=True, **look)]
+
+
 def _trust(base: Any) -> Any:
     ends = (f"datum.{name} || 0" for name in ("effect", "high", "spread_high", "retrained"))
     text = base.transform_calculate(end=f"max(0, {', '.join(ends)})").mark_text(style="note", align="left", dx=8)
@@ -104,10 +108,12 @@ def _known(frame: pd.DataFrame, column: str) -> bool:
 
 def _legend(dataset: xr.Dataset, table: pd.DataFrame) -> list[str]:
     how = set(table["how"])
+    noise = _known(table[table["how"] == EXACT], "low")
     marks = {
         "solid: exact, by training again": EXACT in how,
         "outlined: estimate": ESTIMATE in how,
-        "whisker: 90% interval": _known(table, "low"),
+        "whisker: 90% interval": _known(table[table["how"] == ESTIMATE], "low"),
+        "whisker of a solid bar: by how much a run without any change is off": noise,
         "diamond: the exact effect, by training again": "retrained" in table,
         "gray line below: the middle 80% of the examples": _known(table, "spread_low"),
     }

@@ -64,6 +64,8 @@ class Heatmap:
         stages = table["stage"].nunique()
         title = f"Effect of {stages} stages on {words.quoted(names)}"
         frame = "framed: exact, by training again" if table["framed"].any() else ""
+        if "retrained" in table and not frame:
+            frame = "the numbers are exact, by training again; the estimates appear on hover"
         doubt = "a question mark: low trust" if low.any() and numbers else ""
         first = words.sentence("blue: the stage helped, orange: it hurt", words.provenance(dataset))
         return theme.titled(chart, title, first, words.sentence("each behavior has its own scale", frame, doubt))

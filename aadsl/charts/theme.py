@@ -23,7 +23,7 @@ STAGES = ("#E69F00", "#009E73", "#CC79A7", "#56B4E9", HELPED, HURT)
 
 SEQUENTIAL = "viridis"
 WIDTH = 640
-LINE = 118
+LINE = 108
 """Characters of a line under the title, which then is about as wide as the chart."""
 FONT = "sans-serif"
 OURS = {"madeBy": "aadsl"}
@@ -91,9 +91,8 @@ def config(inks: Inks) -> dict[str, Any]:
             "boundary": {"color": inks.soft, "strokeWidth": 1, "strokeDash": [4, 3]},
             "ink": {"color": inks.text, "strokeWidth": 1.5},
             "mark": {"color": inks.text},
-            "diamond": {"fill": inks.text, "stroke": inks.text},
-            "frame": {"stroke": inks.text, "strokeWidth": 1.5},
-            "spread": {"color": inks.soft, "strokeWidth": 3},
+            "frame": {"color": inks.text, "strokeWidth": 1.5},
+            "spread": {"color": inks.soft, "strokeWidth": 2},
             "note": {"font": FONT, "color": inks.soft, "fontSize": 11},
         },
     }
