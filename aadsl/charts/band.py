@@ -40,13 +40,12 @@ def exact_effects(dataset: xr.Dataset, behavior: str, stages: list[str]) -> list
         return []
     table = answer_table(dataset.sel(behavior=[behavior]))
     known = table["retrained"].notna() if "retrained" in table else table["how"] == EXACT
+    table = table[known & table["stage"].isin(stages)]
+    steps = dataset["step"].to_numpy()
     found = []
-    for one in table[known & table["stage"].isin(stages)].itertuples():
-        label = f"{one.stage}: exact {words.signed(one.best)}" + (f", {one.mark}" if one.mark else "")
-        steps = dataset["step"].to_numpy()
-        found.append(
-            ExactEffect(one.stage, label, _stretches(steps, dataset["member"].sel(stage=one.stage).to_numpy()))
-        )
+    for stage, best, mark in zip(table["stage"], table["best"], table["mark"], strict=True):
+        label = f"{stage}: exact {words.signed(best)}{f', {mark}' if mark else ''}"
+        found.append(ExactEffect(stage, label, _stretches(steps, dataset["member"].sel(stage=stage).to_numpy())))
     return [one for one in found if one.stretches]
 
 

@@ -53,19 +53,27 @@ def retrained(dataset: xr.Dataset) -> bool:
 
 def provenance(dataset: xr.Dataset) -> str:
     """Say in words how the effects of stages were computed, and which question they answer."""
-    estimator = str(dataset.attrs.get("estimator", "")).strip()
-    source = "exact, by retraining" if retrained(dataset) else f"estimated by {estimator}" if estimator else ""
-    return _asked(dataset, str(dataset.attrs.get("answered_by", "")) or source)
+    return _asked(dataset, _source(dataset))
 
 
 def step_provenance(dataset: xr.Dataset) -> str:
     """Say in words how the effects of single steps were computed, which may be another way than that of the stages."""
+    return _asked(dataset, step_source(dataset))
+
+
+def step_source(dataset: xr.Dataset) -> str:
+    """Return by what the effects of single steps were computed."""
     own = str(dataset["step_effect"].attrs.get("estimator", ""))
     if own:
-        return _asked(dataset, f"steps estimated by {own}")
-    if "step_trust" in dataset and "effect" in dataset:  # they joined an answer about stages
-        return _asked(dataset, "single steps are estimated")
-    return provenance(dataset)
+        return f"steps estimated by {own}"
+    joined = "step_trust" in dataset and "effect" in dataset  # they joined an answer about stages, which says its own
+    return "single steps are estimated" if joined else _source(dataset)
+
+
+def _source(dataset: xr.Dataset) -> str:
+    estimator = str(dataset.attrs.get("estimator", "")).strip()
+    older = "exact, by retraining" if retrained(dataset) else f"estimated by {estimator}" if estimator else ""
+    return str(dataset.attrs.get("answered_by", "")) or older
 
 
 def _asked(dataset: xr.Dataset, source: str) -> str:

@@ -50,6 +50,18 @@ def test_another_question_is_asked_under_the_same_intervention(given, under):
     assert header_of(answer(steps=50).assign_attrs(intervention=given), False)[0]["under"] == under
 
 
+def test_the_browser_learns_how_far_to_trust_the_steps_and_why():
+    first, second = header_of(answer(steps=50, trust=True), False)[0]["behaviors"]
+    assert (first["trust"], first["reason"], second["trust"]) == ("low", "steps differ", "medium")
+    assert not {"trust", "reason"} & set(header_of(answer(steps=50), False)[0]["behaviors"][0])
+
+
+def test_the_picture_does_not_take_the_source_of_the_stages_for_that_of_the_steps():
+    shown = explore(answer(exact=4, trust=True)).picture()["text/plain"]
+    assert "Single steps are estimated" in shown and "exact" not in shown
+    assert "Pale: low trust" in shown
+
+
 def test_what_only_a_replay_needs_is_not_shown():
     data = answer(steps=50)
     data = data.assign_coords(phase_boundary=("step", np.arange(50) % 2), training=("step", np.arange(50) > 3))
@@ -136,6 +148,8 @@ def test_the_exact_answer_is_that_of_retraining(answered, recorded):
     explorer._exact.wait(LIMIT)
     assert explorer.exact["state"] == "done"
     assert explorer.exact["key"] == explorer.selection
+    assert explorer.exact["trust"]["seven"]["trust"] in ("high", "low")
+    assert explorer.exact["trust"]["seven"]["reason"]
     skipped = np.flatnonzero(explorer.members)
     assert skipped.tolist() == [5, 8, 11]
     inputs = recorded.data[0][:20]
