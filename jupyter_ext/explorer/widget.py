@@ -13,6 +13,7 @@ import xarray as xr
 from IPython.display import display
 
 from aadsl.charts import CHARTS, mimebundle
+from aadsl.charts.words import step_source
 from aadsl.core.errors import AadslError
 from aadsl.statements import Session
 from jupyter_ext.explorer.condition import mistakes, steps_where, suggest
@@ -100,6 +101,7 @@ class Explorer(anywidget.AnyWidget):  # type: ignore[misc]
         """Return the timeline of what is shown now, the selected steps as a stage, as a chart's mime bundle."""
         member = xr.DataArray(self.members[None], {"stage": [self.selection]}, ("stage", "step"))
         alone = self._dataset.drop_dims([name for name in ("stage", "example") if name in self._dataset.dims])
+        alone = alone.assign_attrs(answered_by=step_source(self._dataset))  # not that of the stages
         chosen = alone.sel(behavior=self.view["behaviors"]).assign(member=member)
         return mimebundle(CHARTS["timeline"]().draw(chosen))
 
