@@ -80,7 +80,7 @@ def check_permutations(permutations: int) -> None:
 
 def is_exact(n: int, permutations: int = PERMUTATIONS) -> bool:
     """Return whether all 2ⁿ − 1 coalitions are no more than ``permutations`` orders of n stages would ask for."""
-    return 2**n - 1 <= permutations * (n - 1) + 1
+    return (1 << n) - 1 <= permutations * (n - 1) + 1
 
 
 def coalitions_of(n: int, permutations: int = PERMUTATIONS, seed: int = 0) -> Coalitions:
@@ -162,10 +162,10 @@ def student_quantile(level: float, degrees: int) -> float:
     >>> round(student_quantile(0.95, 9), 3)
     1.833
     """
-    z = NormalDist().inv_cdf(level)
-    terms = [
+    z: float = NormalDist().inv_cdf(level)
+    terms: list[float] = [
         (z**3 + z) / 4,
         (5 * z**5 + 16 * z**3 + 3 * z) / 96,
         (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
     ]
-    return z + sum(term / degrees**power for power, term in enumerate(terms, start=1))
+    return z + sum(term / float(degrees) ** power for power, term in enumerate(terms, start=1))
