@@ -45,6 +45,7 @@ EXAMPLE_EFFECTS = Need(
     ("example_effect",),
     "ask for single examples: behavior NAME = … on … per example, then score … on NAME",
 )
+SHARES = Need("shares of stages", ("share",), "ask for them: shares FAMILY on BEHAVIOR")
 SCHEDULE = Need(
     "learning rate, momentum or loss of the steps",
     ("lr", "lr_[0-9]*", "momentum", "momentum_[0-9]*", "loss", "loss_[0-9]*"),
