@@ -18,7 +18,7 @@ from aadsl.charts.needs import SHARES, Need, demand
 COLUMNS = 2
 WITHOUT, OTHERS, OBSERVED = "without any of them", "the other stages", "the model as it is"
 MINUS = "\N{MINUS SIGN}"  # as on the axes
-SQUEEZED = 0.2
+SQUEEZED = 0.3
 """Where shares move a behavior by less than this part of its size, the axis does not begin at zero."""
 NEGLIGIBLE = 1e-9
 """What is missing to the whole, as a part of it, that is rounding."""
@@ -72,13 +72,13 @@ def waterfall_table(one: xr.Dataset) -> pd.DataFrame:
         }
     )
     for column in ("low", "high"):
-        found = one[f"share_{column}"].to_numpy() if f"share_{column}" in one else np.full(one.sizes["stage"], np.nan)
-        frame[column] = [np.nan, *starts[: len(found)] + found, *[np.nan] * (len(frame) - 1 - len(found))]
+        bound = starts[: one.sizes["stage"]] + one[f"share_{column}"].to_numpy()
+        frame[column] = [np.nan, *bound, *[np.nan] * (len(frame) - 1 - len(bound))]
     frame.loc[frame["low"] == frame["high"], ["low", "high"]] = np.nan
     for column, variable in (("trust", "trust"), ("reason", "trust_reason")):
         if variable in one:
-            found = [str(word) for word in one[variable].values]
-            frame[column] = ["", *found, *[""] * (len(frame) - 1 - len(found))]
+            said = [str(word) for word in one[variable].values]
+            frame[column] = ["", *said, *[""] * (len(frame) - 1 - len(said))]
     return frame
 
 

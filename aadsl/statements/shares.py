@@ -84,12 +84,12 @@ class Shares(QuestionStatement):
         count, permutations = len(asked.stages), _permutations(asked)
         members = np.stack([np.asarray(study.stages[name], dtype=bool) for name in asked.stages])
         runs, _ = unions(members, coalitions_of(count, permutations))
-        how = "exact: without every combination" if is_exact(count, permutations) else f"over {permutations} orders"
         branch = study.branch()
         names = branch.family("combination", dict(enumerate(runs)))
-        return (
-            f"shares of {count} stages, {how}, {len(runs)} retrainings\n{planned(branch, replace(asked, stages=names))}"
-        )
+        orders = "all orders" if is_exact(count, permutations) else f"{permutations} random orders"
+        retrainings = "1 retraining" if len(runs) == 1 else f"{len(runs)} retrainings"
+        said = f"shares of {count} stages over {orders}: {retrainings} without some of them"
+        return f"{said}\n{planned(branch, replace(asked, stages=names))}"
 
     def run(self, result: Result, asked: Question) -> None:
         """Train without the combinations, and list the shares."""

@@ -138,17 +138,14 @@ class FakeStudy(Names):
             return np.repeat(np.array(sizes)[:, None], len(behaviors), axis=1)
 
         division, cells = shapley(len(stages), worth, permutations), ("stage", "behavior")
-        columns = {"share": division.share, "share_low": division.low, "share_high": division.high}
+        columns: dict[str, Any] = {"share": division.share, "share_low": division.low, "share_high": division.high}
         columns |= {"effect": division.alone, "exact": np.full_like(division.share, division.exact, dtype=bool)}
         columns |= {"trust": np.full(columns["share"].shape, "high")}
-        return self.steps.assign(
-            {name: (cells, column) for name, column in columns.items()},
-            together=("behavior", division.together),
-            observed=("behavior", 0 * division.together),
-            without=("behavior", -division.together),
-            unit=("behavior", ["nats"] * len(behaviors)),
-            member=(("stage", "step"), member),
-        ).assign_coords(stage=stages, behavior=behaviors)
+        known: dict[str, Any] = {name: (cells, column) for name, column in columns.items()}
+        known |= {"together": ("behavior", division.together), "observed": ("behavior", 0 * division.together)}
+        known |= {"without": ("behavior", -division.together), "unit": ("behavior", ["nats"] * len(behaviors))}
+        known |= {"member": (("stage", "step"), member)}
+        return self.steps.assign(known).assign_coords(stage=stages, behavior=behaviors)
 
     def save_counterfactual(self, path: Any, stages: Any, *, intervention: Any = "skip", progress: Any = None) -> None:
         self.calls.append(("save", str(path), tuple(stages), intervention))

@@ -28,7 +28,7 @@ def ask(session: Session, names: dict[str, Any]) -> Any:
 def test_it_asks_for_shares_of_the_members(ask: Any, study: FakeStudy, of: str) -> None:
     ask(f"shares {of}source, poisoned on backdoor under restart() with permutations=50")
     (call,) = (call for call in study.calls if call[0] == "shares")
-    assert call[1:3] == (("source[badnet]", "source[clean]", "poisoned"), ("backdoor",))
+    assert call[1:3] == (("source[clean]", "source[badnet]", "poisoned"), ("backdoor",))
     assert type(call[3]).__name__ == "Restart" and call[4] == 50
     ask("shares source on backdoor")
     assert study.calls[-1][-2:] == ("skip", PERMUTATIONS)
@@ -37,12 +37,12 @@ def test_it_asks_for_shares_of_the_members(ask: Any, study: FakeStudy, of: str) 
 def test_it_lists_the_shares_and_their_sum(ask: Any) -> None:
     result = ask("shares source on backdoor")
     bad, clean = 5, LENGTH - 10  # steps; an effect of the fake is the square of how many are left out
-    shares = [bad**2 + bad * clean, clean**2 + bad * clean]
+    shares = [clean**2 + bad * clean, bad**2 + bad * clean]
     np.testing.assert_allclose(result.dataset["share"].values[:, 0], shares)
     assert result.messages[-1].split("\n") == [
         "shares in backdoor:",
-        f"  source[badnet]  {shares[0]:+.4g}  exact",
-        f"  source[clean]   {shares[1]:+.4g}  exact",
+        f"  source[clean]   {shares[0]:+.4g}  exact",
+        f"  source[badnet]  {shares[1]:+.4g}  exact",
         f"together: {sum(shares):+.4g} nats, the sum of the shares",
     ]
 
@@ -83,14 +83,11 @@ def test_another_answer_is_no_waterfall(ask: Any) -> None:
 
 
 def test_explain_counts_the_retrainings(ask: Any, study: Studied) -> None:
-    assert (
-        "shares of 2 stages, exact: without every combination, 3 retrainings"
-        in ask("explain shares source on backdoor").plan
-    )
+    assert "2 stages over all orders: 3 retrainings" in ask("explain shares source on backdoor").plan
     study.stage("again", study.stages["warmup"])
-    assert " 1 retraining\n" in ask("explain shares warmup, again on backdoor").plan  # their unions are equal
+    assert ": 1 retraining " in ask("explain shares warmup, again on backdoor").plan  # their unions are equal
     plan = ask("stages window every 6 steps\nexplain shares window on backdoor with permutations=8").plan
-    assert "shares of 10 stages, over 8 orders" in plan
+    assert "shares of 10 stages over 8 random orders: " in plan
     assert "combination" not in str(list(study.stages))  # nothing is named in the study itself
 
 
@@ -103,14 +100,20 @@ def test_a_real_run(tiny: tuple[Path, dict[str, Any]], monkeypatch: pytest.Monke
     folder, names = tiny
     monkeypatch.chdir(folder)
     target = os.fspath(tmp_path / "shares.nc")
-    result = run(
-        LOAD + DEFINE + "stages source by tag\nstages window every 3 steps\nexplain shares window on backdoor\n"
-        f'shares source on backdoor, right\nplot waterfall\nsave "{target}"\nsave "{tmp_path}/w.png"\nplot timeline',
-        names,
-    )
+    program = [
+        "stages window every 3 steps",
+        "behavior right = accuracy on test",
+        "explain shares window on backdoor",
+        "shares source on backdoor, right",
+        "plot waterfall",
+        f'save "{target}"',
+        f'save "{tmp_path}/w.png"',
+        "plot timeline of backdoor",
+    ]
+    result = run(LOAD + DEFINE + "\n".join(program), names)
     assert "retrainings" in result.plan and "on this machine" in result.plan
     answer = result.dataset
     np.testing.assert_allclose(answer.share.sum("stage"), answer.together, rtol=1e-12)
     np.testing.assert_allclose(answer.without + answer.together, answer.observed, rtol=1e-6)
-    assert "the sum of the shares" in result.messages[0]
+    assert "the sum of the shares" in result.messages[-3]
     assert Path(target).exists() and (tmp_path / "w.png").stat().st_size > 1000
