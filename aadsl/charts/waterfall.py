@@ -13,7 +13,7 @@ import xarray as xr
 from aadsl.charts import theme, words
 from aadsl.charts.answers import LOW_TRUST
 from aadsl.charts.frame import behaviors, rows, stages_of, tooltips, zero_line
-from aadsl.charts.needs import SHARES, Need, demand
+from aadsl.charts.needs import SHARES, WITHOUT_ALL, Need, demand
 
 COLUMNS = 2
 WITHOUT, OTHERS, OBSERVED = "without any of them", "the other stages", "the model as it is"
@@ -32,7 +32,7 @@ class Waterfall:
     of its share where that is not exact.
     """
 
-    needs: ClassVar[tuple[Need, ...]] = (SHARES,)
+    needs: ClassVar[tuple[Need, ...]] = (SHARES, WITHOUT_ALL)
     by_coordinate: ClassVar[bool] = False
     shows_examples: ClassVar[bool] = False
 
@@ -72,7 +72,8 @@ def waterfall_table(one: xr.Dataset) -> pd.DataFrame:
         }
     )
     for column in ("low", "high"):
-        bound = starts[: one.sizes["stage"]] + one[f"share_{column}"].to_numpy()
+        known = one[f"share_{column}"] if f"share_{column}" in one else one["share"]
+        bound = starts[: one.sizes["stage"]] + known.to_numpy()
         frame[column] = [np.nan, *bound, *[np.nan] * (len(frame) - 1 - len(bound))]
     frame.loc[frame["low"] == frame["high"], ["low", "high"]] = np.nan
     for column, variable in (("trust", "trust"), ("reason", "trust_reason")):

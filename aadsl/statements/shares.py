@@ -10,7 +10,7 @@ import numpy as np
 
 from aadsl.core.errors import AadslError
 from aadsl.language import Argument, Call, Positional, Reference
-from aadsl.statements.answers import AnswerOutline
+from aadsl.statements.answers import EACH, AnswerOutline
 from aadsl.statements.question import QuestionStatement, asked_of, planned
 from aadsl.statements.scope import Scope
 from aadsl.statements.session import Result
@@ -77,7 +77,7 @@ class Shares(QuestionStatement):
     def expected_answer(self, scope: Scope, asked: Question) -> AnswerOutline:
         """Return what the answer will hold: shares beside the effects, and nothing of single examples."""
         answer = super().expected_answer(scope, asked)
-        return replace(answer, variables=answer.variables - {"example_effect"} | {"share"}, each=frozenset())
+        return replace(answer, variables=answer.variables - {EACH} | {"share", "without"}, each=frozenset())
 
     def plan(self, study: Studied, asked: Question) -> str:
         """Return how many runs without stages that takes, and what they cost."""

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from aadsl.core.errors import AadslError
 
-Values = NDArray[np.float64]
+Numbers = NDArray[np.float64]
 Coalitions = NDArray[np.bool_]
 """(C, n) true where a stage is in a coalition."""
-Worth = Callable[[Coalitions], Values]
+Worth = Callable[[Coalitions], Numbers]
 """Returns (C, K) the effects e(S) of coalitions that are not empty, each of which it is asked for once."""
 
 PERMUTATIONS = 20
@@ -44,11 +44,11 @@ class Division:
         exact: whether these were all there are.
     """
 
-    share: Values
-    low: Values
-    high: Values
-    alone: Values
-    together: Values
+    share: Numbers
+    low: Numbers
+    high: Numbers
+    alone: Numbers
+    together: Numbers
     coalitions: int
     exact: bool
 
