@@ -26,6 +26,7 @@ score poisoned, source on backdoor                              # effect = with 
 verify poisoned on backdoor under skip()                        # estimate beside retraining
 verify trajectory                                               # is the recording what happened?
 rank steps on backdoor top 10
+shares source on backdoor                                       # parts of what all do together, which add up
 plot timeline of backdoor by source
 explain score source on digits                                  # what would be computed and what it costs
 save "scores.nc"                                                # or .csv, .parquet; the chart: .svg, .png, .html

@@ -64,10 +64,12 @@ def asked_of(
     under: Call | None,
     default: str = DEFAULT_ESTIMATOR,
     of_steps: bool = False,
+    all_steps: bool = False,
 ) -> Question | None:
     """Resolve the parts of a question; report every mistake and return None where there is one.
 
     ``of_steps``: effects of single steps are asked for, which are estimated whatever the estimator.
+    ``all_steps``: the stages may hold every step.
     """
     mistakes = len(scope.problems)
     if not scope.needs_study(scope.span):
@@ -75,7 +77,7 @@ def asked_of(
     stage_names, behavior_names = scope.all_names("stage", stages), scope.all_names("behavior", behaviors)
     estimator = default if using is None else build(scope, using, "estimator")
     intervention = DEFAULT_INTERVENTION if under is None else build(scope, under, "intervention")
-    for reference in stages:
+    for reference in () if all_steps else stages:
         _refuse_everything(scope, reference)
     for reference in behaviors:
         if estimator is not None and _needs_gradient(method_of(estimator), of_steps):

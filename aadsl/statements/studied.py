@@ -144,6 +144,17 @@ class Studied(Protocol):
     ) -> xr.Dataset:
         """Return estimated effects beside exact ones."""
 
+    def shares(
+        self,
+        stages: str | Sequence[str],
+        behaviors: Sequence[str],
+        *,
+        intervention: Intervention | str,
+        permutations: int | None,
+        progress: Progress | None = None,
+    ) -> xr.Dataset:
+        """Return parts of what stages do together, which add up to it."""
+
     def save_counterfactual(
         self,
         path: Path,

@@ -16,12 +16,15 @@ from aadsl.estimators.base import Floats, final_readouts
 from aadsl.interventions import Intervention
 from aadsl.study.answering import Answering
 from aadsl.study.budget import TimeBudget
+from aadsl.study.exact_answers import METHOD
 from aadsl.study.names import Names
 from aadsl.study.plan import plan_for
 from aadsl.study.question import DEFAULT_ESTIMATE, DEFAULT_ESTIMATOR, DEFAULT_INTERVENTION, Question
 from aadsl.study.ranking import ranked
 from aadsl.study.resolution import estimator_of, of_steps, query_of
 from aadsl.study.results import dataset_of, provenance, steps_array, with_steps
+from aadsl.study.shapley import PERMUTATIONS
+from aadsl.study.shares import shared, shares_dataset
 from aadsl.trajectory import Trajectory
 
 
@@ -185,6 +188,48 @@ class Questions(Names):
         effects = self.step_effects(behaviors, estimator=method, intervention=intervention, progress=progress)
         confirmed = self._answering.confirmed_steps(query, method, effects.to_numpy(), top, budget, progress or silent)
         return ranked(with_steps(self.steps, effects), "step", top, confirmed)
+
+    @one_at_a_time
+    def shares(
+        self,
+        stages: str | Sequence[str],
+        behaviors: Sequence[str],
+        *,
+        intervention: Intervention | str = DEFAULT_INTERVENTION,
+        permutations: int | None = None,
+        progress: Progress | None = None,
+    ) -> xr.Dataset:
+        """Return the share of each stage in what they do together: parts that add up, as effects alone do not.
+
+        The share is the Shapley value (:mod:`aadsl.study.shapley`) of the exact effects of training without several of
+        the stages. Where stages overlap, a step is left out with any of the stages that hold it, and what it did is
+        divided among these. The stages may hold all steps: what is left is the untrained model.
+
+        Args:
+            stages: a family, or names of stages and families; two stages at least.
+            behaviors: names of behaviors or behavior families, also without gradient.
+            intervention: as of :meth:`score`.
+            permutations: how many orders of the stages are drawn, an even number, 20 unless given; where all coalitions
+                are no more than these would ask for (up to six stages, unless given), shares are exact.
+            progress: called as ``progress(what, done, total)``.
+
+        Returns:
+            A Dataset over (stage, behavior): ``share``, the ends of its 90% interval ``share_low`` and ``share_high``,
+            whether it is ``exact``, ``trust`` with its reason, ``effect`` of the stage alone, ``member``; over
+            (behavior): ``together``, the sum of the shares, ``observed`` and ``without`` any of the stages.
+
+        Raises:
+            AadslError: an unknown name, a single stage, ``permutations`` that is odd or below 8, or a trajectory that
+                fails.
+        """
+        names = list(dict.fromkeys(self.stage_names([stages] if isinstance(stages, str) else stages)))
+        query, method = self._resolved(Question(tuple(names), tuple(behaviors), METHOD, intervention))
+        query = replace(query, behaviors=tuple(replace(b, per_example=False) for b in query.behaviors))
+        count = PERMUTATIONS if permutations is None else permutations
+        found = shared(self._answering, query, count, progress or silent)
+        title = "shares of training stages in behaviors of the final model"
+        attributes = provenance(title, plan_for(self.history, found.runs, method), self.trajectory, found.answer)
+        return shares_dataset(self.steps, names, query, found, self._observed(query.behaviors), attributes)
 
     def _resolved(self, question: Question, within: str | float | None = None) -> tuple[Query, Estimator]:
         """Return the question with its names looked up, and the estimator that answers it."""

@@ -10,6 +10,7 @@ def answer(
     verified=False,
     examples=0,
     trust=False,
+    shares=False,
     phases=2,
     seed=0,
     exact=None,
@@ -50,6 +51,11 @@ def answer(
     shape = (len(stages), len(behaviors))
     if verified:
         data["retrained_effect"] = data["effect"] * 0.9 + rng.normal(0, 0.02, shape)
+    if shares:
+        share = data["effect"] * 0.8
+        data["share"], data["share_low"], data["share_high"] = share, share - 0.02, share + 0.03
+        data["together"] = share.sum("stage")
+        data["without"] = data["observed"] - data["together"]
     if examples:
         spread = rng.normal(0, 0.2, (*shape, examples))
         spread += (data["effect"].values - spread.mean(-1))[..., None]

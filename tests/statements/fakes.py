@@ -11,6 +11,7 @@ import xarray as xr
 from aadsl.study.names import Names
 from aadsl.study.ranking import ranked
 from aadsl.study.results import with_steps
+from aadsl.study.shapley import shapley
 
 LENGTH = 60
 
@@ -124,6 +125,27 @@ class FakeStudy(Names):
     ) -> xr.Dataset:
         dataset = self.score(stages, behaviors, estimator=estimator, intervention=intervention, progress=progress)
         return dataset.assign(retrained_effect=dataset["effect"] * 1.1)
+
+    def shares(
+        self, stages: Any, behaviors: Any, *, intervention: Any = "skip", permutations: Any = None, progress: Any = None
+    ) -> xr.Dataset:
+        """An effect is the square of how many steps are left out."""
+        self.calls.append(("shares", tuple(stages), tuple(behaviors), intervention, permutations))
+        member = np.stack([np.asarray(self.stages[name]) for name in stages])
+
+        def worth(coalitions: Any) -> Any:
+            sizes = [float(member[coalition].any(axis=0).sum() ** 2) for coalition in coalitions]
+            return np.repeat(np.array(sizes)[:, None], len(behaviors), axis=1)
+
+        division, cells = shapley(len(stages), worth, permutations), ("stage", "behavior")
+        columns: dict[str, Any] = {"share": division.share, "share_low": division.low, "share_high": division.high}
+        columns |= {"effect": division.alone, "exact": np.full_like(division.share, division.exact, dtype=bool)}
+        columns |= {"trust": np.full(columns["share"].shape, "high")}
+        known: dict[str, Any] = {name: (cells, column) for name, column in columns.items()}
+        known |= {"together": ("behavior", division.together), "observed": ("behavior", 0 * division.together)}
+        known |= {"without": ("behavior", -division.together), "unit": ("behavior", ["nats"] * len(behaviors))}
+        known |= {"member": (("stage", "step"), member)}
+        return self.steps.assign(known).assign_coords(stage=stages, behavior=behaviors)
 
     def save_counterfactual(self, path: Any, stages: Any, *, intervention: Any = "skip", progress: Any = None) -> None:
         self.calls.append(("save", str(path), tuple(stages), intervention))

@@ -19,7 +19,7 @@ from aadsl.statements.table import parser
 from tests.charts.answers import answer
 from tests.statements.fakes import FakeStudy
 
-FULL = answer(verified=True, examples=20, trust=True)
+FULL = answer(verified=True, examples=20, trust=True, shares=True)
 NEEDS = [(name, need) for name, chart in CHARTS.items() for need in chart.needs]
 DEFINE = """
 load "runs/tiny" with model=net, loss=loss_fn, data=train
@@ -32,6 +32,8 @@ QUESTIONS = [
     *(f"score source on backdoor using {name}()" for name in ESTIMATORS),
     *(f"score poisoned, source on backdoor, each using {name}()" for name in ESTIMATORS),
     *(f"verify source on each using {name}()" for name in ESTIMATORS),
+    "shares source on backdoor, each",
+    "shares poisoned, source on each under restart()",
     "rank steps on backdoor, each",
     "rank source on each using linearized()",
     "rank source on backdoor",
