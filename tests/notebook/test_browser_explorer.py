@@ -66,10 +66,9 @@ def test_keys_select_and_the_sums_are_right(explored, page, answered):
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Shift+ArrowLeft")
     expect(page.locator(".aadsl-statement")).to_have_text("stage picked = steps[6:12]")
-    expected = float(
-        answered.session.answers[-1].with_steps()["step_effect"].sel(behavior="seven", step=slice(6, 11)).sum()
-    )
-    shown = page.locator(".aadsl-effects tbody tr").first.locator("td").nth(1).inner_text()
+    steps = answered.session.answers[-1].with_steps()["step_effect"]
+    expected = float(steps.sel(behavior="seven", step=slice(6, 11)).sum())
+    shown = page.locator(".aadsl-effects tbody tr", has_text="seven").locator("td").nth(1).inner_text()
     assert lab.number(shown) == pytest.approx(expected, rel=lab.DIGITS)
     assert shown.split()[1] == ("helped" if expected > 0 else "hurt")
 
