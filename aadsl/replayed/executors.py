@@ -29,6 +29,9 @@ class Place(Protocol):
     def result(self, future: Future[Any]) -> Any:
         """Return what a finished task returned; raise what it raised, or BrokenExecutor where it is worth a new try."""
 
+    def close(self) -> None:
+        """End what was started."""
+
 
 class LocalPool:
     """Processes on this machine, which start when they are needed and are killed when their work is called off."""
@@ -37,18 +40,18 @@ class LocalPool:
         self._count = count
         self._pool: Any = None
         self._broken = 0
+        self._submitted: list[Future[Any]] = []
 
     @contextmanager
     def on(self, spec: RunSpec) -> Iterator[Submit]:
         """Bring a run to them."""
         parcel = Parcel.of(spec, None, threads=1)
-        self._broken = 0
+        self._broken, self._submitted = 0, []
         try:
             yield lambda task, item: self._submit(task, item, parcel)
-        except BaseException:
-            self.kill()
-            raise
         finally:
+            if not all(future.done() for future in self._submitted):  # called off while processes are at work
+                self.close()
             parcel.remove()
 
     def result(self, future: Future[Any]) -> Any:
@@ -61,7 +64,7 @@ class LocalPool:
         with self._counting():
             return pickle.loads(future.result())
 
-    def kill(self) -> None:
+    def close(self) -> None:
         """End all processes, whatever they do."""
         pool, self._pool = self._pool, None
         if pool is not None:
@@ -74,8 +77,8 @@ class LocalPool:
 
                 threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
                 self._pool = loky.ProcessPoolExecutor(self._count, timeout=IDLE, env=threads)
-            future: Future[Any] = self._pool.submit(perform, parcel, pickled((task, item)))
-            return future
+            self._submitted.append(self._pool.submit(perform, parcel, pickled((task, item))))
+            return self._submitted[-1]
 
     @contextmanager
     def _counting(self) -> Iterator[None]:
@@ -83,7 +86,7 @@ class LocalPool:
         try:
             yield
         except BrokenExecutor as error:
-            self.kill()
+            self.close()
             self._broken += 1
             if self._broken > FRESH_POOLS:
                 raise AadslError(
@@ -130,6 +133,9 @@ class GivenExecutor:
                 raise AadslError("the workers do not have aadsl", hint="install the same version everywhere") from error
             raise
         return value if isinstance(self._executor, ThreadPoolExecutor) else pickle.loads(value)
+
+    def close(self) -> None:
+        """Leave it to whom it belongs."""
 
     def _submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
         try:

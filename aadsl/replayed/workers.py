@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import Any
 
 from aadsl.core.errors import AadslError
@@ -65,13 +65,18 @@ class Workers:
 
         with self._place.on(self.spec) as submit:
             while todo:
-                with suppress(BrokenExecutor):
-                    for position, future in _finished(lambda item: submit(function, item), dict(todo), tick):
+                finished = _finished(lambda item: submit(function, item), dict(todo), tick)
+                with suppress(BrokenExecutor), closing(finished):
+                    for position, future in finished:
                         result = self._place.result(future)
                         del todo[position]
                         done += 1
                         tick()
                         yield position, result
+
+    def close(self) -> None:
+        """End the processes that were started here; an executor that was given stays as it is."""
+        self._place.close()
 
 
 def _finished(
