@@ -11,16 +11,21 @@ from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 from aadsl.core.errors import AadslError
-from aadsl.replayed.parcels import Parcel, SharedRun, Task, perform, pickled
+from aadsl.replayed.parcels import Parcel, SharedRun, WorkerTask, perform, pickled
 from aadsl.replayed.run_spec import RunSpec
 
 IDLE = 300.0  # seconds after which a local process that has nothing to do ends
 FRESH_POOLS = 3  # how often the tasks of killed processes are done again
+ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "LOKY_MAX_MEMORY_LEAK_SIZE": "1e15",  # the data and batches that a run keeps are no leak to start anew for
+}
 
-Submit: TypeAlias = Callable[[Task, Any], "Future[Any]"]
+Submit: TypeAlias = Callable[[WorkerTask, Any], "Future[Any]"]
 
 
-class Place(Protocol):
+class Workplace(Protocol):
     """Where tasks are done."""
 
     def on(self, spec: RunSpec) -> AbstractContextManager[Submit]:
@@ -70,13 +75,12 @@ class LocalPool:
         if pool is not None:
             pool.shutdown(wait=True, kill_workers=True)
 
-    def _submit(self, task: Task, item: Any, parcel: Parcel) -> Future[Any]:
+    def _submit(self, task: WorkerTask, item: Any, parcel: Parcel) -> Future[Any]:
         with self._counting():
             if self._pool is None:
                 import loky  # only who wants local processes waits for it
 
-                threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-                self._pool = loky.ProcessPoolExecutor(self._count, timeout=IDLE, env=threads)
+                self._pool = loky.ProcessPoolExecutor(self._count, timeout=IDLE, env=ENVIRONMENT)
             self._submitted.append(self._pool.submit(perform, parcel, pickled((task, item))))
             return self._submitted[-1]
 

@@ -23,7 +23,7 @@ from aadsl.replayed.run_spec import RunSpec
 
 INLINE = 1 << 18  # bytes of a run that travel with every task; more is read once, from a file
 
-Task = Callable[[History, Any], Any]
+WorkerTask = Callable[[History, Any], Any]
 """What a worker does: ``task(history, item)``."""
 
 _turn = RLock()
@@ -130,7 +130,7 @@ class SharedRun:
         self._spec = spec
         self._history: History | None = None
 
-    def perform(self, task: Task, item: Any) -> Any:
+    def perform(self, task: WorkerTask, item: Any) -> Any:
         """Do ``task(history, item)`` when no other thread does."""
         with _turn:
             if self._history is None:

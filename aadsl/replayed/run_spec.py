@@ -50,16 +50,16 @@ class RunSpec:
 
     def __reduce__(self) -> tuple[Callable[..., RunSpec], tuple[Any, ...]]:
         data = None if self.data is None else TrainingData.of(self.data, self.trajectory)
-        recording = Recording.of(self.trajectory)
+        recording = SentRecording.of(self.trajectory)
         return _arrived, (recording, self.model, self.loss, data, self.device, self.memory)
 
 
-def _arrived(recording: Recording, *arguments: Any) -> RunSpec:
+def _arrived(recording: SentRecording, *arguments: Any) -> RunSpec:
     return RunSpec(recording.open(), *arguments)
 
 
 @dataclass(frozen=True)
-class Recording:
+class SentRecording:
     """Where a trajectory is, and what it was when it was opened.
 
     Attributes:
@@ -73,7 +73,7 @@ class Recording:
     length: int
 
     @classmethod
-    def of(cls, trajectory: Trajectory) -> Recording:
+    def of(cls, trajectory: Trajectory) -> SentRecording:
         """Return where ``trajectory`` is. A file that holds several runs is named once."""
         paths = [path for path, _ in groupby(_absolute(job.path) for job in trajectory.jobs)]
         return cls(tuple(paths), trajectory.digest, trajectory.length)

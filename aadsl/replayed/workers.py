@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from contextlib import closing, suppress
 from typing import Any
 
 from aadsl.core.errors import AadslError
 from aadsl.core.progress import Progress
-from aadsl.replayed.executors import GivenExecutor, LocalPool, Place
-from aadsl.replayed.parcels import Task
+from aadsl.replayed.executors import GivenExecutor, LocalPool, Workplace
+from aadsl.replayed.parcels import WorkerTask
 from aadsl.replayed.run_spec import RunSpec
 
 WAKE = 0.1  # seconds between two calls of ``progress`` while waiting, which may raise to give up
@@ -41,10 +41,10 @@ class Workers:
         if executor is None and count < 1:
             raise AadslError(f"{count} workers cannot work", hint="give executor=, or the number of local processes")
         self.spec = spec
-        self._place: Place = LocalPool(count) if executor is None else GivenExecutor(executor)
+        self._place: Workplace = LocalPool(count) if executor is None else GivenExecutor(executor)
 
     def map(
-        self, function: Task, items: Sequence[Any], progress: Progress, what: str = "workers"
+        self, function: WorkerTask, items: Sequence[Any], progress: Progress, what: str = "workers"
     ) -> Iterator[tuple[int, Any]]:
         """Yield (position, ``function(history, item)``) of each item as it is done, in any order.
 
@@ -81,7 +81,7 @@ class Workers:
 
 def _finished(
     submit: Callable[[Any], Future[Any]], todo: dict[int, Any], tick: Callable[[], None]
-) -> Iterator[tuple[int, Future[Any]]]:
+) -> Generator[tuple[int, Future[Any]], None, None]:
     """Submit all items and yield their futures as they are done; whatever ends this leaves none in the queue."""
     futures: dict[Future[Any], int] = {}
     try:

@@ -29,7 +29,7 @@ from aadsl.interventions import INTERVENTIONS
 from aadsl.replayed.execution import Execution
 from aadsl.replayed.history import History
 from aadsl.replayed.parcels import Parcel, perform, pickled
-from aadsl.replayed.run_spec import Recording, RunSpec
+from aadsl.replayed.run_spec import RunSpec, SentRecording
 from aadsl.replayed.workers import Workers
 from tests.digits import STEPS, Recorded, loss_fn, network, record
 
@@ -183,10 +183,8 @@ def test_an_executor_that_was_shut_down_says_so(spec: RunSpec) -> None:
         list(workers.map(process, [0], silent))
 
 
-@pytest.mark.parametrize("workers", ["local", "processes"], indirect=True)
-def test_what_progress_raises_ends_the_work(workers: Workers, tmp_path: Path) -> None:
-    """Local processes are killed; of a given executor, what has not begun is called off, and it is free again."""
-    marks = [tmp_path / str(i) for i in range(8)]
+def test_what_progress_raises_calls_off_what_has_not_begun(spec: RunSpec, processes: Executor, tmp_path: Path) -> None:
+    marks, workers = [tmp_path / str(i) for i in range(8)], Workers(spec, processes)
 
     def interrupted(what: str, done: int, total: int) -> None:
         if sum(mark.exists() for mark in marks) >= 2:
@@ -196,7 +194,7 @@ def test_what_progress_raises_ends_the_work(workers: Workers, tmp_path: Path) ->
         list(workers.map(waiting, marks, interrupted))
     for mark in marks:
         mark.with_suffix(".go").touch()
-    assert len(list(workers.map(process, [0, 1], silent))) == 2
+    assert len(list(workers.map(process, [0, 1], silent))) == 2  # the executor is free again
     assert sum(mark.exists() for mark in marks) < len(marks)
 
 
@@ -271,17 +269,20 @@ def test_a_chain_of_runs_with_data_by_run(run: Recorded, tmp_path: Path, process
 
 def test_another_recording_in_its_place_gets_other_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker has the run of before open, and does not answer from it."""
+
+    def answer(spec: RunSpec) -> Tensor:
+        return pickle.loads(perform(Parcel.of(spec, tmp_path), pickled((start, 0))))
+
     recorded = record(tmp_path / "run")
     before = RunSpec(aadsl.open_trajectory(recorded.path), recorded.net, loss_fn, recorded.data, "cpu")
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        ((_, first),) = Workers(before, pool).map(start, [0], silent)
-        recorded.path.rename(tmp_path / "away")
-        monkeypatch.setattr("tests.digits.network", lambda dtype: network(dtype, seed=4))
-        again = replace(before, trajectory=aadsl.open_trajectory(record(recorded.path).path))
-        ((_, second),) = Workers(again, pool).map(start, [0], silent)
-        assert torch.equal(second, start(again.history(), 0)) and not torch.equal(first, second)
-        with pytest.raises(AadslError, match=r"another recording at .* has changed since"):
-            list(Workers(before, pool).map(start, [0], silent))
+    first = answer(before)
+    recorded.path.rename(tmp_path / "away")
+    monkeypatch.setattr("tests.digits.network", lambda dtype: network(dtype, seed=4))
+    again = replace(before, trajectory=aadsl.open_trajectory(record(recorded.path).path))
+    second = answer(again)
+    assert torch.equal(second, start(again.history(), 0)) and not torch.equal(first, second)
+    with pytest.raises(AadslError, match=r"another recording at .* has changed since"):
+        answer(before)
 
 
 def start(history: History, item: int) -> Tensor:
@@ -293,10 +294,10 @@ def test_workers_that_do_not_see_the_run(workers: Workers, tmp_path: Path) -> No
     """The run is moved away; to a worker on another machine it looks the same."""
     recorded = record(tmp_path / "run")
     trajectory = aadsl.open_trajectory(recorded.path)
-    sent = Recording.of(trajectory)
+    sent = SentRecording.of(trajectory)
     recorded.path.rename(tmp_path / "elsewhere")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Recording, "of", lambda trajectory: sent)
+        patch.setattr(SentRecording, "of", lambda trajectory: sent)
         workers.spec, spec = RunSpec(trajectory, recorded.net, loss_fn, recorded.data, "cpu"), workers.spec
         with pytest.raises(AadslError, match=r"the workers do not see .*run\nput it where all machines can read it"):
             list(workers.map(start, [0], silent))
