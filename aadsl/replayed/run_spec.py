@@ -1,0 +1,107 @@
+"""What another process needs to open the same run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from aadsl.core.errors import AadslError
+from aadsl.propagation import LossFunction
+from aadsl.replayed.history import History
+from aadsl.replayed.training_data import TrainingData
+from aadsl.trajectory import Trajectory, open_trajectory
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """The arguments of a :class:`History`, fit to be sent: the recorded files stay where they are.
+
+    Attributes:
+        trajectory: what was recorded; pickled as its paths, and opened anew where it arrives.
+        model, loss, data, device, memory: as :class:`History` has them.
+    """
+
+    trajectory: Trajectory
+    model: nn.Module
+    loss: LossFunction
+    data: Any = None
+    device: str | torch.device = "auto"
+    memory: str | int | None = None
+
+    def history(self) -> History:
+        """Return the run of these arguments."""
+        given = {"model": self.model, "loss": self.loss, "data": self.data, "memory": self.memory}
+        return History(self.trajectory, **given, device=self.device)
+
+    def opened_again(self) -> RunSpec:
+        """Return the same with files of its own.
+
+        Raises:
+            AadslError: the files cannot be seen from here, or are no longer those that were opened.
+        """
+        opened, arguments = self.__reduce__()
+        return opened(*arguments)
+
+    def __reduce__(self) -> tuple[Callable[..., RunSpec], tuple[Any, ...]]:
+        data = None if self.data is None else TrainingData.of(self.data, self.trajectory)
+        recording = SentRecording.of(self.trajectory)
+        return _arrived, (recording, self.model, self.loss, data, self.device, self.memory)
+
+
+def _arrived(recording: SentRecording, *arguments: Any) -> RunSpec:
+    return RunSpec(recording.open(), *arguments)
+
+
+@dataclass(frozen=True)
+class SentRecording:
+    """Where a trajectory is, and what it was when it was opened.
+
+    Attributes:
+        paths: absolute paths or URLs of its runs.
+        digest: of all files.
+        length: number of steps.
+    """
+
+    paths: tuple[str, ...]
+    digest: str
+    length: int
+
+    @classmethod
+    def of(cls, trajectory: Trajectory) -> SentRecording:
+        """Return where ``trajectory`` is. A file that holds several runs is named once."""
+        paths = [path for path, _ in groupby(_absolute(job.path) for job in trajectory.jobs)]
+        return cls(tuple(paths), trajectory.digest, trajectory.length)
+
+    def open(self) -> Trajectory:
+        """Open it.
+
+        Raises:
+            AadslError: it cannot be seen from here, or has changed.
+        """
+        for path in self.paths:
+            if not _is_url(path) and not Path(path).exists():
+                raise AadslError(
+                    f"the workers do not see {path}",
+                    hint="put it where all machines can read it, under one path, and open it from there",
+                )
+        trajectory = open_trajectory(self.paths)
+        if (trajectory.digest, trajectory.length) != (self.digest, self.length):
+            raise AadslError(
+                f"the workers see another recording at {self.paths[0]} than was opened here: it has changed since",
+                hint="open it again: aadsl.open_trajectory(path)",
+            )
+        return trajectory
+
+
+def _is_url(path: str) -> bool:
+    return "://" in path or "::" in path
+
+
+def _absolute(path: str) -> str:
+    return path if _is_url(path) else str(Path(path).expanduser().absolute())
