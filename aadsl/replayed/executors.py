@@ -55,7 +55,7 @@ class LocalPool:
         try:
             yield lambda task, item: self._submit(task, item, parcel)
         finally:
-            if self._at_work:  # called off while processes are at work
+            if not all(future.done() for future in list(self._at_work)):  # called off while processes are at work
                 self.close()
             parcel.remove()
 
