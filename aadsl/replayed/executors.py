@@ -45,17 +45,17 @@ class LocalPool:
         self._count = count
         self._pool: Any = None
         self._broken = 0
-        self._submitted: list[Future[Any]] = []
+        self._at_work: set[Future[Any]] = set()
 
     @contextmanager
     def on(self, spec: RunSpec) -> Iterator[Submit]:
         """Bring a run to them."""
         parcel = Parcel.of(spec, None, threads=1)
-        self._broken, self._submitted = 0, []
+        self._broken = 0
         try:
             yield lambda task, item: self._submit(task, item, parcel)
         finally:
-            if not all(future.done() for future in self._submitted):  # called off while processes are at work
+            if not all(future.done() for future in list(self._at_work)):  # called off while processes are at work
                 self.close()
             parcel.remove()
 
@@ -81,8 +81,10 @@ class LocalPool:
                 import loky  # only who wants local processes waits for it
 
                 self._pool = loky.ProcessPoolExecutor(self._count, timeout=IDLE, env=ENVIRONMENT)
-            self._submitted.append(self._pool.submit(perform, parcel, pickled((task, item))))
-            return self._submitted[-1]
+            future: Future[Any] = self._pool.submit(perform, parcel, pickled((task, item)))
+            self._at_work.add(future)
+            future.add_done_callback(self._at_work.discard)
+            return future
 
     @contextmanager
     def _counting(self) -> Iterator[None]:

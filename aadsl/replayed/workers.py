@@ -92,7 +92,7 @@ def _finished(
             tick()
             finished, pending = wait(pending, timeout=WAKE, return_when=FIRST_COMPLETED)
             for future in sorted(finished, key=_failed):  # what is done counts, whatever became of the others
-                yield futures[future], future
+                yield futures.pop(future), future
     finally:
         for future in futures:
             future.cancel()
