@@ -56,7 +56,9 @@ def waterfall_table(one: xr.Dataset) -> pd.DataFrame:
     ``low`` and ``high`` say where a bar may end; missing where its share is exact.
     """
     without, observed = float(one["without"]), float(one["observed"])
-    stages, share = [str(name) for name in one["stage"].values], one["share"].to_numpy().astype(float)
+    totals = (WITHOUT, OTHERS, OBSERVED)
+    stages = [f'"{name}"' if name in totals else str(name) for name in one["stage"].values]
+    share = one["share"].to_numpy().astype(float)
     rest = observed - without - share.sum()
     if abs(rest) > NEGLIGIBLE * max(abs(observed), abs(without), np.abs(share).sum()):
         stages, share = [*stages, OTHERS], np.append(share, rest)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from aadsl.core.progress import Progress, silent
 from aadsl.replayed.checkpoints import SweepCheckpoints
+from aadsl.replayed.workers import Workers
 
 
 @dataclass(frozen=True)
@@ -15,7 +16,9 @@ class Execution:
     Attributes:
         progress: called as work goes on; what it raises ends the work.
         checkpoints: where sweeps are kept, so that interrupted ones go on from there.
+        workers: who does portions of the work; None where all is done here.
     """
 
     progress: Progress = silent
     checkpoints: SweepCheckpoints = field(default_factory=SweepCheckpoints)
+    workers: Workers | None = None

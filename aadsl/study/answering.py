@@ -17,6 +17,7 @@ from aadsl.estimators.base import Floats
 from aadsl.interventions import Intervention
 from aadsl.propagation import FlatState, NotFiniteError
 from aadsl.replayed.history import History
+from aadsl.replayed.workers import Workers
 from aadsl.study.budget import TimeBudget, allotted
 from aadsl.study.cache import EffectCache
 from aadsl.study.cost_model import Costs
@@ -25,6 +26,8 @@ from aadsl.study.exact_answers import METHOD, ExactAnswers, exact_steps, first_o
 from aadsl.study.identity import Identifier, Identity
 from aadsl.study.spot_check import SpotCheck
 from aadsl.study.trust import Level
+
+SPREAD = 5.0  # seconds of work from which on workers are asked: to start, they take half as long
 
 
 @dataclass
@@ -68,10 +71,19 @@ class Answering:
         cache: effects that were computed before.
         exact: exact answers.
         spot_check: whether the run is what happened.
+        workers: who does portions of long work; None where all is done here.
     """
 
-    def __init__(self, history: History, cache: EffectCache, exact: ExactAnswers, spot_check: SpotCheck) -> None:
+    def __init__(
+        self,
+        history: History,
+        cache: EffectCache,
+        exact: ExactAnswers,
+        spot_check: SpotCheck,
+        workers: Workers | None = None,
+    ) -> None:
         self.history, self.cache, self.exact, self.spot_check = history, cache, exact, spot_check
+        self.workers = workers
         self.identifier = Identifier(history)
         self.costs = Costs(history)
         self.pairs = Comparisons()
@@ -126,7 +138,8 @@ class Answering:
     def _exactly(self, identity: Identity, query: Query, progress: Progress) -> Outcome:
         """Train again without each stage; the control run makes that exact."""
         identity, rides, notes = self._vouched(identity, query, progress)
-        effects, noise, why = self.exact.answer(identity, query, progress, control=rides)
+        workers = self._workers_for(self._seconds_to_train(identity, query))
+        effects, noise, why = self.exact.answer(identity, query, progress, control=rides, workers=workers)
         stages = len(query.members)
         by, notes = f"{_count(stages)} exact, by retraining", notes | ({"not_kept": why} if why else {})
         return Outcome(effects, np.ones(stages, dtype=bool), noise, _no_bounds(query), by, notes)
@@ -149,7 +162,9 @@ class Answering:
 
     def _swept(self, identity: Identity, query: Query, method: Estimator, progress: Progress) -> tuple[Effects, str]:
         if isinstance(method, Additive) and not any(behavior.per_example for behavior in query.behaviors):
-            swept, why = self.cache.step_effects(identity, method, query.behaviors, query.intervention, progress)
+            workers = self._workers_for(self.costs.seconds(method, method.cost(self.history, query)))
+            asked = query.behaviors, query.intervention
+            swept, why = self.cache.step_effects(identity, method, *asked, progress, workers)
             return Effects(stage_sums(query, swept), step_effect=swept.per_step, growth=swept.growth), why
         return self.cache.effects(identity, method, query, progress)
 
@@ -213,6 +228,14 @@ class Answering:
             return Price(np.zeros(len(left)), 0.0)
         gradient = self.costs.model(METHOD, "exact replay").gradient
         return Price(np.where(left, exact_steps(self.history, query), 0) * gradient, to_compare * gradient)
+
+    def _seconds_to_train(self, identity: Identity, query: Query) -> float:
+        """Return about how long the runs take that are left to do; nothing is measured where nobody wants to know."""
+        return 0.0 if self.workers is None else float(self.price(identity, query).stages.sum())
+
+    def _workers_for(self, seconds: float) -> Workers | None:
+        """Return the workers, if there are any and the work is worth their start."""
+        return self.workers if seconds >= SPREAD else None
 
     def confirmed_steps(
         self, query: Query, method: Estimator, estimates: Floats, top: int, budget: TimeBudget, progress: Progress

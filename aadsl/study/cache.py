@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 
 from aadsl.core.progress import Progress
 from aadsl.estimators import Additive, Behavior, Effects, Estimator, Query, StepEffects
+from aadsl.estimators.spread import Swept, spread_sweeps
 from aadsl.interventions import Intervention
 from aadsl.replayed.checkpoints import SweepCheckpoints
 from aadsl.replayed.execution import Execution
 from aadsl.replayed.history import History
+from aadsl.replayed.workers import Workers
 from aadsl.study.entries import Entry, EntryStore
 from aadsl.study.fingerprint import NoFingerprint, fingerprint
 from aadsl.study.identity import Identity, Key
@@ -40,6 +42,7 @@ class EffectCache:
         behaviors: Sequence[Behavior],
         intervention: Intervention,
         progress: Progress,
+        workers: Workers | None = None,
     ) -> tuple[StepEffects, str]:
         """Return what ``method.step_effects`` gives, sweeping only for behaviors that were not asked about before."""
         keys = _keys(identity, ("steps", method, intervention), behaviors)
@@ -47,8 +50,11 @@ class EffectCache:
         missing = [k for k, entry in enumerate(found) if entry is None]
         if missing:
             new = [behaviors[k] for k in missing]
-            with self._checkpoints([keys[k] for k in missing]) as checkpoints:
-                swept = method.step_effects(self.history, new, intervention, Execution(progress, checkpoints))
+            if workers is not None and len(new) > 1:
+                swept = spread_sweeps(workers, Swept(method, tuple(new), intervention), progress)
+            else:
+                with self._checkpoints([keys[k] for k in missing]) as checkpoints:
+                    swept = method.step_effects(self.history, new, intervention, Execution(progress, checkpoints))
             fresh = [{name: part[..., i] for name, part in swept._asdict().items()} for i in range(len(missing))]
             for k, entry in zip(missing, fresh, strict=True):
                 found[k] = entry

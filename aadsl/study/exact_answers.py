@@ -17,6 +17,7 @@ from aadsl.interventions import first_change
 from aadsl.propagation import FlatState
 from aadsl.replayed.execution import Execution
 from aadsl.replayed.history import History
+from aadsl.replayed.workers import Workers
 from aadsl.study.cache import EffectCache, reasons
 from aadsl.study.entries import Entry
 from aadsl.study.identity import Identity, Key
@@ -45,7 +46,13 @@ class ExactAnswers:
         )
 
     def answer(
-        self, identity: Identity, query: Query, progress: Progress, *, control: bool = False
+        self,
+        identity: Identity,
+        query: Query,
+        progress: Progress,
+        *,
+        control: bool = False,
+        workers: Workers | None = None,
     ) -> tuple[Effects, Floats, str]:
         """Return the effects, (S, K) the noise floor of each, and why they could not be kept (empty where they were).
 
@@ -55,7 +62,7 @@ class ExactAnswers:
         task = _Task(self, identity, query)
         task.read_kept_models()
         if task.missing:
-            task.train(progress, control)
+            task.train(Execution(progress, workers=workers), control)
         return *task.assembled(), reasons([key for row in task.keys for key in row])
 
     def model(self, identity: Identity, query: Query, progress: Progress, *, control: bool = False) -> FlatState:
@@ -65,7 +72,7 @@ class ExactAnswers:
         if kept is not None:
             return kept.state
         (end,) = ends(self.history, query.members, query.intervention, Execution(progress), control=control)
-        self.models.keep(key, KeptModel(end.state, end.control), _control_key(identity, query, query.members))
+        self.models.keep(key, KeptModel(end.state, end.control), _control_key(identity, query, query.members, 0))
         return end.state
 
     def _rows(self, identity: Identity, query: Query) -> list[list[Entry | None]]:
@@ -102,13 +109,17 @@ class _Task:
             if model is not None:
                 self._take(s, self.reader.read(model.state, model.control))
 
-    def train(self, progress: Progress, control: bool) -> None:
+    def train(self, execution: Execution, control: bool) -> None:
         """Answer the rest, and keep the models."""
         stages, history = self.missing, self.answers.history
         members = self.query.members[stages]
-        rides = _control_key(self.identity, self.query, members)
-        for end in ends(history, members, self.query.intervention, Execution(progress), control=control):
+        controls: list[FlatState | None] = []  # of each portion that was trained together
+        for end in ends(history, members, self.query.intervention, execution, control=control):
             s = stages[end.position]
+            if not any(end.control is known for known in controls):
+                controls.append(end.control)
+            number = next(i for i, known in enumerate(controls) if known is end.control)
+            rides = _control_key(self.identity, self.query, members, number)
             self.answers.models.keep(self.model_keys[s], KeptModel(end.state, end.control), rides)
             self._take(s, self.reader.read(end.state, end.control))
 
@@ -144,5 +155,6 @@ def first_of(members: Sequence[NDArray[np.bool_]] | NDArray[np.bool_]) -> int:
     return min(first_change(member) for member in members)
 
 
-def _control_key(identity: Identity, query: Query, members: NDArray[np.bool_]) -> Key:
-    return identity.key("control", query.intervention, members)
+def _control_key(identity: Identity, query: Query, members: NDArray[np.bool_], number: int) -> Key:
+    """Return under what the control run of one portion of the stages is kept."""
+    return identity.key("control", query.intervention, members, number)

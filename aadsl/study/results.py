@@ -98,6 +98,7 @@ def with_steps(dataset: xr.Dataset, effects: xr.DataArray) -> xr.Dataset:
     """Return an answer, or what is known of the steps, with effects of single steps and the trust in them."""
     trust: dict[str, Any] = {f"step_{n}": ("behavior", effects[n].values) for n in ("trust", "trust_reason")}
     bare = effects.drop_vars(["trust", "trust_reason"]).drop_attrs(deep=False)
+    bare.attrs["estimator"] = effects.attrs.get("estimator", "")
     return dataset.assign(step_effect=bare, **trust).assign_attrs(effects.attrs | dataset.attrs)
 
 

@@ -27,7 +27,7 @@ Worth = Callable[[Coalitions], Numbers]
 
 PERMUTATIONS = 20
 """At seven stages so many orders ask for at most 121 coalitions, and there are 127: with fewer stages all are asked."""
-FEWEST_PERMUTATIONS = 8  # four pairs: with fewer the interval says nothing
+FEWEST_PERMUTATIONS, MOST_PERMUTATIONS = 8, 10_000  # four pairs: with fewer the interval says nothing
 LEVEL = 0.9
 
 
@@ -71,11 +71,12 @@ def check_permutations(permutations: int) -> None:
     """Raise where shares cannot be sampled from so many orders.
 
     Raises:
-        AadslError: it is no even number from 8 on.
+        AadslError: it is no even number from 8 to 10,000.
     """
-    if permutations < FEWEST_PERMUTATIONS or permutations % 2:
+    if not FEWEST_PERMUTATIONS <= permutations <= MOST_PERMUTATIONS or permutations % 2:
         hint = "each order goes with its reverse, and the interval follows from how much the pairs differ"
-        raise AadslError(f"`permutations` is an even number from {FEWEST_PERMUTATIONS} on", hint=hint)
+        message = f"`permutations` is an even number from {FEWEST_PERMUTATIONS} to {MOST_PERMUTATIONS:,}"
+        raise AadslError(message, hint=hint)
 
 
 def is_exact(n: int, permutations: int = PERMUTATIONS) -> bool:

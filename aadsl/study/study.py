@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,9 @@ from aadsl.estimators import DEFAULT_BUDGET, Estimator
 from aadsl.interventions import Intervention
 from aadsl.propagation import LossFunction
 from aadsl.replayed.history import History
+from aadsl.replayed.run_spec import RunSpec
 from aadsl.replayed.training_data import TrainingData
+from aadsl.replayed.workers import Workers
 from aadsl.study.answering import Answering
 from aadsl.study.cache import EffectCache
 from aadsl.study.calibration import calibrations, single_steps
@@ -55,6 +58,9 @@ class Study(Questions):
         within: the time that an answer may take, such as ``"2 min"``; within it exact answers come first.
         kept: how much disk the models trained without a stage may take beside the trajectory; those not used for
             longest go first.
+        executor: any ``concurrent.futures.Executor`` that long exact answers and sweeps are spread over; such as
+            ``dask.distributed.Client(…).get_executor()``, with the extra ``aadsl[dask]``.
+        workers: how many local processes to spread them over instead.
         unverified: answer although the trajectory fails verification; answers then say so in their attributes.
 
     Before the first answer is computed, the files and a small sample of steps are verified. On a trajectory that fails,
@@ -75,6 +81,8 @@ class Study(Questions):
         memory: str | int | None = None,
         within: str | float = DEFAULT_BUDGET,
         kept: str | int = "4 GiB",
+        executor: Executor | None = None,
+        workers: int = 0,
         unverified: bool = False,
     ) -> None:
         self.data = data
@@ -83,7 +91,10 @@ class Study(Questions):
         cache = EffectCache(history, entries)
         models = ModelStore(entries.folder, bytes_of(kept), lambda: history.final)
         self.spot_check = SpotCheck(history, entries, tolerated=unverified)
-        answering = Answering(history, cache, ExactAnswers(history, cache, models), self.spot_check)
+        spread = None
+        if executor is not None or workers:
+            spread = Workers(RunSpec(trajectory, model, loss, data, device, memory), executor, workers)
+        answering = Answering(history, cache, ExactAnswers(history, cache, models), self.spot_check, spread)
         super().__init__(trajectory, answering, within)
 
     @property

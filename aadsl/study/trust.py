@@ -50,14 +50,17 @@ def verdict(evidence: Evidence) -> tuple[Level, str]:
     if evidence.exact:
         return _of_exact(evidence)
     if isnan(evidence.low):
-        few = (
-            f"compared with only {evidence.pairs} exact answers" if evidence.pairs else "compared with no exact answer"
-        )
+        few = f"compared with only {counted(evidence.pairs)}" if evidence.pairs else "compared with no exact answer"
         return "low", f"estimated; {few}, so nothing is known of its error"
     words = f"estimated; 90% interval {evidence.low:+.3g} to {evidence.high:+.3g}, from {evidence.pairs} exact answers"
     if evidence.high - evidence.low <= 2 * NARROW * abs(evidence.effect):
         return "high", words
     return ("medium" if evidence.low * evidence.high > 0 else "low"), words
+
+
+def counted(answers: int) -> str:
+    """Return a number of exact answers in words."""
+    return f"{answers} exact {'answer' if answers == 1 else 'answers'}"
 
 
 def _of_exact(evidence: Evidence) -> tuple[Level, str]:

@@ -22,7 +22,7 @@ def offered(text, session):
 def test_options_are_offered_on_the_first_line_alone(session):
     assert offered("%%aascore --|", session) == (
         "--",
-        ["--out", "--explore", "--explain", "--format", "--quiet", "--device"],
+        ["--out", "--explore", "--explain", "--format", "--quiet", "--device", "--within"],
     )
     assert offered("%%aascore --out x --ex|", session) == ("--ex", ["--explore", "--explain"])
     assert offered("%%aascore --quiet --qu|", session) == ("--qu", [])

@@ -34,16 +34,16 @@ def followed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 
 def test_the_example_runs_as_printed(followed: tuple[Path, str]) -> None:
-    estimated, retrained = map(float, re.findall(r"[+-]\d+\.\d+", followed[1]))
-    assert estimated == pytest.approx(retrained, rel=0.3)
-    assert retrained > 0.01
+    (effect,) = map(float, re.findall(r"[+-]\d+\.\d+", followed[1]))
+    assert "1 stage exact, by retraining" in followed[1] and "trust high" in followed[1]
+    assert effect > 0.01
 
 
 def test_the_example_is_short() -> None:
     loop, _, questions = block("python").partition("\n\nstudy = ")
     recording = [line for line in loop.splitlines() if line.strip() and not line.startswith("import")]
     assert len(recording) <= 20
-    assert questions.count("\n") <= 6
+    assert questions.count("\n") <= 7
     assert sum("recorder.batch" in line for line in recording) == 1
 
 
@@ -63,7 +63,7 @@ def test_the_language_at_a_glance_runs(followed: tuple[Path, str], monkeypatch: 
     names = {"net": net, "loss_fn": loss_fn, "digits": digits}
     program = block("aascore").replace("on digits", "on few")  # fewer examples, for the tests' time
     result = aadsl.run(program, names | {"few": few})
-    assert len(result.charts) == 2
+    assert len(result.charts) == 3
     assert result.plan
     assert (followed[0] / "runs" / "scores.nc").exists()
     said = {line.split()[0] for line in block("aascore").splitlines() if line.strip()}
