@@ -7,10 +7,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from aadsl.core.progress import Progress
 from aadsl.estimators.base import Cost, Effects, Estimator, Query, final_readouts
 from aadsl.interventions import counterfactual, first_change
-from aadsl.propagation import rerun
+from aadsl.propagation import reruns, steps_to_forks
 from aadsl.replayed.execution import Execution
 from aadsl.replayed.history import History
 
@@ -30,9 +29,9 @@ class Retraining(Estimator):
         stages = len(query.members)
         effect = np.zeros((stages, len(readouts)))
         examples = {k: np.zeros((stages, len(observed[k]))) for k, b in enumerate(query.behaviors) if b.per_example}
-        for s, member in enumerate(query.members):
-            varied = counterfactual(query.intervention, member)
-            other = rerun(history, history.step_map, varied, first_change(member), _part(execution.progress, s, stages))
+        varied = [counterfactual(query.intervention, member) for member in query.members]
+        firsts = [first_change(member) for member in query.members]
+        for s, other, _ in reruns(history, history.step_map, varied, firsts, progress=execution.progress):
             for k, readout in enumerate(readouts):
                 difference = observed[k] - readout.values(other).cpu().numpy()
                 effect[s, k] = difference.mean()
@@ -41,16 +40,8 @@ class Retraining(Estimator):
         return Effects(effect, examples)
 
     def cost(self, history: History, query: Query) -> Cost:
-        """Return one gradient for each step from a stage's first one on, and for the replay to it."""
-        firsts = [first_change(member) for member in query.members]
-        starts = [max(t for t in history.checkpoints if t <= first) for first in firsts]
-        return Cost(float(sum(history.length - start for start in starts)), 0, "exact replay")
-
-
-def _part(progress: Progress, position: int, parts: int) -> Progress:
-    """Return a progress that fills one of several equal parts."""
-
-    def report(what: str, done: int, total: int) -> None:
-        progress(what, position * total + done, parts * total)
-
-    return report
+        """Return one gradient for each applied step from a stage's first one on, and for the way to the stages."""
+        kept, firsts = history.checkpoints, sorted(first_change(member) for member in query.members)
+        left = not query.intervention.vary(history.step(firsts[0])).applied
+        rerun = sum(history.length - first for first in firsts) - (int(query.members.sum()) if left else 0)
+        return Cost(float(rerun + steps_to_forks(kept, firsts)), 0, "exact replay")

@@ -13,11 +13,15 @@ from aadsl.propagation.curvature import (
     Secant,
     Zero,
 )
+from aadsl.propagation.ensemble import ensemble
 from aadsl.propagation.kinks import kinks
 from aadsl.propagation.layout import FlatState, Layout, difference, inner
 from aadsl.propagation.objective import Evaluation, LossFunction, Objective
 from aadsl.propagation.readout import MetricFunction, Readout
-from aadsl.propagation.replay import ObservedStep, Variation, backward, final_state, forward, observed, rerun
+from aadsl.propagation.rehearsal import Rehearsed, rehearse
+from aadsl.propagation.replay import ObservedStep, Variation, backward, final_state, forward, observed
+from aadsl.propagation.reruns import End, applied_steps, reruns, steps_to_forks
+from aadsl.propagation.stacked import VectorizationError
 from aadsl.propagation.step import Batches, Run, Step
 from aadsl.propagation.step_map import StepMap
 from aadsl.propagation.structure import Blockwise, Layerwise, Restricted
@@ -28,6 +32,7 @@ __all__ = [
     "Batches",
     "CentralDifference",
     "Curvature",
+    "End",
     "Evaluation",
     "Exact",
     "FlatState",
@@ -39,6 +44,7 @@ __all__ = [
     "OneSidedDifference",
     "Point",
     "Readout",
+    "Rehearsed",
     "Restricted",
     "Run",
     "Secant",
@@ -47,16 +53,21 @@ __all__ = [
     "Sweep",
     "Tangents",
     "Variation",
+    "VectorizationError",
     "adjoint_sweep",
+    "applied_steps",
     "at_end",
     "backward",
     "difference",
+    "ensemble",
     "final_state",
     "forward",
     "inner",
     "kinks",
     "observed",
-    "rerun",
+    "rehearse",
+    "reruns",
+    "steps_to_forks",
     "tangent_sweep",
 ]
 

@@ -8,11 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 
-import torch
 from torch import Tensor
 
-from aadsl.core.errors import AadslError
-from aadsl.core.progress import Progress, silent
 from aadsl.propagation.curvature import Point
 from aadsl.propagation.layout import FlatState, difference
 from aadsl.propagation.objective import Evaluation
@@ -164,32 +161,24 @@ def _stretch(
     return taken_steps
 
 
-def final_state(run: Run, step_map: StepMap, progress: Progress = silent) -> FlatState:
+def final_state(run: Run, step_map: StepMap) -> FlatState:
     """Return ξ_T, replayed where the run ended without keeping it."""
-    return rerun(run, step_map, observed, run.checkpoints[-1], progress)
+    last = run.checkpoints[-1]
+    return walk(run, step_map, run.state(last), last, run.length)
 
 
-def rerun(run: Run, step_map: StepMap, varied: Variation, first: int, progress: Progress = silent) -> FlatState:
-    """Return the final state of the run in which the ``varied`` steps happen instead, exactly.
-
-    Args:
-        run: the observed run.
-        step_map: how a step changes the state.
-        varied: the counterfactual steps Ψ_t, equal to the observed ones before ``first``.
-        first: the first step that differs; everything before it is taken from the observed run.
-        progress: called after each step.
-
-    Raises:
-        AadslError: the counterfactual run leaves the finite numbers.
-    """
-    start = max(t for t in run.checkpoints if t <= first)
-    state = run.state(start)
-    for t in range(start, run.length):
-        state = step_map(state, varied(run.step(t)))
-        progress("retraining", t + 1 - start, run.length - start)
-    if not bool(torch.isfinite(state.parameters).all()):
-        raise AadslError(
-            "training without this stage diverges: the retrained parameters are not finite",
-            hint="the exact effect is not a number; look at the loss of the observed run around the stage",
-        )
+def walk(
+    run: Run,
+    step_map: StepMap,
+    state: FlatState,
+    start: int,
+    stop: int,
+    varied: Variation = observed,
+    stepped: Callable[[Step], None] = lambda _step: None,
+) -> FlatState:
+    """Return ζ_stop of the run of ``varied`` steps that is in ``state`` ζ_start; ``stepped`` is told of each."""
+    for t in range(start, stop):
+        step = varied(run.step(t))
+        state = step_map(state, step)
+        stepped(step)
     return state

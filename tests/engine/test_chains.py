@@ -16,7 +16,7 @@ import aadsl
 from aadsl.dynamics import DYNAMICS
 from aadsl.estimators import ESTIMATORS
 from aadsl.interventions import INTERVENTIONS, counterfactual
-from aadsl.propagation import CURVATURES, Readout, Sweep, adjoint_sweep, final_state, forward, inner, observed, rerun
+from aadsl.propagation import CURVATURES, Readout, Sweep, adjoint_sweep, final_state, forward, inner, observed, reruns
 from aadsl.replayed.history import History
 from tests.engine.tiny import dense_jacobian, dense_vector, log_likelihood, loss, network, tangents_at_end
 from tests.optimizers import OPTIMIZERS, torch_options
@@ -185,7 +185,8 @@ def test_the_replay_has_the_bits_of_the_jobs(chain: tuple[list[Job], History]) -
 def test_retraining_is_what_plain_loops_give(chain: tuple[list[Job], History], name: str, stage: str) -> None:
     jobs, history = chain
     steps = STAGES[stage]
-    again = rerun(history, history.step_map, varied(name, steps, history.length), steps[0])
+    other = varied(name, steps, history.length)
+    again = next(reruns(history, history.step_map, [other], [steps[0]])).state
     truth = trained(jobs, name, steps)
     for key, value in parameters_of(history, again.parameters).items():
         torch.testing.assert_close(value, truth.get_parameter(key).detach(), rtol=0, atol=1e-13)

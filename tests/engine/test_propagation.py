@@ -13,7 +13,7 @@ from aadsl.core.clip import Clip
 from aadsl.core.errors import AadslError
 from aadsl.dynamics import DYNAMICS
 from aadsl.interventions import INTERVENTIONS, counterfactual
-from aadsl.propagation import CURVATURES, Point, Sweep, adjoint_sweep, final_state, inner, observed, rerun
+from aadsl.propagation import CURVATURES, Point, Sweep, adjoint_sweep, final_state, inner, observed, reruns
 from tests.engine.tiny import TinyRun, dense_jacobian, dense_vector, tangents_at_end, tiny_run
 from tests.optimizers import OPTIMIZERS
 
@@ -202,7 +202,7 @@ def test_a_rerun_is_the_loop_one_would_write(name: str) -> None:
     state = run.states[0]
     for step in run.steps:
         state = run.step_map(state, varied(step))
-    again = rerun(run, run.step_map, varied, 2)
+    again = next(reruns(run, run.step_map, [varied], [2])).state
     assert torch.equal(dense_vector(again), dense_vector(state))
     assert not torch.equal(again.parameters, run.states[-1].parameters)
 
