@@ -9,24 +9,18 @@ take the same step have it applied at once.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from itertools import groupby
 
 import torch
-from torch import Tensor
-from torch.func import vmap
 
 from aadsl.core.progress import Progress, silent
-from aadsl.dynamics import Slots
 from aadsl.propagation.layout import FlatState
 from aadsl.propagation.replay import Variation
 from aadsl.propagation.reruns import End, Stepped, finite, in_order, stored_before
-from aadsl.propagation.stacked import Gradients, Stack, StackedObjective
+from aadsl.propagation.stacked import Stack, StackedObjective
+from aadsl.propagation.stacked_update import update
 from aadsl.propagation.step import Run, Step
 from aadsl.propagation.step_map import StepMap, started
-from aadsl.propagation.update import updated
-
-# Elements of a vector that several runs may have for their updates to be computed at once: more than this
-# take longer than one after the other, because they leave the cache of a CPU.
-AT_ONCE = 1 << 15
 
 
 def ensemble(
@@ -95,10 +89,8 @@ class Replicas:
 
     def __init__(self, step_map: StepMap, state: FlatState, count: int) -> None:
         self.stack = Stack(state, count)
-        self._step_map, self._layout = step_map, step_map.layout
+        self._step_map = step_map
         self._objective = StackedObjective(step_map.objective)
-        size, device = self._layout.size, state.parameters.device
-        self._rows_at_once = count if device.type != "cpu" else max(1, AT_ONCE // max(1, size))
 
     def fork(self, row: int) -> None:
         """Let a run begin at the state of the control run."""
@@ -112,8 +104,8 @@ class Replicas:
         """
         applied = [row for row, step in enumerate(steps) if step.applied]
         for row, step in enumerate(steps):
-            if step.resets_optimizer and not step.applied:
-                self.stack[row] = self._step_map(self.stack[row], step)
+            if step.resets_optimizer:
+                self.stack[row] = started(self._step_map.layout, self.stack[row], step)
         for rows in grouped(applied, lambda row: self._data(row, steps[row])):
             if len(rows) == 1 or self._reads_no_data(rows[0], steps[rows[0]]):
                 for row in rows:
@@ -123,40 +115,14 @@ class Replicas:
 
     def _advance(self, rows: Sequence[int], steps: Sequence[Step]) -> None:
         """Take a step in each of some runs that read the same data."""
-        states = self.stack.what_losses_read(rows)
+        states = self.stack.read(rows)
         gradients = self._objective.evaluate(states, steps[rows[0]])
         self.stack.write_buffers(rows, states)
         with torch.no_grad():
             for places in self._alike(rows, steps):
-                self._update([rows[place] for place in places], places, steps[rows[places[0]]], gradients)
-
-    def _update(self, rows: Sequence[int], places: Sequence[int], step: Step, gradients: Gradients) -> None:
-        """Apply the optimizer's share of one step to runs whose counters agree; ``places`` are their gradients'."""
-        like = self.stack.tensors.parameters
-        if len(rows) == 1:
-            state = self.stack[rows[0]]
-            gradient = gradients.of_one(self._layout, places[0], like)
-            parameters, slots = self._updated(state, gradient, gradients.present, step, as_recorded=True)
-            self.stack[rows[0]] = state._replace(parameters=parameters, slots=slots)
-            return
-        states = self.stack.rows(rows)
-        counters = tuple({n: t[0] for n, t in own.items() if t.dim() == 1} for own in states.slots)
-        vectors = tuple({n: t for n, t in own.items() if t.dim() > 1} for own in states.slots)
-
-        def one(parameters: Tensor, vectors: tuple[Slots, ...], gradient: Tensor) -> tuple[Tensor, tuple[Slots, ...]]:
-            slots = tuple(a | b for a, b in zip(vectors, counters, strict=True))
-            return self._updated(states._replace(parameters=parameters, slots=slots), gradient, gradients.present, step)
-
-        found = gradients.of_some(self._layout, places, like)
-        parameters, slots = vmap(one)(states.parameters, vectors, found)
-        ordered = tuple({n: new[n] for n in own} for own, new in zip(states.slots, slots, strict=True))
-        self.stack.write(rows, states._replace(parameters=parameters, slots=ordered))
-
-    def _updated(
-        self, state: FlatState, gradient: Tensor, present: Tensor | None, step: Step, as_recorded: bool = False
-    ) -> tuple[Tensor, tuple[Slots, ...]]:
-        """Return (θ', s') of one run; what was ``as_recorded`` cannot always be vectorized."""
-        return updated(self._layout, started(self._layout, state, step), gradient, present, step, as_recorded)
+                first, last = rows[places[0]], rows[places[-1]]
+                own = [None if g is None else g[places[0] : places[-1] + 1] for g in gradients]
+                update(self._step_map.layout, self.stack.between(first, last + 1), own, steps[first])
 
     def _data(self, row: int, step: Step) -> Hashable:
         """Return what decides the gradient of a run beside its state: the data, the mode of the model, the noise."""
@@ -167,16 +133,12 @@ class Replicas:
         return self._step_map._reads_no_data(self.stack[row], step)
 
     def _alike(self, rows: Sequence[int], steps: Sequence[Step]) -> Iterator[list[int]]:
-        """Yield the places of those of ``rows`` whose update can be computed at once: same step, same counters."""
-        if self._rows_at_once == 1:
-            yield from ([place] for place in range(len(rows)))
-            return
+        """Yield the places of neighbors among ``rows`` whose update can be computed at once: same step and counters."""
         counters = [t for own in self.stack.tensors.slots for t in own.values() if t.dim() == 1]
         counted = torch.stack(counters, dim=1).tolist() if counters else [[]] * (rows[-1] + 1)
         keys = [(_rule(steps[row]), *counted[row]) for row in rows]
-        for places in grouped(range(len(rows)), keys.__getitem__):
-            for first in range(0, len(places), self._rows_at_once):
-                yield places[first : first + self._rows_at_once]
+        for _, places in groupby(range(len(rows)), lambda place: (keys[place], rows[place] - place)):
+            yield list(places)
 
 
 def grouped(items: Iterable[int], key: Callable[[int], Hashable]) -> list[list[int]]:
@@ -190,4 +152,4 @@ def grouped(items: Iterable[int], key: Callable[[int], Hashable]) -> list[list[i
 def _rule(step: Step) -> Hashable:
     """Return what decides the update of a run beside its state and gradient."""
     hyper = tuple(tuple(own.items()) for own in step.hyper)
-    return hyper, step.dynamics, step.clip, step.gradient_weight, step.resets_optimizer
+    return hyper, step.dynamics, step.clip, step.gradient_weight

@@ -66,10 +66,10 @@ def _disagreement(step_map: StepMap, state: FlatState, step: Step, size: int) ->
     """Return what of one step of equal runs differs from that step alone; nothing where all agrees."""
     alone = step_map.evaluate(state, step)
     stack, rows = Stack(state, size), range(size)
-    states = stack.what_losses_read(rows)
+    states = stack.read(rows)
     gradients = StackedObjective(step_map.objective).evaluate(states, step)
     for row in rows:
-        found = gradients.of_one(step_map.layout, row, state.parameters)
+        found = step_map.layout.flatten([None if g is None else g[row] for g in gradients], state.parameters)
         if not _close(found, alone.gradient, alone.gradient):
             return (
                 "the loss does not have the gradient in many runs at once that it has in one (its random numbers come "

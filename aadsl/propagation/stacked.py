@@ -10,7 +10,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -41,46 +41,19 @@ class Stack:
         for own, new in zip(_all(self.tensors), _all(state), strict=True):
             own[row] = new
 
-    def rows(self, rows: Sequence[int]) -> FlatState:
-        """Return the states of some runs: a view where they are neighbors, else a copy."""
-        return _mapped(lambda t: t[_index(rows)], self.tensors)
+    def between(self, first: int, stop: int) -> FlatState:
+        """Return a view of the states of neighboring runs."""
+        return _mapped(lambda t: t[first:stop], self.tensors)
 
-    def what_losses_read(self, rows: Sequence[int]) -> FlatState:
-        """Return the parameters and module buffers of some runs: a view where they are neighbors, else a copy."""
+    def read(self, rows: Sequence[int]) -> FlatState:
+        """Return what a loss reads of some runs, parameters and module buffers; a view where they are neighbors."""
         return _mapped(lambda t: t[_index(rows)], self.tensors._replace(slots=()))
-
-    def write(self, rows: Sequence[int], states: FlatState) -> None:
-        """Set the states of some runs."""
-        for own, new in zip(_all(self.tensors), _all(states), strict=True):
-            own[_index(rows)] = new
 
     def write_buffers(self, rows: Sequence[int], states: FlatState) -> None:
         """Set the module buffers of some runs."""
         pairs = zip((self.tensors.buffers, *self.tensors.integers), (states.buffers, *states.integers), strict=True)
         for own, new in pairs:
             own[_index(rows)] = new
-
-
-class Gradients(NamedTuple):
-    """The gradients of m runs in one step.
-
-    Attributes:
-        tensors: for each parameter tensor its gradient (m, …); None where it took no part in the loss.
-        present: (P,) false over parameters that took no part in the loss; None where all did.
-    """
-
-    tensors: list[Tensor | None]
-    present: Tensor | None
-
-    def of_one(self, layout: Layout, place: int, like: Tensor) -> Tensor:
-        """Return the gradient (P,) of one of the m runs."""
-        return layout.flatten([None if t is None else t[place] for t in self.tensors], like)
-
-    def of_some(self, layout: Layout, places: Sequence[int], like: Tensor) -> Tensor:
-        """Return the gradients (n, P) of some of the m runs."""
-        n, pairs = len(places), zip(self.tensors, layout.counts, strict=True)
-        parts = [like.new_zeros(n, c) if t is None else t[_index(places)].reshape(n, c).to(like) for t, c in pairs]
-        return torch.cat(parts, dim=1)
 
 
 class StackedObjective:
@@ -96,8 +69,10 @@ class StackedObjective:
         integers = [n for n, b in objective.model.named_buffers() if any(b is own for own in objective._integers)]
         self._names = [f"model.{n}" for n in (*objective.parameters.names, *objective.buffers.names, *integers)]
 
-    def evaluate(self, states: FlatState, step: Step) -> Gradients:
-        """Return the gradient of the mean over the step's micro-batches for each run; write its new buffers in place.
+    def evaluate(self, states: FlatState, step: Step) -> list[Tensor | None]:
+        """Return each run's gradient of the mean over the step's micro-batches; write its new buffers in place.
+
+        For each parameter tensor that is one tensor (n, …); None where it took no part in the loss.
 
         Raises:
             VectorizationError: the loss cannot be computed for many runs at once.
@@ -113,8 +88,7 @@ class StackedObjective:
                 losses = vmap(self._one(batch), randomness="same")(leaves, buffers)
                 found = torch.autograd.grad(losses.sum() / len(batches), leaves, allow_unused=True)
                 gradients = [_accumulate(old, new) for old, new in zip(gradients, found, strict=True)]
-        present = [gradient is not None for gradient in gradients]
-        return Gradients(gradients, None if all(present) else layout.mask(present, states.parameters.device))
+        return gradients
 
     def _one(self, batch: Any) -> Callable[[Sequence[Tensor], Sequence[Tensor]], Tensor]:
         """Return the loss of one run as a function of its parameters and buffers."""
