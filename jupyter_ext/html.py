@@ -5,8 +5,6 @@ from __future__ import annotations
 import html
 from typing import Any
 
-import numpy as np
-
 _NUMBER = "text-align: right; font-variant-numeric: tabular-nums"
 
 
@@ -46,22 +44,27 @@ def answer_text(dataset: Any) -> str:
 
 
 _HEADERS = {
-    "verdict": "the stage",
+    "stage": "stage",
+    "behavior": "behavior",
+    "effect": "effect",
     "retrained": "exact effect",
-    "low": "10% of examples",
-    "high": "90% of examples",
+    "verdict": "the stage",
+    "how": "how",
+    "interval": "interval",
+    "spread_low": "10% of examples",
+    "spread_high": "90% of examples",
+    "trust": "trust",
     "reason": "why",
 }
+"""The columns in order, by their names in the table of an answer."""
 
 
 def _answer(dataset: Any) -> tuple[list[str], list[list[Any]], str]:
     from aadsl.charts.answers import answer_table
-    from aadsl.charts.words import provenance, sentence, sign
+    from aadsl.charts.words import provenance, sentence
 
-    frame = answer_table(dataset).drop(columns="mark")
-    better = frame["behavior"].map({str(name): sign(dataset, str(name)) for name in dataset["behavior"].values})
-    verdict = np.select([frame["effect"] * better > 0, frame["effect"] * better < 0], ["helped", "hurt"], "")
-    frame.insert(list(frame.columns).index("effect") + 1, "verdict", verdict)
-    header = [_HEADERS.get(name, name) for name in frame.columns]
+    frame = answer_table(dataset)
+    shown = [name for name in _HEADERS if name in frame and (frame[name].notna() & (frame[name] != "")).any()]
+    header = [_HEADERS[name] for name in shown]
     caption = sentence("effect: the behavior with the stage minus without it", provenance(dataset))
-    return header, frame.values.tolist(), caption
+    return header, frame[shown].values.tolist(), caption

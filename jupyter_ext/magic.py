@@ -74,7 +74,7 @@ class AascoreMagics(Magics):  # type: ignore[misc]
         return result
 
     def _result(self, text: str, options: Options, progress: ProgressBars | None) -> Any:
-        if not (options.explain or options.device or options.explore):
+        if not (options.explain or options.device or options.explore or options.within):
             from aadsl.statements import run
 
             return run(text, self.names(), session=self.current_session(), progress=progress)

@@ -19,6 +19,7 @@ class Options:
     format: bool = False
     quiet: bool = False
     device: str = ""
+    within: str = ""
 
 
 HELP = {
@@ -26,9 +27,12 @@ HELP = {
     "--explore": "open the explorer on the answer: drag over steps to make a stage",
     "--explain": "show what each score would compute and cost, and compute nothing",
     "--device NAME": 'compute on "cpu", "cuda" or another device of PyTorch; default: the best there is',
+    "--within TIME": 'how long a score may take, such as "5 min"; within it exact answers come first; default: 30 s',
     "--format": "rewrite the cell in the language's one style, and compute nothing",
     "--quiet": "show no messages, charts or progress; errors are still shown",
 }
+
+EXAMPLES = {"out": "result", "device": "cpu", "within": '"5 min"'}
 
 
 def option_names() -> list[str]:
@@ -67,7 +71,7 @@ def _take(options: Options, words: tuple[str, ...]) -> tuple[Options, tuple[str,
     if attached:
         return _set(options, name, attached), words[1:]
     if len(words) < 2 or words[1].startswith("--"):
-        raise AadslError(f"{word} needs a value", hint=f"for example: {word} {'result' if name == 'out' else 'cpu'}")
+        raise AadslError(f"{word} needs a value", hint=f"for example: {word} {EXAMPLES[name]}")
     return _set(options, name, words[1]), words[2:]
 
 

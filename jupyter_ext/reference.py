@@ -26,9 +26,11 @@ score poisoned, source on backdoor                              # effect = with 
 verify poisoned on backdoor under skip()                        # estimate beside retraining
 verify trajectory                                               # is the recording what happened?
 rank steps on backdoor top 10
+shares source on backdoor                                       # parts of what all do together, which add up
 plot timeline of backdoor by source
 explain score source on digits                                  # what would be computed and what it costs
 save "scores.nc"                                                # or .csv, .parquet; the chart: .svg, .png, .html
+save "clean.safetensors" without poisoned                       # the model as it would be without the stage
 help score"""
 
 

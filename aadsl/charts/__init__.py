@@ -20,6 +20,7 @@ from aadsl.charts.heatmap import Heatmap
 from aadsl.charts.needs import Need, unmet
 from aadsl.charts.schedule import Schedule
 from aadsl.charts.timeline import Timeline
+from aadsl.charts.waterfall import Waterfall
 
 __all__ = ["CHARTS", "Chart", "Need", "mimebundle", "save", "unmet"]
 
@@ -46,6 +47,7 @@ CHARTS: dict[str, type[Chart]] = {
     "timeline": Timeline,
     "cumulative": Cumulative,
     "bars": Bars,
+    "waterfall": Waterfall,
     "heatmap": Heatmap,
     "agreement": Agreement,
     "examples": ExampleStrip,

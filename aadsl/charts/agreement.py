@@ -11,7 +11,7 @@ import pandas as pd
 import xarray as xr
 
 from aadsl.charts import theme, words
-from aadsl.charts.answers import answer_table
+from aadsl.charts.answers import HIDDEN, answer_table
 from aadsl.charts.frame import behaviors, rows, tooltips
 from aadsl.charts.needs import ESTIMATES, EXACT_EFFECTS, Need, demand
 
@@ -32,11 +32,12 @@ class Agreement:
         """Draw one panel for each behavior. ``by``: only the members of this family of stages."""
         demand(dataset, "a chart of agreement", self.needs)
         table = answer_table(dataset, by)
+        table = table if "retrained" in table else table.assign(retrained=table["effect"])
         names = behaviors(dataset)
         panels = [self._panel(dataset, name, table[table["behavior"] == name]) for name in names]
         chart = panels[0] if len(panels) == 1 else alt.concat(*panels, columns=COLUMNS, spacing=30)
         title = f"Do estimate and retraining agree on {words.quoted(names)}?"
-        doubt = "a faint point: low trust" if (table["mark"] != "").any() else ""
+        doubt = "a hollow point: low trust" if (table["mark"] != "").any() else ""
         text = words.sentence("one point a stage, on the dashed line both agree", doubt, words.provenance(dataset))
         return theme.titled(chart, title, text)
 
@@ -52,12 +53,12 @@ class Agreement:
         x = alt.X("retrained:Q", scale=scale, title=f"exact effect, by retraining{suffix}", axis=alt.Axis(tickCount=5))
         y = alt.Y("effect:Q", scale=scale, title=f"estimated effect{suffix}", axis=alt.Axis(tickCount=5))
         same = alt.Chart(rows(pd.DataFrame({"retrained": ends, "effect": ends})))
-        tips = tooltips(frame.drop(columns="mark"), {"effect": "+.4~g", "retrained": "+.4~g"})
-        faint = alt.condition("datum.mark !== ''", alt.value(0.35), alt.value(0.9))
-        points = alt.Chart(rows(frame)).mark_point(filled=True, size=70, color=theme.HELPED)
+        tips = tooltips(frame.drop(columns=HIDDEN, errors="ignore"), {"effect": "+.4~g", "retrained": "+.4~g"})
+        hollow = alt.condition("datum.mark !== ''", alt.value(0), alt.value(0.9))
+        points = alt.Chart(rows(frame)).mark_point(size=70, fill=theme.HELPED, stroke=theme.HELPED, opacity=1)
         layers = [
             same.mark_line(style="boundary").encode(x=x, y=y),
-            points.encode(x=x, y=y, opacity=faint, tooltip=tips),
+            points.encode(x=x, y=y, fillOpacity=hollow, tooltip=tips),
         ]
         heading = alt.Title(name, subtitle=fit(exact, estimate), fontSize=12, offset=6)
         return alt.layer(*layers).properties(width=self.size, height=self.size, title=heading)

@@ -1,4 +1,4 @@
-"""One row for each stage and behavior: estimate, truth, spread over examples, trust."""
+"""One row for each stage and behavior: the number, how it came about, how far it may be off, how far to trust it."""
 
 from __future__ import annotations
 
@@ -6,18 +6,29 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from aadsl.charts import words
 from aadsl.charts.frame import behaviors, stages_of
 from aadsl.charts.needs import EFFECTS, demand
 
 LOW_TRUST = "low trust"
+EXACT, ESTIMATE = "exact", "estimate"
 SPREAD = (0.1, 0.9)
+HIDDEN = ["best", "low", "high", "mark"]
+"""Columns that a tooltip leaves out: others say the same in words."""
 
 
 def answer_table(dataset: xr.Dataset, by: str | None = None) -> pd.DataFrame:
-    """Return stage, behavior and what is known of ``effect``, ``retrained``, ``low``, ``high``, ``trust``, ``reason``.
+    """Return one row for each stage and behavior, with these columns, the last three always and others where known.
 
-    ``low`` and ``high`` bound the middle 80% of the examples' effects. Where only the exact effect was asked for,
-    it takes the place of the estimate.
+    * ``effect``, ``retrained``: the number, and the exact one beside an estimate. Where only the exact effect was asked
+      for, it takes the place of the estimate.
+    * ``how``: whether ``effect`` is exact or an estimate.
+    * ``low``, ``high``, ``interval``: ends of the 90% interval of ``effect``, and the same in words.
+    * ``spread_low``, ``spread_high``: they bound the middle 80% of the examples' effects.
+    * ``trust``, ``reason``.
+    * ``best``: the exact effect where it is known, else ``effect``. It decides who helped.
+    * ``verdict``: what the stage did, "helped" or "hurt".
+    * ``mark``: "low trust", or nothing.
     """
     demand(dataset, "this chart", [EFFECTS])
     chosen = dataset.sel(stage=stages_of(dataset, by))
@@ -25,23 +36,56 @@ def answer_table(dataset: xr.Dataset, by: str | None = None) -> pd.DataFrame:
         [(stage, behavior) for stage in stages_of(chosen, None) for behavior in behaviors(chosen)],
         columns=["stage", "behavior"],
     )
-    for column, variable in (("effect", "effect"), ("retrained", "retrained_effect")):
-        if variable in chosen:
-            frame[column] = _flat(chosen[variable]).astype(float)
-    if "effect" not in frame:
-        frame["effect"] = frame.pop("retrained")
-    if "example_effect" in chosen:
-        each = chosen["example_effect"].transpose("stage", "behavior", "example").values
-        known = np.isfinite(each).sum(axis=-1) > 1
-        for column, share in zip(("low", "high"), SPREAD, strict=True):
-            bound = np.full(known.shape, np.nan)
-            bound[known] = np.nanquantile(each[known], share, axis=-1)
-            frame[column] = bound.ravel()
+    _effects(frame, chosen)
+    _intervals(frame, chosen)
+    _spread(frame, chosen)
     for column, variable in (("trust", "trust"), ("reason", "trust_reason")):
         if variable in chosen:
             frame[column] = _flat(chosen[variable]).astype(str)
+    frame["best"] = frame["retrained"].fillna(frame["effect"]) if "retrained" in frame else frame["effect"]
+    good = frame["best"] * frame["behavior"].map({name: words.sign(dataset, name) for name in behaviors(dataset)})
+    frame["verdict"] = np.select([good > 0, good < 0], ["helped", "hurt"], "")
     frame["mark"] = np.where(frame["trust"] == "low", LOW_TRUST, "") if "trust" in frame else ""
     return frame
+
+
+def _effects(frame: pd.DataFrame, chosen: xr.Dataset) -> None:
+    for column, variable in (("effect", "effect"), ("retrained", "retrained_effect")):
+        if variable in chosen:
+            frame[column] = _flat(chosen[variable]).astype(float)
+    exact = np.full(len(frame), words.retrained(chosen))
+    if "exact" in chosen:
+        exact = _flat(chosen["exact"]).astype(bool)
+    if "effect" not in frame:
+        frame["effect"], exact = frame.pop("retrained"), np.full(len(frame), True)
+    if "retrained" in frame and exact.all():
+        frame.drop(columns="retrained", inplace=True)  # the same numbers once more
+    frame["how"] = np.where(exact, EXACT, ESTIMATE)
+
+
+def _intervals(frame: pd.DataFrame, chosen: xr.Dataset) -> None:
+    if "effect_low" not in chosen or "effect_high" not in chosen:
+        return
+    low, high = (_flat(chosen[name]).astype(float) for name in ("effect_low", "effect_high"))
+    wide = high > low  # an exact number without noise has no interval
+    if wide.any():
+        frame["low"], frame["high"] = np.where(wide, low, np.nan), np.where(wide, high, np.nan)
+        frame["interval"] = [
+            words.interval(*ends) if known else "" for *ends, known in zip(low, high, wide, strict=True)
+        ]
+
+
+def _spread(frame: pd.DataFrame, chosen: xr.Dataset) -> None:
+    if "example_effect" not in chosen:
+        return
+    each = chosen["example_effect"].transpose("stage", "behavior", "example").values
+    known = np.isfinite(each).sum(axis=-1) > 1
+    if not known.any():
+        return
+    for column, share in zip(("spread_low", "spread_high"), SPREAD, strict=True):
+        bound = np.full(known.shape, np.nan)
+        bound[known] = np.nanquantile(each[known], share, axis=-1)
+        frame[column] = bound.ravel()
 
 
 def _flat(array: xr.DataArray) -> np.ndarray:

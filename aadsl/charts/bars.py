@@ -10,19 +10,21 @@ import pandas as pd
 import xarray as xr
 
 from aadsl.charts import theme, words
-from aadsl.charts.answers import answer_table
+from aadsl.charts.answers import ESTIMATE, EXACT, HIDDEN, answer_table
 from aadsl.charts.frame import behaviors, rows, tooltips, zero_line
 from aadsl.charts.needs import EFFECTS, Need
 
 COLUMNS = 2
+STEP = 26
 
 
 @dataclass(frozen=True)
 class Bars:
     """One bar a stage: to the right the stage helped, to the left it hurt.
 
-    A diamond marks the exact effect where it was computed, a line the middle 80% of the examples; a pale bar is an
-    answer of low trust. ``sort`` orders the stages by their effect instead of keeping the order of the program.
+    A solid bar is an exact number, an outlined one an estimate, with a whisker for its 90% interval; dashed and pale is
+    low trust. A diamond marks the exact effect beside an estimate, a gray line below the bar the middle 80% of the
+    examples. ``sort`` orders the stages by their effect instead of keeping the order of the program.
     """
 
     sort: bool = False
@@ -47,25 +49,52 @@ class Bars:
         y = alt.Y("stage:N", title=None, sort="-x" if self.sort else None, axis=alt.Axis(labelLimit=170, ticks=False))
         x = alt.X("effect:Q", title=words.effect_axis(dataset, name), axis=alt.Axis(tickCount=5))
         base = alt.Chart(rows(frame)).encode(y=y)
-        sign = theme.sign_color(words.sign(dataset, name))
-        faint = alt.condition("datum.mark !== ''", alt.value(0.45), alt.value(0.9))
-        tips = tooltips(frame.drop(columns="mark"), {"effect": "+.4~g", "retrained": "+.4~g"})
-        layers = [base.mark_bar(height={"band": 0.7}).encode(x=x, color=sign, opacity=faint, tooltip=tips)]
-        layers.append(zero_line("x"))
-        if "low" in frame and frame["low"].notna().any():
-            layers.append(base.mark_rule(style="ink").encode(x="low:Q", x2="high:Q", tooltip=tips))
+        formats = dict.fromkeys(("effect", "retrained", "spread_low", "spread_high"), "+.4~g")
+        tips = tooltips(frame.drop(columns=HIDDEN, errors="ignore"), formats)
+        layers = [_bars(base.encode(x=x, tooltip=tips), words.sign(dataset, name)), zero_line("x")]
+        if _known(frame, "spread_low"):
+            spread = base.mark_rule(style="spread", yOffset=STEP * 0.44)
+            layers.append(spread.encode(x="spread_low:Q", x2="spread_high:Q", tooltip=tips))
+        if _known(frame, "low"):
+            layers += _whiskers(base.encode(tooltip=tips))
         if "retrained" in frame:
-            exact = base.mark_point(style="mark", shape="diamond", filled=True, size=55, opacity=1)
-            layers.append(exact.encode(x="retrained:Q", tooltip=tips))
+            layers += _diamonds(base.encode(x="retrained:Q", tooltip=tips))
         if (frame["mark"] != "").any():
-            layers.append(self._trust(base))
-        panel = alt.layer(*layers).properties(width=width, height=alt.Step(24))
+            layers.append(_trust(base))
+        panel = alt.layer(*layers).properties(width=width, height=alt.Step(STEP))
         return panel if alone else panel.properties(title=alt.Title(name, fontSize=12, offset=6))
 
-    def _trust(self, base: Any) -> Any:
-        end = "max(0, datum.effect, datum.high || 0, datum.retrained || 0)"
-        text = base.transform_calculate(end=end).mark_text(style="note", align="left", dx=8)
-        return text.encode(x="end:Q", text="mark:N")
+
+def _bars(base: Any, sign: int) -> Any:
+    """Return solid bars for exact numbers and outlined ones for estimates; what is not trusted is paler and dashed."""
+    doubt, exact = "datum.mark !== '' && !isValid(datum.retrained)", f"datum.how === '{EXACT}'"
+    filled = alt.when(f"{doubt} && {exact}").then(alt.value(0.4)).when(doubt).then(alt.value(0))
+    bars = base.mark_bar(height={"band": 0.6}, strokeWidth=1.5)
+    return bars.encode(
+        fill=theme.sign_color(sign, "best"),
+        stroke=theme.sign_color(sign, "best"),
+        fillOpacity=filled.when(exact).then(alt.value(0.95)).otherwise(alt.value(0.2)),
+        strokeDash=alt.condition(doubt, alt.value([3, 2]), alt.value([1, 0])),
+    )
+
+
+def _whiskers(base: Any) -> list[Any]:
+    """Return lines with caps from ``low`` to ``high``."""
+    caps = [base.mark_tick(style="ink", thickness=1.5, size=10).encode(x=f"{end}:Q") for end in ("low", "high")]
+    return [base.mark_rule(style="ink").encode(x="low:Q", x2="high:Q"), *caps]
+
+
+def _diamonds(base: Any) -> list[Any]:
+    """Return diamonds, hollow at low trust: beside an estimate, trust is about the exact effect."""
+    look: dict[str, Any] = {"style": "frame", "shape": "diamond", "size": 55, "opacity": 1}
+    trusted = base.transform_filter("datum.mark === ''")
+    return [base.mark_point(filled=False, **look), trusted.mark_point(filled=True, **look)]
+
+
+def _trust(base: Any) -> Any:
+    ends = (f"datum.{name} || 0" for name in ("effect", "high", "spread_high", "retrained"))
+    text = base.transform_calculate(end=f"max(0, {', '.join(ends)})").mark_text(style="note", align="left", dx=8)
+    return text.encode(x="end:Q", text="mark:N")
 
 
 def _stages(table: pd.DataFrame) -> str:
@@ -73,13 +102,23 @@ def _stages(table: pd.DataFrame) -> str:
     return f'stage "{names[0]}"' if len(names) == 1 else f"{len(names)} stages"
 
 
+def _known(frame: pd.DataFrame, column: str) -> bool:
+    return column in frame and bool(frame[column].notna().any())
+
+
 def _legend(dataset: xr.Dataset, table: pd.DataFrame) -> list[str]:
-    marks = []
-    if "retrained" in table:
-        marks.append("diamond: the exact effect, by retraining")
-    if "low" in table and table["low"].notna().any():
-        marks.append("line: the middle 80% of the examples")
+    how = set(table["how"])
+    noise = _known(table[table["how"] == EXACT], "low")
+    marks = {
+        "solid: exact, by training again": EXACT in how,
+        "outlined: estimate": ESTIMATE in how,
+        "whisker: 90% interval": _known(table[table["how"] == ESTIMATE], "low"),
+        "whisker of a solid bar: by how much a run without any change is off": noise,
+        "diamond: the exact effect, by training again": "retrained" in table,
+        "gray line below: the middle 80% of the examples": _known(table, "spread_low"),
+    }
     first = words.sentence(
         words.meaning(dataset, "to the right a stage {good}, to the left it {bad}"), words.provenance(dataset)
     )
-    return [first, *filter(None, [words.sentence(*marks)])]
+    shown = "; ".join(said for said, there in marks.items() if there)
+    return [first, words.sentence(shown)]

@@ -10,6 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from aadsl.charts import theme, words
+from aadsl.charts.doubt import doubted, step_trust
 from aadsl.charts.frame import behaviors, rows, zero_line
 from aadsl.charts.grouping import colored_stages
 from aadsl.charts.needs import MEMBERS, STEP_EFFECTS, Need, demand
@@ -23,9 +24,10 @@ LINES = 12
 
 @dataclass(frozen=True)
 class Cumulative:
-    """One line a stage: the sum of its steps' effects so far. Where a line ends is the effect of the whole stage.
+    """One line a stage: the sum of its steps' effects so far. It ends at the first-order estimate of the whole stage.
 
-    ``height`` is that of one panel in pixels. More than 12 stages: those with the largest effects are drawn.
+    Dashed lines are of low trust. ``height`` is that of one panel in pixels. More than 12 stages: those with the
+    largest effects are drawn.
     """
 
     height: int = 190
@@ -51,24 +53,35 @@ class Cumulative:
         few = f"the {LINES} largest of {len(names)} stages" if dropped else ""
         meaning = words.meaning(dataset, "rising: the steps {good}, falling: they {bad}")
         title = f"Effect gathered by each stage on {words.quoted(behaviors(dataset))}"
-        return theme.titled(stacked(panels), title, *notes(dataset, meaning), words.sentence(few))
+        return theme.titled(stacked(panels), title, *notes(dataset, meaning, "dashed"), words.sentence(few))
 
-    def _panel(self, dataset: xr.Dataset, name: str, sums: xr.DataArray) -> Any:
+    def _panel(self, dataset: xr.Dataset, behavior: str, sums: xr.DataArray) -> Any:
         steps = dataset["step"].values
         parts = [
             outline(pd.DataFrame({"step": steps, "stage": str(stage), "sum": sums.sel(stage=stage).values}), "sum")
             for stage in sums["stage"].values
         ]
-        frame = pd.concat(parts, ignore_index=True)
+        trust = step_trust(dataset, behavior)
+        frame = pd.concat(parts, ignore_index=True).assign(**trust)
         stages = [str(stage) for stage in sums["stage"].values]
         scale = alt.Scale(domain=stages, range=theme.stage_colors(stages))
-        line = alt.Chart(rows(frame)).mark_line(interpolate="step-after", strokeWidth=2)
+        line = alt.Chart(rows(frame)).mark_line(interpolate="step-after", **_look(doubted(dataset, behavior)))
         line = line.encode(
             x=step_axis(steps),
-            y=alt.Y("sum:Q", title=words.panel_axis(dataset, name, "effect so far")),
+            y=alt.Y("sum:Q", title=words.panel_axis(dataset, behavior, "effect so far")),
             color=alt.Color("stage:N", scale=scale, title="stage"),
-            tooltip=["stage:N", "step:Q", alt.Tooltip("sum:Q", title="effect so far", format="+.4~g")],
+            tooltip=[
+                "stage:N",
+                "step:Q",
+                alt.Tooltip("sum:Q", title="effect so far", format="+.4~g"),
+                *(f"{name}:N" for name in trust),
+            ],
         )
         zero = zero_line("y")
         layers = [line, zero, *phase_marks(dataset)]
         return alt.layer(*layers).properties(width=theme.WIDTH, height=self.height)
+
+
+def _look(doubtful: bool) -> dict[str, Any]:
+    """Return how a line is drawn: of low trust, thin and dashed."""
+    return {"strokeWidth": 1.5, "strokeDash": [5, 2]} if doubtful else {"strokeWidth": 2}

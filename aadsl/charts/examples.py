@@ -11,8 +11,9 @@ import pandas as pd
 import xarray as xr
 
 from aadsl.charts import theme, words
+from aadsl.charts.answers import ESTIMATE, EXACT, answer_table
 from aadsl.charts.frame import behaviors, rows, stages_of, zero_line
-from aadsl.charts.needs import EXAMPLE_EFFECTS, Need, demand
+from aadsl.charts.needs import EFFECTS, EXAMPLE_EFFECTS, Need, demand
 from aadsl.charts.thin import extremes
 from aadsl.core.errors import AadslError
 
@@ -24,7 +25,8 @@ class ExampleStrip:
     """One dot an example: to the right the stage helped on it, to the left it hurt; hover to see the example.
 
     ``height`` is that of one stage's strip in pixels. Pictures and texts of the examples appear on hover where the
-    answer carries them (:func:`aadsl.charts.thumbnails.with_thumbnails`).
+    answer carries them (:func:`aadsl.charts.thumbnails.with_thumbnails`). Solid dots are exact, outlined ones
+    estimates, hollow ones of low trust.
     """
 
     height: int = 46
@@ -40,17 +42,20 @@ class ExampleStrip:
         names = [name for name in behaviors(dataset) if np.isfinite(each.sel(behavior=name).values).any()]
         if not names:
             raise AadslError("no behavior of this answer has effects of single examples", hint=EXAMPLE_EFFECTS.way_out)
-        panels = [self._panel(dataset, name, each.sel(behavior=name), alone=len(names) == 1) for name in names]
+        known = _evidence(dataset, by)
+        panels = [self._panel(dataset, name, each.sel(behavior=name), known, alone=len(names) == 1) for name in names]
         chart = panels[0] if len(panels) == 1 else alt.vconcat(*panels, spacing=18)
         meaning = words.meaning(
             dataset, "one dot an example: to the right the stage {good} on it, to the left it {bad}"
         )
         title = f"Effect of each stage on the single examples of {words.quoted(names)}"
-        return theme.titled(chart, title, words.sentence(meaning, words.provenance(dataset)))
+        return theme.titled(chart, title, words.sentence(meaning, words.provenance(dataset)), _legend(known))
 
-    def _panel(self, dataset: xr.Dataset, name: str, each: xr.DataArray, alone: bool) -> Any:
-        frame = _thin(each)
+    def _panel(self, dataset: xr.Dataset, name: str, each: xr.DataArray, known: pd.DataFrame, alone: bool) -> Any:
+        one = known[known["behavior"] == name].drop(columns="behavior")
+        frame = _thin(each).merge(one, on="stage", how="left")
         tips = ["stage:N", "example:Q", alt.Tooltip("effect:Q", format="+.4~g")]
+        tips += [f"{column}:N" for column in ("how", "trust", "reason") if column in one]
         chart = alt.Chart(rows(frame))
         if "thumbnail" in dataset:
             numbers = frame["example"].unique()
@@ -60,16 +65,42 @@ class ExampleStrip:
             chart = chart.transform_lookup("example", alt.LookupData(rows(seen), "example", kinds))
         sign = theme.sign_color(words.sign(dataset, name))
         y = alt.Y("stage:N", title=None, sort=None, axis=alt.Axis(labelLimit=170, ticks=False))
-        dots = chart.mark_circle(size=40, opacity=0.55).encode(
+        filled = (
+            alt.when("datum.mark !== ''").then(alt.value(0)).when(f"datum.how === '{ESTIMATE}'").then(alt.value(0.25))
+        )
+        dots = chart.mark_point(size=36, strokeWidth=1, opacity=1).encode(
             x=alt.X("effect:Q", title=words.effect_axis(dataset, name, "effect on the example")),
             y=y,
             yOffset=alt.YOffset("spread:Q", scale=alt.Scale(domain=[-1, 1])),
-            color=sign,
+            fill=sign,
+            stroke=sign,
+            fillOpacity=filled.otherwise(alt.value(0.8)),
             tooltip=tips,
         )
-        zero = zero_line("x")
-        panel = alt.layer(dots, zero).properties(width=theme.WIDTH - 120, height=alt.Step(self.height))
+        layers = [dots, zero_line("x")]
+        if (one["mark"] != "").any():
+            marks = alt.Chart(rows(one[["stage", "mark"]])).mark_text(style="note", align="left", dx=8)
+            layers.append(marks.encode(x=alt.value(theme.WIDTH - 120), y=y, text="mark:N"))
+        panel = alt.layer(*layers).properties(width=theme.WIDTH - 120, height=alt.Step(self.height))
         return panel if alone else panel.properties(title=alt.Title(name, fontSize=12, offset=6))
+
+
+def _evidence(dataset: xr.Dataset, by: str | None) -> pd.DataFrame:
+    """Return how each stage's effects on each behavior came about and how far to trust them, where that is known."""
+    if not EFFECTS.met_by(map(str, dataset.variables)):
+        return pd.DataFrame({"stage": [], "behavior": [], "how": [], "mark": []})
+    columns = ("stage", "behavior", "how", "trust", "reason", "mark")
+    return answer_table(dataset, by).filter(columns)
+
+
+def _legend(known: pd.DataFrame) -> str:
+    how = set(known["how"])
+    marks = {
+        "solid: exact, by training again": EXACT in how,
+        "outlined: estimate": ESTIMATE in how,
+        "hollow: low trust in the effect of the stage": (known["mark"] != "").any(),
+    }
+    return words.sentence("; ".join(said for said, there in marks.items() if there))
 
 
 def _looks(numbers: np.ndarray, thumbnails: np.ndarray) -> pd.DataFrame:

@@ -25,20 +25,31 @@ class Grouping:
     values: np.ndarray
     names: tuple[str, ...] = ()
     """The legend in order; empty for a number, which gets a continuous scale."""
+    stages: tuple[tuple[str, str], ...] = ()
+    """Stages, each with the name it has in the legend."""
 
     @property
     def is_number(self) -> bool:
         """Whether the color is a continuous scale."""
         return not self.names
 
+    @property
+    def stage_colors(self) -> dict[str, str]:
+        """The color of every stage; of one whose steps all belong to others, too, that of no stage."""
+        return {stage: self.colors.get(shown, theme.NEITHER) for stage, shown in self.stages}
+
+    @property
+    def colors(self) -> dict[str, str]:
+        """The color of every name."""
+        named = [name for name in self.names if name != OTHERS]
+        return dict(zip(named, theme.stage_colors(named), strict=True)) | {OTHERS: theme.NEITHER}
+
     def color(self, field: str) -> Any:
         """Return the color encoding of ``field``."""
         if self.is_number:
             scale = alt.Scale(scheme=theme.SEQUENTIAL)
             return alt.Color(field=field, type="quantitative", title=self.title, scale=scale)
-        named = [name for name in self.names if name != OTHERS]
-        colors = dict(zip(named, theme.stage_colors(named), strict=True)) | {OTHERS: theme.NEITHER}
-        scale = alt.Scale(domain=list(self.names), range=[colors[name] for name in self.names])
+        scale = alt.Scale(domain=list(self.names), range=[self.colors[name] for name in self.names])
         legend = alt.Legend(symbolLimit=NOMINAL_LIMIT) if len(self.names) > 1 else None
         return alt.Color(field=field, type="nominal", title=self.title, scale=scale, legend=legend)
 
@@ -76,7 +87,8 @@ def _by_stage(dataset: xr.Dataset, family: str | None) -> Grouping:
     present = set(labels)
     ordered = [name for name in shown if name in present]
     ordered += sorted(present.difference(ordered, {OTHERS}))
-    return Grouping(family or "stage", labels, (*ordered, *([OTHERS] if OTHERS in present else [])))
+    legend = (*ordered, *([OTHERS] if OTHERS in present else []))
+    return Grouping(family or "stage", labels, legend, tuple(zip(names, shown, strict=True)))
 
 
 def _inner(name: str) -> str:

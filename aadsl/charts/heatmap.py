@@ -6,17 +6,20 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import altair as alt
+import numpy as np
+import pandas as pd
 import xarray as xr
 
 from aadsl.charts import theme, words
-from aadsl.charts.answers import answer_table
+from aadsl.charts.answers import EXACT, HIDDEN, answer_table
 from aadsl.charts.frame import behaviors, rows, tooltips
 from aadsl.charts.needs import EFFECTS, Need
 
 CELL = 26
 MIDDLE = "#8c8c8c40"
 """Neither helped nor hurt: nearly the background, in either theme."""
-_STRONG = "abs(datum.share) > 0.45"
+SHEER = "b3"
+"""Opacity of cells with numbers: at full color, text in the ink of either theme still has a contrast of 4.5."""
 NUMBERS = 14
 """More behaviors than these leave no room for numbers in the cells."""
 
@@ -26,7 +29,7 @@ class Heatmap:
     """One cell for each stage and behavior: blue where the stage helped, orange where it hurt.
 
     Each behavior has its own scale, because behaviors have different units: full color is the largest effect on it.
-    A question mark is an answer of low trust.
+    Among estimates, an exact number has a frame. A question mark is an answer of low trust.
     """
 
     needs: ClassVar[tuple[Need, ...]] = (EFFECTS,)
@@ -36,36 +39,54 @@ class Heatmap:
     def draw(self, dataset: xr.Dataset, by: str | None = None) -> Any:
         """Draw all stages, or the members of the family ``by``."""
         table = answer_table(dataset, by)
-        largest = table.groupby("behavior")["effect"].transform(lambda effect: effect.abs().max())
+        largest = table.groupby("behavior")["best"].transform(lambda effect: effect.abs().max())
         names = behaviors(dataset)
         sign = table["behavior"].map({name: words.sign(dataset, name) for name in names})
-        table["share"] = (sign * table["effect"] / largest.where(largest > 0, 1.0)).fillna(0.0)
+        table["share"] = (sign * table["best"] / largest.where(largest > 0, 1.0)).fillna(0.0)
         low = table["mark"] != ""
-        table["label"] = table["effect"].map(lambda v: f"{v:+.3g}".replace("-", "−")) + low.map({True: " ?", False: ""})
-        width = max(len(names) * (70 if len(names) <= NUMBERS else 18), 120)
+        table["label"] = table["best"].map(_number) + low.map({True: " ?", False: ""})
+        table["framed"] = _framed(table)
+        numbers = len(names) <= NUMBERS
+        width = max(len(names) * (70 if numbers else 18), 120)
         base = alt.Chart(rows(table)).encode(
             x=alt.X("behavior:N", title=None, sort=names, axis=_axis(orient="top", labelAngle=_angle(names))),
             y=alt.Y("stage:N", title=None, sort=None, axis=_axis(labelLimit=200)),
         )
-        shown = ["label", "share", "mark"]
-        tips = tooltips(table.drop(columns=shown), {"effect": "+.4~g", "retrained": "+.4~g"})
-        cells = base.mark_rect(cornerRadius=2).encode(color=self._color(), tooltip=tips)
-        layers = [cells]
-        if len(names) <= NUMBERS:
-            text = base.encode(text="label:N", tooltip=tips)
-            layers.append(text.transform_filter(f"!({_STRONG})").mark_text(fontSize=11))
-            layers.append(text.transform_filter(_STRONG).mark_text(fontSize=11, color="white"))
+        told = table.drop(columns=["label", "share", "framed", *HIDDEN], errors="ignore")
+        base = base.encode(tooltip=tooltips(told, {"effect": "+.4~g", "retrained": "+.4~g"}))
+        layers = [base.mark_rect(cornerRadius=2).encode(color=self._color(SHEER if numbers else ""))]
+        if table["framed"].any():
+            frames = base.transform_filter("datum.framed")
+            layers.append(frames.mark_rect(style="frame", filled=False, width={"band": 0.94}, height={"band": 0.84}))
+        if numbers:
+            layers.append(base.mark_text(fontSize=11).encode(text="label:N"))
         chart = alt.layer(*layers).properties(width=width, height=alt.Step(CELL))
-        doubt = "a question mark: low trust" if low.any() else ""
         stages = table["stage"].nunique()
-        first = words.sentence("blue: the stage helped, orange: it hurt", words.provenance(dataset))
         title = f"Effect of {stages} stages on {words.quoted(names)}"
-        return theme.titled(chart, title, first, words.sentence("each behavior has its own scale", doubt))
+        frame = "framed: exact, by training again" if table["framed"].any() else ""
+        if "retrained" in table and not frame:
+            frame = "the numbers are exact, by training again; the estimates appear on hover"
+        doubt = "a question mark: low trust" if low.any() and numbers else ""
+        first = words.sentence("blue: the stage helped, orange: it hurt", words.provenance(dataset))
+        return theme.titled(chart, title, first, words.sentence("each behavior has its own scale", frame, doubt))
 
-    def _color(self) -> Any:
-        scale = alt.Scale(domain=[-1, 0, 1], range=[theme.HURT, MIDDLE, theme.HELPED])
+    def _color(self, opacity: str) -> Any:
+        ends = [f"{theme.HURT}{opacity}", MIDDLE, f"{theme.HELPED}{opacity}"]
         legend = alt.Legend(values=[-1, 0, 1], labelExpr="['most hurt', 'none', 'most helped'][datum.value + 1]")
+        scale = alt.Scale(domain=[-1, 0, 1], range=ends)
         return alt.Color("share:Q", scale=scale, legend=legend, title=["share of the largest", "effect on a behavior"])
+
+
+def _framed(table: pd.DataFrame) -> Any:
+    """Return which cells show an exact number among estimates; where all are alike, the subtitle says what they are."""
+    exact = table["how"] == EXACT
+    if "retrained" in table:
+        exact |= table["retrained"].notna()
+    return exact & (not exact.all())
+
+
+def _number(value: float) -> str:
+    return words.signed(value) if np.isfinite(value) else ""
 
 
 def _axis(**options: Any) -> Any:

@@ -34,7 +34,7 @@ ASK = "ask for them first: score … on …"
 STEP_EFFECTS = Need(
     "effects of single steps",
     ("step_effect",),
-    "only an additive estimator gives every step a value: score … using first_order()",
+    "ask for them: score … using first_order(), on a behavior with a gradient, such as margin",
 )
 MEMBERS = Need("stages", ("member",), ASK)
 EFFECTS = Need("effects of stages", ("effect", "retrained_effect"), ASK)
@@ -45,6 +45,9 @@ EXAMPLE_EFFECTS = Need(
     ("example_effect",),
     "ask for single examples: behavior NAME = … on … per example, then score … on NAME",
 )
+ASK_SHARES = "ask for them: shares FAMILY on BEHAVIOR"
+SHARES = Need("shares of stages", ("share",), ASK_SHARES)
+WITHOUT_ALL = Need("values without any of the stages", ("without",), ASK_SHARES)
 SCHEDULE = Need(
     "learning rate, momentum or loss of the steps",
     ("lr", "lr_[0-9]*", "momentum", "momentum_[0-9]*", "loss", "loss_[0-9]*"),

@@ -12,6 +12,8 @@ import xarray as xr
 from aadsl.charts.frame import rows
 
 LABEL_LIMIT = 8
+NAMES_ABOVE = 20
+"""Pixels over a panel that the names of phases take."""
 
 
 def phase_starts(dataset: xr.Dataset) -> pd.DataFrame:

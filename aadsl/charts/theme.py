@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from textwrap import wrap
 from typing import Any
 
 import altair as alt
@@ -22,6 +23,8 @@ STAGES = ("#E69F00", "#009E73", "#CC79A7", "#56B4E9", HELPED, HURT)
 
 SEQUENTIAL = "viridis"
 WIDTH = 640
+LINE = 108
+"""Characters of a line under the title, which then is about as wide as the chart."""
 FONT = "sans-serif"
 OURS = {"madeBy": "aadsl"}
 
@@ -88,6 +91,8 @@ def config(inks: Inks) -> dict[str, Any]:
             "boundary": {"color": inks.soft, "strokeWidth": 1, "strokeDash": [4, 3]},
             "ink": {"color": inks.text, "strokeWidth": 1.5},
             "mark": {"color": inks.text},
+            "frame": {"color": inks.text, "strokeWidth": 1.5},
+            "spread": {"color": inks.soft, "strokeWidth": 2},
             "note": {"font": FONT, "color": inks.soft, "fontSize": 11},
         },
     }
@@ -95,7 +100,8 @@ def config(inks: Inks) -> dict[str, Any]:
 
 def titled(chart: Any, text: str, *lines: str) -> Any:
     """Return ``chart`` with a title in words and the lines under it that are not empty; marked as one of ours."""
-    title = alt.Title(text, subtitle=[line for line in lines if line])
+    shown = [part for line in lines if line for part in wrap(line, LINE, break_long_words=False)]
+    title = alt.Title(text, subtitle=shown)
     return chart.properties(title=title, usermeta=OURS)
 
 

@@ -11,12 +11,17 @@ import pandas as pd
 import xarray as xr
 
 from aadsl.charts import theme, words
+from aadsl.charts.band import band
+from aadsl.charts.doubt import doubted, said, step_trust
 from aadsl.charts.frame import behaviors, rows, step_table, tooltips, zero_line
 from aadsl.charts.grouping import OTHERS, Grouping, group_steps
 from aadsl.charts.needs import STEP_EFFECTS, Need, demand
-from aadsl.charts.phases import phase_marks
+from aadsl.charts.phases import NAMES_ABOVE, phase_marks, phase_starts
 from aadsl.charts.schedule import schedule_panels, stacked, step_axis
 from aadsl.charts.thin import SLICES, extremes
+
+GAP = 5
+PALE = 0.4
 
 
 @dataclass(frozen=True)
@@ -24,6 +29,7 @@ class Timeline:
     """One bar a step: above zero the step helped, below it hurt; colored by stage.
 
     ``schedule`` adds learning rate, momentum and loss on the same axis; ``height`` is that of one panel in pixels.
+    Where few stages are asked about, a band over their steps says their exact effect. Pale steps are of low trust.
     Beyond 640 steps each slice of the axis shows its extreme steps, so nothing that stands out is lost.
     """
 
@@ -46,7 +52,7 @@ class Timeline:
             panels += schedule_panels(dataset)
         chart = stacked(panels)
         meaning = words.meaning(dataset, "above zero a step {good}, below it {bad}")
-        return theme.titled(chart, f"Effect of every step on {words.quoted(names)}", *notes(dataset, meaning))
+        return theme.titled(chart, f"Effect of every step on {words.quoted(names)}", *notes(dataset, meaning, "pale"))
 
     def _panel(
         self, dataset: xr.Dataset, name: str, effects: xr.DataArray, table: pd.DataFrame, grouping: Grouping
@@ -55,22 +61,28 @@ class Timeline:
         frame = table.copy()
         frame.insert(1, "effect", effects.values.astype(float))
         frame.insert(2, group, grouping.values)
+        frame = frame.assign(**step_trust(dataset, name))
         frame = extremes(frame, "effect", None if grouping.is_number else group).dropna(subset=["effect"])
+        y, color = alt.Y("effect:Q", title=words.panel_axis(dataset, name)), grouping.color(group)
         base = alt.Chart(rows(frame)).encode(x=step_axis(table["step"].to_numpy()))
         hover = nearest_step(name)
-        bars = base.mark_rule(strokeWidth=bar_width(len(table))).encode(
-            y=alt.Y("effect:Q", title=words.panel_axis(dataset, name)),
-            y2=alt.datum(0),
-            color=grouping.color(group),
-            opacity=alt.condition(f"datum['{group}'] === '{OTHERS}'", alt.value(0.45), alt.value(1)),
-        )
         tips = tooltips(frame.drop(columns="color", errors="ignore"), {"effect": "+.4~g"})
         points = base.mark_point(style="mark", size=45, filled=True).encode(
             y="effect:Q", opacity=alt.condition(hover, alt.value(1), alt.value(0)), tooltip=tips
         )
-        zero = zero_line("y")
-        layers = [bars, zero, *phase_marks(dataset), points.add_params(hover)]
+        bars = _bars(base.encode(y=y, color=color), group, bar_width(len(table)), pale=doubted(dataset, name))
+        exact = band(dataset, name, grouping.stage_colors, NAMES_ABOVE if len(phase_starts(dataset)) else GAP)
+        layers = [*bars, zero_line("y"), *phase_marks(dataset), *exact, points.add_params(hover)]
         return alt.layer(*layers).properties(width=theme.WIDTH, height=self.height)
+
+
+def _bars(base: Any, group: str, width: float, pale: bool) -> list[Any]:
+    """Return bars from zero; pale ones keep their ends at full color, so that each can still be read."""
+    receding = alt.condition(f"datum['{group}'] === '{OTHERS}'", alt.value(0.85), alt.value(1))
+    if not pale:
+        return [base.mark_rule(strokeWidth=width).encode(y2=alt.datum(0), opacity=receding)]
+    body = base.mark_rule(strokeWidth=width).encode(y2=alt.datum(0), opacity=alt.value(PALE))
+    return [body, base.mark_tick(orient="horizontal", size=width, thickness=2).encode(opacity=receding)]
 
 
 def nearest_step(name: str) -> Any:
@@ -84,8 +96,12 @@ def bar_width(steps: int) -> float:
     return float(np.clip(0.75 * theme.WIDTH / max(steps, 1), 1.25, 14.0))
 
 
-def notes(dataset: xr.Dataset, meaning: str) -> list[str]:
-    """Return the lines under the title: the sign convention, the source of the numbers, what was left out."""
+def notes(dataset: xr.Dataset, meaning: str, doubtful: str) -> list[str]:
+    """Return the lines under the title: the sign convention, the source of the numbers, doubt, what was left out.
+
+    ``doubtful`` says how marks of low trust look.
+    """
     steps = dataset.sizes["step"]
     thinned = f"{steps:,} steps: each of {SLICES} slices shows its extremes" if steps > SLICES else ""
-    return [words.sentence(meaning, words.provenance(dataset)), words.sentence(thinned)]
+    first = words.sentence(meaning, words.step_provenance(dataset))
+    return [first, words.sentence(said(dataset, doubtful)), words.sentence(thinned)]

@@ -46,17 +46,53 @@ def quoted(names: list[str]) -> str:
     return " and ".join([", ".join(shown[:-1]), shown[-1]]) if len(shown) > 1 else shown[0]
 
 
+def retrained(dataset: xr.Dataset) -> bool:
+    """Whether all of an answer is exact by its estimator: older answers say it in no other way."""
+    return str(dataset.attrs.get("estimator", "")).startswith("retraining")
+
+
 def provenance(dataset: xr.Dataset) -> str:
-    """Say in words which estimator answered which question."""
+    """Say in words how the effects of stages were computed, and which question they answer."""
+    return _asked(dataset, _source(dataset))
+
+
+def step_provenance(dataset: xr.Dataset) -> str:
+    """Say in words how the effects of single steps were computed, which may be another way than that of the stages."""
+    return _asked(dataset, step_source(dataset))
+
+
+def step_source(dataset: xr.Dataset) -> str:
+    """Return by what the effects of single steps were computed."""
+    own = str(dataset["step_effect"].attrs.get("estimator", ""))
+    if own:
+        return f"steps estimated by {own}"
+    joined = "step_trust" in dataset and "effect" in dataset  # they joined an answer about stages, which says its own
+    return "single steps are estimated" if joined else _source(dataset)
+
+
+def _source(dataset: xr.Dataset) -> str:
     estimator = str(dataset.attrs.get("estimator", "")).strip()
+    older = "exact, by retraining" if retrained(dataset) else f"estimated by {estimator}" if estimator else ""
+    return str(dataset.attrs.get("answered_by", "")) or older
+
+
+def _asked(dataset: xr.Dataset, source: str) -> str:
+    """Return ``source`` with the intervention, and a doubt about the whole trajectory where there is one."""
     intervention = str(dataset.attrs.get("intervention", "")).strip()
-    if not estimator:
-        return ""
-    exact = estimator.startswith("retraining")
-    source = "exact, by retraining" if exact else f"estimated by {estimator}"
     cause = str(dataset.attrs.get("unverified_cause", ""))
     doubt = f", on a trajectory that does not pass verification ({cause})" if cause else ""
-    return f"{source}, under {intervention}{doubt}" if intervention else f"{source}{doubt}"
+    under = f", under {intervention}" if intervention else ""
+    return f"{source}{under}{doubt}" if source else ""
+
+
+def interval(low: float, high: float) -> str:
+    """Return ``−0.3 … +0.1``."""
+    return f"{signed(low)} … {signed(high)}"
+
+
+def signed(value: float, digits: int = 3) -> str:
+    """Return a number with its sign, the minus as long as the plus."""
+    return f"{value:+.{digits}g}".replace("-", "−")
 
 
 def sentence(*parts: str) -> str:

@@ -37,6 +37,24 @@ def sized(nbytes: int) -> str:
     return f"{nbytes / 1e3:.0f} kB"
 
 
+_DURATIONS = {"ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def seconds_of(duration: float | str) -> float:
+    """Return a duration in seconds: a number, ``"30 s"``, ``"2 min"``, ``"1.5 h"``.
+
+    >>> seconds_of("2 min")
+    120.0
+
+    Raises:
+        AadslError: it is no duration.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([a-z]*)\s*", str(duration).lower())
+    if match is None or (match[2] or "s") not in _DURATIONS:
+        raise AadslError(f"{duration!r} is not a duration", hint='write seconds, or "30 s", "2 min", "1.5 h"')
+    return float(match[1]) * _DURATIONS[match[2] or "s"]
+
+
 def in_words(seconds: float) -> str:
     """Return a duration as one reads it.
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from aadsl.estimators.additive import Additive, StepEffects, stage_sums
-from aadsl.estimators.auto import Auto
+from aadsl.estimators.auto import DEFAULT_BUDGET, Auto
 from aadsl.estimators.base import Behavior, Cost, Effects, Estimator, Query, require_differentiable
+from aadsl.estimators.blocks import Blocks
 from aadsl.estimators.dvemb import Dvemb
 from aadsl.estimators.first_order import FirstOrder
 from aadsl.estimators.linearized import Linearized
@@ -12,10 +13,12 @@ from aadsl.estimators.retraining import Retraining
 from aadsl.estimators.tracin import Tracin
 
 __all__ = [
+    "DEFAULT_BUDGET",
     "ESTIMATORS",
     "Additive",
     "Auto",
     "Behavior",
+    "Blocks",
     "Cost",
     "Dvemb",
     "Effects",
@@ -32,6 +35,7 @@ __all__ = [
 
 ESTIMATORS: dict[str, type[Estimator]] = {
     "first_order": FirstOrder,
+    "blocks": Blocks,
     "linearized": Linearized,
     "retraining": Retraining,
     "auto": Auto,

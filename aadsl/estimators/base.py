@@ -81,7 +81,10 @@ class Effects:
         example_effects: for each behavior that is per example: (S, n) effects, by position of the behavior.
         step_effect: (T, K) effect of each step alone, where the estimator is additive.
         growth: (K,) how many-fold cotangents grew over the run, where known.
-        disagreement: (S, K) |linear − plug-in| / |plug-in| of the two readings, where both are known.
+        disagreement: (S, K) |linear − other| / |other| of the two readings, where both are known; the other one is the
+            plug-in or the quadratic reading.
+        size: (S,) how far each stage moved the parameters, √Σ‖E_b‖² over its blocks, where known; errors grow with it.
+        curvature: how Hessian-vector products were computed, as the language writes it; empty where there were none.
     """
 
     effect: Floats
@@ -89,6 +92,8 @@ class Effects:
     step_effect: Floats | None = None
     growth: Floats | None = None
     disagreement: Floats | None = None
+    size: Floats | None = None
+    curvature: str = ""
 
 
 @dataclass(frozen=True)
@@ -166,3 +171,8 @@ def final_tangents(
     ):
         execution.checkpoints.keep(tangents)
     return at_end(history, history.step_map, tangents)
+
+
+def relative(estimate: Floats, reference: Floats) -> Floats:
+    """Return |estimate − reference| / |reference|, elementwise."""
+    return np.abs(estimate - reference) / np.maximum(np.abs(reference), np.finfo(float).tiny)

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-from aadsl.propagation import CentralDifference, Curvature, Exact, FlatState, Restricted
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+from aadsl.core.members import describe
+from aadsl.propagation import CentralDifference, Curvature, Exact, FlatState, NotFiniteError, Restricted
+from aadsl.replayed.execution import Execution
 from aadsl.replayed.history import History
+
+Answer = TypeVar("Answer")
 
 
 def default_curvature(history: History) -> Curvature:
@@ -36,8 +44,52 @@ def default_curvature(history: History) -> Curvature:
 
 def curvature_for(history: History, curvature: Curvature | None, parameters: str | None) -> Curvature:
     """Return the curvature to use: the given one or the default, within the chosen parameters."""
-    chosen = curvature or default_curvature(history)
-    return chosen if parameters is None else Restricted(chosen, history.chosen(parameters))
+    return _within(history, curvature or default_curvature(history), parameters)
+
+
+def finite_sweep(
+    history: History,
+    candidates: Sequence[Curvature],
+    parameters: str | None,
+    execution: Execution,
+    sweep: Callable[[Curvature, Execution], Answer],
+) -> tuple[Answer, str]:
+    """Return what ``sweep`` answers with the first curvature that keeps it finite, and that curvature in words.
+
+    The exact product leaves the finite numbers where the loss is much more curved at a point than around it (BatchNorm
+    with batches of two); a difference over a step's length does not.
+
+    Args:
+        history: the run.
+        candidates: the curvatures, in order.
+        parameters: a name pattern that products are restricted to.
+        execution: how the answer is being computed; each candidate's sweeps are kept apart.
+        sweep: what is to be computed.
+
+    Raises:
+        NotFiniteError: no candidate stays within the finite numbers; it is the error of the first one.
+    """
+    first: NotFiniteError | None = None
+    for number, curvature in enumerate(candidates):
+        apart = replace(execution, checkpoints=execution.checkpoints.within(str(number)))
+        try:
+            return sweep(_within(history, curvature, parameters), apart), describe(curvature)
+        except NotFiniteError as error:
+            first = first or error
+    assert first is not None, "there is a candidate"
+    raise first
+
+
+def candidates_for(history: History, curvature: Curvature | None) -> list[Curvature]:
+    """Return the curvatures to try: the given one alone, or the default and another in case that it fails."""
+    if curvature is not None:
+        return [curvature]
+    default = default_curvature(history)
+    return [default, *(other for other in (Exact(), CentralDifference(radius=1.0)) if other != default)]
+
+
+def _within(history: History, curvature: Curvature, parameters: str | None) -> Curvature:
+    return curvature if parameters is None else Restricted(curvature, history.chosen(parameters))
 
 
 def restricted(history: History, state: FlatState, parameters: str | None) -> FlatState:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from aadsl.estimators.additive import Additive, StepEffects, stage_sums
 from aadsl.estimators.base import Behavior, Cost, Effects, Floats, Query, final_readouts, final_tangents
-from aadsl.estimators.defaults import curvature_for, restricted
+from aadsl.estimators.defaults import Answer, candidates_for, curvature_for, finite_sweep, restricted
 from aadsl.interventions import Intervention, first_change
 from aadsl.propagation import Curvature, Step, Sweep, adjoint_sweep, observed
 from aadsl.replayed.execution import Execution
@@ -36,14 +36,38 @@ class FirstOrder(Additive):
 
     def answer(self, history: History, query: Query, execution: Execution) -> Effects:
         """Return Σ_{t∈S} ⟨u_{t+1}, Φ_t(ξ_t) − Ψ_t(ξ_t)⟩ for each stage, and the summands."""
-        effects = self.step_effects(history, query.behaviors, query.intervention, execution)
-        examples = self._example_effects(history, query, execution)
-        return Effects(stage_sums(query, effects), examples, effects.per_step, effects.growth)
+
+        def sweep(curvature: Curvature, execution: Execution) -> tuple[StepEffects, dict[int, Floats]]:
+            effects = self._swept(history, query.behaviors, query.intervention, curvature, execution)
+            return effects, self._example_effects(history, query, curvature, execution)
+
+        (effects, examples), curvature = self._finite(history, execution, sweep)
+        sums = stage_sums(query, effects)
+        return Effects(sums, examples, effects.per_step, effects.growth, curvature=curvature)
 
     def step_effects(
         self, history: History, behaviors: Sequence[Behavior], intervention: Intervention, execution: Execution
     ) -> StepEffects:
         """Return the effects of every step from one adjoint sweep, going on with one that was interrupted."""
+
+        def sweep(curvature: Curvature, execution: Execution) -> StepEffects:
+            return self._swept(history, behaviors, intervention, curvature, execution)
+
+        return self._finite(history, execution, sweep)[0]
+
+    def _finite(
+        self, history: History, execution: Execution, sweep: Callable[[Curvature, Execution], Answer]
+    ) -> tuple[Answer, str]:
+        return finite_sweep(history, candidates_for(history, self.curvature), self.parameters, execution, sweep)
+
+    def _swept(
+        self,
+        history: History,
+        behaviors: Sequence[Behavior],
+        intervention: Intervention,
+        curvature: Curvature,
+        execution: Execution,
+    ) -> StepEffects:
         state, readouts = final_readouts(history, behaviors)
         cotangents = [restricted(history, readout.cotangent(state), self.parameters) for readout in readouts]
         fresh = Sweep.starting(history.length, cotangents, variations=2)
@@ -53,7 +77,7 @@ class FirstOrder(Additive):
             history,
             history.step_map,
             start,
-            self.products(history),
+            curvature,
             jacobian=observed,
             variations=variations,
             limit=history.limit,
@@ -76,14 +100,16 @@ class FirstOrder(Additive):
             products += sum(history.length - start for start in starts)
         return Cost(replays + 2.0 * products, products, "adjoint")
 
-    def _example_effects(self, history: History, query: Query, execution: Execution) -> dict[int, Floats]:
+    def _example_effects(
+        self, history: History, query: Query, curvature: Curvature, execution: Execution
+    ) -> dict[int, Floats]:
         """Return the effects of each example where they are asked for: e_T once for all stages, then dot products."""
         wanted = [k for k, behavior in enumerate(query.behaviors) if behavior.per_example]
         if not wanted:
             return {}
         state, readouts = final_readouts(history, query.behaviors)
         jacobians = [observed] * len(query.members)
-        tangents = final_tangents(history, query, self.products(history), jacobians, execution)
+        tangents = final_tangents(history, query, curvature, jacobians, execution)
         tangents = [restricted(history, e, self.parameters) for e in tangents]
         return {k: readouts[k].along(state, tangents).cpu().numpy() for k in wanted}
 

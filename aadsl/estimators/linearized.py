@@ -8,10 +8,10 @@ from typing import ClassVar, Literal, get_args
 import numpy as np
 
 from aadsl.core.members import require_choice
-from aadsl.estimators.base import Cost, Effects, Estimator, Floats, Query, final_readouts, final_tangents
-from aadsl.estimators.defaults import curvature_for, restricted
+from aadsl.estimators.base import Cost, Effects, Estimator, Query, final_readouts, final_tangents, relative
+from aadsl.estimators.defaults import candidates_for, curvature_for, finite_sweep, restricted
 from aadsl.interventions import counterfactual, first_change
-from aadsl.propagation import Curvature, Secant, difference
+from aadsl.propagation import Curvature, FlatState, Secant, difference
 from aadsl.replayed.execution import Execution
 from aadsl.replayed.history import History
 
@@ -45,7 +45,12 @@ class Linearized(Estimator):
     def answer(self, history: History, query: Query, execution: Execution) -> Effects:
         """Return the effect of each stage, read off e_T, with e_{t+1} = DΨ_t(ξ_t) e_t + Φ_t(ξ_t) − Ψ_t(ξ_t)."""
         varied = [counterfactual(query.intervention, member) for member in query.members]
-        tangents = final_tangents(history, query, self.products(history), varied, execution)
+
+        def sweep(curvature: Curvature, execution: Execution) -> list[FlatState]:
+            return final_tangents(history, query, curvature, varied, execution)
+
+        candidates = [Secant(), *candidates_for(history, None)] if self.curvature is None else [self.curvature]
+        tangents, curvature = finite_sweep(history, candidates, self.parameters, execution, sweep)
         tangents = [restricted(history, e, self.parameters) for e in tangents]
         state, readouts = final_readouts(history, query.behaviors)
         shape = (len(tangents), len(readouts))
@@ -58,10 +63,10 @@ class Linearized(Estimator):
             linear = readout.along(state, tangents).cpu().numpy()
             values = linear if self.read == "linear" else plug_in
             effect[:, k] = values.mean(axis=1)
-            disagreement[:, k] = _relative(linear.mean(axis=1), plug_in.mean(axis=1))
+            disagreement[:, k] = relative(linear.mean(axis=1), plug_in.mean(axis=1))
             if query.behaviors[k].per_example:
                 examples[k] = values
-        return Effects(effect, examples, disagreement=disagreement)
+        return Effects(effect, examples, disagreement=disagreement, curvature=curvature)
 
     def products(self, history: History) -> Curvature:
         """Return how Hessian-vector products are computed on this run."""
@@ -71,8 +76,3 @@ class Linearized(Estimator):
         """Return the replay and one Hessian-vector product a step and stage, from each stage's first step on."""
         products = sum(history.length - first_change(member) for member in query.members)
         return Cost(history.length + 2.0 * products, products, "tangent")
-
-
-def _relative(estimate: Floats, reference: Floats) -> Floats:
-    """Return |estimate − reference| / |reference|, elementwise."""
-    return np.abs(estimate - reference) / np.maximum(np.abs(reference), np.finfo(float).tiny)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from aadsl.estimators.base import Cost, Effects, Estimator, Query, final_readouts
-from aadsl.interventions import counterfactual, first_change
-from aadsl.propagation import reruns, steps_to_forks
+from aadsl.estimators.base import Behavior, Cost, Effects, Estimator, Floats, Query, final_readouts
+from aadsl.estimators.together import trained
+from aadsl.interventions import Intervention, counterfactual, first_change
+from aadsl.propagation import End, FlatState
 from aadsl.replayed.execution import Execution
 from aadsl.replayed.history import History
 
@@ -24,24 +27,86 @@ class Retraining(Estimator):
 
     def answer(self, history: History, query: Query, execution: Execution) -> Effects:
         """Return γ(ξ_T) − γ(ζ_T), with ζ the run in which the intervention happens."""
-        state, readouts = final_readouts(history, query.behaviors)
-        observed = [readout.values(state).cpu().numpy() for readout in readouts]
-        stages = len(query.members)
-        effect = np.zeros((stages, len(readouts)))
-        examples = {k: np.zeros((stages, len(observed[k]))) for k, b in enumerate(query.behaviors) if b.per_example}
-        varied = [counterfactual(query.intervention, member) for member in query.members]
-        firsts = [first_change(member) for member in query.members]
-        for s, other, _ in reruns(history, history.step_map, varied, firsts, progress=execution.progress):
-            for k, readout in enumerate(readouts):
-                difference = observed[k] - readout.values(other).cpu().numpy()
-                effect[s, k] = difference.mean()
-                if k in examples:
-                    examples[k][s] = difference
-        return Effects(effect, examples)
+        reader = Reader(history, query.behaviors)
+        found: dict[int, RunEffects] = {}
+        for end in ends(history, query.members, query.intervention, execution):
+            found[end.position] = reader.read(end.state, end.control)
+        rows = [found[s] for s in range(len(query.members))]
+        examples = {
+            k: np.stack([row.examples[k] for row in rows]) for k, b in enumerate(query.behaviors) if b.per_example
+        }
+        return Effects(np.stack([row.effect for row in rows]), examples)
 
     def cost(self, history: History, query: Query) -> Cost:
-        """Return one gradient for each applied step from a stage's first one on, and for the way to the stages."""
-        kept, firsts = history.checkpoints, sorted(first_change(member) for member in query.members)
-        left = not query.intervention.vary(history.step(firsts[0])).applied
-        rerun = sum(history.length - first for first in firsts) - (int(query.members.sum()) if left else 0)
-        return Cost(float(rerun + steps_to_forks(kept, firsts)), 0, "exact replay")
+        """Return one gradient for each step that happens after a stage began, and for the way to the last stage."""
+        last = max(first_change(member) for member in query.members)
+        gradients = int(applied_steps(history, query.members, query.intervention).sum())
+        return Cost(float(gradients + last), 0, "exact replay")
+
+
+def ends(
+    history: History,
+    members: NDArray[np.bool_],
+    intervention: Intervention,
+    execution: Execution,
+    *,
+    control: bool = False,
+) -> Iterator[End]:
+    """Yield ζ_T of each stage, (S, T) ``members``, as it is done.
+
+    With ``control`` a run in which nothing is changed rides along, to which ζ_T is compared instead of ξ_T.
+    """
+    varied = [counterfactual(intervention, member) for member in members]
+    firsts = [first_change(member) for member in members]
+    yield from trained(history, varied, firsts, control=control, progress=execution.progress)
+
+
+def applied_steps(history: History, members: NDArray[np.bool_], intervention: Intervention) -> NDArray[np.int64]:
+    """Return (S,) how many steps happen in the run without each stage, from the first change on."""
+    firsts = members.argmax(axis=1)
+    skipped = [
+        int(member.sum()) if not intervention.vary(history.step(int(first))).applied else 0
+        for member, first in zip(members, firsts, strict=True)
+    ]
+    counts: NDArray[np.int64] = history.length - firsts - np.array(skipped)
+    return counts
+
+
+class RunEffects(NamedTuple):
+    """What behaviors say of one counterfactual model.
+
+    Attributes:
+        effect: (K,) effects on the means over their examples.
+        noise: (K,) |γ(control run) − γ(ξ_T)|: what a run without any change is off by; 0 where none was needed.
+        examples: for each behavior that is per example: (n,) effects, by position of the behavior.
+    """
+
+    effect: Floats
+    noise: Floats
+    examples: dict[int, Floats]
+
+
+class Reader:
+    """Reads behaviors off counterfactual models: effects are differences to the control run, or else to ξ_T."""
+
+    def __init__(self, history: History, behaviors: Sequence[Behavior]) -> None:
+        self._behaviors = behaviors
+        self._final, self._readouts = final_readouts(history, behaviors)
+        self._observed = self._values(self._final)
+        self._control: tuple[FlatState, list[Floats]] = (self._final, self._observed)
+
+    def read(self, end: FlatState, control: FlatState | None) -> RunEffects:
+        """Return what differs at ζ_T from the end of the control run, which is ξ_T where there is none."""
+        reference = self._at(self._final if control is None else control)
+        differences = [known - other for known, other in zip(reference, self._values(end), strict=True)]
+        noise = [abs(a.mean() - b.mean()) for a, b in zip(reference, self._observed, strict=True)]
+        examples = {k: differences[k] for k, behavior in enumerate(self._behaviors) if behavior.per_example}
+        return RunEffects(np.array([d.mean() for d in differences]), np.array(noise), examples)
+
+    def _at(self, control: FlatState) -> list[Floats]:
+        if control is not self._control[0]:
+            self._control = control, (self._observed if control is self._final else self._values(control))
+        return self._control[1]
+
+    def _values(self, state: FlatState) -> list[Floats]:
+        return [readout.values(state).cpu().numpy() for readout in self._readouts]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from aadsl.propagation.adjoint import Sweep, adjoint_sweep
+from aadsl.propagation.block_sweep import Block, BlockSweep, block_sweep, portions
 from aadsl.propagation.curvature import (
     CentralDifference,
     Curvature,
@@ -13,15 +14,15 @@ from aadsl.propagation.curvature import (
     Secant,
     Zero,
 )
-from aadsl.propagation.ensemble import ensemble
+from aadsl.propagation.eigenpairs import eigenpairs, lanczos_products
+from aadsl.propagation.ensemble import CannotAdvanceTogetherError, Rehearsed, ensemble, rehearse
+from aadsl.propagation.finite import NotFiniteError
 from aadsl.propagation.kinks import kinks
 from aadsl.propagation.layout import FlatState, Layout, difference, inner
 from aadsl.propagation.objective import Evaluation, LossFunction, Objective
 from aadsl.propagation.readout import MetricFunction, Readout
-from aadsl.propagation.rehearsal import Rehearsed, rehearse
 from aadsl.propagation.replay import ObservedStep, Variation, backward, final_state, forward, observed
-from aadsl.propagation.reruns import End, applied_steps, reruns, steps_to_forks
-from aadsl.propagation.stacked import VectorizationError
+from aadsl.propagation.reruns import End, reruns
 from aadsl.propagation.step import Batches, Run, Step
 from aadsl.propagation.step_map import StepMap
 from aadsl.propagation.structure import Blockwise, Layerwise, Restricted
@@ -30,6 +31,9 @@ from aadsl.propagation.tangent import Tangents, at_end, tangent_sweep
 __all__ = [
     "CURVATURES",
     "Batches",
+    "Block",
+    "BlockSweep",
+    "CannotAdvanceTogetherError",
     "CentralDifference",
     "Curvature",
     "End",
@@ -39,6 +43,7 @@ __all__ = [
     "Layout",
     "LossFunction",
     "MetricFunction",
+    "NotFiniteError",
     "Objective",
     "ObservedStep",
     "OneSidedDifference",
@@ -53,21 +58,22 @@ __all__ = [
     "Sweep",
     "Tangents",
     "Variation",
-    "VectorizationError",
     "adjoint_sweep",
-    "applied_steps",
     "at_end",
     "backward",
+    "block_sweep",
     "difference",
+    "eigenpairs",
     "ensemble",
     "final_state",
     "forward",
     "inner",
     "kinks",
+    "lanczos_products",
     "observed",
+    "portions",
     "rehearse",
     "reruns",
-    "steps_to_forks",
     "tangent_sweep",
 ]
 

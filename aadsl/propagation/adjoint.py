@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aadsl.core.errors import AadslError
 from aadsl.core.progress import Progress, silent
 from aadsl.propagation.curvature import Curvature
+from aadsl.propagation.finite import NotFiniteError
 from aadsl.propagation.layout import FlatState, difference, inner
 from aadsl.propagation.replay import ObservedStep, Variation, backward
 from aadsl.propagation.step import Run
@@ -69,7 +69,7 @@ def adjoint_sweep(
         progress: called after each step.
 
     Raises:
-        AadslError: a score is not a finite number; the message says at which step.
+        NotFiniteError: a score is not a finite number; the message says at which step.
     """
     scores, growth = sweep.scores.numpy(), sweep.growth.numpy()
     for taken in backward(run, step_map, start, sweep.stop, limit):
@@ -87,10 +87,7 @@ def adjoint_sweep(
         numbers = torch.stack([*products, *lengths]).cpu().numpy().reshape(-1, len(cotangents))
         scores[[change is not None for change in removed], t], growth[t] = numbers[:-1], numbers[-1]
         if not (np.isfinite(scores[:, t]).all() and np.isfinite(growth[t]).all()):
-            raise AadslError(
-                f"the sweep left the finite numbers at step {t}, {run.length - t} steps before the end of the run",
-                hint="training is unstable there; ask for later stages, or for the exact answer: retraining()",
-            )
+            raise NotFiniteError(t, run.length)
         sweep = Sweep(t, tuple(cotangents), sweep.scores, sweep.growth)
         progress("sweep", run.length - t, run.length - start)
         yield sweep

@@ -1,26 +1,34 @@
-"""Many counterfactual runs that advance together, one pass over the data for all of them.
+"""Counterfactual runs that advance together: one gradient of stacked parameters instead of many of single ones.
 
-The states of N runs are one stack of tensors, whose row 0 is a control run in which nothing changes. It rides along
-from the stored state at or before the first change, and the others join when they begin to differ: ζ_f is the control's
-state there. At each step the runs that read the same batches have their gradients computed at once, and those that also
-take the same step have it applied at once.
+Replica 0 is the control run: nothing is changed in it. Others are forked from it when their first change comes. A
+gradient over stacked parameters rounds otherwise than one alone, so effects are differences to the control run.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 
 import torch
 
+from aadsl.core.errors import AadslError
 from aadsl.core.progress import Progress, silent
-from aadsl.propagation.layout import FlatState
+from aadsl.propagation.layout import FlatState, difference
 from aadsl.propagation.replay import Variation
-from aadsl.propagation.reruns import End, Stepped, finite, in_order, stored_before
-from aadsl.propagation.stacked import Stack, StackedObjective
-from aadsl.propagation.stacked_update import update
+from aadsl.propagation.replicas import Replicas
+from aadsl.propagation.reruns import End, divergence
+from aadsl.propagation.stacked import StackedObjective, advance
 from aadsl.propagation.step import Run, Step
-from aadsl.propagation.step_map import StepMap, started
+from aadsl.propagation.step_map import StepMap
+
+REPEATS = 3
+
+
+class CannotAdvanceTogetherError(AadslError):
+    """Something in the model or the loss works for one set of parameters at a time only."""
 
 
 def ensemble(
@@ -32,124 +40,129 @@ def ensemble(
     size: int,
     progress: Progress = silent,
 ) -> Iterator[End]:
-    """Yield the end of each counterfactual run and of its control run; ``size`` of them advance together.
+    """Yield the end of each counterfactual run, ``size`` of them and a control run at a time.
 
-    The arguments are those of :func:`aadsl.propagation.reruns.reruns`, and so are the ends, to rounding. Memory: the
-    states of ``size`` + 1 runs, their gradients, and what autograd holds of so many forward passes.
+    Args:
+        run: the observed run.
+        step_map: how a step changes the state.
+        varied: for each run its steps Ψ_t, equal to the observed ones before its first change.
+        firsts: the first step at which each differs; runs that differ at about the same time advance together.
+        size: how many at once, besides the control run.
+        progress: called after each step.
 
     Raises:
-        VectorizationError: the loss cannot be computed for many runs at once. What was yielded before holds.
-        AadslError: after all others were yielded, where a counterfactual run left the finite numbers.
+        CannotAdvanceTogetherError: the model or the loss refuses stacked parameters.
+        AadslError: a run leaves the finite numbers; the others were yielded before.
     """
-    order = in_order(firsts)
-    chunks = [order[i : i + size] for i in range(0, len(order), size)]
-    kept = run.checkpoints
-    starts = [stored_before(kept, firsts[chunk[0]]) for chunk in chunks]
-    stepped = Stepped(progress, run, varied, firsts, sum(run.length - start for start in starts))
-    ends = (_together(run, step_map, chunk, varied, firsts, start, stepped)
-            for chunk, start in zip(chunks, starts, strict=True))  # fmt: skip
-    return finite(end for chunk in ends for end in chunk)
+    order = sorted(range(len(firsts)), key=lambda i: firsts[i])
+    parts = [order[a : a + size] for a in range(0, len(order), size)]
+    starts = [max(t for t in run.checkpoints if t <= firsts[part[0]]) for part in parts]
+    done, total, diverged = 0, sum(run.length - start for start in starts), False
+    for part, start in zip(parts, starts, strict=True):
+        replicas = Replicas(run.state(start), len(part) + 1)
+        objective = StackedObjective(step_map.objective)
+        waiting = {t: list(positions) for t, positions in groupby(part, key=lambda i: firsts[i])}
+        riding: list[int] = []
+        for t in range(start, run.length):
+            for position in waiting.get(t, ()):
+                replicas.fork()
+                riding.append(position)
+            step = run.step(t)
+            _advance(objective, replicas, [step, *(varied[position](step) for position in riding)])
+            done += 1
+            progress("retraining", done, total)
+        control = replicas.state(0)
+        for row, position in enumerate(riding, 1):
+            state = replicas.state(row)
+            if bool(torch.isfinite(state.parameters).all()):
+                yield End(position, state, control)
+            else:
+                diverged = True
+    if diverged:
+        raise divergence()
 
 
-def _together(
-    run: Run,
-    step_map: StepMap,
-    chunk: Sequence[int],
-    varied: Sequence[Variation],
-    firsts: Sequence[int],
-    start: int,
-    stepped: Stepped,
-) -> Iterator[End]:
-    """Yield the ends of some runs, ordered by their first changes, and of one control run."""
-    replicas = Replicas(step_map, run.state(start), 1 + len(chunk))
-    joined = 0
-    for t in range(start, run.length):
-        step = run.step(t)
-        for i in chunk[joined:]:
-            if firsts[i] > t:
-                break
-            joined += 1
-            replicas.fork(joined)
-        steps = [step, *(varied[i](step) for i in chunk[:joined])]
-        replicas.advance(steps)
-        stepped(*steps)
-    for row in range(joined, len(chunk)):
-        replicas.fork(row + 1)
-    control = replicas.stack[0].clone()
-    for row, i in enumerate(chunk, start=1):
-        yield End(i, replicas.stack[row].clone(), control)
-
-
-class Replicas:
-    """The states of N runs that advance together, each by a step of its own.
+@dataclass(frozen=True)
+class Rehearsed:
+    """One observed step, taken alone and by replicas together.
 
     Attributes:
-        stack: the states; row 0 is the control run.
+        seconds_alone: what it takes a run alone.
+        seconds_together: what it takes all replicas.
+        size: how many those are.
+        agrees: whether both end at the same state, as near as rounding lets them.
+        why: why runs cannot advance together, in words; empty where they can.
     """
 
-    def __init__(self, step_map: StepMap, state: FlatState, count: int) -> None:
-        self.stack = Stack(state, count)
-        self._step_map = step_map
-        self._objective = StackedObjective(step_map.objective)
+    seconds_alone: float
+    seconds_together: float
+    size: int
+    agrees: bool
+    why: str = ""
 
-    def fork(self, row: int) -> None:
-        """Let a run begin at the state of the control run."""
-        self.stack[row] = self.stack[0]
-
-    def advance(self, steps: Sequence[Step]) -> None:
-        """Take one step in each of the first runs: in row r that is ``steps[r]``.
-
-        Raises:
-            VectorizationError: the loss cannot be computed for many runs at once.
-        """
-        applied = [row for row, step in enumerate(steps) if step.applied]
-        for row, step in enumerate(steps):
-            if step.resets_optimizer:
-                self.stack[row] = started(self._step_map.layout, self.stack[row], step)
-        for rows in grouped(applied, lambda row: self._data(row, steps[row])):
-            if len(rows) == 1 or self._reads_no_data(rows[0], steps[rows[0]]):
-                for row in rows:
-                    self.stack[row] = self._step_map(self.stack[row], steps[row])
-            else:
-                self._advance(rows, steps)
-
-    def _advance(self, rows: Sequence[int], steps: Sequence[Step]) -> None:
-        """Take a step in each of some runs that read the same data."""
-        states = self.stack.read(rows)
-        gradients = self._objective.evaluate(states, steps[rows[0]])
-        self.stack.write_buffers(rows, states)
-        with torch.no_grad():
-            for places in self._alike(rows, steps):
-                first, last = rows[places[0]], rows[places[-1]]
-                own = [None if g is None else g[places[0] : places[-1] + 1] for g in gradients]
-                update(self._step_map.layout, self.stack.between(first, last + 1), own, steps[first])
-
-    def _data(self, row: int, step: Step) -> Hashable:
-        """Return what decides the gradient of a run beside its state: the data, the mode of the model, the noise."""
-        read = None if self._reads_no_data(row, step) else id(step.batches)
-        return read, step.training, step.off_mode, id(step.rng_states)
-
-    def _reads_no_data(self, row: int, step: Step) -> bool:
-        return self._step_map._reads_no_data(self.stack[row], step)
-
-    def _alike(self, rows: Sequence[int], steps: Sequence[Step]) -> Iterator[list[int]]:
-        """Yield the places of neighbors among ``rows`` whose update can be computed at once: same step and counters."""
-        counters = [t for own in self.stack.tensors.slots for t in own.values() if t.dim() == 1]
-        counted = torch.stack(counters, dim=1).tolist() if counters else [[]] * (rows[-1] + 1)
-        keys = [(_rule(steps[row]), *counted[row]) for row in rows]
-        for _, places in groupby(range(len(rows)), lambda place: (keys[place], rows[place] - place)):
-            yield list(places)
+    @property
+    def gain(self) -> float:
+        """How many times faster a step of a run is in the ensemble; 0 where it cannot be used."""
+        usable = self.agrees and not self.why
+        return self.size * self.seconds_alone / self.seconds_together if usable else 0.0
 
 
-def grouped(items: Iterable[int], key: Callable[[int], Hashable]) -> list[list[int]]:
-    """Return the items with equal keys together, in their order."""
-    groups: dict[Hashable, list[int]] = {}
-    for item in items:
-        groups.setdefault(key(item), []).append(item)
-    return list(groups.values())
+def rehearse(run: Run, step_map: StepMap, t: int, size: int) -> Rehearsed:
+    """Take step ``t`` from its last stored state alone, and as an ensemble of ``size`` equal replicas."""
+    start = max(c for c in run.checkpoints if c <= t and c < run.length)
+    state, step = run.state(start), run.step(start)
+    after = step_map(state, step)
+    alone = _timed(lambda: step_map(state, step), state.parameters.device)
+    objective = StackedObjective(step_map.objective)
+    replicas = Replicas(state, size)
+    for _ in range(size - 1):
+        replicas.fork()
+    try:
+        _advance(objective, replicas, [step] * size)
+    except CannotAdvanceTogetherError as error:
+        return Rehearsed(alone, float("inf"), size, False, error.problems[0].message)
+    agrees = all(_near(replicas.state(row), after, state) for row in (0, size - 1))
+    together = _timed(lambda: _advance(objective, replicas, [step] * size), state.parameters.device)
+    return Rehearsed(alone, together, size, agrees, "" if agrees else "its random numbers are others in an ensemble")
 
 
-def _rule(step: Step) -> Hashable:
-    """Return what decides the update of a run beside its state and gradient."""
-    hyper = tuple(tuple(own.items()) for own in step.hyper)
-    return hyper, step.dynamics, step.clip, step.gradient_weight
+def _advance(objective: StackedObjective, replicas: Replicas, steps: Sequence[Step]) -> None:
+    """Advance every replica by its step; what the model or the loss refuses is said in words."""
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="There is a performance drop")
+            advance(objective, replicas, steps)
+    except AadslError:
+        raise
+    except RuntimeError as error:
+        raise CannotAdvanceTogetherError(
+            f"the model or the loss takes one set of parameters at a time: {_in_words(error)}",
+            hint="runs are then trained one after the other",
+        ) from error
+
+
+def _in_words(error: RuntimeError) -> str:
+    text = str(error)
+    if ".item()" in text or "data-dependent" in text:
+        return "it looks at its values (.item(), or an if over a tensor)"
+    return text.strip().split("\n")[0][:160]
+
+
+def _near(found: FlatState, wanted: FlatState, before: FlatState) -> bool:
+    """Return whether two ends of a step differ by rounding alone, beside how far the step moved the parameters."""
+    moved = difference(wanted, before).parameters.double().norm()
+    off = difference(found, wanted).parameters.double().norm()
+    precision = torch.finfo(wanted.parameters.dtype).eps
+    return bool(off <= precision**0.75 * moved + 8 * precision * wanted.parameters.double().norm())
+
+
+def _timed(work: Callable[[], object], device: torch.device) -> float:
+    """Return the shortest of a few calls."""
+    taken = []
+    for _ in range(REPEATS):
+        started = time.perf_counter()
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        taken.append(time.perf_counter() - started)
+    return min(taken)

@@ -60,7 +60,7 @@ class Objective:
     ) -> None:
         self.model = copy.deepcopy(model).to(like.device)
         self.loss = loss
-        self.parameters, self.buffers = parameters, buffers
+        self.parameters, self.buffers, self.integers = parameters, buffers, tuple(integers)
         self.statistics = RunningStatistics(self.model)
         self._modules = list(self.model.modules())
         self._like = like.new_zeros(())
@@ -195,8 +195,14 @@ class Objective:
 
     @contextmanager
     def _at(self, state: FlatState, step: Step, shift: Shift | None = None) -> Iterator[None]:
-        """Load the state and the mode of the step; leave the random generators as they were."""
+        """Load the state, and run the step there."""
         self.load(state, shift)
+        with self.running(step):
+            yield
+
+    @contextmanager
+    def running(self, step: Step) -> Iterator[None]:
+        """Set the mode of the step; leave the random generators as they were."""
         self._set_mode(step)
         with torch.enable_grad():
             if not step.rng_states:
@@ -217,8 +223,7 @@ class Objective:
         """Yield the loss of each micro-batch over their number: they add up to the loss of the step."""
         batches = step.batches()
         for position, batch in enumerate(batches):
-            if position < len(step.rng_states):
-                _set_generators(step.rng_states[position])
+            seed(step, position)
             value = self.loss(self.model, batch)
             yield value / len(batches) if len(batches) > 1 else value
 
@@ -256,7 +261,9 @@ class Objective:
         return flat, torch.zeros_like(leaf) if of_buffers is None else of_buffers
 
 
-def _set_generators(states: Mapping[str, Tensor]) -> None:
+def seed(step: Step, micro_batch: int) -> None:
+    """Set the random generators as they were before the forward pass of a micro-batch, where that was recorded."""
+    states: Mapping[str, Tensor] = step.rng_states[micro_batch] if micro_batch < len(step.rng_states) else {}
     for device, state in states.items():
         if device == "cpu":
             torch.set_rng_state(state)

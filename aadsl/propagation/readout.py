@@ -54,6 +54,32 @@ class Readout:
             count += len(numbers)
         return sums._replace(parameters=sums.parameters / count, buffers=sums.buffers / count)
 
+    def hessian_product(self, state: FlatState, e: FlatState) -> FlatState:
+        """Return ∇²γ e of the mean over the examples, over parameters and buffers, by double backward.
+
+        Differences of ∇γ are no closer in single precision (relative errors of quadratic readings on a Transformer: 9 %
+        exact, 31 % by differences; on a ResNet 29 and 28 %), and drive a running variance below zero.
+
+        Raises:
+            AadslError: the product is not finite.
+        """
+        sums, count = zeros_like(state)._replace(integers=()), 0
+        for numbers, leaf in self._graphs(state):
+            self._require_gradient(numbers)
+            inputs = [*self.objective.leaves, leaf]
+            slopes = torch.autograd.grad(numbers.sum(), inputs, create_graph=True, materialize_grads=True)
+            directions = [*self.objective.parameters.views(e.parameters), e.buffers]
+            parts = [(s * d).sum() for s, d in zip(slopes, directions, strict=True)]
+            theta, buffers = self.objective.flat_gradient(torch.stack(parts).sum(), leaf)
+            sums = sums._replace(parameters=sums.parameters + theta, buffers=sums.buffers + buffers)
+            count += len(numbers)
+        if not bool(torch.isfinite(sums.parameters.sum() + sums.buffers.sum())):
+            raise AadslError(
+                f'the second derivative of behavior "{self.name}" is not a finite number',
+                hint='read the behavior without it: blocks(read="linear")',
+            )
+        return sums._replace(parameters=sums.parameters / count, buffers=sums.buffers / count)
+
     def along(self, state: FlatState, tangents: Sequence[FlatState]) -> Tensor:
         """Return ⟨∇γ_i, e⟩ for each tangent e and example i, (number of tangents, n) float64.
 

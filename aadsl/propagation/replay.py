@@ -10,6 +10,7 @@ from itertools import pairwise
 
 from torch import Tensor
 
+from aadsl.core.progress import Progress, silent
 from aadsl.propagation.curvature import Point
 from aadsl.propagation.layout import FlatState, difference
 from aadsl.propagation.objective import Evaluation
@@ -161,24 +162,15 @@ def _stretch(
     return taken_steps
 
 
-def final_state(run: Run, step_map: StepMap) -> FlatState:
+def final_state(run: Run, step_map: StepMap, progress: Progress = silent) -> FlatState:
     """Return ξ_T, replayed where the run ended without keeping it."""
-    last = run.checkpoints[-1]
-    return walk(run, step_map, run.state(last), last, run.length)
+    return carried_on(run, step_map, run.checkpoints[-1], progress)
 
 
-def walk(
-    run: Run,
-    step_map: StepMap,
-    state: FlatState,
-    start: int,
-    stop: int,
-    varied: Variation = observed,
-    stepped: Callable[[Step], None] = lambda _step: None,
-) -> FlatState:
-    """Return ζ_stop of the run of ``varied`` steps that is in ``state`` ζ_start; ``stepped`` is told of each."""
-    for t in range(start, stop):
-        step = varied(run.step(t))
-        state = step_map(state, step)
-        stepped(step)
+def carried_on(run: Run, step_map: StepMap, start: int, progress: Progress = silent) -> FlatState:
+    """Return where the run ends that begins at the stored state ``start``; later ones do not replace its own."""
+    state = run.state(start)
+    for t in range(start, run.length):
+        state = step_map(state, run.step(t))
+        progress("replay", t + 1 - start, run.length - start)
     return state

@@ -1,176 +1,223 @@
-"""The states of many runs as one, and the loss of one step at all of them at once.
-
-A stack is a :class:`FlatState` whose tensors have one more dimension in front: parameters (N, P), slots (N, P_g),
-counters (N,), buffers (N, B).
-"""
+"""One step of many runs: the gradient over stacked parameters, and the optimizer's share for rows that are alike."""
 
 from __future__ import annotations
 
-import re
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
+from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from aadsl.core.errors import AadslError
-from aadsl.propagation.layout import FlatState, Layout
-from aadsl.propagation.objective import LossFunction, Objective, _accumulate, _set_generators
+from aadsl.dynamics import RESTING
+from aadsl.propagation.layout import Layout
+from aadsl.propagation.objective import Objective, seed
+from aadsl.propagation.replicas import Replicas
 from aadsl.propagation.step import Step
 
-
-class VectorizationError(AadslError):
-    """The loss cannot be computed for many runs at once; one after the other they can still be retrained."""
+T = TypeVar("T")
 
 
-class Stack:
-    """The states of N runs in one piece of memory, read and written by row."""
+class StackedEvaluation(NamedTuple):
+    """What one forward and backward pass of n rows gives.
 
-    def __init__(self, state: FlatState, count: int) -> None:
-        self.tensors = _mapped(lambda t: t.expand(count, *t.shape).clone(), state)
+    Attributes:
+        gradients: (n, P).
+        present: (P,) false over parameters that took no part in the loss; None where all did.
+        buffers: (n, B) after the forward pass.
+        integers: integer buffers after the forward pass, each (n, …).
+    """
 
-    def __getitem__(self, row: int) -> FlatState:
-        """Return a view of the state of one run."""
-        return _mapped(lambda t: t[row], self.tensors)
-
-    def __setitem__(self, row: int, state: FlatState) -> None:
-        for own, new in zip(_all(self.tensors), _all(state), strict=True):
-            own[row] = new
-
-    def between(self, first: int, stop: int) -> FlatState:
-        """Return a view of the states of neighboring runs."""
-        return _mapped(lambda t: t[first:stop], self.tensors)
-
-    def read(self, rows: Sequence[int]) -> FlatState:
-        """Return what a loss reads of some runs, parameters and module buffers; a view where they are neighbors."""
-        return _mapped(lambda t: t[_index(rows)], self.tensors._replace(slots=()))
-
-    def write_buffers(self, rows: Sequence[int], states: FlatState) -> None:
-        """Set the module buffers of some runs."""
-        pairs = zip((self.tensors.buffers, *self.tensors.integers), (states.buffers, *states.integers), strict=True)
-        for own, new in pairs:
-            own[_index(rows)] = new
+    gradients: Tensor
+    present: Tensor | None
+    buffers: Tensor
+    integers: tuple[Tensor, ...]
 
 
 class StackedObjective:
-    """The loss of a step as a function of the states of many runs, vectorized by ``torch.func.vmap``.
-
-    The backward pass is that of ordinary autograd, through the operations on stacked tensors that vmap makes: it tells
-    which parameters took no part, and leaves statistics of normalization to be written in place, to each run its own.
-    """
+    """The loss as a function of stacked parameters and buffers, vmapped over the private model of an objective."""
 
     def __init__(self, objective: Objective) -> None:
         self.objective = objective
-        self._loss = _Loss(objective.model, objective.loss)
-        integers = [n for n, b in objective.model.named_buffers() if any(b is own for own in objective._integers)]
-        self._names = [f"model.{n}" for n in (*objective.parameters.names, *objective.buffers.names, *integers)]
+        self._loss = _Loss(objective)
 
-    def evaluate(self, states: FlatState, step: Step) -> list[Tensor | None]:
-        """Return each run's gradient of the mean over the step's micro-batches; write its new buffers in place.
+    @property
+    def layout(self) -> Layout:
+        """Where the parameters lie in a row."""
+        return self.objective.parameters
 
-        For each parameter tensor that is one tensor (n, …); None where it took no part in the loss.
+    def evaluate(
+        self, parameters: Tensor, buffers: Tensor, integers: Sequence[Tensor], step: Step
+    ) -> StackedEvaluation:
+        """Return the gradients of the mean over the step's micro-batches, each row's own, and its buffers after it.
 
-        Raises:
-            VectorizationError: the loss cannot be computed for many runs at once.
+        All rows see the recorded random numbers.
         """
-        layout, batches = self.objective.parameters, step.batches()
-        leaves = [t.detach().requires_grad_(True) for t in _views(layout, states.parameters)]
-        buffers = [*_views(self.objective.buffers, states.buffers), *states.integers]
-        gradients: list[Tensor | None] = [None] * len(leaves)
-        with self.objective._at(_mapped(lambda t: t[0], states), step), _refusals():
+        objective, rows = self.objective, len(parameters)
+        leaves = [view.detach().requires_grad_() for view in _views(objective.parameters, parameters)]
+        floating = [view.clone() for view in _views(objective.buffers, buffers)]
+        whole = [t.clone() for t in integers]
+        total: list[Tensor | None] = [None] * len(leaves)
+        batches = step.batches()
+        with objective.running(step), sdpa_kernel(SDPBackend.MATH):
             for position, batch in enumerate(batches):
-                if position < len(step.rng_states):
-                    _set_generators(step.rng_states[position])
-                losses = vmap(self._one(batch), randomness="same")(leaves, buffers)
-                found = torch.autograd.grad(losses.sum() / len(batches), leaves, allow_unused=True)
-                gradients = [_accumulate(old, new) for old, new in zip(gradients, found, strict=True)]
-        return gradients
-
-    def _one(self, batch: Any) -> Callable[[Sequence[Tensor], Sequence[Tensor]], Tensor]:
-        """Return the loss of one run as a function of its parameters and buffers."""
-
-        def loss(parameters: Sequence[Tensor], buffers: Sequence[Tensor]) -> Tensor:
-            named = dict(zip(self._names, (*parameters, *buffers), strict=True))
-            value: Tensor = functional_call(self._loss, named, (batch,))
-            return value
-
-        return loss
+                seed(step, position)
+                values = torch.vmap(self._loss.at(batch), randomness="same")(leaves, floating, whole)
+                found = torch.autograd.grad(values.sum() / len(batches), leaves, allow_unused=True)
+                total = [_sum(old, new) for old, new in zip(total, found, strict=True)]
+        present = [gradient is not None for gradient in total]
+        return StackedEvaluation(
+            _flat(objective.parameters, total, parameters),
+            None if all(present) else objective.parameters.mask(present, parameters.device),
+            _flat(objective.buffers, floating, buffers) if floating else buffers.new_zeros((rows, 0)),
+            tuple(whole),
+        )
 
 
 class _Loss(nn.Module):
-    """``loss(model, batch)`` as a module, so that the model's tensors can be replaced for one call."""
+    """The loss as a module, so that its parameters can be replaced."""
 
-    def __init__(self, model: nn.Module, loss: LossFunction) -> None:
+    def __init__(self, objective: Objective) -> None:
         super().__init__()
-        self.model, self._function = model, loss
+        self.model = objective.model
+        self._function = objective.loss
+        names = objective.parameters.names, objective.buffers.names, objective.integers
+        self._names = [f"model.{name}" for part in names for name in part]
 
     def forward(self, batch: Any) -> Tensor:
-        """Return the loss of the batch."""
-        return self._function(self.model, batch)
+        value: Tensor = self._function(self.model, batch)
+        return value
+
+    def at(self, batch: Any) -> Callable[[list[Tensor], list[Tensor], list[Tensor]], Tensor]:
+        """Return the loss of a batch as a function of parameters, buffers and integer buffers."""
+
+        def value(parameters: list[Tensor], buffers: list[Tensor], integers: list[Tensor]) -> Tensor:
+            tensors = dict(zip(self._names, [*parameters, *buffers, *integers], strict=True))
+            loss: Tensor = functional_call(self, tensors, (batch,))
+            return loss
+
+        return value
 
 
-@contextmanager
-def _refusals() -> Iterator[None]:
-    """Say in words what vmap refuses; keep its advice on speed to ourselves: that is measured.
-
-    Attention runs in its math kernel: of the others some would be computed run by run.
-    """
-    try:
-        with warnings.catch_warnings(), sdpa_kernel(SDPBackend.MATH):
-            warnings.simplefilter("ignore")
-            yield
-    except AadslError:
-        raise
-    except Exception as error:  # whatever it is: run by run it either does not happen, or is raised again
-        raise VectorizationError(
-            f"{reason(error)}, so runs cannot advance together",
-            hint="they can be retrained one after the other; said by PyTorch: " + str(error).split("\n")[0][:200],
-        ) from error
-
-
-# What vmap says, and what that means to the one who wrote the loss.
-REASONS = {
-    "calling .item()": "the loss or the model looks at its values (.item(), float(…))",
-    "data-dependent control flow": "the loss or the model decides by its values what to compute (if, while)",
-    "dynamic shape": "the loss or the model chooses by its values how many it computes with (boolean masks, nonzero)",
-    "data pointer": "the loss or the model leaves PyTorch for its values (numpy)",
-    "functorch transform": "the loss takes derivatives itself (requires_grad_, torch.autograd)",
-    "in-place": "the loss or the model writes values of one run into a tensor that all runs share",
-    "randomness": "the loss or the model draws random numbers in a way that cannot be shared by runs",
-}
+def advance(objective: StackedObjective, replicas: Replicas, steps: Sequence[Step]) -> None:
+    """Advance every replica by its own step of ``steps``; rows whose steps read the same are evaluated together."""
+    layout = objective.layout
+    _restart(layout, replicas, steps)
+    applied = [row for row, step in enumerate(steps) if step.applied]
+    for rows in _alike(applied, lambda a, b: _read_the_same(steps[a], steps[b])):
+        step = steps[rows[0]]
+        parameters, buffers = replicas.take(replicas.parameters, rows), replicas.take(replicas.buffers, rows)
+        if step.gradient_weight == 0 and not buffers.numel():
+            nothing = StackedEvaluation(torch.zeros_like(parameters), None, buffers, ())
+            _update(layout, replicas, rows, steps, nothing)
+            continue
+        integers = [replicas.take(t, rows) for t in replicas.integers]
+        evaluation = objective.evaluate(parameters, buffers, integers, step)
+        _update(layout, replicas, rows, steps, evaluation)
+        replicas.put(replicas.buffers, rows, evaluation.buffers)
+        for own, values in zip(replicas.integers, evaluation.integers, strict=True):
+            replicas.put(own, rows, values)
 
 
-def reason(error: Exception) -> str:
-    """Return in words why the loss cannot be computed for many runs at once."""
-    text = str(error)
-    if isinstance(error, torch.OutOfMemoryError):
-        return "so many runs at once do not fit into the memory"
-    if operator := re.search(r"aten::(\w+)", text):
-        return f"PyTorch cannot compute {operator[1]} for many runs at once"
-    return next((said for sign, said in REASONS.items() if sign in text), "the loss fails for many runs at once")
+def _update(
+    layout: Layout, replicas: Replicas, rows: Sequence[int], steps: Sequence[Step], evaluation: StackedEvaluation
+) -> None:
+    """Take the optimizer's step of evaluated rows; those with the same step and equal counters together."""
+
+    def alike(a: int, b: int) -> bool:
+        return _step_the_same(steps[a], steps[b]) and replicas.counters[a] == replicas.counters[b]
+
+    for part in _alike(rows, alike):
+        step = steps[part[0]]
+        places = [rows.index(row) for row in part]
+        gradients = evaluation.gradients if len(part) == len(rows) else evaluation.gradients[places]
+        if step.gradient_weight != 1:
+            gradients = gradients * step.gradient_weight
+        gradients = _clipped_rows(layout, gradients, step)
+        before = replicas.take(replicas.parameters, part).clone()
+        for group, (s, dynamics, hyper) in enumerate(zip(layout.group_slices, step.dynamics, step.hyper, strict=True)):
+            slots = replicas.slots(part, group)
+            after, moved = dynamics.step(before[:, s], slots, gradients[:, s], hyper)
+            if evaluation.present is not None:
+                held = evaluation.present[s]
+                after = torch.where(held, after, before[:, s])
+                moved = {n: torch.where(held if t.dim() else held.any(), t, slots[n]) for n, t in moved.items()}
+            replicas.parameters[_index(part), s] = after
+            replicas.put_slots(part, group, moved)
 
 
-def _mapped(function: Callable[[Tensor], Tensor], state: FlatState) -> FlatState:
-    integers = tuple(map(function, state.integers))
-    return state.with_tensors(map(function, state.tensors()))._replace(integers=integers)
+def _restart(layout: Layout, replicas: Replicas, steps: Sequence[Step]) -> None:
+    """Start the slots of those rows afresh whose step resets the optimizer."""
+    for row, step in enumerate(steps):
+        if not step.resets_optimizer:
+            continue
+        for group, (s, dynamics, hyper) in enumerate(zip(layout.group_slices, step.dynamics, step.hyper, strict=True)):
+            fresh = dynamics.initial(replicas.parameters[row : row + 1, s], hyper)
+            own = replicas.slots([row], group)
+            replicas.put_slots([row], group, {n: fresh.get(n, torch.zeros_like(t)) for n, t in own.items()})
+
+
+def _clipped_rows(layout: Layout, gradients: Tensor, step: Step) -> Tensor:
+    """Return the gradients (n, P) clipped, each row by its own norm; as :func:`aadsl.propagation.update.clipped`."""
+    clip = step.clip
+    if clip is None:
+        return gradients
+    if clip.kind == "value":
+        return gradients.clamp(-clip.limit, clip.limit)
+    trained = [dynamics is not RESTING for dynamics in step.dynamics]
+    views = zip(layout.groups, _views(layout, gradients), strict=True)
+    norms = [torch.linalg.vector_norm(view.flatten(1), clip.norm_type, dim=1) for g, view in views if trained[g]]
+    norm = torch.linalg.vector_norm(torch.stack(norms), clip.norm_type, dim=0)
+    return gradients * torch.clamp(clip.limit / (norm + 1e-6), max=1.0)[:, None]
+
+
+def _read_the_same(one: Step, other: Step) -> bool:
+    """Return whether two steps of one time evaluate the same loss."""
+    modes = one.training == other.training and one.off_mode == other.off_mode
+    nothing = (one.gradient_weight == 0) == (other.gradient_weight == 0)
+    return one is other or (one.batches is other.batches and modes and nothing)
+
+
+def _step_the_same(one: Step, other: Step) -> bool:
+    """Return whether two steps of one time do the same with a gradient."""
+    if one is other:
+        return True
+    weights = one.gradient_weight == other.gradient_weight
+    return weights and one.clip == other.clip and one.hyper == other.hyper and one.dynamics == other.dynamics
+
+
+def _alike(rows: Sequence[int], same: Callable[[int, int], bool]) -> list[list[int]]:
+    """Return the rows in groups of those that are the same."""
+    groups: list[list[int]] = []
+    for row in rows:
+        group = next((group for group in groups if same(group[0], row)), None)
+        if group is None:
+            groups.append([row])
+        else:
+            group.append(row)
+    return groups
 
 
 def _index(rows: Sequence[int]) -> slice | list[int]:
-    first, last = rows[0], rows[-1]
-    return slice(first, last + 1) if last - first + 1 == len(rows) else list(rows)
-
-
-def _all(state: FlatState) -> list[Tensor]:
-    return [*state.tensors(), *state.integers]
+    return slice(rows[0], rows[-1] + 1) if rows[-1] - rows[0] + 1 == len(rows) else list(rows)
 
 
 def _views(layout: Layout, matrix: Tensor) -> list[Tensor]:
-    """Return each tensor of the layout as a view (n, …) into the rows of ``matrix`` (n, size)."""
-    return [
-        matrix[:, offset : offset + count].view(len(matrix), *shape)
-        for offset, count, shape in zip(layout.offsets, layout.counts, layout.shapes, strict=False)
+    """Return each tensor of n rows (n, size) as (n, *shape), a view."""
+    places = zip(layout.offsets, layout.counts, layout.shapes, strict=False)
+    return [matrix[:, a : a + count].view(-1, *shape) for a, count, shape in places]
+
+
+def _flat(layout: Layout, tensors: Sequence[Tensor | None], like: Tensor) -> Tensor:
+    """Return tensors (n, *shape) as rows (n, size); None is zero."""
+    rows = len(like)
+    parts = [
+        like.new_zeros((rows, count)) if t is None else t.reshape(rows, count)
+        for t, count in zip(tensors, layout.counts, strict=True)
     ]
+    return torch.cat(parts, dim=1)
+
+
+def _sum(old: Tensor | None, new: Tensor | None) -> Tensor | None:
+    return new if old is None else old if new is None else old + new

@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import torch
 
-from aadsl.core.errors import AadslError
 from aadsl.core.progress import Progress, silent
 from aadsl.propagation.adjoint import source
 from aadsl.propagation.curvature import Curvature
+from aadsl.propagation.finite import NotFiniteError
 from aadsl.propagation.layout import FlatState, total, zeros_like
 from aadsl.propagation.replay import Variation, final_state, forward
 from aadsl.propagation.step import Run, Step
@@ -53,7 +53,7 @@ def tangent_sweep(
         progress: called after each step.
 
     Raises:
-        AadslError: a tangent is not finite; the message says at which step.
+        NotFiniteError: a tangent is not finite; the message says at which step.
     """
     first = tangents.start
     for taken in forward(run, step_map, first):
@@ -78,7 +78,7 @@ def tangent_sweep(
             known = states[position]
             if removed is not None:
                 states[position] = removed if known is None else total(known, removed)
-        _require_finite(states, t)
+        _require_finite(states, t, run.length)
         tangents = Tangents(t + 1, tuple(states))
         progress("sweep", t + 1 - first, run.length - first)
         yield tangents
@@ -90,10 +90,7 @@ def at_end(run: Run, step_map: StepMap, tangents: Tangents) -> list[FlatState]:
     return [zero if e is None else e for e in tangents.states]
 
 
-def _require_finite(tangents: Sequence[FlatState | None], t: int) -> None:
+def _require_finite(tangents: Sequence[FlatState | None], t: int, length: int) -> None:
     for e in tangents:
         if e is not None and not bool(torch.isfinite(e.parameters.sum())):
-            raise AadslError(
-                f"the sweep left the finite numbers at step {t}",
-                hint="training is unstable there; ask for the exact answer: retraining()",
-            )
+            raise NotFiniteError(t, length)

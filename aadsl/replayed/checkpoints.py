@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 from aadsl.core.errors import AadslError
-from aadsl.propagation import FlatState, Sweep, Tangents
+from aadsl.propagation import BlockSweep, FlatState, Sweep, Tangents
 from aadsl.trajectory.store.files import commit, opened
 from aadsl.trajectory.store.tensors import dtype_name, from_array, to_array
 
@@ -21,7 +22,8 @@ from aadsl.trajectory.store.tensors import dtype_name, from_array, to_array
 SECONDS = 30.0
 SHARE = 0.05
 
-AnySweep = TypeVar("AnySweep", Sweep, Tangents)
+Stand = Sweep | Tangents | BlockSweep
+AnySweep = TypeVar("AnySweep", Sweep, Tangents, BlockSweep)
 
 
 class SweepCheckpoints:
@@ -32,8 +34,14 @@ class SweepCheckpoints:
 
     def __init__(self, stem: Path | None = None) -> None:
         self._stem = stem
-        self._latest: Sweep | Tangents | None = None
+        self._latest: dict[Path, Stand] = {}
         self._due = time.monotonic() + SECONDS
+
+    def within(self, name: str) -> SweepCheckpoints:
+        """Return where one of several sweeps of a kind is kept, told from the others by its name."""
+        inner = copy.copy(self)  # what was kept last is known to both
+        inner._stem = self._stem and self._stem.with_name(f"{self._stem.name}-{name}")
+        return inner
 
     def __enter__(self) -> SweepCheckpoints:
         return self
@@ -42,12 +50,12 @@ class SweepCheckpoints:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is not None:
-            self._write()
+            for file, sweep in self._latest.items():
+                _write(file, sweep)
             return
-        for sweep in (Sweep, Tangents):
-            file = self._file(sweep)
-            if file is not None:
-                with suppress(OSError):  # a folder that cannot be written is no reason to lose the answer
+        if self._stem is not None:
+            with suppress(OSError):  # a folder that cannot be written is no reason to lose the answer
+                for file in list(self._stem.parent.glob(f"{self._stem.name}-*")):
                     file.unlink(missing_ok=True)
 
     def found(self, kind: type[AnySweep], like: FlatState) -> AnySweep | None:
@@ -65,44 +73,44 @@ class SweepCheckpoints:
             return None
         return kind(**{name: _restored(name, arrays, like) for name in kind._fields})
 
-    def keep(self, sweep: Sweep | Tangents) -> None:
+    def keep(self, sweep: Stand) -> None:
         """Say how far the sweep is now; it is written when it is time."""
-        self._latest = sweep
+        file = self._file(type(sweep))
+        if file is None:
+            return
+        self._latest[file] = sweep
         begun = time.monotonic()
         if begun > self._due:
-            self._write()
+            _write(file, sweep)
             ended = time.monotonic()
             self._due = ended + max(SECONDS, (ended - begun) / SHARE)
 
     def _file(self, kind: type[Any]) -> Path | None:
         return self._stem and self._stem.with_name(f"{self._stem.name}-{kind.__name__.lower()}.nc")
 
-    def _write(self) -> None:
-        sweep = self._latest
-        file = self._file(type(sweep))
-        if sweep is None or file is None:
-            return
-        tensors = _flattened(sweep)
 
-        def write(dataset: Any) -> None:
-            for name, tensor in tensors.items():
-                values = to_array(tensor)
-                dimensions = [f"{name}_{axis}" for axis in range(values.ndim)]
-                for dimension, size in zip(dimensions, values.shape, strict=True):
-                    dataset.createDimension(dimension, size)
-                variable = dataset.createVariable(name, values.dtype, dimensions)
-                variable.setncattr("torch_dtype", dtype_name(tensor.dtype))
-                variable.set_auto_maskandscale(False)
-                if values.size:
-                    variable[...] = values
+def _write(file: Path, sweep: Stand) -> None:
+    tensors = _flattened(sweep)
 
-        with suppress(OSError):  # nor to end the sweep
-            file.parent.mkdir(exist_ok=True)
-            size = sum(tensor.nbytes for tensor in tensors.values())
-            commit(file, {"title": "how far an interrupted sweep is"}, write, size)
+    def write(dataset: Any) -> None:
+        for name, tensor in tensors.items():
+            values = to_array(tensor)
+            dimensions = [f"{name}_{axis}" for axis in range(values.ndim)]
+            for dimension, size in zip(dimensions, values.shape, strict=True):
+                dataset.createDimension(dimension, size)
+            variable = dataset.createVariable(name, values.dtype, dimensions)
+            variable.setncattr("torch_dtype", dtype_name(tensor.dtype))
+            variable.set_auto_maskandscale(False)
+            if values.size:
+                variable[...] = values
+
+    with suppress(OSError):  # nor to end the sweep
+        file.parent.mkdir(exist_ok=True)
+        size = sum(tensor.nbytes for tensor in tensors.values())
+        commit(file, {"title": "how far an interrupted sweep is"}, write, size)
 
 
-def _flattened(sweep: Sweep | Tangents) -> dict[str, Tensor]:
+def _flattened(sweep: Stand) -> dict[str, Tensor]:
     """Return everything of a sweep by name; its states are numbered: ``cotangents.<state>.<tensor>``."""
     found: dict[str, Tensor] = {}
     for name, value in sweep._asdict().items():

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Mapping
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from aadsl.core.errors import AadslError, did_you_mean
 from aadsl.core.state import State
@@ -50,3 +53,13 @@ def restore_constants(model: nn.Module, first: State, moving: list[str]) -> None
         for name, buffer in model.named_buffers():
             if name in first.buffers and name not in moving:
                 buffer.copy_(first.buffers[name])
+
+
+def loaded(model: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
+    """Return a copy of a model in eval mode with these values of its parameters and buffers, the others as they are."""
+    other = copy.deepcopy(model).eval()
+    own = dict(other.named_parameters()) | dict(other.named_buffers())
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            own[name].copy_(tensor)
+    return other

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from fnmatch import fnmatchcase
-from functools import cached_property, lru_cache
+from functools import _lru_cache_wrapper, cached_property, lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -20,7 +19,7 @@ from aadsl.data.examples import nbytes
 from aadsl.dynamics import Dynamics, Slots, dynamics_of
 from aadsl.propagation import FlatState, Layout, LossFunction, Objective, Step, StepMap, final_state, kinks
 from aadsl.replayed.devices import device_of
-from aadsl.replayed.fitting import moving_buffers, require_parameters, restore_constants
+from aadsl.replayed.fitting import loaded, moving_buffers, require_parameters, restore_constants
 from aadsl.replayed.training_data import TrainingData
 from aadsl.trajectory import Trajectory
 
@@ -56,7 +55,7 @@ class History:
         device: str | torch.device = "auto",
         memory: str | int | None = None,
     ) -> None:
-        self.trajectory = trajectory
+        self.trajectory, self._model = trajectory, model
         self.device = device_of(device)
         if not trajectory.length:
             raise AadslError(f"{trajectory.path} holds no steps", hint="record some, and commit them: recorder.close()")
@@ -124,7 +123,7 @@ class History:
         return max(RECENT, RECENT_BYTES // max(1, nbytes(self._load_batches(0))))
 
     @cached_property
-    def recent_batches(self) -> Callable[[int], tuple[Any, ...]]:
+    def recent_batches(self) -> _lru_cache_wrapper[tuple[Any, ...]]:
         """The micro-batches of a step; those asked for lately are kept."""
         return lru_cache(maxsize=self.recent)(self._load_batches)
 
@@ -198,6 +197,14 @@ class History:
         like = parameters.new_zeros(0)
         floating = buffers.flatten([state.buffers[n] for n in buffers.names], like)
         return FlatState(parameters, tuple(slots), floating, integers)
+
+    def model_at(self, state: FlatState) -> nn.Module:
+        """Return a copy of the model that was given, with the weights and buffers of a state."""
+        constant = dict(self.objective.model.named_buffers())
+        tensors = {name: constant[name] for name in self.trajectory.buffers}
+        tensors |= self.objective.parameters.named_views(state.parameters)
+        tensors |= self.objective.buffers.named_views(state.buffers)
+        return loaded(self._model, tensors | dict(zip(self._integers, state.integers, strict=True)))
 
     def _flatten(self, layout: Layout, tensors: dict[str, Tensor]) -> Tensor:
         like = next(iter(tensors.values())).to(self.device)

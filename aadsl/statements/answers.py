@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 EACH = "example_effect"
+STEPS = "step_effect"
 
 
 @dataclass(frozen=True)
@@ -20,12 +21,14 @@ class AnswerOutline:
         behaviors: names of its behaviors.
         variables: names of its variables and coordinates.
         each: the behaviors with effects on single examples.
+        stepped: the behaviors of which effects of single steps are there, or can be swept when they are asked for.
     """
 
     stages: frozenset[str]
     behaviors: frozenset[str]
     variables: frozenset[str] = frozenset()
     each: frozenset[str] = frozenset()
+    stepped: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, dataset: Any) -> AnswerOutline:
@@ -35,7 +38,8 @@ class AnswerOutline:
         if EACH in dataset:
             known = np.isfinite(dataset[EACH]).any([d for d in dataset[EACH].dims if d != "behavior"])
             each = frozenset(name for name in behaviors if bool(known.sel(behavior=name)))
-        return cls(labels(dataset, "stage"), behaviors, frozenset(map(str, dataset.variables)), each)
+        stepped = behaviors if STEPS in dataset else frozenset[str]()
+        return cls(labels(dataset, "stage"), behaviors, frozenset(map(str, dataset.variables)), each, stepped)
 
     def holds(self, stages: Iterable[str], behaviors: Iterable[str]) -> bool:
         """Return whether it is about all of these."""
@@ -43,8 +47,9 @@ class AnswerOutline:
 
     def variables_on(self, behaviors: Collection[str]) -> frozenset[str]:
         """Return the variables that say something of these behaviors, or of any where there are none."""
-        said = self.each & {*behaviors} if behaviors else self.each
-        return self.variables if said else self.variables - {EACH}
+        about = frozenset(behaviors) or self.behaviors
+        variables = self.variables if self.each & about else self.variables - {EACH}
+        return variables | {STEPS} if self.stepped & about else variables - {STEPS}
 
 
 def labels(dataset: Any, dimension: str) -> frozenset[str]:

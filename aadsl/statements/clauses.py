@@ -45,15 +45,17 @@ def _fields(language: Parser) -> dict[tuple[str, str], tuple[str, ...]]:
 def _parts(language: Parser, rule: Rule, node: type[Node]) -> Iterator[tuple[str, str]]:
     """Yield each part of a rule: the clause that it stands in, and its field."""
     names = iter([field.name for field in fields(node) if field.name != "span"])
-    clause = ""
+    clause, words = "", list[str]()
     for place, symbol in enumerate(rule.expansion):
         word = keyword(language.lark, symbol.name) if symbol.is_term else ""
-        if word:
-            clause = word
+        if word:  # of two in a row the second may be left out: _SHARES [_OF] references
+            clause, words = word, [*words, word]
         elif symbol.is_term and symbol.filter_out:  # type: ignore[attr-defined]  # terminals have it
             clause = f"{clause} =" if place == 2 else clause
         else:
-            yield clause, next(names)
+            field = next(names)
+            yield from ((other, field) for other in words or [clause])
+            words = []
 
 
 def _rule_name(node: type[Node]) -> str:

@@ -16,7 +16,7 @@ from aadsl.statements.session import Result
 from aadsl.statements.studied import Studied
 from aadsl.statements.vocabulary import given_options, notebook_name
 
-OPTIONS = {"model": Any, "loss": Any, "data": Any, "device": Any, "unverified": bool}
+OPTIONS = {"model": Any, "loss": Any, "data": Any, "device": Any, "within": Any, "unverified": bool}
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class Load(Statement):
     of them by run, such as {"pretrain": digits, "finetune": letters}; `device` is "auto" unless given.
     Scores are refused on a trajectory that fails verification, unless `unverified=true` is given; then they say so.
     Stages and behaviors of an earlier trajectory are left behind; those defined on a loaded study are there.
+    `within` is the budget of answers, "30 s" unless given: within it exact answers come first.
     """
 
     sources: tuple[Literal | Name, ...]

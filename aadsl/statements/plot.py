@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from aadsl.core.errors import unknown_name
 from aadsl.language import Call, Name, Reference
-from aadsl.statements.answers import AnswerOutline
+from aadsl.statements.answers import STEPS, AnswerOutline
 from aadsl.statements.base import Action, Statement
 from aadsl.statements.scope import Scope
 from aadsl.statements.session import Result
@@ -85,11 +85,11 @@ class Plot(Statement):
 
     def run(self, result: Result, wanted: Wanted) -> None:
         """Draw the newest answer that has what is asked for."""
-        known = [(dataset, AnswerOutline.of(dataset)) for dataset in reversed(result.session.answers)]
-        holding = [(dataset, answer) for dataset, answer in known if wanted.held_by(answer)]
-        # `auto` may have chosen an estimator that gives less than was hoped for; the chart then says what is missing.
-        chosen = next((dataset for dataset, answer in holding if wanted.unmet(answer) is None), holding[0][0])
-        shown = wanted.part(chosen)
+        holding = [answered for answered in reversed(result.session.answers) if wanted.held_by(answered.outline)]
+        chosen = next(answered for answered in holding if wanted.unmet(answered.outline) is None)
+        swept = any(need.met_by([STEPS]) for need in wanted.chart.needs)
+        shown = chosen.with_steps(wanted.behaviors, result.progress) if swept else chosen.dataset
+        shown = wanted.part(shown)
         if wanted.chart.shows_examples:
             shown = _pictured(shown, result)
         result.draw(wanted.chart.draw(shown, by=None if self.by is None else self.by.text))

@@ -17,11 +17,13 @@ from aadsl.statements.batches import PREDICATES
 from aadsl.statements.clauses import fields_at
 from aadsl.statements.load import OPTIONS
 from aadsl.statements.scope import Scope
+from aadsl.statements.shares import SHARES_OPTIONS
 from aadsl.statements.verify import VERIFY_OPTIONS
 from aadsl.statements.vocabulary import HOMES, hints, options, table
 
 VALUES_SHOWN = 40
 HOLDERS = (("torch.utils.data", "Dataset"), ("xarray", "Dataset"), ("pandas", "DataFrame"), ("datasets", "Dataset"))
+OPTIONS_OF: dict[str, Mapping[str, Any]] = {"load": OPTIONS, "verify": VERIFY_OPTIONS, "shares": SHARES_OPTIONS}
 TABLE_OF_FIELD = {"metric": "behavior", "using": "estimator", "under": "intervention", "chart": "chart"}
 
 
@@ -164,7 +166,8 @@ def _load(_place: Cursor, scope: Scope) -> list[Completion]:
 
 
 def _with(place: Cursor, scope: Scope) -> list[Completion]:
-    known = OPTIONS if place.lexemes[0] == "load" else VERIFY_OPTIONS
+    words = [lexeme for lexeme in place.lexemes if lexeme in OPTIONS_OF]
+    known = OPTIONS_OF[words[-1]]
     if place.lexemes[-1] != "=":
         return of_kind("option", (f"{name}=" for name in known if name not in place.lexemes))
     if known.get(place.lexemes[-2]) is bool:

@@ -37,10 +37,9 @@ class QuestionStatement(Statement):
     def expected_answer(self, scope: Scope, asked: Question) -> AnswerOutline:
         """Return what the answer will hold: the effects of stages, unless a statement says otherwise."""
         each = frozenset(name for name in asked.behaviors if scope.behaviors[name].per_example)
+        stepped = frozenset(name for name in asked.behaviors if scope.behaviors[name].differentiable)
         variables = {"effect", "member", *scope.steps.names, *([EACH] if each else [])}
-        if gives_steps(asked.estimator):
-            variables.add("step_effect")
-        return AnswerOutline(frozenset(asked.stages), frozenset(asked.behaviors), frozenset(variables), each)
+        return AnswerOutline(frozenset(asked.stages), frozenset(asked.behaviors), frozenset(variables), each, stepped)
 
     def resolve(self, scope: Scope) -> Action | None:
         """Check the question and announce its answer to the statements below."""
@@ -63,18 +62,26 @@ def asked_of(
     behaviors: Sequence[Reference],
     using: Call | None,
     under: Call | None,
+    default: str = DEFAULT_ESTIMATOR,
+    of_steps: bool = False,
+    all_steps: bool = False,
 ) -> Question | None:
-    """Resolve the parts of a question; report every mistake and return None where there is one."""
+    """Resolve the parts of a question; report every mistake and return None where there is one.
+
+    ``of_steps``: effects of single steps are asked for, which are estimated whatever the estimator.
+    ``all_steps``: the stages may hold every step.
+    """
     mistakes = len(scope.problems)
     if not scope.needs_study(scope.span):
         return None
     stage_names, behavior_names = scope.all_names("stage", stages), scope.all_names("behavior", behaviors)
-    estimator = DEFAULT_ESTIMATOR if using is None else build(scope, using, "estimator")
+    estimator = default if using is None else build(scope, using, "estimator")
     intervention = DEFAULT_INTERVENTION if under is None else build(scope, under, "intervention")
-    for reference in stages:
+    for reference in () if all_steps else stages:
         _refuse_everything(scope, reference)
     for reference in behaviors:
-        _refuse_without_gradient(scope, reference, estimator)
+        if estimator is not None and _needs_gradient(method_of(estimator), of_steps):
+            _refuse_without_gradient(scope, reference)
     if stage_names is None or behavior_names is None or len(scope.problems) > mistakes:
         return None
     assert estimator is not None and intervention is not None  # else a mistake was reported
@@ -86,15 +93,12 @@ def method_of(estimator: Estimator | str) -> Estimator | type[Estimator]:
     return table("estimator")[estimator] if isinstance(estimator, str) else estimator
 
 
-def gives_steps(estimator: Estimator | str) -> bool:
-    """Return whether an answer may hold effects of single steps; what `auto` will choose may give them."""
-    return method_of(estimator).additive is not False
+def _needs_gradient(method: Estimator | type[Estimator], of_steps: bool) -> bool:
+    return method.needs_gradient or (of_steps and not method.exact)
 
 
-def _refuse_without_gradient(scope: Scope, reference: Reference, estimator: Estimator | str | None) -> None:
-    """Report a behavior whose effects this estimator cannot tell."""
-    if estimator is None or not method_of(estimator).needs_gradient:
-        return
+def _refuse_without_gradient(scope: Scope, reference: Reference) -> None:
+    """Report a behavior whose effects no estimate can tell."""
     names = (reference.text, *scope.behavior_families.get(reference.text, ()))
     if any(name in scope.behaviors and not scope.behaviors[name].differentiable for name in names):
         message = f'behavior "{reference.text}" has no gradient, and the estimator needs one'

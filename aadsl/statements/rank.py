@@ -5,15 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from aadsl.language import Call, Literal, Node, Reference
-from aadsl.statements.answers import AnswerOutline
+from aadsl.statements.answers import STEPS, AnswerOutline
 from aadsl.statements.question import QuestionStatement, asked_of, method_of
 from aadsl.statements.scope import Scope
 from aadsl.statements.session import Result
 from aadsl.statements.vocabulary import table
-from aadsl.study.question import Question
+from aadsl.study.question import DEFAULT_ESTIMATOR, Question
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -35,7 +33,8 @@ class Rank(QuestionStatement):
     rank steps on backdoor top 10
     rank source on digits top 3 using first_order()
 
-    Ten are listed unless `top` says otherwise.
+    Ten are listed unless `top` says otherwise. Steps are estimated, and the largest confirmed by exact answers as far
+    as the budget goes; stages are answered as by `score`. Each number says which it is.
     """
 
     subject: EveryStep | tuple[Reference, ...]
@@ -49,8 +48,9 @@ class Rank(QuestionStatement):
         if self.top is not None and int(self.top.value) < 1:
             scope.report(self.top.span, "`top` needs a number from 1 on")
         stages = () if isinstance(self.subject, EveryStep) else self.subject
-        asked = asked_of(scope, stages, self.behaviors, self.using, self.under)
-        if asked is None or stages or self.using is None or method_of(asked.estimator).additive:
+        asked = asked_of(scope, stages, self.behaviors, self.using, self.under, of_steps=not stages)
+        chooses = asked is not None and isinstance(asked.estimator, table("estimator")[DEFAULT_ESTIMATOR])
+        if asked is None or stages or self.using is None or chooses or method_of(asked.estimator).additive:
             return asked
         additive = [name for name, member in table("estimator").items() if member.additive]
         message = f"{self.using.name.text} gives no effects of single steps"
@@ -61,41 +61,29 @@ class Rank(QuestionStatement):
         """Return what the answer will hold: of single steps only their effects."""
         answer = super().expected_answer(scope, asked)
         if isinstance(self.subject, EveryStep):
-            return replace(answer, variables=frozenset({"step_effect", *scope.steps.names}), each=frozenset())
+            return replace(answer, variables=frozenset({STEPS, *scope.steps.names}), each=frozenset())
         return answer
 
     def run(self, result: Result, asked: Question) -> None:
         """Compute all effects, keep them, and list the largest."""
-        study = result.study
-        if isinstance(self.subject, EveryStep):
-            effects = study.step_effects(**asked.arguments, progress=result.progress)
-            dataset = study.steps.assign(step_effect=effects.drop_attrs(deep=False)).assign_attrs(effects.attrs)
-            axis = "step"
-        else:
-            dataset = study.score(**asked.arguments, progress=result.progress)
-            effects, axis = dataset["effect"], "stage"
         top = DEFAULT_TOP if self.top is None else int(self.top.value)
-        result.answer(ranked(dataset, effects, axis, top))
-        result.say(listing(result.dataset, axis))
+        dataset = result.study.rank(**asked.arguments, top=top, progress=result.progress)
+        result.answer(dataset, asked)
+        result.say(listing(dataset, "stage" if asked.stages else "step"))
 
 
-def ranked(dataset: xr.Dataset, effects: xr.DataArray, axis: str, top: int) -> xr.Dataset:
-    """Add the ``top`` largest of ``effects`` (axis, behavior): ``ranked`` and ``ranked_effect`` (rank, behavior)."""
-    values = effects.transpose(axis, "behavior")
-    order = np.argsort(-np.abs(values.values), axis=0, kind="stable")[:top]
-    return dataset.assign(
-        ranked=(("rank", "behavior"), values[axis].values[order]),
-        ranked_effect=(("rank", "behavior"), np.take_along_axis(values.values, order, axis=0)),
-    ).assign_coords(rank=np.arange(1, len(order) + 1))
-
-
-def listing(dataset: xr.Dataset | None, axis: str) -> str:
-    """Return the ranks as text, one block a behavior."""
-    assert dataset is not None
+def listing(dataset: xr.Dataset, axis: str) -> str:
+    """Return the ranks as text, one block a behavior; each number says whether it is exact."""
     blocks = []
     for name in dataset["behavior"].values:
         one = dataset.sel(behavior=name)
-        rows = zip(one["rank"].values, one["ranked"].values, one["ranked_effect"].values, strict=True)
-        lines = [f"{rank:>4}  {axis} {label!s:<12} {effect:+.4g}" for rank, label, effect in rows]
+        columns = (one[column].values for column in ("rank", "ranked", "ranked_effect", "ranked_exact", "ranked_trust"))
+        lines = [
+            f"{rank:>4}  {axis} {label!s:<12} {effect:+.4g}  {'exact' if exact else f'estimate, {trust} trust'}"
+            for rank, label, effect, exact, trust in zip(*columns, strict=True)
+        ]
         blocks.append("\n".join([f"largest effects on {name}:", *lines]))
+    confirmed = int(dataset["ranked_exact"].sum())
+    if not confirmed:
+        blocks.append("none of them was confirmed by an exact answer: the budget does not cover that")
     return "\n\n".join(blocks)

@@ -1,4 +1,4 @@
-"""``save``: the last answer or the last chart to a file."""
+"""``save``: the last answer, the last chart, or a model without a stage, to a file."""
 
 from __future__ import annotations
 
@@ -9,43 +9,55 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aadsl.core.errors import AadslError
-from aadsl.language import Literal
+from aadsl.language import Call, Literal, Reference
 from aadsl.statements.base import Action, Statement
 from aadsl.statements.scope import Scope
 from aadsl.statements.session import Result
+from aadsl.statements.vocabulary import build
+from aadsl.study.question import DEFAULT_INTERVENTION
 
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
+    from aadsl.interventions import Intervention
+
 
 @dataclass(frozen=True)
 class Save(Statement):
-    """Write the newest answer, or the newest chart, to a file; the extension says how.
+    """Write the newest answer, the newest chart, or a model to a file; the extension says how.
 
     save "scores.nc"
     save "scores.csv"
     save "scores.parquet"
     save "timeline.svg"
+    save "clean.safetensors" without poisoned, warmup under restart()
 
     netCDF keeps everything, with the plan and the provenance. CSV and Parquet are tables with one row for each stage
     and behavior (and example); Parquet needs pyarrow. Extensions .svg, .png and .html take the newest chart.
+
+    `without` writes the model as training without the stages would have made it: its weights and buffers, for
+    `load_state_dict`. `under` names the intervention, skip unless given.
     """
 
     path: Literal
+    stages: tuple[Reference, ...] | None
+    under: Call | None
 
     def resolve(self, scope: Scope) -> Action | None:
-        """Check the extension, the folder, and that there is an answer."""
+        """Check the extension, the folder, and that there is what is to be written."""
         path = Path(str(self.path.value)).expanduser()
         extension = path.suffix.lower()
-        if extension not in (*WRITERS, *PICTURES):
+        if extension not in (*WRITERS, *PICTURES, *MODELS):
             message = f'cannot save as "{path.suffix}"' if path.suffix else "the file needs an extension"
             known = f"extensions: {', '.join(WRITERS)} for the answer, {', '.join(PICTURES)} for the chart"
-            scope.report(self.path.span, message, known)
+            scope.report(self.path.span, message, f"{known}, {', '.join(MODELS)} for a model")
             return None
         if not path.parent.is_dir():
             scope.report(self.path.span, f'there is no folder "{path.parent}"', "make it first")
             return None
+        if extension in MODELS or self.stages is not None:
+            return self._model(scope, path)
         if extension in PICTURES:
             if not scope.plotted:
                 scope.report(self.span, "there is no chart to save", "draw one first: plot timeline")
@@ -54,9 +66,32 @@ class Save(Statement):
             scope.report(self.span, "there is no answer to save", "ask first: score STAGES on BEHAVIORS")
         return partial(self.run, path=path) if scope.answers else None
 
+    def _model(self, scope: Scope, path: Path) -> Action | None:
+        """Check what a model is to be trained without."""
+        if path.suffix.lower() not in MODELS:
+            hint = f"extensions of models: {', '.join(MODELS)}"
+            scope.report(self.path.span, f'a model cannot be saved as "{path.suffix}"', hint)
+            return None
+        if self.stages is None:
+            hint = f'say what it is trained without: save "{path.name}" without STAGE'
+            scope.report(self.path.span, "the model as it is was saved by who trained it", hint)
+            return None
+        if not scope.needs_study(scope.span):
+            return None
+        names = scope.all_names("stage", self.stages)
+        intervention = DEFAULT_INTERVENTION if self.under is None else build(scope, self.under, "intervention")
+        if names is None or intervention is None:
+            return None
+        return partial(self.save_model, path=path, names=names, intervention=intervention)
+
+    def save_model(self, result: Result, path: Path, names: tuple[str, ...], intervention: Intervention | str) -> None:
+        """Train without the stages, unless that was done before, and write the model."""
+        result.study.save_counterfactual(path, names, intervention=intervention, progress=result.progress)
+        result.say(f"saved {path}: the model without {', '.join(names)}")
+
     def run(self, result: Result, path: Path) -> None:
         """Write the file."""
-        dataset = result.session.answers[-1]
+        dataset = result.session.answers[-1].dataset
         WRITERS[path.suffix.lower()](dataset, path)
         result.say(f"saved {path}")
 
@@ -85,6 +120,7 @@ def _parquet(dataset: xr.Dataset, path: Path) -> None:
 
 WRITERS: dict[str, Callable[[xr.Dataset, Path], None]] = {".nc": _netcdf, ".csv": _csv, ".parquet": _parquet}
 PICTURES = (".svg", ".png", ".html")
+MODELS = (".safetensors",)
 
 
 def table(dataset: xr.Dataset) -> pd.DataFrame:

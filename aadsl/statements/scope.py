@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from aadsl.core.errors import AadslError, Problem, Span, unknown_name
 from aadsl.core.families import define
 from aadsl.language import Name, Parsed, Reference
-from aadsl.statements.answers import AnswerOutline
 from aadsl.statements.axis import Coordinates
 from aadsl.statements.batches import BatchExamples
 from aadsl.statements.session import Session
@@ -38,7 +37,7 @@ class Scope:
         self.source, self.names, self.session = parsed.source, names, session
         self.problems: list[Problem] = []
         self.lost = set(parsed.lost)
-        self.answers = [AnswerOutline.of(dataset) for dataset in session.answers]
+        self.answers = [answered.outline for answered in session.answers]
         self.stages: dict[str, NDArray[np.bool_]] = {}
         self.families: dict[str, tuple[str, ...]] = {}
         self.behaviors: dict[str, Declared] = {}

@@ -13,14 +13,16 @@ from aadsl.study.question import Question
 
 @dataclass(frozen=True)
 class Score(QuestionStatement):
-    """Estimate the effect of stages on behaviors.
+    """Tell the effect of stages on behaviors: exactly where that can be afforded.
 
     score poisoned, source on backdoor, digits
     score poisoned on each using linearized(read="plug_in") under restart()
+    score window on digits using auto(within="2 min")
 
-    The effect is behavior(observed run) − behavior(counterfactual run): positive means that the stage helped. `using`
-    names the estimator, first_order unless given; `under` the intervention, skip unless given. See `help estimators`
-    and `help interventions`.
+    The effect is behavior(observed run) − behavior(counterfactual run): positive means that the stage helped. Unless
+    `using` names an estimator, `auto` trains again without each stage as far as its budget of time goes, and estimates
+    the rest; each number says which it is. `under` names the intervention, skip unless given. See `help estimators` and
+    `help interventions`.
     """
 
     stages: tuple[Reference, ...]
@@ -34,4 +36,4 @@ class Score(QuestionStatement):
 
     def run(self, result: Result, asked: Question) -> None:
         """Compute the effects."""
-        result.answer(result.study.score(**asked.arguments, progress=result.progress))
+        result.answer(result.study.score(**asked.arguments, progress=result.progress), asked)

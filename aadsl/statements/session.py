@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from aadsl.core.attached import attached
 from aadsl.core.progress import Progress
+from aadsl.statements.answers import STEPS, AnswerOutline, labels
 from aadsl.statements.axis import Coordinates
 from aadsl.statements.batches import BatchExamples, batch_examples
 from aadsl.statements.studied import Studied
@@ -15,7 +16,49 @@ from aadsl.statements.studied import Studied
 if TYPE_CHECKING:
     import xarray as xr
 
+    from aadsl.study.question import Question
+
 T = TypeVar("T")
+
+
+@dataclass(eq=False)
+class Answered:
+    """An answer, and what it takes to ask more about it.
+
+    Attributes:
+        dataset: the answer.
+        study: the study as it was when it answered, and ``asked`` the question; None where there is nothing to ask.
+    """
+
+    dataset: xr.Dataset
+    study: Studied | None = None
+    asked: Question | None = None
+
+    @property
+    def outline(self) -> AnswerOutline:
+        """What it holds, and what can be had for it."""
+        held = AnswerOutline.of(self.dataset)
+        return held if STEPS in self.dataset else replace(held, stepped=frozenset(self._sweepable))
+
+    @property
+    def _sweepable(self) -> list[str]:
+        """The behaviors of which effects of single steps can be swept."""
+        if self.study is None or self.asked is None:
+            return []
+        known = self.study.behaviors
+        return [name for name in sorted(labels(self.dataset, "behavior")) if known[name].differentiable]
+
+    def with_steps(self, behaviors: Collection[str] = (), progress: Progress | None = None) -> xr.Dataset:
+        """Return the answer with the effects of single steps, of those behaviors that have any; swept when needed."""
+        if STEPS in self.dataset or not self._sweepable:
+            return self.dataset
+        assert self.study is not None and self.asked is not None  # else nothing could be swept
+        names = [name for name in self.dataset["behavior"].values.tolist() if name in self._sweepable]
+        part = self.dataset.sel(behavior=[name for name in names if not behaviors or name in behaviors])
+        swept = self.study.with_step_effects(part, intervention=self.asked.intervention, progress=progress)
+        if part.sizes["behavior"] == self.dataset.sizes["behavior"]:
+            self.dataset = swept
+        return swept
 
 
 @dataclass
@@ -23,7 +66,7 @@ class Session:
     """The loaded study with its stages and behaviors, the answers so far, the newest last, and the newest chart."""
 
     study: Studied | None = None
-    answers: list[xr.Dataset] = field(default_factory=list)
+    answers: list[Answered] = field(default_factory=list)
     chart: Any = field(default=None, repr=False)
     previewed: tuple[Any, Studied | None] | None = field(default=None, repr=False)
     _kept: dict[str, tuple[Any, Any]] = field(default_factory=dict, repr=False)
@@ -49,7 +92,6 @@ class Result:
     """What a program gave.
 
     Attributes:
-        dataset: the last answer of the program, None where it asked nothing.
         charts: the Altair charts it plotted, in order.
         reports: what `verify trajectory` found, in order; each has ``ok`` and ``causes``.
         plan: what `explain` says would be computed; an answer carries its own plan in ``dataset.attrs``.
@@ -58,12 +100,17 @@ class Result:
     """
 
     session: Session
-    dataset: xr.Dataset | None = None
     charts: list[Any] = field(default_factory=list)
     messages: list[str] = field(default_factory=list)
     reports: list[Any] = field(default_factory=list)
     plans: list[str] = field(default_factory=list)
     progress: Progress | None = None
+    answered: Answered | None = field(default=None, repr=False)
+
+    @property
+    def dataset(self) -> xr.Dataset | None:
+        """The last answer of the program, with what charts asked about it since; None where it asked nothing."""
+        return None if self.answered is None else self.answered.dataset
 
     @property
     def plan(self) -> str:
@@ -88,12 +135,13 @@ class Result:
         """Add a message."""
         self.messages.append(message)
 
-    def answer(self, dataset: xr.Dataset) -> None:
+    def answer(self, dataset: xr.Dataset, asked: Question | None = None) -> None:
         """Keep an answer for this result and for later statements; what is wrong with its trajectory is said."""
         if why := dataset.attrs.get("unverified"):
             self.say(f"the trajectory does not pass verification, so these numbers may mean nothing: {why}")
-        self.dataset = dataset
-        self.session.answers.append(dataset)
+        # The study as it is: a name may mean something else later.
+        self.answered = Answered(dataset, self.study.branch(), asked)
+        self.session.answers.append(self.answered)
 
     def draw(self, chart: Any) -> None:
         """Keep a chart for this result, and for a later statement that saves it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,6 +74,9 @@ class Studied(Protocol):
     @property
     def training_data(self) -> StudiedData: ...  # noqa: D102
 
+    def branch(self) -> Self:
+        """Return the same with the names so far; what is named in one from now on is not named in the other."""
+
     def stage(self, name: str, selection: Any) -> xr.DataArray:
         """Name a set of steps."""
 
@@ -102,6 +105,23 @@ class Studied(Protocol):
     ) -> xr.DataArray:
         """Return the effect of every step alone."""
 
+    def with_step_effects(
+        self, answer: xr.Dataset, *, intervention: Intervention | str, progress: Progress | None = None
+    ) -> xr.Dataset:
+        """Return an answer with the effects of single steps on its behaviors."""
+
+    def rank(
+        self,
+        behaviors: Sequence[str],
+        stages: Sequence[str] = (),
+        *,
+        top: int,
+        estimator: Estimator | str,
+        intervention: Intervention | str,
+        progress: Progress | None = None,
+    ) -> xr.Dataset:
+        """Return the steps or the stages with the largest effects."""
+
     def score(
         self,
         stages: Sequence[str],
@@ -123,6 +143,27 @@ class Studied(Protocol):
         progress: Progress | None = None,
     ) -> xr.Dataset:
         """Return estimated effects beside exact ones."""
+
+    def shares(
+        self,
+        stages: str | Sequence[str],
+        behaviors: Sequence[str],
+        *,
+        intervention: Intervention | str,
+        permutations: int | None,
+        progress: Progress | None = None,
+    ) -> xr.Dataset:
+        """Return parts of what stages do together, which add up to it."""
+
+    def save_counterfactual(
+        self,
+        path: Path,
+        stages: Sequence[str],
+        *,
+        intervention: Intervention | str,
+        progress: Progress | None = None,
+    ) -> None:
+        """Write the model without the stages to a file."""
 
     def verify_trajectory(self, *, samples: int, progress: Progress | None = None) -> Report:
         """Check that the recording is what happened."""

@@ -14,6 +14,7 @@ from aadsl.statements.plot import Plot
 from aadsl.statements.rank import EveryStep, Rank
 from aadsl.statements.save import Save
 from aadsl.statements.score import Score
+from aadsl.statements.shares import Shares
 from aadsl.statements.show import Show
 from aadsl.statements.stage import StageDefinition
 from aadsl.statements.stages import Stages, StagesBy, StagesEvery
@@ -27,6 +28,7 @@ STATEMENTS: Table = {
     "score": (Score,),
     "verify": (Verify, VerifyTrajectory),
     "rank": (Rank, EveryStep),
+    "shares": (Shares,),
     "plot": (Plot,),
     "explain": (Explain,),
     "save": (Save,),

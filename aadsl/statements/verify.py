@@ -17,7 +17,7 @@ from aadsl.statements.scope import Scope
 from aadsl.statements.session import Result
 from aadsl.statements.studied import Studied
 from aadsl.statements.vocabulary import given_options, table
-from aadsl.study.question import DEFAULT_ESTIMATOR, Question
+from aadsl.study.question import DEFAULT_ESTIMATE, Question
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -50,10 +50,10 @@ class Verify(QuestionStatement):
 
     def ask(self, scope: Scope) -> Question | None:
         """Resolve the names without computing anything."""
-        asked = asked_of(scope, self.stages, self.behaviors, self.using, self.under)
+        asked = asked_of(scope, self.stages, self.behaviors, self.using, self.under, DEFAULT_ESTIMATE)
         # `using retraining()` names the truth itself: the default estimate is compared with it.
         if asked is not None and isinstance(asked.estimator, table("estimator")[EXACT]):
-            return replace(asked, estimator=DEFAULT_ESTIMATOR)
+            return replace(asked, estimator=DEFAULT_ESTIMATE)
         return asked
 
     def plan(self, study: Studied, asked: Question) -> str:
@@ -70,7 +70,7 @@ class Verify(QuestionStatement):
         """Compute estimates and truth."""
         dataset = result.study.verify(**asked.arguments, progress=result.progress)
         dataset = dataset.assign(agreement(dataset["effect"].values, dataset["retrained_effect"].values))
-        result.answer(dataset)
+        result.answer(dataset, asked)
         result.say(summary(dataset))
 
 

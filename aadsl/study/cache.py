@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +43,7 @@ class EffectCache:
     ) -> tuple[StepEffects, str]:
         """Return what ``method.step_effects`` gives, sweeping only for behaviors that were not asked about before."""
         keys = _keys(identity, ("steps", method, intervention), behaviors)
-        found = [self._find(key) for key in keys]
+        found = [self.find(key) for key in keys]
         missing = [k for k, entry in enumerate(found) if entry is None]
         if missing:
             new = [behaviors[k] for k in missing]
@@ -53,46 +52,45 @@ class EffectCache:
             fresh = [{name: part[..., i] for name, part in swept._asdict().items()} for i in range(len(missing))]
             for k, entry in zip(missing, fresh, strict=True):
                 found[k] = entry
-            self._keep([keys[k] for k in missing], fresh)
+            self.keep([keys[k] for k in missing], fresh)
         entries = [entry for entry in found if entry is not None]
         effects = StepEffects(*(np.stack([e[name] for e in entries], axis=-1) for name in StepEffects._fields))
-        return effects, _why(keys)
+        return effects, reasons(keys)
 
     def effects(self, identity: Identity, method: Estimator, query: Query, progress: Progress) -> tuple[Effects, str]:
-        """Return what ``method.answer`` gives, computing only for stages that were not asked about before.
-
-        Exact answers are kept stage by stage, so that what an interrupted run of retrainings had done is not lost.
-        """
-        keys = [_keys(identity, ("stage", method, query.intervention, m), query.behaviors) for m in query.members]
-        rows = [[self._find(key) for key in row] for row in keys]
+        """Return what ``method.answer`` gives, computing only for stages that were not asked about before."""
+        keys = self.stage_keys(identity, method, query)
+        rows = [[self.find(key) for key in row] for row in keys]
         missing = [s for s, row in enumerate(rows) if None in row]
-        portions = [[s] for s in missing] if method.exact else [missing] if missing else []
-        parts = _Parts(progress, len(portions))
-        for stages in portions:
-            part, own = replace(query, members=query.members[stages]), [key for s in stages for key in keys[s]]
+        if missing:
+            part, own = replace(query, members=query.members[missing]), [key for s in missing for key in keys[s]]
             with self._checkpoints(own) as checkpoints:
-                answer = method.answer(self.history, part, Execution(parts, checkpoints))
-            parts.end_part()
-            fresh = [_row(answer, query, i) for i in range(len(stages))]
-            for s, row in zip(stages, fresh, strict=True):
+                answer = method.answer(self.history, part, Execution(progress, checkpoints))
+            fresh = [_row(answer, query, i) for i in range(len(missing))]
+            for s, row in zip(missing, fresh, strict=True):
                 rows[s] = list(row)
-            self._keep(own, [entry for row in fresh for entry in row])
+            self.keep(own, [entry for row in fresh for entry in row])
         whole = _assembled([[entry for entry in row if entry is not None] for row in rows])
-        return whole, _why([key for row in keys for key in row])
+        return whole, reasons([key for row in keys for key in row])
 
     def knows(self, identity: Identity, method: Estimator, query: Query) -> bool:
         """Return whether the answer is here already."""
-        asked = partial(_keys, identity, behaviors=query.behaviors)
-        rows = [asked(asked=("stage", method, query.intervention, member)) for member in query.members]
-        known = all(self._find(key) is not None for row in rows for key in row)
+        known = all(self.find(key) is not None for row in self.stage_keys(identity, method, query) for key in row)
         if known or not isinstance(method, Additive):
             return known
-        return all(self._find(key) is not None for key in asked(asked=("steps", method, query.intervention)))
+        steps = _keys(identity, ("steps", method, query.intervention), query.behaviors)
+        return all(self.find(key) is not None for key in steps)
 
-    def _find(self, key: Key) -> Entry | None:
+    def stage_keys(self, identity: Identity, method: Estimator, query: Query) -> list[list[Key]]:
+        """Return under what the effect of each stage on each behavior is kept."""
+        return [_keys(identity, ("stage", method, query.intervention, m), query.behaviors) for m in query.members]
+
+    def find(self, key: Key) -> Entry | None:
+        """Return what is kept under a key, None where there is nothing."""
         return None if key.digest is None else self.entries.find(key.digest)
 
-    def _keep(self, keys: Sequence[Key], entries: Sequence[Entry]) -> None:
+    def keep(self, keys: Sequence[Key], entries: Sequence[Entry]) -> None:
+        """Keep an entry under each key that has a digest."""
         named = {key.digest: entry for key, entry in zip(keys, entries, strict=True) if key.digest is not None}
         if named:
             self.entries.keep(named)
@@ -123,7 +121,7 @@ def _keys(identity: Identity, asked: tuple[Any, ...], behaviors: Sequence[Behavi
     return keys
 
 
-def _why(keys: Sequence[Key]) -> str:
+def reasons(keys: Sequence[Key]) -> str:
     """Return why answers under these keys are not kept, empty where all are."""
     return "; ".join(dict.fromkeys(key.why for key in keys if key.digest is None))
 
@@ -139,6 +137,8 @@ def _row(answer: Effects, query: Query, stage: int) -> list[Entry]:
             entry["step_effect"] = answer.step_effect[:, k]
         if answer.growth is not None:
             entry["growth"] = answer.growth[k]
+        if answer.size is not None:
+            entry["size"] = answer.size[stage]
         if answer.disagreement is not None:
             entry["disagreement"] = answer.disagreement[stage, k]
         row.append({name: np.asarray(values, dtype=np.float64) for name, values in entry.items()})
@@ -162,22 +162,5 @@ def _assembled(rows: list[list[Entry]]) -> Effects:
         np.stack([entry["step_effect"] for entry in rows[0]], axis=1) if all_have("step_effect") else None,
         np.array([entry["growth"] for entry in rows[0]]) if all_have("growth") else None,
         table("disagreement") if all_have("disagreement") else None,
+        np.array([row[0]["size"] for row in rows]) if all_have("size") else None,
     )
-
-
-@dataclass
-class _Parts:
-    """The progress of several parts as one: those to come are guessed to be as long as the present one."""
-
-    progress: Progress
-    left: int
-    done: int = 0
-    length: int = 0
-
-    def __call__(self, what: str, done: int, total: int) -> None:
-        self.length = total
-        self.progress(what, self.done + done, self.done + total * self.left)
-
-    def end_part(self) -> None:
-        """Go on to the next part."""
-        self.done, self.left = self.done + self.length, self.left - 1

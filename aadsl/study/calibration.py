@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aadsl.core.progress import Progress
-from aadsl.estimators import Estimator, Query, Retraining
-from aadsl.replayed.execution import Execution
-from aadsl.replayed.history import History
-from aadsl.study.trust import Calibration
+from aadsl.estimators import Query
+from aadsl.estimators.base import Floats
 
 RESAMPLES = 1000
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Estimates of a few single steps beside their exact effects.
+
+    Attributes:
+        steps: the sampled steps.
+        slope: of the estimates over the exact effects, through the origin; 1 is right.
+        correlation: Pearson's r.
+        relative_error: ‖estimate − exact‖ / ‖exact‖.
+        interval: 90% interval of ``relative_error``, from resampling the steps.
+    """
+
+    steps: tuple[int, ...]
+    slope: float
+    correlation: float
+    relative_error: float
+    interval: tuple[float, float]
 
 
 def sampled_steps(length: int, samples: int, seed: int = 0) -> NDArray[np.int64]:
@@ -28,19 +45,9 @@ def single_steps(length: int, samples: int) -> NDArray[np.bool_]:
     return np.equal.outer(sampled_steps(length, samples), np.arange(length))
 
 
-def calibrate(
-    history: History,
-    method: Estimator,
-    query: Query,
-    progress: Progress,
-) -> list[Calibration]:
-    """Return for each behavior how estimated effects compare with exact replays; each stage of the query is one step.
-
-    Costs one replay from each step to the end of the run, half a training run a step on average.
-    """
-    execution, steps = Execution(progress), tuple(query.members.argmax(axis=1).tolist())
-    estimate = method.answer(history, query, execution).effect
-    exact = Retraining().answer(history, query, execution).effect
+def calibrations(query: Query, estimate: Floats, exact: Floats) -> list[Calibration]:
+    """Return for each behavior how estimates (n, K) compare with exact effects; each stage of the query is one step."""
+    steps = tuple(query.members.argmax(axis=1).tolist())
     return [compared(steps, estimate[:, k], exact[:, k]) for k in range(len(query.behaviors))]
 
 

@@ -13,7 +13,7 @@ import torch
 
 from aadsl.data.examples import CHUNK, nbytes
 from aadsl.estimators import Behavior, Cost, Estimator, Query
-from aadsl.propagation import Evaluation, FlatState, ObservedStep, Readout, difference
+from aadsl.propagation import Curvature, Evaluation, FlatState, ObservedStep, Readout, difference
 from aadsl.replayed.history import History
 from aadsl.study.peak_memory import peak_of
 
@@ -69,7 +69,26 @@ def measured(rehearsal: Rehearsal) -> CostModel:
     return CostModel(gradient, 2 * gradient if free else _timed(rehearsal.carry, rehearsal.history.device))
 
 
-def memory_of(rehearsal: Rehearsal, query: Query) -> int:
+class Costs:
+    """How long answers about one run take here; each part is timed when it is first asked about."""
+
+    def __init__(self, history: History) -> None:
+        self.history = history
+        self._known: dict[tuple[Curvature | None, str], CostModel] = {}
+
+    def seconds(self, method: Estimator, cost: Cost) -> float:
+        """Return how long ``cost`` of an estimator takes."""
+        return self.model(method, cost.direction).seconds(cost)
+
+    def model(self, method: Estimator, direction: str) -> CostModel:
+        """Return what the parts of an estimator's answers cost, measured once."""
+        asked = method.products(self.history), direction
+        if asked not in self._known:
+            self._known[asked] = measured(Rehearsal(self.history, method, direction))
+        return self._known[asked]
+
+
+def memory_of(rehearsal: Rehearsal, query: Query, cost: Cost) -> int:
     """Return about how many bytes of tensors an answer holds at its peak, beside the model and the training data.
 
     What a step of the sweep and the reading of a behavior hold is measured; the states and vectors that are kept
@@ -78,6 +97,8 @@ def memory_of(rehearsal: Rehearsal, query: Query) -> int:
     history, state = rehearsal.history, rehearsal.taken.state
     of_step = rehearsal.taken.after.nbytes + rehearsal.taken.evaluation.gradient.nbytes
     vectors = 0 if rehearsal.curvature is None else _vectors(query, rehearsal.direction)
+    if vectors and rehearsal.direction == "adjoint":
+        vectors = max(vectors, cost.products // history.length)  # those that a sweep carries besides the behaviors'
     # The states before and after a step, the final one, and a stored one while it is read and flattened.
     kept = 5 * state.nbytes + vectors * rehearsal.vector.nbytes
     kept += min(history.recent, history.length) * nbytes(history.recent_batches(0))

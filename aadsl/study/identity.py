@@ -60,6 +60,7 @@ class Identifier:
 
     def __init__(self, history: History) -> None:
         self.history = history
+        self._latest: str | None = None
 
     def now(self) -> Identity:
         """Return the identity.
@@ -67,6 +68,13 @@ class Identifier:
         Raises:
             AadslError: a file of the trajectory is damaged, so it has no digest.
         """
+        identity = self._identity()
+        if identity.digest is None or identity.digest != self._latest:
+            self.history.recent_batches.cache_clear()  # they may be of data that were changed since
+        self._latest = identity.digest
+        return identity
+
+    def _identity(self) -> Identity:
         history, objective = self.history, self.history.objective
         loaded = frozenset([*objective.parameters.names, *history.trajectory.buffers])
         recorded = history.trajectory.digest

@@ -24,6 +24,9 @@ class Plan:
         seconds: how long it will take here, and ``exact_seconds`` exact retraining; None where not measured.
         memory: about how many bytes it will hold at once.
         kept: whether the answer is in the cache already.
+        choice: what a budget is spent on, and why; empty where there is none.
+        way: whether runs advance together, and why; empty where there are none.
+        store: what is kept beside the run.
     """
 
     question: str
@@ -36,6 +39,9 @@ class Plan:
     exact_seconds: float | None = None
     memory: int | None = None
     kept: bool = False
+    choice: str = ""
+    way: str = ""
+    store: str = ""
 
     @property
     def is_exact(self) -> bool:
@@ -46,6 +52,7 @@ class Plan:
         lines = [
             self.question,
             f"  by {self.estimator} under {self.intervention}, {self.cost.direction}",
+            *([f"  {self.choice}"] if self.choice else []),
             f"  {self._amount(self.cost)}",
         ]
         if self.seconds is not None and self.memory is not None:
@@ -55,6 +62,10 @@ class Plan:
             lines.append(f"  the exact answer, retraining(), would take {self.exact.gradients:,.0f} gradients{time}")
             if self.exact.gradients < self.cost.gradients:
                 lines.append("  the exact answer is cheaper here: say `using retraining()`")
+        if self.way:
+            lines.append(f"  runs without a stage are trained {self.way}")
+        if self.store:
+            lines.append(f"  {self.store}")
         if self.kept:
             lines.append("  the answer is in the cache: asking takes no work")
         return "\n".join(lines)
@@ -67,14 +78,19 @@ class Plan:
         )
 
 
-def plan_for(history: History, query: Query, method: Estimator) -> Plan:
-    """Return the plan to answer ``query`` by ``method``."""
+def plan_for(history: History, query: Query, method: Estimator, answered_by: Estimator | None = None) -> Plan:
+    """Return the plan to answer ``query`` by ``method``, which leaves that to ``answered_by`` where it chooses.
+
+    A query about all steps at once is about each alone: without all of them there is no run.
+    """
     exact = Retraining().cost(history, query)
+    if query.members.all():
+        exact = Cost(history.length * (history.length + 1) / 2, 0, exact.direction)
     return Plan(
         f"how would the behavior differ {query.intervention.question}?",
         describe(method),
         describe(query.intervention),
-        exact if method.exact else method.cost(history, query),
+        exact if (answered_by or method).exact else (answered_by or method).cost(history, query),
         exact,
         history.length,
     )

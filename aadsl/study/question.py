@@ -9,7 +9,8 @@ if TYPE_CHECKING:
     from aadsl.estimators import Estimator
     from aadsl.interventions import Intervention
 
-DEFAULT_ESTIMATOR = "first_order"
+DEFAULT_ESTIMATOR = "auto"
+DEFAULT_ESTIMATE = "first_order"  # of what asks for estimates: of every step, or beside the truth
 DEFAULT_INTERVENTION = "skip"
 
 

@@ -11,10 +11,12 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from aadsl.core.version import __version__
-from aadsl.estimators import Effects, Linearized, Query
-from aadsl.estimators.base import Estimator, Floats
+from aadsl.estimators import Query
+from aadsl.estimators.base import Floats
+from aadsl.study.answering import Outcome
+from aadsl.study.calibration import Calibration
 from aadsl.study.plan import Plan
-from aadsl.study.trust import Calibration, Evidence, verdict
+from aadsl.study.trust import Evidence, verdict
 from aadsl.trajectory import Trajectory
 
 Attributes = Mapping[str, Any]
@@ -24,9 +26,8 @@ def dataset_of(
     steps: xr.Dataset,
     stages: Sequence[str],
     query: Query,
-    effects: Effects,
+    answer: Outcome,
     observed: Floats,
-    trust: tuple[NDArray[Any], NDArray[Any]],
     attributes: Attributes,
 ) -> xr.Dataset:
     """Return the answer over (stage, behavior, step[, example]), every axis labelled with names.
@@ -37,24 +38,29 @@ def dataset_of(
         steps: what was recorded of every step.
         stages: the names of the query's stages.
         query: what was asked.
-        effects: what was answered.
+        answer: what was answered.
         observed: (K,) each behavior of the observed final model.
-        trust: (S, K) levels, and (S, K) reasons, as :func:`judged` gives them.
         attributes: those of the Dataset, as :func:`provenance` gives them.
     """
-    behaviors, (levels, reasons) = list(query.behaviors), trust
+    behaviors, effects, cells = list(query.behaviors), answer.effects, ("stage", "behavior")
+    levels, reasons = judged(answer)
+    exact = np.broadcast_to(answer.exact[:, None], effects.effect.shape)
+    low, high = (
+        np.where(exact, effects.effect + side * answer.noise, bound)
+        for side, bound in ((-1, answer.bounds.low), (1, answer.bounds.high))
+    )
     variables: dict[str, Any] = {
-        "effect": (
-            ("stage", "behavior"),
-            effects.effect,
-            {"long_name": "behavior(observed) - behavior(counterfactual)"},
-        ),
+        "effect": (cells, effects.effect, {"long_name": "behavior(observed) - behavior(counterfactual)"}),
+        "exact": (cells, exact, {"long_name": "trained again: the exact effect"}),
+        "effect_low": (cells, low, {"long_name": "lower end of the 90% interval of an estimate"}),
+        "effect_high": (cells, high, {"long_name": "upper end of the 90% interval of an estimate"}),
+        "noise": (cells, answer.noise, {"long_name": "effect of a run without any change"}),
         "observed": ("behavior", observed, {"long_name": "behavior of the observed final model"}),
         "unit": ("behavior", [b.unit for b in behaviors]),
         "higher_is_better": ("behavior", [b.higher_is_better for b in behaviors]),
         "member": (("stage", "step"), query.members, {"long_name": "the step belongs to the stage"}),
-        "trust": (("stage", "behavior"), levels, {"long_name": "how far the effect can be trusted"}),
-        "trust_reason": (("stage", "behavior"), reasons, {"long_name": "why"}),
+        "trust": (cells, levels, {"long_name": "how far the effect can be trusted"}),
+        "trust_reason": (cells, reasons, {"long_name": "why"}),
     }
     coordinates: dict[Any, Any] = {"stage": list(stages), "behavior": [b.name for b in behaviors]}
     if effects.step_effect is not None:
@@ -73,20 +79,43 @@ def dataset_of(
     return xr.Dataset(variables, coordinates, dict(attributes))
 
 
-def provenance(title: str, plan: Plan, trajectory: Trajectory, notes: Mapping[str, str]) -> dict[str, Any]:
+def steps_array(
+    steps: xr.Dataset, query: Query, answer: Outcome, trust: Sequence[tuple[str, str]], attributes: Attributes
+) -> xr.DataArray:
+    """Return effects of single steps over (step, behavior); ``trust`` has a level and a reason for each behavior."""
+    levels, reasons = zip(*trust, strict=True)
+    coordinates: dict[Any, Any] = {
+        **steps.coords,
+        "behavior": [behavior.name for behavior in query.behaviors],
+        "trust": ("behavior", list(levels)),
+        "trust_reason": ("behavior", list(reasons)),
+    }
+    effects = answer.effects.step_effect
+    return xr.DataArray(effects, coordinates, ("step", "behavior"), "step_effect", dict(attributes))
+
+
+def with_steps(dataset: xr.Dataset, effects: xr.DataArray) -> xr.Dataset:
+    """Return an answer, or what is known of the steps, with effects of single steps and the trust in them."""
+    trust: dict[str, Any] = {f"step_{n}": ("behavior", effects[n].values) for n in ("trust", "trust_reason")}
+    bare = effects.drop_vars(["trust", "trust_reason"]).drop_attrs(deep=False)
+    return dataset.assign(step_effect=bare, **trust).assign_attrs(effects.attrs | dataset.attrs)
+
+
+def provenance(title: str, plan: Plan, trajectory: Trajectory, answer: Outcome) -> dict[str, Any]:
     """Return the attributes of an answer: which question it answers, how, of which run, and what is to be noted."""
     return {
         "title": title,
         "question": plan.question,
         "estimator": plan.estimator,
         "intervention": plan.intervention,
+        "answered_by": answer.by,
         "plan": str(plan),
-        "exact": int(plan.is_exact),
+        "exact": int(answer.exact.all()),
         "trajectory": str(trajectory.path),
         "trajectory_digest": trajectory.digest,
         "aadsl_version": __version__,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        **notes,
+        **answer.notes,
     }
 
 
@@ -103,17 +132,22 @@ def calibration_dataset(behaviors: Sequence[str], found: Sequence[Calibration]) 
     return xr.Dataset(variables, {"behavior": list(behaviors)}, {"steps": list(found[0].steps)})
 
 
-def judged(
-    method: Estimator, effects: Effects, calibrations: Sequence[Calibration | None], doubt: str
-) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return how far each effect can be trusted, (S, K), and why; ``doubt`` is why the trajectory is in doubt."""
-    levels, reasons = np.empty(effects.effect.shape, dtype=object), np.empty(effects.effect.shape, dtype=object)
-    plug_in = isinstance(method, Linearized) and method.read == "plug_in"
-    for s, k in np.ndindex(*effects.effect.shape):
-        growth = None if effects.growth is None or np.isnan(effects.growth[k]) else float(effects.growth[k])
-        disagreement = None if effects.disagreement is None else float(effects.disagreement[s, k])
-        evidence = Evidence(method.exact, growth, disagreement, plug_in, calibrations[k], doubt)
-        levels[s, k], reasons[s, k] = verdict(evidence)
+def judged(answer: Outcome) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return how far each effect can be trusted, (S, K), and why."""
+    shape = answer.effects.effect.shape
+    levels, reasons = np.empty(shape, dtype=object), np.empty(shape, dtype=object)
+    for s, k in np.ndindex(*shape):
+        levels[s, k], reasons[s, k] = verdict(
+            Evidence(
+                float(answer.effects.effect[s, k]),
+                bool(answer.exact[s]),
+                float(answer.noise[s, k]),
+                float(answer.bounds.low[s, k]),
+                float(answer.bounds.high[s, k]),
+                int(answer.bounds.pairs[s, k]),
+                answer.notes.get("unverified_cause", ""),
+            )
+        )
     return levels.astype(str), reasons.astype(str)
 
 

@@ -1,12 +1,15 @@
-"""Whether the run is what happened: found out before its first answer is computed, and remembered.
+"""Whether the run is what happened: found out before an answer is computed, and remembered.
 
 A wrong data set or loss gives numbers as smooth as the right one, so they are not computed: a spot check of the
-trajectory comes first. That it passed is remembered under the identity of the run, beside the effects.
+trajectory comes first. What is called exact needs more: from the first step that differs to the end every stored state
+was compared with its replay, by a control run. What passed is remembered under the identity of the run, beside the
+effects, so each stretch is replayed once.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -14,9 +17,10 @@ from aadsl.core.progress import Progress
 from aadsl.replayed.history import History
 from aadsl.study.entries import EntryStore
 from aadsl.study.identity import Identity
-from aadsl.verification import Report, verify_history
+from aadsl.verification import Report, spots, verify_history
 
 PASSED = "the spot check of the trajectory passed"
+COMPARED = "stretches between stored states that were compared with their replay"
 WAY_OUT = "to score it nevertheless, say so: Study(…, unverified=True), in a cell: load … with …, unverified=true"
 MARK = "unverified"
 
@@ -38,6 +42,21 @@ class Doubt:
         return replace(identity, mark=MARK) if self.failure else identity
 
 
+@dataclass(frozen=True)
+class Control:
+    """What a control run found from a step on.
+
+    Attributes:
+        doubt: why the trajectory is in doubt.
+        same_bits: whether every stored state has the bits of its replay, so that a run is its own control.
+        compared: how many of the steps lie between stored states that were compared.
+    """
+
+    doubt: Doubt
+    same_bits: bool
+    compared: int
+
+
 class SpotCheck:
     """What is known of the trajectory of a run.
 
@@ -51,6 +70,7 @@ class SpotCheck:
         self._history, self._entries, self.tolerated = history, entries, tolerated
         self._report: Report | None = None
         self._reported: str | None = None  # the identity that the report is of
+        self._compared: dict[tuple[int, int], bool] = {}
 
     def verify(self, samples: int, identity: Identity | None, progress: Progress) -> Report:
         """Verify as thoroughly as asked; where it fails, no answer is given any more.
@@ -59,6 +79,8 @@ class SpotCheck:
         """
         self._report = verify_history(self._history, samples, progress)
         self._reported = None if identity is None else identity.digest
+        if identity is not None:
+            self._remember(identity)
         return self._report
 
     def require(self, identity: Identity, progress: Progress) -> Doubt:
@@ -69,11 +91,66 @@ class SpotCheck:
         """
         if self._report is None or identity.digest != self._reported:
             self._report, self._reported = None, identity.digest
-            key = identity.key(PASSED).digest
-            if key is None or self._entries.find(key) is None:
+            if not self._passed(identity):
                 self._report = verify_history(self._history, None, progress)
-                if self._report.ok and key is not None:
-                    self._entries.keep({key: {"so": np.ones(1)}})
+                self._remember(identity)
+        return self._accepted()
+
+    def control(self, identity: Identity, first: int, progress: Progress) -> Control:
+        """Make sure that every state stored after step ``first`` was compared with its replay.
+
+        Raises:
+            AadslError: the trajectory fails, and that is not tolerated.
+        """
+        stretches = self.stretches(first)
+        bits = self._bits(identity)
+        missing = [stretch for stretch in stretches if stretch not in bits]
+        failed = self._report is not None and self._reported == identity.digest and not self._report.ok
+        if missing and not failed:
+            if not self._passed(identity):
+                missing = sorted({*missing, *spots(self._history.trajectory)})
+            self._report = verify_history(self._history, None, progress, missing)
+            self._reported = identity.digest
+            bits = self._remember(identity)
+        doubt = self._accepted()
+        known = [stretch for stretch in stretches if stretch in bits]
+        same = len(known) == len(stretches) and all(bits[stretch] for stretch in known)
+        return Control(doubt, same, sum(stop - max(first, start) for start, stop in known))
+
+    def stretches(self, first: int) -> list[tuple[int, int]]:
+        """Return the stretches between stored states that step ``first`` and those after it lie in."""
+        return [pair for pair in pairwise(self._history.checkpoints) if pair[1] > first]
+
+    def left_to_compare(self, identity: Identity, first: int) -> int:
+        """Return how many steps a control run from ``first`` on has to replay."""
+        bits = self._bits(identity)
+        return sum(stop - start for start, stop in self.stretches(first) if (start, stop) not in bits)
+
+    def _passed(self, identity: Identity) -> bool:
+        key = identity.key(PASSED).digest
+        return key is not None and self._entries.find(key) is not None
+
+    def _bits(self, identity: Identity) -> dict[tuple[int, int], bool]:
+        """Return the stretches that were compared, and whether every bit was the same."""
+        key = identity.key(COMPARED).digest
+        entry = None if key is None else self._entries.find(key)
+        if entry is None:
+            return dict(self._compared) if identity.digest == self._reported else {}
+        return {(int(start), int(stop)): bool(same) for start, stop, same in entry["stretches"]}
+
+    def _remember(self, identity: Identity) -> dict[tuple[int, int], bool]:
+        """Keep what the newest report compared, and that it passed; return all that was compared so far."""
+        assert self._report is not None  # it was just made
+        self._compared = self._bits(identity) | {(one.start, one.stop): one.exact for one in self._report.compared}
+        passed, compared = identity.key(PASSED).digest, identity.key(COMPARED).digest
+        if self._report.ok and passed is not None and compared is not None:
+            rows = [(start, stop, same) for (start, stop), same in sorted(self._compared.items())]
+            stretches = np.array(rows, dtype=np.float64).reshape(-1, 3)
+            self._entries.keep({passed: {"so": np.ones(1)}})
+            self._entries.keep({compared: {"stretches": stretches}})
+        return self._compared
+
+    def _accepted(self) -> Doubt:
         if self._report is not None and not self.tolerated:
             self._report.require(hint=WAY_OUT)
         return self.known

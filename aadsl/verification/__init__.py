@@ -5,7 +5,7 @@
 True
 """
 
-from aadsl.verification.report import Finding, Report
-from aadsl.verification.verify import verify, verify_history
+from aadsl.verification.report import Compared, Finding, Report
+from aadsl.verification.verify import spots, verify, verify_history
 
-__all__ = ["Finding", "Report", "verify", "verify_history"]
+__all__ = ["Compared", "Finding", "Report", "spots", "verify", "verify_history"]

@@ -12,17 +12,21 @@ from aadsl.core.progress import Progress
 from aadsl.replayed.history import History
 from aadsl.trajectory import Trajectory
 from aadsl.verification.causes import explain
-from aadsl.verification.report import Finding
+from aadsl.verification.report import Compared, Finding
 from aadsl.verification.rounding import rounding_of
 from aadsl.verification.stretch import Stretch
 
 # Relative deviation of a replayed stretch that needs no explanation: on the same kernels, and on others.
 SAME_KERNELS = 1e-4
 OTHER_KERNELS = 2e-2
+ENOUGH = 8  # stretches that do not fit tell the cause
 
 
 def replayed(history: History, chosen: Sequence[tuple[int, int]], progress: Progress) -> Iterator[Finding]:
-    """Replay the stretches between the ``chosen`` pairs of stored states, and yield what that finds."""
+    """Replay the stretches between the ``chosen`` pairs of stored states, and yield what that finds.
+
+    No more are replayed once enough of them are known not to fit.
+    """
     trajectory = history.trajectory
     if not chosen:
         few = len(trajectory.checkpoints) < 2
@@ -36,16 +40,17 @@ def replayed(history: History, chosen: Sequence[tuple[int, int]], progress: Prog
     if threads:
         yield Finding("note", f"recorded with {threads}, which rounds otherwise")
     tolerance = OTHER_KERNELS if kernels else SAME_KERNELS
-    stretches = []
+    judge = _Judge(rounds_otherwise=bool(kernels or threads) or history.device.type != "cpu")
     for done, (start, stop) in enumerate(chosen, 1):
-        stretches.append(Stretch(history, start, stop, tolerance))
         try:
-            stretches[-1].deviation  # noqa: B018  computed here, where progress is told
+            judge.add(Stretch(history, start, stop, tolerance))
         except AadslError as error:
             yield unfit(error)
             return
         progress("verifying", done, len(chosen))
-    yield from _judged(trajectory, stretches, rounds_otherwise=bool(kernels or threads) or history.device.type != "cpu")
+        if len(judge.wrong) == ENOUGH:
+            break
+    yield from judge.findings(trajectory)
 
 
 def unfit(error: AadslError) -> Finding:
@@ -53,45 +58,55 @@ def unfit(error: AadslError) -> Finding:
     return Finding("failed", str(error).replace("\n", "; "), "model or data")
 
 
-def _judged(trajectory: Trajectory, stretches: list[Stretch], rounds_otherwise: bool) -> Iterator[Finding]:
-    near: list[Stretch] = []
-    wrong: list[Stretch] = []
-    blurred: list[Stretch] = []
-    loose: dict[str, None] = {}
-    for stretch in stretches:
+class _Judge:
+    """Tells the stretches that end where the run did from the others; of those that do only what is said is held."""
+
+    def __init__(self, rounds_otherwise: bool) -> None:
+        self._rounds_otherwise = rounds_otherwise
+        self.near: list[Compared] = []
+        self.wrong: list[Stretch] = []
+        self.blurred: list[Compared] = []
+        self.loose: dict[str, None] = {}
+
+    def add(self, stretch: Stretch) -> None:
+        """Replay a stretch and see where it ends."""
+        found = Compared(stretch.start, stretch.stop, stretch.deviation, stretch.fits, stretch.exact)
         if stretch.fits:
-            near.append(stretch)
-            continue
+            self.near.append(found)
+            return
         rounding = rounding_of(stretch)
         if rounding.explains:
-            near.append(stretch)
-            loose |= dict.fromkeys(rounding.loose)
-        elif rounding.decides:
-            (blurred if rounds_otherwise else wrong).append(stretch)
+            self.near.append(found)
+            self.loose |= dict.fromkeys(rounding.loose)
+        elif rounding.decides and self._rounds_otherwise:
+            self.blurred.append(found)
         else:
-            wrong.append(rounding.rest)
-    if blurred:
-        places = ", ".join(f"{stretch.start} … {stretch.stop - 1}" for stretch in blurred[:3])
-        text = (
-            f"rounding decides where steps {places}{' …' if len(blurred) > 3 else ''} end, so their replay says nothing"
-        )
-        yield Finding("note", f"{text}; more stored states (states=) make stretches shorter")
-    if wrong:
-        yield from explain(trajectory, wrong, len(stretches))
-    elif near:
-        yield Finding("passed", _nearness(near, list(loose)))
+            self.wrong.append(stretch if rounding.decides else rounding.rest)
 
+    def findings(self, trajectory: Trajectory) -> Iterator[Finding]:
+        """Yield what the stretches say together."""
+        if self.blurred:
+            places = ", ".join(f"{start} … {stop - 1}" for start, stop, *_ in self.blurred[:3])
+            more = " …" if len(self.blurred) > 3 else ""
+            text = f"rounding decides where steps {places}{more} end, so their replay says nothing"
+            text += "; more stored states (states=) make stretches shorter"
+            yield Finding("note", text, compared=tuple(self.blurred))
+        if self.wrong:
+            yield from explain(trajectory, self.wrong, len(self.near) + len(self.wrong) + len(self.blurred))
+        elif self.near:
+            yield Finding("passed", self._nearness(), compared=tuple(self.near))
 
-def _nearness(stretches: list[Stretch], loose: list[str]) -> str:
-    steps = sum(map(len, stretches))
-    text = f"{steps:,} steps in {len(stretches)} stretches were replayed, "
-    if all(stretch.exact for stretch in stretches):
-        return f"{text}every bit the same"
-    if not all(stretch.fits for stretch in stretches):
-        more = f" and {len(loose) - 2} more" if len(loose) > 2 else ""
-        names = f"; it alone decides the values of {', '.join(loose[:2])}{more}" if loose else ""
-        return f"{text}as near as rounding lets them come{names}"
-    return f"{text}to within {max(stretch.deviation for stretch in stretches):.1g} of what they moved"
+    def _nearness(self) -> str:
+        steps = sum(stop - start for start, stop, *_ in self.near)
+        text = f"{steps:,} steps in {len(self.near)} stretches were replayed, "
+        if all(one.exact for one in self.near):
+            return f"{text}every bit the same"
+        if not all(one.fits for one in self.near):
+            loose = list(self.loose)
+            more = f" and {len(loose) - 2} more" if len(loose) > 2 else ""
+            names = f"; it alone decides the values of {', '.join(loose[:2])}{more}" if loose else ""
+            return f"{text}as near as rounding lets them come{names}"
+        return f"{text}to within {max(one.deviation for one in self.near):.1g} of what they moved"
 
 
 def _kernels(trajectory: Trajectory, device: torch.device) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from html import escape
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from aadsl.core.errors import AadslError
 
@@ -41,16 +41,36 @@ REMEDIES = {
 """What to do about each cause."""
 
 
+class Compared(NamedTuple):
+    """Steps ``start <= t < stop`` between two stored states, replayed and compared with the state at their end.
+
+    Attributes:
+        start: the first step.
+        stop: the step after the last one.
+        deviation: by how much the replay was off, relative to what it moved.
+        fits: whether that is within the tolerance; else rounding explains it.
+        exact: whether every bit was the same.
+    """
+
+    start: int
+    stop: int
+    deviation: float
+    fits: bool
+    exact: bool
+
+
 @dataclass(frozen=True)
 class Finding:
     """One thing that was looked at.
 
     ``cause`` is a short name of what is wrong (``"shuffled data"``), empty where nothing is; ``text`` says it in full.
+    ``compared`` are the stretches of which nothing wrong was found.
     """
 
     outcome: Literal["passed", "note", "failed"]
     text: str
     cause: str = ""
+    compared: tuple[Compared, ...] = ()
 
     @property
     def remedy(self) -> str:
@@ -74,6 +94,11 @@ class Report:
     def causes(self) -> tuple[str, ...]:
         """The short names of what failed."""
         return tuple(finding.cause for finding in self.findings if finding.outcome == "failed")
+
+    @property
+    def compared(self) -> tuple[Compared, ...]:
+        """The stretches that were replayed, and of which nothing wrong was found."""
+        return tuple(one for finding in self.findings for one in finding.compared)
 
     @property
     def failure(self) -> str:

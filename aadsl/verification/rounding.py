@@ -6,7 +6,7 @@ errors alone, which Adam scales to steps of full length; and where training is u
 
 Measured on MLPs with BatchNorm, recorded with two threads and replayed with one, 18 runs with SGD and Adam in 14
 stretches each: where the replay was off at all, it was by 0.4 to 1.2 times what this module foretells; with a label
-smoothing of 0.02 that the run did not have, by 40 times or more.
+smoothing of 0.02 that the run did not have, by 14 times or more.
 """
 
 from __future__ import annotations

@@ -99,14 +99,14 @@ class Stretch:
     @cached_property
     def deviation(self) -> float:
         """The largest relative deviation of the replay."""
-        return self.deviation_of(self.outcome)
+        return 0.0 if self.exact else self.deviation_of(self.outcome)
 
     @property
     def fits(self) -> bool:
         """Whether the replay ends where the run did."""
         return self.deviation <= self.tolerance
 
-    @property
+    @cached_property
     def exact(self) -> bool:
         """Whether it does so bit by bit."""
         return all(torch.equal(a, b) for a, b in zip(self.parts(self.outcome), self.parts(self.target), strict=True))

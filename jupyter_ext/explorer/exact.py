@@ -72,10 +72,15 @@ class ExactAnswer:
             self._end("stopped", f"failed: {error}")
         else:
             assert result.dataset is not None  # the program asks a question
-            effect = result.dataset["effect"].sel(stage=NAME)
-            effects = {str(name): float(effect.sel(behavior=name)) for name in effect["behavior"].values}
+            answer = result.dataset.sel(stage=NAME)
+            one = {str(name): answer.sel(behavior=name) for name in answer["behavior"].values}
+            effects = {name: float(found["effect"]) for name, found in one.items()}
+            trust = {
+                name: {"trust": found["trust"].item(), "reason": found["trust_reason"].item()}
+                for name, found in one.items()
+            }
             words = f"exact, by retraining in {duration(time.monotonic() - begun)}"
-            self._end("done", words, key=selection, effects=effects)
+            self._end("done", words, key=selection, effects=effects, trust=trust)
 
     def _progress(self) -> Callable[[str, int, int], None]:
         shown = 0.0

@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from aadsl.charts import theme
+from aadsl.charts.doubt import step_trust
 from aadsl.charts.frame import behaviors, kind, telling_variables
 from aadsl.charts.grouping import OTHERS, group_steps
 from aadsl.charts.needs import STEP_EFFECTS, demand
@@ -40,13 +41,14 @@ def header_of(dataset: xr.Dataset, can_retrain: bool) -> tuple[dict[str, Any], b
                 "name": name,
                 "unit": units(dataset, name),
                 "sign": sign(dataset, name),
+                **step_trust(dataset, name),
                 "observed": None if observed is None else float(observed.sel(behavior=name)),
             }
             for name in behaviors(dataset)
         ],
         "columns": described,
         "none": OTHERS,
-        "palette": {"stages": list(theme.STAGES), "none": f"{theme.NEITHER}c0"},
+        "palette": {"stages": list(theme.STAGES), "none": f"{theme.NEITHER}d9"},
         "under": _under(dataset),
         "can_retrain": can_retrain,
         "keep": len(payload) + sum(map(len, numbers)) <= KEPT_IN_NOTEBOOK,

@@ -13,6 +13,7 @@ import xarray as xr
 from IPython.display import display
 
 from aadsl.charts import CHARTS, mimebundle
+from aadsl.charts.words import step_source
 from aadsl.core.errors import AadslError
 from aadsl.statements import Session
 from jupyter_ext.explorer.condition import mistakes, steps_where, suggest
@@ -70,10 +71,11 @@ class Explorer(anywidget.AnyWidget):  # type: ignore[misc]
         """Return the explorer of a result, or of a Dataset alone, which can neither be filtered nor retrained."""
         if isinstance(result, xr.Dataset):
             return cls(result, names=names)
-        newest = [*([] if result.dataset is None else [result.dataset]), *reversed(result.session.answers)]
+        newest = list(reversed(result.session.answers))
         if not newest:
             raise AadslError(NO_ANSWER)
-        dataset = next((answer for answer in newest if "step_effect" in answer), newest[0])
+        answered = next((answer for answer in newest if answer.outline.stepped), newest[0])
+        dataset = answered.with_steps(progress=result.progress)
         study = result.session.study
         of_its_run = study is not None and study.trajectory.digest == dataset.attrs.get("trajectory_digest")
         return cls(dataset, study if of_its_run else None, names)
@@ -99,6 +101,7 @@ class Explorer(anywidget.AnyWidget):  # type: ignore[misc]
         """Return the timeline of what is shown now, the selected steps as a stage, as a chart's mime bundle."""
         member = xr.DataArray(self.members[None], {"stage": [self.selection]}, ("stage", "step"))
         alone = self._dataset.drop_dims([name for name in ("stage", "example") if name in self._dataset.dims])
+        alone = alone.assign_attrs(answered_by=step_source(self._dataset))  # not that of the stages
         chosen = alone.sel(behavior=self.view["behaviors"]).assign(member=member)
         return mimebundle(CHARTS["timeline"]().draw(chosen))
 

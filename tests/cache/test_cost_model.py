@@ -101,7 +101,7 @@ def test_ranking_steps_has_a_plan_too(study: aadsl.Study) -> None:
 
 def test_single_examples_take_a_sweep_of_their_own(study: aadsl.Study) -> None:
     study.behavior("each", "margin", on=study.data, per_example=True)
-    together, each = (study.plan(["middle", "late"], [name]).cost for name in ("margin", "each"))
+    together, each = (study.plan(["middle", "late"], [name], "first_order").cost for name in ("margin", "each"))
     assert each.products - together.products == (STEPS - 10) + (STEPS - 30)
     assert each.gradients - together.gradients == 2 * (each.products - together.products) + STEPS - 10
 

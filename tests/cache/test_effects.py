@@ -211,47 +211,6 @@ def test_what_does_not_matter_changes_nothing(setting: Setting, computed: list[i
     assert len(computed) == done
 
 
-def test_only_what_is_missing_is_computed(setting: Setting, computed: list[int]) -> None:
-    setting.estimator = ESTIMATORS["retraining"]()
-    ask(setting)
-    assert computed == [1, 1]  # stage by stage, so that an interruption loses one at most
-    third = np.zeros((1, STEPS), dtype=bool)
-    third[0, 8:] = True
-    setting.members = np.concatenate([setting.members, third])
-    assert ask(setting).shape == (3, 1)
-    assert computed == [1, 1, 1]
-
-
-def test_progress_over_several_retrainings_never_goes_back(setting: Setting) -> None:
-    """Stages that begin at different steps take retrainings of different lengths."""
-    setting.members = np.zeros((3, STEPS), dtype=bool)
-    setting.members[[0, 1, 2], [0, STEPS - 1, 3]] = True
-    seen: list[tuple[int, int]] = []
-    cache, identity = setting.cache()
-    cache.effects(
-        identity, ESTIMATORS["retraining"](), setting.query(), lambda _what, done, total: seen.append((done, total))
-    )
-    assert [done for done, _ in seen] == list(range(1, len(seen) + 1)), "one more for each replayed step"
-    assert seen[-1][0] == seen[-1][1]
-
-
-def test_an_interrupted_answer_keeps_what_was_done(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
-    setting.estimator = ESTIMATORS["retraining"]()
-    honest, calls = ESTIMATORS["retraining"].answer, []
-
-    def interrupted(self: Any, *rest: Any) -> Any:
-        calls.append(1)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return honest(self, *rest)
-
-    monkeypatch.setattr(ESTIMATORS["retraining"], "answer", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        ask(setting)
-    ask(setting)
-    assert len(calls) == 3
-
-
 def test_examples_and_notes_come_back_as_they_were(setting: Setting) -> None:
     behavior = Behavior("b", first_logit, Examples.of(setting.probe), per_example=True)
     query = Query(setting.members, (behavior, setting.query().behaviors[0]), setting.intervention)

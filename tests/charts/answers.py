@@ -1,11 +1,19 @@
-"""Fake answers of the shape that ``Study.score`` and ``Study.verify`` give."""
+"""Fake answers of the shape that ``Study.score`` and ``Study.verify`` give: with evidence, or older ones without it."""
 
 import numpy as np
 import xarray as xr
 
 
 def answer(
-    steps=60, behaviors=("backdoor", "digits"), verified=False, examples=0, trust=False, phases=2, seed=0
+    steps=60,
+    behaviors=("backdoor", "digits"),
+    verified=False,
+    examples=0,
+    trust=False,
+    shares=False,
+    phases=2,
+    seed=0,
+    exact=None,
 ) -> xr.Dataset:
     rng = np.random.default_rng(seed)
     t = np.arange(steps)
@@ -36,13 +44,18 @@ def answer(
             "loss": ("step", 2.3 * np.exp(-t / steps * 3) + rng.normal(0, 0.03, steps)),
         },
         attrs={
-            "estimator": "first_order",
-            "intervention": "skip",
+            "estimator": "first_order()",
+            "intervention": "skip()",
         },
     )
     shape = (len(stages), len(behaviors))
     if verified:
         data["retrained_effect"] = data["effect"] * 0.9 + rng.normal(0, 0.02, shape)
+    if shares:
+        share = data["effect"] * 0.8
+        data["share"], data["share_low"], data["share_high"] = share, share - 0.02, share + 0.03
+        data["together"] = share.sum("stage")
+        data["without"] = data["observed"] - data["together"]
     if examples:
         spread = rng.normal(0, 0.2, (*shape, examples))
         spread += (data["effect"].values - spread.mean(-1))[..., None]
@@ -50,4 +63,21 @@ def answer(
     if trust:
         data["trust"] = (("stage", "behavior"), np.resize(["high", "medium", "low"], shape))
         data["trust_reason"] = (("stage", "behavior"), np.resize(["curvatures agree", "", "curvatures differ"], shape))
-    return data
+        data["step_trust"] = ("behavior", np.resize(["low", "medium"], len(behaviors)))
+        data["step_trust_reason"] = ("behavior", np.resize(["steps differ", ""], len(behaviors)))
+    return data if exact is None else with_evidence(data, exact)
+
+
+def with_evidence(data: xr.Dataset, exact: int) -> xr.Dataset:
+    """The answer as it is kept now: the first ``exact`` stages exact, without noise, and intervals for the others."""
+    stages, cells = data.sizes["stage"], ("stage", "behavior")
+    trained = np.broadcast_to(np.arange(stages)[:, None] < exact, data["effect"].shape)
+    wide = np.where(trained, 0.0, 0.3)
+    others = "estimated by blocks(rank=8)"
+    by = f"{exact} of {stages} stages exact, by retraining, the others {others}" if exact else others
+    return data.assign(
+        exact=(cells, trained),
+        noise=(cells, np.zeros(trained.shape)),
+        effect_low=data["effect"] - wide,
+        effect_high=data["effect"] + wide,
+    ).assign_attrs(answered_by=f"{stages} stages exact, by retraining" if exact == stages else by)

@@ -22,7 +22,7 @@ def test_spread_is_the_middle_of_the_examples():
     data = answer(examples=101)
     data["example_effect"][0, 0] = np.arange(101.0)
     row = answer_table(data).iloc[0]
-    assert (row["low"], row["high"]) == (10.0, 90.0)
+    assert (row["spread_low"], row["spread_high"]) == (10.0, 90.0)
 
 
 def test_spread_of_padded_examples_ignores_the_padding():
@@ -30,8 +30,8 @@ def test_spread_of_padded_examples_ignores_the_padding():
     data["example_effect"][0, 0] = np.r_[np.arange(101.0), np.full(99, np.nan)]
     data["example_effect"][0, 1] = np.nan
     table = answer_table(data)
-    assert (table["low"][0], table["high"][0]) == (10.0, 90.0)
-    assert np.isnan(table["low"][1])
+    assert (table["spread_low"][0], table["spread_high"][0]) == (10.0, 90.0)
+    assert np.isnan(table["spread_low"][1])
 
 
 def test_low_trust_is_said():

@@ -11,7 +11,7 @@ from aadsl.charts import CHARTS, mimebundle, save
 from aadsl.core.errors import AadslError
 from tests.charts.answers import answer
 
-ANSWER = answer(verified=True, examples=20, trust=True)
+ANSWER = answer(verified=True, examples=20, trust=True, shares=True)
 pytestmark = pytest.mark.parametrize("name", CHARTS)
 
 

@@ -185,8 +185,7 @@ def test_the_replay_has_the_bits_of_the_jobs(chain: tuple[list[Job], History]) -
 def test_retraining_is_what_plain_loops_give(chain: tuple[list[Job], History], name: str, stage: str) -> None:
     jobs, history = chain
     steps = STAGES[stage]
-    other = varied(name, steps, history.length)
-    again = next(reruns(history, history.step_map, [other], [steps[0]])).state
+    ((_, again, _),) = reruns(history, history.step_map, [varied(name, steps, history.length)], [steps[0]])
     truth = trained(jobs, name, steps)
     for key, value in parameters_of(history, again.parameters).items():
         torch.testing.assert_close(value, truth.get_parameter(key).detach(), rtol=0, atol=1e-13)

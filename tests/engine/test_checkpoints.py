@@ -16,7 +16,7 @@ import aadsl
 from aadsl.replayed import checkpoints
 from tests.engine.studies import digits_study, reopened
 
-QUESTIONS = ["first_order", "linearized"]
+QUESTIONS = ["first_order", "linearized", "blocks"]
 
 
 def effects(study: aadsl.Study, estimator: str, progress=None) -> xr.DataArray:

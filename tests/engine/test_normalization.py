@@ -84,7 +84,7 @@ def test_statistics_carry_a_part_of_the_effect_that_parameters_alone_miss() -> N
     errors = {"with": [], "without": []}
     for t in range(run.length - 1):
         varied = skipping(run, [t])
-        other = next(reruns(run, run.step_map, [varied], [t])).state
+        ((_, other, _),) = reruns(run, run.step_map, [varied], [t])
         truth = float(run.readout.values(run.states[-1]).mean() - run.readout.values(other).mean())
         (tangent,) = tangents_at_end(run, EXACT, [observed], [varied])
         errors["with"].append(float(inner(terminal, tangent)) - truth)

@@ -202,7 +202,7 @@ def test_a_rerun_is_the_loop_one_would_write(name: str) -> None:
     state = run.states[0]
     for step in run.steps:
         state = run.step_map(state, varied(step))
-    again = next(reruns(run, run.step_map, [varied], [2])).state
+    ((_, again, _),) = reruns(run, run.step_map, [varied], [2])
     assert torch.equal(dense_vector(again), dense_vector(state))
     assert not torch.equal(again.parameters, run.states[-1].parameters)
 

@@ -145,10 +145,11 @@ def test_wrong_data_of_one_job_are_named(folder: Path, data: Any, said: str) -> 
 
 
 def test_answers_are_kept_apart_by_the_data_of_any_job(folder: Path) -> None:
-    first = study_of(folder).score(["small"], ["right"])["effect"].item()
+    asked = {"stages": ["small"], "behaviors": ["right"], "estimator": "first_order"}
+    first = study_of(folder).score(**asked)["effect"].item()
     changed = SMALL[0].clone()
     changed[1] += 100.0  # an example that no fingerprint looks at is used in the replay
-    other = study_of(folder, {**DATA, "small": (changed, SMALL[1])}, unverified=True).score(["small"], ["right"])
+    other = study_of(folder, {**DATA, "small": (changed, SMALL[1])}, unverified=True).score(**asked)
     assert other["effect"].item() != first
 
 

@@ -66,10 +66,19 @@ def test_keys_select_and_the_sums_are_right(explored, page, answered):
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Shift+ArrowLeft")
     expect(page.locator(".aadsl-statement")).to_have_text("stage picked = steps[6:12]")
-    expected = float(answered.dataset["step_effect"].sel(behavior="seven", step=slice(6, 11)).sum())
+    expected = float(
+        answered.session.answers[-1].with_steps()["step_effect"].sel(behavior="seven", step=slice(6, 11)).sum()
+    )
     shown = page.locator(".aadsl-effects tbody tr").first.locator("td").nth(1).inner_text()
     assert lab.number(shown) == pytest.approx(expected, rel=lab.DIGITS)
     assert shown.split()[1] == ("helped" if expected > 0 else "hurt")
+
+
+def test_each_number_says_how_far_to_trust_it(explored, page):
+    note = page.locator(".aadsl-effects tbody tr").first.locator(".aadsl-trust").first
+    expect(note).to_have_text("low trust")  # these steps were compared with nothing yet
+    assert "estimated" in note.get_attribute("title")
+    expect(page.locator(".aadsl-panels figcaption").first).to_contain_text("low trust")
 
 
 def test_conditions_complain_complete_and_filter(explored, page):
@@ -92,6 +101,8 @@ def test_exact_answer_compare_and_new_cell(explored, page):
     page.get_by_role("button", name="Keep as B").click()
     page.locator(".aadsl-explorer").get_by_role("button", name="Exact answer").click()
     page.wait_for_selector(".aadsl-effects th:text-is('exact')")
+    exact = page.locator(".aadsl-effects tbody tr").first.locator("td").nth(2).locator(".aadsl-trust")
+    assert "trained again" in exact.get_attribute("title")
     page.get_by_text("The steps one by one").click()
     page.wait_for_selector(".aadsl-steps tbody tr")
     expect(page.locator(".aadsl-steps tbody tr")).to_have_count(2)

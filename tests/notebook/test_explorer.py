@@ -10,6 +10,7 @@ import torch
 import aadsl
 from aadsl.core.errors import AadslError
 from aadsl.core.exclusive import WAITING, turn
+from aadsl.statements.session import Answered
 from aadsl.study.cache import EffectCache
 from aadsl.study.entries import EntryStore
 from jupyter_ext.explorer import explore
@@ -18,6 +19,9 @@ from jupyter_ext.explorer.widget import PARTS, STATIC, VIEW
 from tests.charts.answers import answer
 from tests.digits import record
 from tests.notebook.lab import LIMIT
+
+
+NO_GRADIENT = "behavior rate = accuracy on test\n"  # so the effects of single steps cannot be swept
 
 
 def numbers(raw, *shape):
@@ -48,6 +52,18 @@ def test_effects_and_columns_arrive_as_numbers():
 @pytest.mark.parametrize(("given", "under"), [("skip()", ""), ("restart()", " under restart()")])
 def test_another_question_is_asked_under_the_same_intervention(given, under):
     assert header_of(answer(steps=50).assign_attrs(intervention=given), False)[0]["under"] == under
+
+
+def test_the_browser_learns_how_far_to_trust_the_steps_and_why():
+    first, second = header_of(answer(steps=50, trust=True), False)[0]["behaviors"]
+    assert (first["trust"], first["reason"], second["trust"]) == ("low", "steps differ", "medium")
+    assert not {"trust", "reason"} & set(header_of(answer(steps=50), False)[0]["behaviors"][0])
+
+
+def test_the_picture_does_not_take_the_source_of_the_stages_for_that_of_the_steps():
+    shown = explore(answer(exact=4, trust=True)).picture()["text/plain"]
+    assert "Single steps are estimated" in shown and "exact" not in shown
+    assert "Pale: low trust" in shown
 
 
 def test_what_only_a_replay_needs_is_not_shown():
@@ -136,6 +152,8 @@ def test_the_exact_answer_is_that_of_retraining(answered, recorded):
     explorer._exact.wait(LIMIT)
     assert explorer.exact["state"] == "done"
     assert explorer.exact["key"] == explorer.selection
+    assert explorer.exact["trust"]["seven"]["trust"] in ("high", "low")
+    assert explorer.exact["trust"]["seven"]["reason"]
     skipped = np.flatnonzero(explorer.members)
     assert skipped.tolist() == [5, 8, 11]
     inputs = recorded.data[0][:20]
@@ -266,7 +284,7 @@ def test_what_cannot_be_explored_says_why(answered):
         explore(aadsl.Result(aadsl.Session()))
     exact = answer().drop_vars("step_effect")
     with pytest.raises(AadslError, match="first_order"):
-        explore(aadsl.Result(aadsl.Session(answers=[exact]), exact))
+        explore(aadsl.Result(aadsl.Session(answers=[Answered(exact)]), exact))
 
 
 def test_result_and_magic_open_it(answered, shell):
@@ -280,22 +298,22 @@ def test_result_and_magic_open_it(answered, shell):
 @pytest.mark.parametrize(
     ("options", "program", "said"),
     [
-        ("--explore", "score b on seven using retraining()", "line 2: no answer has effects of single steps"),
-        ("--explore", "score b on seven using linearized()\nstage c = b", "score … using first_order()"),
-        ("--explore --quiet", "rank b on seven using linearized()", "which `--explore` draws"),
+        ("--explore", f"{NO_GRADIENT}score b on rate", "line 3: no answer has effects of single steps"),
+        ("--explore", f"{NO_GRADIENT}score b on rate using retraining()\nstage c = b", "score … using first_order()"),
+        ("--explore --quiet", f"{NO_GRADIENT}rank b on rate using retraining()", "which `--explore` draws"),
         ("--explore", "stage c = b", "there is no answer to explore"),
         ("--explore --explain", "score b on seven", "there is no answer to explore"),
     ],
 )
 def test_what_cannot_be_explored_is_said_before_anything_is_computed(
-    answered, shell, monkeypatch, capsys, options, program, said
+    answered, recorded, shell, monkeypatch, capsys, options, program, said
 ):
     def refuse(*_, **__):
         raise AssertionError("computed")
 
     for question in ("score", "step_effects", "verify", "plan"):
         monkeypatch.setattr(aadsl.Study, question, refuse)
-    shell.user_ns["study"] = answered.session.study
+    shell.user_ns |= {"study": answered.session.study, "test": (recorded.data[0][:20], recorded.data[1][:20])}
     assert not shell.run_cell(f"%%aascore {options}\nload study\n{program}").success
     shown = capsys.readouterr().out
     assert said in shown and "computed" not in shown
@@ -308,11 +326,11 @@ def test_one_mistake_is_no_two(answered, shell, capsys):
     assert 'no stage "bb"' in shown and "explore" not in shown
 
 
-def test_single_steps_and_earlier_answers_can_be_explored(answered, shell):
-    shell.user_ns["study"] = answered.session.study
+def test_single_steps_and_earlier_answers_can_be_explored(answered, recorded, shell):
+    shell.user_ns |= {"study": answered.session.study, "test": (recorded.data[0][:20], recorded.data[1][:20])}
     shown = shell.run_cell("%%aascore --explore\nload study\nrank steps on seven").result
     assert type(shown).__name__ == "Explorer"
-    later = shell.run_cell("%%aascore --explore\nscore b on right using linearized()").result
+    later = shell.run_cell(f"%%aascore --explore\n{NO_GRADIENT}score b on rate").result
     assert later.header["behaviors"] == shown.header["behaviors"]
 
 

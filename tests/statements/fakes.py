@@ -9,6 +9,9 @@ import numpy as np
 import xarray as xr
 
 from aadsl.study.names import Names
+from aadsl.study.ranking import ranked
+from aadsl.study.results import with_steps
+from aadsl.study.shapley import shapley
 
 LENGTH = 60
 
@@ -66,16 +69,36 @@ class FakeStudy(Names):
     ) -> xr.DataArray:
         self.calls.append(("step_effects", tuple(behaviors), estimator))
         effects = np.repeat(np.arange(LENGTH, dtype=float)[:, None] - 40, len(behaviors), axis=1)
-        coordinates = {"step": np.arange(LENGTH), "behavior": behaviors}
+        trust = {name: ("behavior", ["low"] * len(behaviors)) for name in ("trust", "trust_reason")}
+        coordinates = {"step": np.arange(LENGTH), "behavior": behaviors, **trust}
         return xr.DataArray(effects, coordinates, ("step", "behavior"))
+
+    def with_step_effects(self, answer: xr.Dataset, *, intervention: Any = "skip", progress: Any = None) -> xr.Dataset:
+        return with_steps(answer, self.step_effects(answer["behavior"].values.tolist()))
+
+    def rank(
+        self,
+        behaviors: Any,
+        stages: Any = (),
+        *,
+        top: int = 10,
+        estimator: Any = None,
+        intervention: Any = "skip",
+        within: Any = None,
+        progress: Any = None,
+    ) -> xr.Dataset:
+        if stages:
+            return ranked(self.score(stages, behaviors, estimator=estimator), "stage", top)
+        return ranked(with_steps(self.steps, self.step_effects(behaviors, estimator=estimator)), "step", top)
 
     def score(
         self,
         stages: Any,
         behaviors: Any,
         *,
-        estimator: Any = "first_order",
+        estimator: Any = "auto",
         intervention: Any = "skip",
+        within: Any = None,
         progress: Any = None,
     ) -> xr.Dataset:
         self.calls.append(("score", tuple(stages), tuple(behaviors), estimator, intervention))
@@ -83,11 +106,13 @@ class FakeStudy(Names):
         effects = np.repeat(member.sum(1, keepdims=True).astype(float), len(behaviors), axis=1)
         answer = self.steps.assign(
             effect=(("stage", "behavior"), effects),
+            exact=(("stage", "behavior"), np.full(effects.shape, estimator in ("auto", "retraining"))),
+            trust=(("stage", "behavior"), np.full(effects.shape, "high")),
             observed=("behavior", np.zeros(len(behaviors))),
             member=(("stage", "step"), member),
         ).assign_coords(stage=stages, behavior=behaviors)
         additive = estimator == "first_order" or getattr(estimator, "additive", False)
-        return answer.assign(step_effect=self.step_effects(behaviors)) if additive else answer
+        return with_steps(answer, self.step_effects(behaviors)) if additive else answer
 
     def verify(
         self,
@@ -100,6 +125,30 @@ class FakeStudy(Names):
     ) -> xr.Dataset:
         dataset = self.score(stages, behaviors, estimator=estimator, intervention=intervention, progress=progress)
         return dataset.assign(retrained_effect=dataset["effect"] * 1.1)
+
+    def shares(
+        self, stages: Any, behaviors: Any, *, intervention: Any = "skip", permutations: Any = None, progress: Any = None
+    ) -> xr.Dataset:
+        """An effect is the square of how many steps are left out."""
+        self.calls.append(("shares", tuple(stages), tuple(behaviors), intervention, permutations))
+        member = np.stack([np.asarray(self.stages[name]) for name in stages])
+
+        def worth(coalitions: Any) -> Any:
+            sizes = [float(member[coalition].any(axis=0).sum() ** 2) for coalition in coalitions]
+            return np.repeat(np.array(sizes)[:, None], len(behaviors), axis=1)
+
+        division, cells = shapley(len(stages), worth, permutations), ("stage", "behavior")
+        columns: dict[str, Any] = {"share": division.share, "share_low": division.low, "share_high": division.high}
+        columns |= {"effect": division.alone, "exact": np.full_like(division.share, division.exact, dtype=bool)}
+        columns |= {"trust": np.full(columns["share"].shape, "high")}
+        known: dict[str, Any] = {name: (cells, column) for name, column in columns.items()}
+        known |= {"together": ("behavior", division.together), "observed": ("behavior", 0 * division.together)}
+        known |= {"without": ("behavior", -division.together), "unit": ("behavior", ["nats"] * len(behaviors))}
+        known |= {"member": (("stage", "step"), member)}
+        return self.steps.assign(known).assign_coords(stage=stages, behavior=behaviors)
+
+    def save_counterfactual(self, path: Any, stages: Any, *, intervention: Any = "skip", progress: Any = None) -> None:
+        self.calls.append(("save", str(path), tuple(stages), intervention))
 
     def verify_trajectory(self, *, samples: int = 8, progress: Any = None) -> Any:
         raise AssertionError("there is no recording")

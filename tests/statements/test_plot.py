@@ -5,20 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from aadsl.charts import CHARTS
 from aadsl.core.errors import AadslError
 from aadsl.estimators import ESTIMATORS
 from aadsl.statements import Session, run
-from aadsl.statements.answers import AnswerOutline
-from aadsl.statements.question import QuestionStatement, gives_steps
+from aadsl.statements.question import QuestionStatement
 from aadsl.statements.scope import Scope
+from aadsl.statements.session import Answered
 from aadsl.statements.table import parser
 from tests.charts.answers import answer
 from tests.statements.fakes import FakeStudy
 
-FULL = answer(verified=True, examples=20, trust=True)
+FULL = answer(verified=True, examples=20, trust=True, shares=True)
 NEEDS = [(name, need) for name, chart in CHARTS.items() for need in chart.needs]
 DEFINE = """
 load "runs/tiny" with model=net, loss=loss_fn, data=train
@@ -31,6 +32,8 @@ QUESTIONS = [
     *(f"score source on backdoor using {name}()" for name in ESTIMATORS),
     *(f"score poisoned, source on backdoor, each using {name}()" for name in ESTIMATORS),
     *(f"verify source on each using {name}()" for name in ESTIMATORS),
+    "shares source on backdoor, each",
+    "shares poisoned, source on each under restart()",
     "rank steps on backdoor, each",
     "rank source on each using linearized()",
     "rank source on backdoor",
@@ -38,7 +41,7 @@ QUESTIONS = [
 
 
 def having(*answers: Any) -> Session:
-    return Session(FakeStudy(), list(answers))  # type: ignore[arg-type]
+    return Session(FakeStudy(), [Answered(answer) for answer in answers])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("name", "need"), NEEDS, ids=[f"{name}-{need.variables[0]}" for name, need in NEEDS])
@@ -118,20 +121,20 @@ def test_what_is_foretold_of_an_answer_is_what_it_holds(names: dict[str, Any], q
     statement.resolve(scope)
     (foretold,) = scope.answers
     run(question, names, session)
-    held = AnswerOutline.of(session.answers[-1])
+    held = session.answers[-1].outline
     assert (foretold.stages, foretold.behaviors, foretold.each) == (held.stages, held.behaviors, held.each)
-    met = {
-        name: [[need.met_by(it.variables) for need in CHARTS[name].needs] for it in (foretold, held)] for name in CHARTS
-    }
-    for name, (expected, found) in met.items():
-        if "auto" in question:  # it chooses when it is asked; all that it may give is foretold
-            assert all(had or not has for had, has in zip(expected, found, strict=True)), name
-        else:
-            assert expected == found, name
+    assert foretold.stepped == held.stepped
+    for name, chart in CHARTS.items():
+        met = [[need.met_by(it.variables_on(())) for need in chart.needs] for it in (foretold, held)]
+        assert met[0] == met[1], name
 
 
-@pytest.mark.parametrize("named", [True, False])
-@pytest.mark.parametrize("name", ESTIMATORS)
-def test_steps_are_foretold_however_an_estimator_is_given(name: str, named: bool) -> None:
-    foretold = gives_steps(name if named else ESTIMATORS[name]())
-    assert foretold is (name not in ("linearized", "retraining"))
+def test_effects_of_single_steps_are_swept_when_they_are_asked_for(names: dict[str, Any]) -> None:
+    session = run(DEFINE, names).session
+    assert session.study is not None
+    exact = run("score source on backdoor using retraining()", names, session)
+    assert "step_effect" not in exact.dataset  # type: ignore[operator]
+    (chart,) = run("plot timeline of backdoor", names, session).charts
+    wanted = session.study.step_effects(["backdoor"], estimator="first_order", intervention="skip")
+    drawn = next(iter(chart.to_dict()["datasets"].values()))
+    np.testing.assert_allclose([row["effect"] for row in drawn], wanted.values[:, 0], rtol=1e-4)

@@ -90,7 +90,7 @@ def test_running_a_program_again_computes_nothing(names: dict[str, Any], monkeyp
     monkeypatch.setattr(FirstOrder, "step_effects", computed)
     again = run(program, names)
     for one, other in zip(first.session.answers, again.session.answers, strict=True):
-        xr.testing.assert_equal(one.drop_attrs(), other.drop_attrs())
+        xr.testing.assert_equal(one.dataset.drop_attrs(), other.dataset.drop_attrs())
     assert "the answer is in the cache" in run("explain score source on backdoor", names, again.session).plan
 
 

@@ -40,11 +40,11 @@ def test_score_names_every_member_of_a_family_once(ask: Any, study: FakeStudy) -
         "score",
         ("poisoned", "source[clean]", "source[badnet]"),
         ("backdoor", "digits[4]", "digits[1]", "digits[9]"),
-        "first_order",
+        "auto",
         "skip",
     )
     assert result.dataset.sizes["stage"] == 3
-    assert result.dataset is result.session.answers[-1]
+    assert result.dataset is result.session.answers[-1].dataset
 
 
 def test_using_and_under_give_members_of_the_tables(ask: Any, study: FakeStudy) -> None:
@@ -93,7 +93,7 @@ def test_rank_lists_the_largest_effects_of_either_sign(ask: Any) -> None:
     result = ask("rank steps on backdoor top 4")  # the fake's effect of step t is t - 40
     assert result.dataset["ranked"].sel(behavior="backdoor").values.tolist() == [0, 1, 2, 3]
     assert result.dataset["ranked_effect"].sel(behavior="backdoor").values.tolist() == [-40, -39, -38, -37]
-    assert result.messages[-1].splitlines()[1].split() == ["1", "step", "0", "-40"]
+    assert result.messages[-1].splitlines()[1].split()[:5] == ["1", "step", "0", "-40", "estimate,"]
     result = ask("rank warmup, source on backdoor, right using retraining()")
     assert result.dataset["ranked"].sel(behavior="right").values.tolist() == [
         "source[clean]",

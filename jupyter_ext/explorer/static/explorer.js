@@ -115,7 +115,7 @@ function render({ model, el }) {
       hover(canvas, timeline, data);
       const { unit, sign } = data.behaviors[k];
       const [good, bad] = sign > 0 ? ['helped', 'hurt'] : ['hurt', 'helped'];
-      return h('figure', {}, h('figcaption', {}, `Effect of every step on ${behavior}${unit ? ` (${unit})` : ''}: above zero it ${good}, below it ${bad}`), canvas);
+      return h('figure', {}, h('figcaption', {}, `Effect of every step on ${behavior}${unit ? ` (${unit})` : ''}: above zero it ${good}, below it ${bad}`, trustNote(data.behaviors[k])), canvas);
     }));
     update();
   }

@@ -1,9 +1,15 @@
 // What is said about a selection: its effects, the metadata of its steps, the statement that defines it.
 
-// `sign` is −1 for behaviors of which less is better.
-function effectCell(value, sign) {
+// `sign` is −1 for behaviors of which less is better; `known` says how far the number can be trusted, and why.
+function effectCell(value, sign, known) {
   const meaning = value * sign > 0 ? 'helped' : value * sign < 0 ? 'hurt' : '';
-  return h('td', { class: `aadsl-number ${meaning && `aadsl-${meaning}`}` }, `${number(value, true)} ${meaning}`.trim());
+  const doubt = known?.trust === 'low' ? 'aadsl-doubted' : '';
+  return h('td', { class: `aadsl-number ${meaning && `aadsl-${meaning}`} ${doubt}`.trim() },
+    `${number(value, true)} ${meaning}`.trim(), trustNote(known));
+}
+
+function trustNote(known) {
+  return known?.trust ? h('small', { class: 'aadsl-trust', title: known.reason }, ` ${known.trust} trust`) : null;
 }
 
 function effectsTable(data, view, selection, exact) {
@@ -18,8 +24,8 @@ function effectsTable(data, view, selection, exact) {
     return [
       h('th', { scope: 'row' }, name, unit ? h('small', {}, ` ${unit}`) : null),
       h('td', { class: 'aadsl-number' }, number(observed)),
-      effectCell(effect, sign),
-      known && effectCell(known[name], sign),
+      effectCell(effect, sign, data.behaviors[k]),
+      known && effectCell(known[name], sign, exact.trust?.[name]),
       kept && (other === undefined ? h('td', {}) : effectCell(other, sign)),
       kept && (other === undefined ? h('td', {}) : h('td', { class: 'aadsl-number' }, number(effect - other, true)))
     ].filter(Boolean);

@@ -1,6 +1,7 @@
 // The timeline of one behavior on a canvas: bars of effects, the selection, the axis.
 
 const MARGIN = { left: 62, right: 12, top: 18, bottom: 20 };
+const PALE = 0.4; // bars of low trust
 
 // Of the steps that share a pixel column, those with the extreme effects: what a screen could show of all of them.
 function visibleSteps(effects, from, to, columns) {
@@ -82,15 +83,17 @@ class Timeline {
     const partial = selection.start > 0 || selection.stop < this.data.length || selection.mask;
     if (partial) this.band(pen, selection, mark, 0.16);
     const bar = Math.max(this.scale.inner / (view.to - view.from) * 0.8, 1);
-    const bottom = this.y(0);
+    const bottom = this.y(0), doubted = this.data.behaviors[this.behavior].trust === 'low';
     for (const t of this.steps) {
       const value = this.effects[t];
       if (value !== value) continue;
       const inside = t >= selection.start && t < selection.stop && (!selection.mask || selection.mask[t]);
-      pen.globalAlpha = partial && !inside ? 0.4 : 1;
+      const full = partial && !inside ? 0.4 : 1, left = this.x(t + 0.5) - bar / 2, top = this.y(value);
+      pen.globalAlpha = full * (doubted ? PALE : 1);
       pen.fillStyle = color(t);
-      const top = this.y(value);
-      pen.fillRect(this.x(t + 0.5) - bar / 2, Math.min(top, bottom), bar, Math.max(Math.abs(bottom - top), 0.5));
+      pen.fillRect(left, Math.min(top, bottom), bar, Math.max(Math.abs(bottom - top), 0.5));
+      pen.globalAlpha = full;
+      if (doubted) pen.fillRect(left, top - 1, bar, 2); // so that a pale bar can still be read
     }
     pen.globalAlpha = 1;
     this.line(pen, soft, MARGIN.left, bottom, MARGIN.left + this.scale.inner, bottom);

@@ -1,0 +1,100 @@
+"""Whether counterfactual runs advance together or one after the other: measured on one step, not guessed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+import torch
+
+from aadsl.core.progress import Progress
+from aadsl.propagation import (
+    CannotAdvanceTogetherError,
+    End,
+    FlatState,
+    Rehearsed,
+    Variation,
+    difference,
+    ensemble,
+    rehearse,
+    reruns,
+)
+from aadsl.replayed.history import History
+
+GAIN = 1.3  # an ensemble rounds otherwise than the recorded run: on a CPU it has to be worth that
+LARGEST = {"cpu": 16}  # replicas at once; where memory is read more slowly than it is computed with, more bring nothing
+MANY = 64
+FEWEST = {"cpu": 8}  # runs from which on an ensemble can gain
+FEW = 2
+WORTH = 10  # a rehearsal takes this share of the work at most
+HELD_BYTES = 1 << 30  # what the rows of an ensemble may take
+COPIES = 6  # of a state for each row: its own, gradient, slots on their way
+FAR = 1e-3  # of the way from the start to the end, that rounding may have moved the control run
+
+_KNOWN: WeakKeyDictionary[History, dict[int, Rehearsed]] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True)
+class Way:
+    """How runs are done: ``size`` of them together, 1 for one after the other; and why, in words."""
+
+    size: int
+    words: str
+
+
+def way_of(history: History, firsts: Sequence[int]) -> Way:
+    """Return how runs that differ from steps ``firsts`` on are done."""
+    kind = history.device.type
+    affordable = HELD_BYTES // (COPIES * max(1, history.state(0).nbytes)) - 1
+    size = min(len(firsts), LARGEST.get(kind, MANY), affordable)
+    if size < FEWEST.get(kind, FEW) or sum(history.length - first for first in firsts) < WORTH * 4 * size:
+        return Way(1, "one after the other")
+    known = _KNOWN.setdefault(history, {})
+    if size not in known:
+        known[size] = rehearse(history, history.step_map, firsts[0], size)
+    found = known[size]
+    if found.why:
+        return Way(1, f"one after the other: {found.why}")
+    if found.gain < GAIN:
+        return Way(1, f"one after the other ({size} together are {found.gain:.1f} times as fast)")
+    return Way(size, f"{size} at a time, which is {found.gain:.1f} times as fast")
+
+
+def trained(
+    history: History,
+    varied: Sequence[Variation],
+    firsts: Sequence[int],
+    *,
+    control: bool,
+    progress: Progress,
+) -> Iterator[End]:
+    """Yield the end of each run, whichever way it is done.
+
+    Where an ensemble refuses a later batch, or rounding alone carries its control run far away, the runs that are left
+    are done one after the other. ``control``: a control run rides along those, too.
+    """
+    way, left = way_of(history, firsts), set(range(len(firsts)))
+    if way.size > 1:
+        try:
+            for end in ensemble(history, history.step_map, varied, firsts, size=way.size, progress=progress):
+                if history.device.type == "cpu" and not _near_the_end(history, end.control):
+                    break
+                left.discard(end.position)
+                yield end
+        except CannotAdvanceTogetherError:
+            pass
+    rest = sorted(left)
+    if not rest:
+        return
+    own = [varied[i] for i in rest], [firsts[i] for i in rest]
+    for end in reruns(history, history.step_map, *own, control=control, progress=progress):
+        yield end._replace(position=rest[end.position])
+
+
+def _near_the_end(history: History, control: FlatState | None) -> bool:
+    """Return whether a control run ended at ξ_T but for rounding, beside the way from ξ_0."""
+    assert control is not None  # an ensemble has one
+    off = difference(control, history.final).parameters.double().norm()
+    way = difference(history.final, history.state(0)).parameters.double().norm()
+    return bool(torch.isfinite(off)) and bool(off <= FAR * way)

@@ -1,0 +1,269 @@
+"""Questions answered: exactly where that is asked for or affordable, by estimates that know their error elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aadsl.core.errors import AadslError
+from aadsl.core.members import describe
+from aadsl.core.progress import Progress
+from aadsl.core.units import in_words, seconds_of
+from aadsl.estimators import Additive, Auto, Effects, Estimator, Query, require_differentiable, stage_sums
+from aadsl.estimators.base import Floats
+from aadsl.interventions import Intervention
+from aadsl.propagation import FlatState, NotFiniteError
+from aadsl.replayed.history import History
+from aadsl.study.budget import TimeBudget, allotted
+from aadsl.study.cache import EffectCache
+from aadsl.study.cost_model import Costs
+from aadsl.study.evidence import Bounds, Comparisons
+from aadsl.study.exact_answers import METHOD, ExactAnswers, exact_steps, first_of
+from aadsl.study.identity import Identifier, Identity
+from aadsl.study.spot_check import SpotCheck
+from aadsl.study.trust import Level
+
+
+@dataclass
+class Outcome:
+    """What is known of the effects that a query asks for.
+
+    Attributes:
+        effects: the effects, exact ones and estimates.
+        exact: (S,) the stages that were trained again.
+        noise: (S, K) noise floor of exact effects, zero elsewhere.
+        bounds: 90% intervals of the estimates; NaN elsewhere, and where too few exact answers are known.
+        by: what answered, in words.
+        notes: attributes of the answer.
+    """
+
+    effects: Effects
+    exact: NDArray[np.bool_]
+    noise: Floats
+    bounds: Bounds
+    by: str
+    notes: dict[str, str] = field(default_factory=dict)
+
+
+class Price(NamedTuple):
+    """Seconds that exact answers take: (S,) each of the ``stages``, and the ``control`` run before them."""
+
+    stages: Floats
+    control: float
+
+    @property
+    def total(self) -> float:
+        """Seconds for all of them."""
+        return float(self.stages.sum()) + self.control
+
+
+class Answering:
+    """Answers queries about one run.
+
+    Args:
+        history: the run.
+        cache: effects that were computed before.
+        exact: exact answers.
+        spot_check: whether the run is what happened.
+    """
+
+    def __init__(self, history: History, cache: EffectCache, exact: ExactAnswers, spot_check: SpotCheck) -> None:
+        self.history, self.cache, self.exact, self.spot_check = history, cache, exact, spot_check
+        self.identifier = Identifier(history)
+        self.costs = Costs(history)
+        self.pairs = Comparisons()
+
+    def answer(self, query: Query, method: Estimator, progress: Progress) -> Outcome:
+        """Answer by the estimator; by ``auto``, within its budget.
+
+        Raises:
+            AadslError: the trajectory fails, a behavior has no gradient and the estimator needs one, or the budget
+                allows no answer.
+        """
+        identity = self.identifier.now()
+        if isinstance(method, Auto):
+            return self._within(identity, query, method, TimeBudget(seconds_of(method.budget)), progress)
+        if method.exact:
+            return self._exactly(identity, query, progress)
+        return self._estimated(identity, query, method, progress)
+
+    def compared(self, query: Query, method: Estimator, progress: Progress) -> tuple[Outcome, Outcome]:
+        """Return estimates beside exact answers, which later estimates get their intervals from."""
+        require_differentiable(query.behaviors)
+        identity = self.identifier.now()
+        exact = self._exactly(identity, query, progress)
+        return self._estimated(identity, query, method, progress), exact
+
+    def steps(self, query: Query, method: Estimator, progress: Progress) -> Outcome:
+        """Estimate the effect of every step alone: ``step_effect`` of the effects.
+
+        Raises:
+            AadslError: the estimator is not additive, or a behavior has no gradient.
+        """
+        require_differentiable(query.behaviors)
+        if not isinstance(method, Additive):
+            raise AadslError(
+                f"{describe(method)} gives no effects of single steps", hint="use first_order(), which is additive"
+            )
+        alone = tuple(replace(behavior, per_example=False) for behavior in query.behaviors)
+        return self._estimated(self.identifier.now(), replace(query, behaviors=alone), method, progress)
+
+    def model(self, member: NDArray[np.bool_], intervention: Intervention, progress: Progress) -> FlatState:
+        """Return ζ_T of one stage, (1, T) true at its steps."""
+        query = Query(member, (), intervention)
+        identity, rides = self._vouched(self.identifier.now(), query, progress)[:2]
+        return self.exact.model(identity, query, progress, control=rides)
+
+    def _vouched(self, identity: Identity, query: Query, progress: Progress) -> tuple[Identity, bool, dict[str, str]]:
+        """Compare states; return under what answers are kept, whether a control run rides along, and what to note."""
+        control = self.spot_check.control(identity, first_of(query.members), progress)
+        rides = not control.same_bits and not control.doubt.failure
+        return control.doubt.marked(identity), rides, control.doubt.attributes
+
+    def _exactly(self, identity: Identity, query: Query, progress: Progress) -> Outcome:
+        """Train again without each stage; the control run makes that exact."""
+        identity, rides, notes = self._vouched(identity, query, progress)
+        effects, noise, why = self.exact.answer(identity, query, progress, control=rides)
+        stages = len(query.members)
+        by, notes = f"{_count(stages)} exact, by retraining", notes | ({"not_kept": why} if why else {})
+        return Outcome(effects, np.ones(stages, dtype=bool), noise, _no_bounds(query), by, notes)
+
+    def _estimated(self, identity: Identity, query: Query, method: Estimator, progress: Progress) -> Outcome:
+        """Estimate every stage; exact answers that are known already say how far off that may be."""
+        if method.needs_gradient:
+            require_differentiable(query.behaviors)
+        doubt = self.spot_check.require(identity, progress)
+        identity = doubt.marked(identity)
+        effects, why = self._swept(identity, query, method, progress)
+        known = self.exact.known(identity, query)
+        if known.any():
+            truth, _, _ = self.exact.answer(identity, replace(query, members=query.members[known]), progress)
+            self._pair(method, query, effects, known, truth.effect)
+        notes = doubt.attributes | ({"not_kept": why} if why else {})
+        bounds, none = self.pairs.bounds(method, query, effects), np.zeros(len(query.members), dtype=bool)
+        by = f"estimated by {describe(method)}"
+        return Outcome(effects, none, np.zeros_like(effects.effect), bounds, by, notes)
+
+    def _swept(self, identity: Identity, query: Query, method: Estimator, progress: Progress) -> tuple[Effects, str]:
+        if isinstance(method, Additive) and not any(behavior.per_example for behavior in query.behaviors):
+            swept, why = self.cache.step_effects(identity, method, query.behaviors, query.intervention, progress)
+            return Effects(stage_sums(query, swept), step_effect=swept.per_step, growth=swept.growth), why
+        return self.cache.effects(identity, method, query, progress)
+
+    def _within(
+        self, identity: Identity, query: Query, method: Auto, budget: TimeBudget, progress: Progress
+    ) -> Outcome:
+        """Answer exactly what the budget covers; estimate the rest."""
+        price = self.price(identity, query)
+        estimate = self.chosen(query, method, price, budget)
+        if estimate.exact:
+            return self._exactly(identity, query, progress)
+        try:
+            answer = self._estimated(identity, query, estimate, progress)
+        except NotFiniteError as error:
+            raise _unestimable(error, price.total) from error
+        chosen = allotted(answer.effects.effect, price.stages, budget.left - price.control)
+        return self.confirmed(identity, query, estimate, answer, chosen, progress) if chosen.any() else answer
+
+    def chosen(self, query: Query, method: Auto, price: Price, budget: TimeBudget) -> Estimator:
+        """Return what answers: exact retraining where the budget covers it or an estimate takes longer, or an estimate.
+
+        Raises:
+            AadslError: the budget does not cover it, and a behavior cannot be estimated.
+        """
+        if price.total <= budget.left:
+            return METHOD
+        if not all(behavior.differentiable for behavior in query.behaviors):
+            raise _unaffordable(query, price.total, budget)
+        estimate = method.estimate
+        longer = self.costs.seconds(estimate, estimate.cost(self.history, query))
+        return METHOD if price.total <= longer else estimate
+
+    def confirmed(
+        self,
+        identity: Identity,
+        query: Query,
+        method: Estimator,
+        answer: Outcome,
+        chosen: NDArray[np.bool_],
+        progress: Progress,
+    ) -> Outcome:
+        """Return an answer of estimates with the ``chosen`` stages (S,) exact, and intervals for the rest."""
+        exact = self._exactly(identity, replace(query, members=query.members[chosen]), progress)
+        self._pair(method, query, answer.effects, chosen, exact.effects.effect)
+        bounds = self.pairs.bounds(method, query, answer.effects)
+        effect, noise = answer.effects.effect.copy(), answer.noise.copy()
+        effect[chosen], noise[chosen] = exact.effects.effect, exact.noise
+        examples = {k: values.copy() for k, values in answer.effects.example_effects.items()}
+        for k, values in examples.items():
+            values[chosen] = exact.effects.example_effects[k]
+        effects = replace(answer.effects, effect=effect, example_effects=examples)
+        by = f"{int(chosen.sum())} of {_count(len(chosen))} exact, by retraining, the others {answer.by}"
+        return Outcome(effects, chosen, noise, bounds, by, answer.notes | exact.notes)
+
+    def price(self, identity: Identity, query: Query) -> Price:
+        """Return about how long exact answers take; a stage whose effects or model are kept costs nothing."""
+        identity = self.spot_check.known.marked(identity)
+        left = self.exact.to_train(identity, query)
+        to_compare = self.spot_check.left_to_compare(identity, first_of(query.members))
+        if not left.any() and not to_compare:
+            return Price(np.zeros(len(left)), 0.0)
+        gradient = self.costs.model(METHOD, "exact replay").gradient
+        return Price(np.where(left, exact_steps(self.history, query), 0) * gradient, to_compare * gradient)
+
+    def confirmed_steps(
+        self, query: Query, method: Estimator, estimates: Floats, top: int, budget: TimeBudget, progress: Progress
+    ) -> Floats:
+        """Return (T, K) exact effects of the ``top`` steps of each behavior, as many as the budget covers, else NaN."""
+        exact = np.full(estimates.shape, np.nan)
+        order = np.argsort(-np.abs(estimates), axis=0, kind="stable")[:top]
+        wanted = list(dict.fromkeys(order.ravel().tolist()))  # the largest of all behaviors first
+        single = replace(query, members=np.equal.outer(np.array(wanted), np.arange(len(estimates))))
+        identity = self.identifier.now()
+        price = self.price(identity, single)
+        affordable = np.cumsum(price.stages) + price.control <= budget.left
+        if affordable.any():
+            steps, members = np.array(wanted)[affordable], single.members[affordable]
+            answer = self._exactly(identity, replace(single, members=members), progress)
+            exact[steps] = answer.effects.effect
+        return exact
+
+    def step_trust(self, query: Query, method: Estimator, answer: Outcome) -> list[tuple[Level, str]]:
+        """Return for each behavior how far the effect of a step of typical size can be trusted, and why."""
+        doubt = answer.notes.get("unverified_cause", "")
+        return [self.pairs.of_typical_step(method, query.intervention, b, doubt) for b in query.behaviors]
+
+    def _pair(
+        self, method: Estimator, query: Query, estimates: Effects, known: NDArray[np.bool_], truth: Floats
+    ) -> None:
+        exact = np.full_like(estimates.effect, np.nan)
+        exact[known] = truth
+        self.pairs.add(method, query, estimates, exact, known)
+
+
+def _no_bounds(query: Query) -> Bounds:
+    shape = (len(query.members), len(query.behaviors))
+    return Bounds(np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(shape, dtype=np.int64))
+
+
+def _count(stages: int) -> str:
+    return f"{stages} {'stage' if stages == 1 else 'stages'}"
+
+
+def _unestimable(error: NotFiniteError, seconds: float) -> AadslError:
+    """Return what is said where no estimate is finite: the exact answer with its price."""
+    needed = in_words(seconds)
+    hint = f"the exact answer takes about {needed}: allow that by within={needed!r}, or using retraining()"
+    return AadslError(error.problems[0].message, hint=hint)
+
+
+def _unaffordable(query: Query, seconds: float, budget: TimeBudget) -> AadslError:
+    name = next(behavior.name for behavior in query.behaviors if not behavior.differentiable)
+    needed = in_words(seconds)
+    return AadslError(
+        f'behavior "{name}" has no gradient, so it takes exact answers: about {needed}, more than {budget}',
+        hint=f"allow that: using retraining(), or within={needed!r}; or ask about a smooth behavior such as margin",
+    )

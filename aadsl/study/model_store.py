@@ -1,0 +1,148 @@
+"""Counterfactual models, kept beside the trajectory: any further behavior of one is then a forward pass.
+
+What training without a stage yields, ζ_T, depends on the run, the stage and the intervention, and on no behavior. Each
+is a sealed file of its own, under a digest of all that it depends on; where they take more room than they may, those
+that were not used for longest go first.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aadsl.core.errors import AadslError
+from aadsl.propagation import FlatState
+from aadsl.study.identity import Key
+from aadsl.trajectory.store.files import commit, opened
+from aadsl.trajectory.store.tensors import dtype_name, from_array, to_array
+
+TITLE = "a counterfactual model: the end of a run trained without a stage"
+
+
+class KeptModel(NamedTuple):
+    """ζ_T, and the end of the control run to which it is compared; None where that is ξ_T."""
+
+    state: FlatState
+    control: FlatState | None
+
+
+class ModelStore:
+    """The counterfactual models of one run.
+
+    Args:
+        folder: where the files are.
+        limit: how many bytes they may take together.
+        like: gives a state of the run, whose form theirs is.
+    """
+
+    def __init__(self, folder: Path, limit: int, like: Callable[[], FlatState]) -> None:
+        self.folder, self.limit, self._like = folder, limit, like
+
+    @property
+    def nbytes(self) -> int:
+        """How many bytes they take."""
+        return sum(size for _, size, _ in self._files())
+
+    def holds(self, key: Key) -> bool:
+        """Return whether the model is here; its file may turn out to be damaged."""
+        return key.digest is not None and self._file(key.digest).is_file()
+
+    def find(self, key: Key) -> KeptModel | None:
+        """Return a model, None where it is not here. Its optimizer slots are zero: no behavior reads them."""
+        found = None if key.digest is None else self._read(key.digest)
+        if found is None or not found[1]:
+            return None if found is None else KeptModel(found[0], None)
+        control = self._read(found[1])
+        return None if control is None else KeptModel(found[0], control[0])
+
+    def keep(self, key: Key, model: KeptModel, control: Key) -> None:
+        """Add a model; ``control`` is where its control run is kept. Without room or rights nothing is kept."""
+        if key.digest is None or control.digest is None:
+            return
+        with suppress(OSError):
+            self.folder.mkdir(exist_ok=True)
+            if model.control is not None and not self.holds(control):
+                self._write(control.digest, model.control, "")
+            self._write(key.digest, model.state, "" if model.control is None else control.digest)
+            self._make_room()
+
+    def _file(self, digest: str) -> Path:
+        return self.folder / f"model-{digest[:32]}.nc"
+
+    def _write(self, digest: str, state: FlatState, control: str) -> None:
+        tensors = {"parameters": state.parameters, "buffers": state.buffers}
+        tensors |= {f"integers_{i}": t.reshape(-1) for i, t in enumerate(state.integers)}
+        size = sum(t.nbytes for t in tensors.values())
+        if size > self.limit:
+            return
+
+        def write(dataset: Any) -> None:
+            for name, tensor in tensors.items():
+                values = to_array(tensor.detach().cpu())
+                dataset.createDimension(name, values.size)
+                variable = dataset.createVariable(name, values.dtype, [name])
+                variable.setncattr("torch_dtype", dtype_name(tensor.dtype))
+                variable.set_auto_maskandscale(False)
+                if values.size:
+                    variable[...] = values
+
+        commit(self._file(digest), {"title": TITLE, "control": control}, write, size)
+
+    def _read(self, digest: str) -> tuple[FlatState, str] | None:
+        file = self._file(digest)
+        if not file.is_file():
+            return None
+        try:
+            with opened(file) as dataset:
+                control = str(dataset.getncattr("control"))
+                found = {
+                    name: from_array(np.asarray(variable[...]), variable.getncattr("torch_dtype"))
+                    for name, variable in dataset.variables.items()
+                }
+                state = _formed(self._like(), found)
+        except (AadslError, OSError):  # damaged, or gone since: it is trained again
+            return None
+        with suppress(OSError):
+            os.utime(file)  # used now
+        return state, control
+
+    def _files(self) -> list[tuple[float, int, Path]]:
+        """Return when each file was used last, its size and its path."""
+        found = []
+        for path in self.folder.glob("model-*.nc") if self.folder.is_dir() else ():
+            with suppress(OSError):
+                status = path.stat()
+                found.append((status.st_mtime, status.st_size, path))
+        return sorted(found)
+
+    def _make_room(self) -> None:
+        files = self._files()
+        taken = sum(size for _, size, _ in files)
+        for _, size, path in files:
+            if taken <= self.limit:
+                return
+            path.unlink(missing_ok=True)
+            taken -= size
+
+
+def _formed(like: FlatState, tensors: dict[str, Tensor]) -> FlatState:
+    """Return tensors as a state of the form of ``like``.
+
+    Raises:
+        AadslError: they have another form.
+    """
+    wanted = {"parameters": like.parameters, "buffers": like.buffers}
+    wanted |= {f"integers_{i}": t for i, t in enumerate(like.integers)}
+    if any(name not in tensors or tensors[name].numel() != t.numel() for name, t in wanted.items()):
+        raise AadslError("the kept model has another form than the run")
+    own = {name: tensors[name].reshape(t.shape).to(t) for name, t in wanted.items()}
+    integers = tuple(own[f"integers_{i}"] for i in range(len(like.integers)))
+    slots = tuple({name: torch.zeros_like(t) for name, t in group.items()} for group in like.slots)
+    return FlatState(own["parameters"], slots, own["buffers"], integers)
