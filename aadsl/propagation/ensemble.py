@@ -68,7 +68,7 @@ def ensemble(
                 replicas.fork()
                 riding.append(position)
             step = run.step(t)
-            _advance(objective, replicas, [step, *(varied[position](step) for position in riding)])
+            _advance(step_map, objective, replicas, [step, *(varied[position](step) for position in riding)])
             done += 1
             progress("retraining", done, total)
         control = replicas.state(0)
@@ -118,20 +118,20 @@ def rehearse(run: Run, step_map: StepMap, t: int, size: int) -> Rehearsed:
     for _ in range(size - 1):
         replicas.fork()
     try:
-        _advance(objective, replicas, [step] * size)
+        _advance(step_map, objective, replicas, [step] * size)
     except CannotAdvanceTogetherError as error:
         return Rehearsed(alone, float("inf"), size, False, error.problems[0].message)
     agrees = all(_near(replicas.state(row), after, state) for row in (0, size - 1))
-    together = _timed(lambda: _advance(objective, replicas, [step] * size), state.parameters.device)
+    together = _timed(lambda: _advance(step_map, objective, replicas, [step] * size), state.parameters.device)
     return Rehearsed(alone, together, size, agrees, "" if agrees else "its random numbers are others in an ensemble")
 
 
-def _advance(objective: StackedObjective, replicas: Replicas, steps: Sequence[Step]) -> None:
+def _advance(step_map: StepMap, objective: StackedObjective, replicas: Replicas, steps: Sequence[Step]) -> None:
     """Advance every replica by its step; what the model or the loss refuses is said in words."""
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="There is a performance drop")
-            advance(objective, replicas, steps)
+            advance(step_map, objective, replicas, steps)
     except AadslError:
         raise
     except RuntimeError as error:

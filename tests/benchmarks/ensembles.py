@@ -19,8 +19,8 @@ import torch
 from torch import nn
 
 import aadsl
-from aadsl.propagation.ensemble import Replicas
-from aadsl.propagation.replay import walk
+from aadsl.propagation.replicas import Replicas
+from aadsl.propagation.stacked import StackedObjective, advance
 from aadsl.replayed.history import History
 from tests.benchmarks import models
 from tests.benchmarks.cost import Batch, digits, fit, loss_fn, scratch
@@ -65,13 +65,20 @@ def measure(case: Case, rounds: int, folder: Path, device: str) -> dict[str, lis
     start = history.state(0)
 
     def together(count: int) -> None:
-        replicas = Replicas(history.step_map, start, count)
+        replicas, objective = Replicas(start, count), StackedObjective(history.step_map.objective)
+        for _ in range(count - 1):
+            replicas.fork()
         for t in range(case.steps):
-            replicas.advance([history.step(t)] * count)
+            advance(history.step_map, objective, replicas, [history.step(t)] * count)
+
+    def alone() -> None:
+        state = start
+        for t in range(case.steps):
+            state = history.step_map(state, history.step(t))
 
     acts: dict[str, tuple[int, Callable[[], object]]] = {
         "plain training": (1, train),
-        "one run alone": (1, lambda: walk(history, history.step_map, start, 0, case.steps)),
+        "one run alone": (1, alone),
         **{f"{count} together": (count, partial(together, count)) for count in TOGETHER},
     }
     found: dict[str, list[float]] = {name: [] for name in acts}

@@ -20,7 +20,6 @@ from tests.charts.answers import answer
 from tests.digits import record
 from tests.notebook.lab import LIMIT
 
-
 NO_GRADIENT = "behavior rate = accuracy on test\n"  # so the effects of single steps cannot be swept
 
 
