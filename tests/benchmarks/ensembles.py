@@ -2,7 +2,7 @@
 
 Every round trains plainly, replays one run, and advances N runs together, one after the other, so that a busy machine
 slows all of them alike. Milliseconds a step and run are medians; in brackets, as a ratio to one run alone of the same
-round. On a GPU where there is one.
+round. On a GPU where there is one; on a CPU it is its time that counts, which other work disturbs less.
 """
 
 from __future__ import annotations
@@ -82,14 +82,15 @@ def measure(case: Case, rounds: int, folder: Path, device: str) -> dict[str, lis
         **{f"{count} together": (count, partial(together, count)) for count in TOGETHER},
     }
     found: dict[str, list[float]] = {name: [] for name in acts}
+    clock = time.perf_counter if device == "cuda" else time.process_time
     for number in range(rounds + 1):
         for name, (count, act) in acts.items():
-            begun = time.perf_counter()
+            begun = clock()
             act()
             if device == "cuda":
                 torch.cuda.synchronize()
             if number:  # the first one warms up
-                found[name].append((time.perf_counter() - begun) * 1000 / (case.steps * count))
+                found[name].append((clock() - begun) * 1000 / (case.steps * count))
     return found
 
 
