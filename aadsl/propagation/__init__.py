@@ -15,12 +15,14 @@ from aadsl.propagation.curvature import (
     Zero,
 )
 from aadsl.propagation.eigenpairs import eigenpairs, lanczos_products
-from aadsl.propagation.ensemble import CannotAdvanceTogetherError, Rehearsed, ensemble, rehearse
+from aadsl.propagation.ensemble import ensemble
 from aadsl.propagation.finite import NotFiniteError
 from aadsl.propagation.kinks import kinks
 from aadsl.propagation.layout import FlatState, Layout, difference, inner
 from aadsl.propagation.objective import Evaluation, LossFunction, Objective
 from aadsl.propagation.readout import MetricFunction, Readout
+from aadsl.propagation.refusals import CannotAdvanceTogetherError
+from aadsl.propagation.rehearsal import Rehearsed, rehearse
 from aadsl.propagation.replay import ObservedStep, Variation, backward, final_state, forward, observed
 from aadsl.propagation.reruns import End, reruns
 from aadsl.propagation.step import Batches, Run, Step

@@ -6,29 +6,19 @@ gradient over stacked parameters rounds otherwise than one alone, so effects are
 
 from __future__ import annotations
 
-import time
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 import torch
 
-from aadsl.core.errors import AadslError
 from aadsl.core.progress import Progress, silent
-from aadsl.propagation.layout import FlatState, difference
+from aadsl.propagation.refusals import refusals
 from aadsl.propagation.replay import Variation
 from aadsl.propagation.replicas import Replicas
 from aadsl.propagation.reruns import End, divergence
 from aadsl.propagation.stacked import StackedObjective, advance
-from aadsl.propagation.step import Run, Step
+from aadsl.propagation.step import Run
 from aadsl.propagation.step_map import StepMap
-
-REPEATS = 3
-
-
-class CannotAdvanceTogetherError(AadslError):
-    """Something in the model or the loss works for one set of parameters at a time only."""
 
 
 def ensemble(
@@ -68,7 +58,9 @@ def ensemble(
                 replicas.fork()
                 riding.append(position)
             step = run.step(t)
-            _advance(objective, replicas, [step, *(varied[position](step) for position in riding)])
+            steps = [step, *(varied[position](step) for position in riding)]
+            with refusals():
+                advance(step_map, objective, replicas, steps)
             done += 1
             progress("retraining", done, total)
         control = replicas.state(0)
@@ -80,89 +72,3 @@ def ensemble(
                 diverged = True
     if diverged:
         raise divergence()
-
-
-@dataclass(frozen=True)
-class Rehearsed:
-    """One observed step, taken alone and by replicas together.
-
-    Attributes:
-        seconds_alone: what it takes a run alone.
-        seconds_together: what it takes all replicas.
-        size: how many those are.
-        agrees: whether both end at the same state, as near as rounding lets them.
-        why: why runs cannot advance together, in words; empty where they can.
-    """
-
-    seconds_alone: float
-    seconds_together: float
-    size: int
-    agrees: bool
-    why: str = ""
-
-    @property
-    def gain(self) -> float:
-        """How many times faster a step of a run is in the ensemble; 0 where it cannot be used."""
-        usable = self.agrees and not self.why
-        return self.size * self.seconds_alone / self.seconds_together if usable else 0.0
-
-
-def rehearse(run: Run, step_map: StepMap, t: int, size: int) -> Rehearsed:
-    """Take step ``t`` from its last stored state alone, and as an ensemble of ``size`` equal replicas."""
-    start = max(c for c in run.checkpoints if c <= t and c < run.length)
-    state, step = run.state(start), run.step(start)
-    after = step_map(state, step)
-    alone = _timed(lambda: step_map(state, step), state.parameters.device)
-    objective = StackedObjective(step_map.objective)
-    replicas = Replicas(state, size)
-    for _ in range(size - 1):
-        replicas.fork()
-    try:
-        _advance(objective, replicas, [step] * size)
-    except CannotAdvanceTogetherError as error:
-        return Rehearsed(alone, float("inf"), size, False, error.problems[0].message)
-    agrees = all(_near(replicas.state(row), after, state) for row in (0, size - 1))
-    together = _timed(lambda: _advance(objective, replicas, [step] * size), state.parameters.device)
-    return Rehearsed(alone, together, size, agrees, "" if agrees else "its random numbers are others in an ensemble")
-
-
-def _advance(objective: StackedObjective, replicas: Replicas, steps: Sequence[Step]) -> None:
-    """Advance every replica by its step; what the model or the loss refuses is said in words."""
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="There is a performance drop")
-            advance(objective, replicas, steps)
-    except AadslError:
-        raise
-    except RuntimeError as error:
-        raise CannotAdvanceTogetherError(
-            f"the model or the loss takes one set of parameters at a time: {_in_words(error)}",
-            hint="runs are then trained one after the other",
-        ) from error
-
-
-def _in_words(error: RuntimeError) -> str:
-    text = str(error)
-    if ".item()" in text or "data-dependent" in text:
-        return "it looks at its values (.item(), or an if over a tensor)"
-    return text.strip().split("\n")[0][:160]
-
-
-def _near(found: FlatState, wanted: FlatState, before: FlatState) -> bool:
-    """Return whether two ends of a step differ by rounding alone, beside how far the step moved the parameters."""
-    moved = difference(wanted, before).parameters.double().norm()
-    off = difference(found, wanted).parameters.double().norm()
-    precision = torch.finfo(wanted.parameters.dtype).eps
-    return bool(off <= precision**0.75 * moved + 8 * precision * wanted.parameters.double().norm())
-
-
-def _timed(work: Callable[[], object], device: torch.device) -> float:
-    """Return the shortest of a few calls."""
-    taken = []
-    for _ in range(REPEATS):
-        started = time.perf_counter()
-        work()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        taken.append(time.perf_counter() - started)
-    return min(taken)

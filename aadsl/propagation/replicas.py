@@ -54,6 +54,14 @@ class Replicas:
         integers = tuple(t[row].clone() for t in self.integers)
         return FlatState(self.parameters[row].clone(), tuple(slots), self.buffers[row].clone(), integers)
 
+    def set(self, row: int, state: FlatState) -> None:
+        """Overwrite one row."""
+        self.parameters[row], self.buffers[row] = state.parameters, state.buffers
+        for own, value in zip(self.integers, state.integers, strict=True):
+            own[row] = value
+        for group, slots in enumerate(state.slots):
+            self.put_slots([row], group, {name: t[None] if t.dim() else t for name, t in slots.items()})
+
     def slots(self, rows: Sequence[int], group: int) -> Slots:
         """Return the slots of one parameter group of rows whose counters are equal."""
         vectors = {name: self.take(t, rows) for name, t in self.vectors[group].items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import groupby
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -10,11 +11,12 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from aadsl.dynamics import RESTING
 from aadsl.propagation.layout import Layout
 from aadsl.propagation.objective import Objective, seed
 from aadsl.propagation.replicas import Replicas
+from aadsl.propagation.stacked_update import update
 from aadsl.propagation.step import Step
+from aadsl.propagation.step_map import StepMap
 
 T = TypeVar("T")
 
@@ -23,14 +25,12 @@ class StackedEvaluation(NamedTuple):
     """What one forward and backward pass of n rows gives.
 
     Attributes:
-        gradients: (n, P).
-        present: (P,) false over parameters that took no part in the loss; None where all did.
+        gradients: of each parameter tensor, (n, …); None where it took no part in the loss.
         buffers: (n, B) after the forward pass.
         integers: integer buffers after the forward pass, each (n, …).
     """
 
-    gradients: Tensor
-    present: Tensor | None
+    gradients: list[Tensor | None]
     buffers: Tensor
     integers: tuple[Tensor, ...]
 
@@ -41,11 +41,6 @@ class StackedObjective:
     def __init__(self, objective: Objective) -> None:
         self.objective = objective
         self._loss = _Loss(objective)
-
-    @property
-    def layout(self) -> Layout:
-        """Where the parameters lie in a row."""
-        return self.objective.parameters
 
     def evaluate(
         self, parameters: Tensor, buffers: Tensor, integers: Sequence[Tensor], step: Step
@@ -66,10 +61,8 @@ class StackedObjective:
                 values = torch.vmap(self._loss.at(batch), randomness="same")(leaves, floating, whole)
                 found = torch.autograd.grad(values.sum() / len(batches), leaves, allow_unused=True)
                 total = [_sum(old, new) for old, new in zip(total, found, strict=True)]
-        present = [gradient is not None for gradient in total]
         return StackedEvaluation(
-            _flat(objective.parameters, total, parameters),
-            None if all(present) else objective.parameters.mask(present, parameters.device),
+            total,
             _flat(objective.buffers, floating, buffers) if floating else buffers.new_zeros((rows, 0)),
             tuple(whole),
         )
@@ -100,51 +93,48 @@ class _Loss(nn.Module):
         return value
 
 
-def advance(objective: StackedObjective, replicas: Replicas, steps: Sequence[Step]) -> None:
-    """Advance every replica by its own step of ``steps``; rows whose steps read the same are evaluated together."""
-    layout = objective.layout
-    _restart(layout, replicas, steps)
+def advance(step_map: StepMap, objective: StackedObjective, replicas: Replicas, steps: Sequence[Step]) -> None:
+    """Advance every replica by its own step of ``steps``; rows whose steps read the same are evaluated together.
+
+    A row that shares its step with no other, or whose step reads nothing, is advanced alone: that is quicker.
+    """
+    _restart(step_map.layout, replicas, steps)
     applied = [row for row, step in enumerate(steps) if step.applied]
     for rows in _alike(applied, lambda a, b: _read_the_same(steps[a], steps[b])):
         step = steps[rows[0]]
-        parameters, buffers = replicas.take(replicas.parameters, rows), replicas.take(replicas.buffers, rows)
-        if step.gradient_weight == 0 and not buffers.numel():
-            nothing = StackedEvaluation(torch.zeros_like(parameters), None, buffers, ())
-            _update(layout, replicas, rows, steps, nothing)
+        if len(rows) == 1 or (step.gradient_weight == 0 and not objective.objective.buffers.size):
+            for row in rows:
+                replicas.set(row, step_map(replicas.state(row), steps[row]))
             continue
+        parameters, buffers = replicas.take(replicas.parameters, rows), replicas.take(replicas.buffers, rows)
         integers = [replicas.take(t, rows) for t in replicas.integers]
         evaluation = objective.evaluate(parameters, buffers, integers, step)
-        _update(layout, replicas, rows, steps, evaluation)
+        with torch.no_grad():
+            _update(step_map.layout, replicas, rows, steps, evaluation.gradients)
         replicas.put(replicas.buffers, rows, evaluation.buffers)
         for own, values in zip(replicas.integers, evaluation.integers, strict=True):
             replicas.put(own, rows, values)
 
 
 def _update(
-    layout: Layout, replicas: Replicas, rows: Sequence[int], steps: Sequence[Step], evaluation: StackedEvaluation
+    layout: Layout,
+    replicas: Replicas,
+    rows: Sequence[int],
+    steps: Sequence[Step],
+    gradients: Sequence[Tensor | None],
 ) -> None:
-    """Take the optimizer's step of evaluated rows; those with the same step and equal counters together."""
+    """Take the optimizer's step of evaluated rows; neighbors with the same step and equal counters together."""
 
     def alike(a: int, b: int) -> bool:
         return _step_the_same(steps[a], steps[b]) and replicas.counters[a] == replicas.counters[b]
 
-    for part in _alike(rows, alike):
-        step = steps[part[0]]
-        places = [rows.index(row) for row in part]
-        gradients = evaluation.gradients if len(part) == len(rows) else evaluation.gradients[places]
-        if step.gradient_weight != 1:
-            gradients = gradients * step.gradient_weight
-        gradients = _clipped_rows(layout, gradients, step)
-        before = replicas.take(replicas.parameters, part).clone()
-        for group, (s, dynamics, hyper) in enumerate(zip(layout.group_slices, step.dynamics, step.hyper, strict=True)):
-            slots = replicas.slots(part, group)
-            after, moved = dynamics.step(before[:, s], slots, gradients[:, s], hyper)
-            if evaluation.present is not None:
-                held = evaluation.present[s]
-                after = torch.where(held, after, before[:, s])
-                moved = {n: torch.where(held if t.dim() else held.any(), t, slots[n]) for n, t in moved.items()}
-            replicas.parameters[_index(part), s] = after
-            replicas.put_slots(part, group, moved)
+    places = {row: place for place, row in enumerate(rows)}
+    for group in _alike(rows, alike):
+        for _, part in groupby(enumerate(group), key=lambda pair: pair[1] - pair[0]):
+            neighbors = [row for _, row in part]
+            first, last = places[neighbors[0]], places[neighbors[-1]]
+            own = [None if g is None else g[first : last + 1] for g in gradients]
+            update(layout, replicas, neighbors, own, steps[neighbors[0]])
 
 
 def _restart(layout: Layout, replicas: Replicas, steps: Sequence[Step]) -> None:
@@ -156,20 +146,6 @@ def _restart(layout: Layout, replicas: Replicas, steps: Sequence[Step]) -> None:
             fresh = dynamics.initial(replicas.parameters[row : row + 1, s], hyper)
             own = replicas.slots([row], group)
             replicas.put_slots([row], group, {n: fresh.get(n, torch.zeros_like(t)) for n, t in own.items()})
-
-
-def _clipped_rows(layout: Layout, gradients: Tensor, step: Step) -> Tensor:
-    """Return the gradients (n, P) clipped, each row by its own norm; as :func:`aadsl.propagation.update.clipped`."""
-    clip = step.clip
-    if clip is None:
-        return gradients
-    if clip.kind == "value":
-        return gradients.clamp(-clip.limit, clip.limit)
-    trained = [dynamics is not RESTING for dynamics in step.dynamics]
-    views = zip(layout.groups, _views(layout, gradients), strict=True)
-    norms = [torch.linalg.vector_norm(view.flatten(1), clip.norm_type, dim=1) for g, view in views if trained[g]]
-    norm = torch.linalg.vector_norm(torch.stack(norms), clip.norm_type, dim=0)
-    return gradients * torch.clamp(clip.limit / (norm + 1e-6), max=1.0)[:, None]
 
 
 def _read_the_same(one: Step, other: Step) -> bool:
@@ -197,10 +173,6 @@ def _alike(rows: Sequence[int], same: Callable[[int, int], bool]) -> list[list[i
         else:
             group.append(row)
     return groups
-
-
-def _index(rows: Sequence[int]) -> slice | list[int]:
-    return slice(rows[0], rows[-1] + 1) if rows[-1] - rows[0] + 1 == len(rows) else list(rows)
 
 
 def _views(layout: Layout, matrix: Tensor) -> list[Tensor]:
