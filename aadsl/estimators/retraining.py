@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aadsl.estimators.base import Behavior, Cost, Effects, Estimator, Floats, Query, final_readouts
-from aadsl.estimators.spread import Retrained, spread_runs
+from aadsl.estimators.spread import RetrainedStages, spread_runs
 from aadsl.estimators.together import trained
 from aadsl.interventions import Intervention, counterfactual, first_change
 from aadsl.propagation import End, FlatState
@@ -58,7 +58,7 @@ def ends(
     With ``control`` a run in which nothing is changed rides along, to which ζ_T is compared instead of ξ_T.
     """
     if execution.workers is not None and len(members) > 1:
-        asked = Retrained(members, intervention, control)
+        asked = RetrainedStages(members, intervention, control)
         yield from spread_runs(execution.workers, history, asked, execution.progress)
         return
     varied = [counterfactual(intervention, member) for member in members]

@@ -23,7 +23,7 @@ from aadsl.replayed.workers import Workers
 PORTIONS = 16  # of a question at most: enough to keep a few workers busy to the end
 
 
-class Retrained(NamedTuple):
+class RetrainedStages(NamedTuple):
     """Stages that one worker trains without: (n, T) ``members``; with ``control`` a run without any change, too."""
 
     members: NDArray[np.bool_]
@@ -31,7 +31,7 @@ class Retrained(NamedTuple):
     control: bool
 
 
-class Swept(NamedTuple):
+class SweptSteps(NamedTuple):
     """Behaviors that one worker sweeps for."""
 
     method: Additive
@@ -39,7 +39,7 @@ class Swept(NamedTuple):
     intervention: Intervention
 
 
-def spread_runs(workers: Workers, history: History, asked: Retrained, progress: Progress) -> Iterator[End]:
+def spread_runs(workers: Workers, history: History, asked: RetrainedStages, progress: Progress) -> Iterator[End]:
     """Yield ζ_T of each stage as it comes back; stages that begin at about the same step are trained together."""
     order = np.argsort([first_change(member) for member in asked.members], kind="stable")
     portions = [part for part in np.array_split(order, min(len(order), PORTIONS)) if len(part)]
@@ -52,7 +52,7 @@ def spread_runs(workers: Workers, history: History, asked: Retrained, progress: 
             yield End(position, _placed(end.state, like), control)
 
 
-def retrained_there(history: History, item: Retrained) -> list[End]:
+def retrained_there(history: History, item: RetrainedStages) -> list[End]:
     """Train without the stages of an item, in a worker; states come back without slots, which no behavior reads.
 
     A worker that does not compute the recorded bits has a control run ride along, whatever happens elsewhere.
@@ -76,7 +76,7 @@ def _has_the_recorded_bits(history: History) -> bool:
     return torch.equal(state.parameters, wanted.parameters) and torch.equal(state.buffers, wanted.buffers)
 
 
-def spread_sweeps(workers: Workers, asked: Swept, progress: Progress) -> StepEffects:
+def spread_sweeps(workers: Workers, asked: SweptSteps, progress: Progress) -> StepEffects:
     """Return the effects of every step, one behavior a worker."""
     items = [asked._replace(behaviors=(behavior,)) for behavior in asked.behaviors]
     found: dict[int, StepEffects] = dict(workers.map(swept_there, items, progress, "sweep"))
@@ -84,7 +84,7 @@ def spread_sweeps(workers: Workers, asked: Swept, progress: Progress) -> StepEff
     return StepEffects(*(np.concatenate(columns, axis=-1) for columns in zip(*parts, strict=True)))
 
 
-def swept_there(history: History, item: Swept) -> StepEffects:
+def swept_there(history: History, item: SweptSteps) -> StepEffects:
     """Sweep for the behaviors of an item, in a worker."""
     return item.method.step_effects(history, item.behaviors, item.intervention, Execution())
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from aadsl.core.progress import Progress
 from aadsl.estimators import Additive, Behavior, Effects, Estimator, Query, StepEffects
-from aadsl.estimators.spread import Swept, spread_sweeps
+from aadsl.estimators.spread import SweptSteps, spread_sweeps
 from aadsl.interventions import Intervention
 from aadsl.replayed.checkpoints import SweepCheckpoints
 from aadsl.replayed.execution import Execution
@@ -51,7 +51,7 @@ class EffectCache:
         if missing:
             new = [behaviors[k] for k in missing]
             if workers is not None and len(new) > 1:
-                swept = spread_sweeps(workers, Swept(method, tuple(new), intervention), progress)
+                swept = spread_sweeps(workers, SweptSteps(method, tuple(new), intervention), progress)
             else:
                 with self._checkpoints([keys[k] for k in missing]) as checkpoints:
                     swept = method.step_effects(self.history, new, intervention, Execution(progress, checkpoints))
