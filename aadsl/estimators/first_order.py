@@ -20,7 +20,7 @@ class FirstOrder(Additive):
     """AA-Score (the paper's Estimators 4.1 to 4.3): the observed propagator everywhere, additive over steps.
 
     One adjoint sweep a behavior gives the effect of every step; any stage is then a sum. Best for stages that change
-    little; for stages of many steps ``linearized`` is closer.
+    little; for stages of many steps ``blocks`` is closer.
 
     Attributes:
         curvature: how Hessian-vector products are computed; by default chosen for the model.

@@ -23,7 +23,8 @@ class Linearized(Estimator):
     """The recursion linearized around the observed run with the counterfactual's own Jacobians (eq. 24).
 
     One tangent sweep a stage, whose result e_T serves any number of behaviors and examples. Not additive over steps;
-    much closer to retraining than ``first_order`` for stages of many steps.
+    much closer to retraining than ``first_order`` for stages of many steps. It is here for teaching and comparison:
+    ``retraining`` itself is cheaper, and right.
 
     Attributes:
         read: how a behavior is read off e_T: ``"plug_in"`` γ(ξ_T) − γ(ξ_T − e_T), or ``"linear"`` ⟨∇γ(ξ_T), e_T⟩.

@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from aadsl.core.errors import AadslError
 from aadsl.core.progress import Progress
 from aadsl.estimators import Effects, Query, Retraining
 from aadsl.estimators.base import Floats
@@ -107,7 +108,7 @@ class _Task:
         for s in self.missing:
             model = self.answers.models.find(self.model_keys[s])
             if model is not None:
-                self._take(s, self.reader.read(model.state, model.control))
+                self._take(s, self._read(s, model))
 
     def train(self, execution: Execution, control: bool) -> None:
         """Answer the rest, and keep the models."""
@@ -120,8 +121,9 @@ class _Task:
                 controls.append(end.control)
             number = next(i for i, known in enumerate(controls) if known is end.control)
             rides = _control_key(self.identity, self.query, members, number)
-            self.answers.models.keep(self.model_keys[s], KeptModel(end.state, end.control), rides)
-            self._take(s, self.reader.read(end.state, end.control))
+            model = KeptModel(end.state, end.control)
+            self.answers.models.keep(self.model_keys[s], model, rides)
+            self._take(s, self._read(s, model))
 
     def assembled(self) -> tuple[Effects, Floats]:
         """Return the answers as tables over stages and behaviors."""
@@ -129,6 +131,25 @@ class _Task:
         effect, noise = (np.array([[entry[name] for entry in row] for row in rows]) for name in ("effect", "noise"))
         detailed = [k for k, behavior in enumerate(self.query.behaviors) if behavior.per_example]
         return Effects(effect, {k: np.stack([row[k]["example_effect"] for row in rows]) for k in detailed}), noise
+
+    def _read(self, stage: int, model: KeptModel) -> RunEffects:
+        """Read the behaviors off a model.
+
+        Raises:
+            AadslError: a behavior fails there; which steps the model was trained without is said.
+        """
+        try:
+            return self.reader.read(model.state, model.control)
+        except AadslError as error:
+            steps = np.flatnonzero(self.query.members[stage])
+            without = (
+                f"step {steps[0]}" if len(steps) == 1 else f"the {len(steps)} steps from {steps[0]} to {steps[-1]}"
+            )
+            problem = error.problems[0]
+            raise AadslError(
+                f"{problem.message}, on the model trained without {without}",
+                hint=f"{problem.hint}; what was answered before is kept",
+            ) from error
 
     def _take(self, stage: int, reading: RunEffects) -> None:
         """Keep what was read for one stage."""

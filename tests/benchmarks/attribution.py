@@ -133,7 +133,7 @@ def redefinition(steps: int, repeats: int = 20) -> float:
 
 def redefined(study: aadsl.Study, mask: NDArray[np.bool_]) -> xr.Dataset:
     study.stage("some", mask)
-    return study.score(["some"], ["outputs"])
+    return study.score(["some"], ["outputs"], estimator="first_order")
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import aadsl
+from aadsl.core.errors import AadslError
 from aadsl.propagation import StepMap
 from aadsl.study.exact_answers import ExactAnswers
 from tests.digits import STEPS, Recorded, record
@@ -233,3 +234,18 @@ def test_only_the_missing_stages_are_trained(run: Recorded, monkeypatch: pytest.
     study.retrain(list(STAGES), ["reading"])
     study.retrain(list(STAGES), ["reading", "right"])
     assert seen == [2, 1, 0]
+
+
+def test_a_behavior_that_fails_on_a_counterfactual_model_says_on_which(run: Recorded) -> None:
+    study = asked(run)
+    final = run.net[0].weight.detach().clone()
+
+    def fragile(model: nn.Module, examples: tuple[Tensor, Tensor]) -> Tensor:
+        fine = torch.equal(next(model.parameters()), final)
+        return torch.full((len(examples[0]),), 1.0 if fine else float("nan"))
+
+    study.behavior("fragile", fragile, on=(run.data[0][PROBES], run.data[1][PROBES]))
+    with pytest.raises(
+        AadslError, match=r"fragile.* is not a finite number .* trained without the 3 steps from 1 to 3"
+    ):
+        study.score(["early"], ["fragile"])
