@@ -58,7 +58,7 @@ def _judged_as_shares(division: Division, outcome: Outcome, permutations: int) -
     orders = "all orders" if division.exact else f"{permutations} orders drawn at random"
     by = f"shares over {orders} of {shape[0]} stages, from {division.coalitions} exact answers, by retraining"
     exact = np.full(shape[0], division.exact)
-    return Outcome(Effects(division.share), exact, noise, bounds, by, outcome.notes)
+    return Outcome(outcome.method, Effects(division.share), exact, noise, bounds, by, outcome.notes)
 
 
 def shares_dataset(

@@ -77,22 +77,23 @@ def plain(network: Network, data: tuple[Tensor, Tensor], batches: list) -> None:
         optimizer.step()
 
 
-def costs(folder: Path, rounds: int) -> Iterator[str]:
-    """Three stages are thirds of the run, the other stages thirds of its middle; behaviors on 200 digits.
+def costs(folder: Path, options: argparse.Namespace) -> Iterator[str]:
+    """Three stages are the thirds of the run, the other stages three more of that length; behaviors on 200 digits.
 
     First: opening, verifying, the control run, three runs. Single steps are spread over the run.
     """
     data = digits()
     yield "| network | plain | first question | other stages | another behavior | a single step | together |"
     yield "| --- | ---: | ---: | ---: | ---: | ---: | --- |"
-    for name, network in NETWORKS.items():
+    for name in options.networks:
+        network = NETWORKS[name]
         batches = [np.arange(t * network.batch, (t + 1) * network.batch) % 10_000 for t in range(network.steps)]
         torch.manual_seed(0)
         model = network.make()
         path = trained(folder / "run", model, optimizer_of(model), data, batches)
         found: list[list[Taken]] = []
         plain(network, data, batches[:50])
-        for _ in range(rounds):
+        for _ in range(options.rounds):
             shutil.rmtree(f"{path}.effects", ignore_errors=True)
             found.append(asked(path, network, model, data, batches))
         ratios = [
@@ -130,7 +131,8 @@ def asked(path: Path, network: Network, model: nn.Module, data: tuple[Tensor, Te
     def others() -> None:
         study = studies[0]
         for part in range(3):
-            study.stage(f"other {part}", slice((part + 3) * network.steps // 9, (part + 4) * network.steps // 9))
+            start = (2 + part) * network.steps // 12 if part < 2 else network.steps // 2
+            study.stage(f"other {part}", slice(start, start + network.steps // 3))
         assert study.score([f"other {part}" for part in range(3)], ["digits", "margin"]).exact.values.all()
 
     def singles() -> None:
@@ -147,7 +149,7 @@ def asked(path: Path, network: Network, model: nn.Module, data: tuple[Tensor, Te
     return [Taken((before.cpu + after.cpu) / 2, (before.wall + after.wall) / 2), *taken]
 
 
-def defaults(folder: Path, rounds: int) -> Iterator[str]:
+def defaults(folder: Path, options: argparse.Namespace) -> Iterator[str]:
     """Default answers to three stages × two behaviors, against the plain loop of PyTorch without the stage."""
     exact = total = 0
     for seed in SEEDS:
@@ -161,7 +163,7 @@ def defaults(folder: Path, rounds: int) -> Iterator[str]:
     yield f"{exact} of {total} default answers are exact ({len(SETTINGS)} networks, seeds {SEEDS[0]} to {SEEDS[-1]})."
 
 
-def newcomer(folder: Path, rounds: int) -> Iterator[str]:
+def newcomer(folder: Path, options: argparse.Namespace) -> Iterator[str]:
     """90 steps on digits, SGD 0.05, momentum 0.9: 30 clean ones, 30 with labels shifted by one, 30 at a hundredth."""
     images, labels = (t.squeeze(1) if t.dim() == 4 else t for t in digits())
     shifted = labels.clone()
@@ -222,6 +224,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("parts", nargs="*", default=list(PARTS))
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--networks", nargs="*", default=list(NETWORKS), help="of the costs")
     options = parser.parse_args()
     torch.set_num_threads(1)
     machine = f"{platform.machine()}, {os.cpu_count()} cores, one used; load {os.getloadavg()[0]:.1f}"
@@ -230,7 +233,7 @@ def main() -> None:
     for name in options.parts:
         lines += ["", f"## {name.capitalize()}", "", " ".join((PARTS[name].__doc__ or "").split()), ""]
         with tempfile.TemporaryDirectory() as folder:
-            for line in PARTS[name](Path(folder), options.rounds):
+            for line in PARTS[name](Path(folder), options):
                 sys.stdout.write(line + "\n")
                 sys.stdout.flush()
                 lines.append(line)
