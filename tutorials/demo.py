@@ -14,7 +14,7 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 try:
     import numpy as np
@@ -46,9 +46,11 @@ behavior digits   = log_likelihood on test
 score {names} on backdoor, digits
 plot timeline
 
-verify {names} on backdoor, digits using linearized()
+verify {names} on backdoor, digits using blocks()
 plot bars
 plot agreement
+shares poisoned, mislabeled on backdoor, digits
+plot waterfall
 """
 
 
@@ -154,7 +156,9 @@ def warnings(answer: xr.Dataset) -> list[str]:
     return [f"Pale marks are estimates of low trust, told without retraining: {'; '.join(said)}."] if said else []
 
 
-def write_page(path: Path, text: str, result: aadsl.Result, said: list[str], score: xr.Dataset) -> None:
+def write_page(
+    path: Path, text: str, charts: list[Any], said: list[str], score: xr.Dataset, checked: xr.Dataset
+) -> None:
     page = Page("Which steps of its training taught this network that a white square means 7?")
     page.paragraph(
         f"A network with one hidden layer of 128 was trained on real handwritten digits for {STEPS} steps of {BATCH}. "
@@ -168,21 +172,27 @@ def write_page(path: Path, text: str, result: aadsl.Result, said: list[str], sco
         "A bar is the effect of one step on the final network: its log-likelihood as it is, minus what it would be had "
         "this update not happened. Above zero the step helped. Point at a bar to see what was recorded of the step."
     )
-    page.chart(result.charts[0])
+    page.chart(charts[0])
     page.paragraph(" ".join(said[:2]))
     page.heading("What each stage did, estimated and by training again without it")
-    page.chart(result.charts[1])
-    page.table(*table(result.dataset))
+    page.chart(charts[1])
+    page.table(*table(checked))
     page.paragraph(" ".join(said[2:]))
+    page.heading("Which part each of the bad shipments had in what both did together")
+    page.paragraph(
+        "Effects of single stages do not add up to the effect of all of them. Shares do: from the network without both "
+        "shipments, one bar for each, to the network as it is."
+    )
+    page.chart(charts[3])
     page.heading("Can the estimates be trusted here?")
-    page.chart(result.charts[2])
-    for warning in warnings(result.dataset):
+    page.chart(charts[2])
+    for warning in warnings(score):
         page.paragraph(warning)
-    page.paragraph("The effects of single steps above:")
+    page.paragraph("The effects of stages, exact by default:")
     page.code(score.attrs["plan"])
-    page.paragraph("The effects of stages:")
-    page.code(result.dataset.attrs["plan"])
-    attributes = result.dataset.attrs
+    page.paragraph("The estimates beside them:")
+    page.code(checked.attrs["plan"])
+    attributes = checked.attrs
     page.paragraph(
         f"Computed {attributes['created']} by aadsl {attributes['aadsl_version']} from the trajectory "
         f"{attributes['trajectory_digest'][:16]}…",
@@ -207,17 +217,16 @@ def main() -> None:
     text = program(out / "run")
     names = {"net": net, "loss_fn": loss_fn, "train": given.train, "test": given.test, "triggered": given.triggered}
     result = aadsl.run(text, names)
-    assert result.dataset is not None
-    score = result.session.answers[0]
-    said = findings(result.dataset, score.step_effect)
+    score, checked, _ = (answered.dataset for answered in result.session.answers)
+    said = findings(checked, score.step_effect)
 
     page = out / "index.html"
-    write_page(page, text, result, said, score)
-    result.dataset.to_netcdf(out / "scores.nc")
+    write_page(page, text, result.charts, said, score, checked)
+    checked.to_netcdf(out / "scores.nc")
     if options.picture:
         aadsl.charts.save(result.charts[0], options.picture)
 
-    header, rows = table(result.dataset)
+    header, rows = table(checked)
     print("\neffect on the log-likelihood, in nats; positive: the stage helped")
     for row in [header, *rows]:
         print(f"  {row[0]:<12}" + "".join(f"{cell:>21}" for cell in row[1:]))

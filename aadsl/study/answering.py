@@ -35,6 +35,7 @@ class Outcome:
     """What is known of the effects that a query asks for.
 
     Attributes:
+        method: what answered those that are not exact; retraining where all are.
         effects: the effects, exact ones and estimates.
         exact: (S,) the stages that were trained again.
         noise: (S, K) noise floor of exact effects, zero elsewhere.
@@ -43,6 +44,7 @@ class Outcome:
         notes: attributes of the answer.
     """
 
+    method: Estimator
     effects: Effects
     exact: NDArray[np.bool_]
     noise: Floats
@@ -142,7 +144,7 @@ class Answering:
         effects, noise, why = self.exact.answer(identity, query, progress, control=rides, workers=workers)
         stages = len(query.members)
         by, notes = f"{_count(stages)} exact, by retraining", notes | ({"not_kept": why} if why else {})
-        return Outcome(effects, np.ones(stages, dtype=bool), noise, _no_bounds(query), by, notes)
+        return Outcome(METHOD, effects, np.ones(stages, dtype=bool), noise, _no_bounds(query), by, notes)
 
     def _estimated(self, identity: Identity, query: Query, method: Estimator, progress: Progress) -> Outcome:
         """Estimate every stage; exact answers that are known already say how far off that may be."""
@@ -158,7 +160,7 @@ class Answering:
         notes = doubt.attributes | ({"not_kept": why} if why else {})
         bounds, none = self.pairs.bounds(method, query, effects), np.zeros(len(query.members), dtype=bool)
         by = f"estimated by {describe(method)}"
-        return Outcome(effects, none, np.zeros_like(effects.effect), bounds, by, notes)
+        return Outcome(method, effects, none, np.zeros_like(effects.effect), bounds, by, notes)
 
     def _swept(self, identity: Identity, query: Query, method: Estimator, progress: Progress) -> tuple[Effects, str]:
         if isinstance(method, Additive) and not any(behavior.per_example for behavior in query.behaviors):
@@ -217,7 +219,7 @@ class Answering:
             values[chosen] = exact.effects.example_effects[k]
         effects = replace(answer.effects, effect=effect, example_effects=examples)
         by = f"{int(chosen.sum())} of {_count(len(chosen))} exact, by retraining, the others {answer.by}"
-        return Outcome(effects, chosen, noise, bounds, by, answer.notes | exact.notes)
+        return Outcome(method, effects, chosen, noise, bounds, by, answer.notes | exact.notes)
 
     def price(self, identity: Identity, query: Query) -> Price:
         """Return about how long exact answers take; a stage whose effects or model are kept costs nothing."""

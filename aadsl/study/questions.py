@@ -116,7 +116,7 @@ class Questions(Names):
         query, method = self._resolved(Question(tuple(names), tuple(behaviors), estimator, intervention), within)
         answer = self._answering.answer(query, method, progress or silent)
         title = "effects of training stages on behaviors of the final model"
-        attributes = provenance(title, plan_for(self.history, query, method), self.trajectory, answer)
+        attributes = provenance(title, plan_for(self.history, query, method, answer.method), self.trajectory, answer)
         return dataset_of(self.steps, names, query, answer, self._observed(query.behaviors), attributes)
 
     @one_at_a_time

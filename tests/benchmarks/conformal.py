@@ -86,7 +86,7 @@ def report(runs: list[Run]) -> Iterator[str]:
         errors = relative_error(estimate(run), run["exact"])
         cells = ["{1:.0%} ({0:.0%} to {2:.0%})".format(*np.quantile(own, (0.25, 0.5, 0.75))) for own in errors.T]
         yield f"| {name} | {' | '.join(cells)} |"
-    for pooled, count in ((False, 9), (False, 12), (False, 19), (True, 9)):
+    for pooled, count in ((False, 15), (False, 9), (True, 9)):
         yield f"\n{count} windows calibrate{', both behaviors together' if pooled else ''}\n"
         yield "| estimate | scale " + MEASURES + "\n" + "| --- " * 9 + "|"
         for (name, estimate), (scale, of) in product(ESTIMATES.items(), SCALES.items()):

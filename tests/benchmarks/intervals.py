@@ -1,8 +1,9 @@
 """How close estimates of windows are, and which intervals around them hold: ``python -m tests.benchmarks.intervals``.
 
 For each network of ``fidelity`` and each seed the exact effects of all contiguous windows of five steps, estimates of
-them, and what may tell how far those are off. They are kept as ``intervals-SEED.npz`` in a folder, seed by seed; ask
-again with ``--report`` for the tables alone, made by :mod:`tests.benchmarks.conformal`.
+them, and what may tell how far those are off. They are kept as ``intervals-SEED.npz`` in a folder, seed by seed; the
+tables, made by :mod:`tests.benchmarks.conformal`, are written to intervals.md beside this file, with ``--report`` of
+what is there.
 
     OMP_NUM_THREADS=1 nice python -m tests.benchmarks.intervals --folder /tmp --seeds 0 1 2
 """
@@ -10,9 +11,11 @@ again with ``--report`` for the tables alone, made by :mod:`tests.benchmarks.con
 from __future__ import annotations
 
 import argparse
+import platform
 import sys
 import tempfile
 import time
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +34,7 @@ from tests.benchmarks import conformal
 from tests.benchmarks.fidelity import SETTINGS, poisoned_study
 
 STEPS, WIDTH, RANK = 30, 5, 8
+REPORT = Path(__file__).with_suffix(".md")
 Arrays = dict[str, NDArray[np.float64]]
 
 
@@ -98,14 +102,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measure intervals around estimates.")
     parser.add_argument("--folder", type=Path, default=Path("/tmp"))
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--report", action="store_true", help="only make the tables of what is there")
+    parser.add_argument("--report", action="store_true", help="only make the tables of what is there: intervals.md")
     options = parser.parse_args()
     torch.set_num_threads(1)
     for seed in [] if options.report else options.seeds:
         collect(options.folder, seed)
-    files = sorted(options.folder.glob("intervals-*.npz"))
-    for line in conformal.report([dict(np.load(file)) for file in files]):
-        sys.stdout.write(line + "\n")
+    runs = [dict(np.load(file)) for file in sorted(options.folder.glob("intervals-*.npz"))]
+    counts = ", ".join(f"{len(run['exact'])}" for run in runs)
+    settings = f"{date.today()}, PyTorch {torch.__version__}, Python {platform.python_version()}, one thread, float32"
+    lines = [
+        "# Intervals around estimates of windows of five steps",
+        f"\n{settings}; networks measured with each seed: {counts} of {len(SETTINGS)}.\n",
+        *conformal.report(runs),
+    ]
+    REPORT.write_text("\n".join(lines) + "\n")
+    sys.stdout.write(REPORT.read_text())
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ def test_tutorial_from_start_to_end(page, address, root):
 def test_every_chart_is_drawn(notebook, page):
     from aadsl.charts import CHARTS
 
-    options = "verified=True, examples=40, trust=True"
+    options = "verified=True, examples=40, trust=True, shares=True"
     cells = [f"CHARTS[{name!r}]().draw(answer({options}))" for name in CHARTS]
     many = "CHARTS['timeline']().draw(answer(steps=100_000, behaviors=('backdoor',)))"
     book = notebook("charts", lab.SETUP, *cells, many)

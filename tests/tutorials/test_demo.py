@@ -55,7 +55,7 @@ def test_the_page_needs_no_other_file(demo: tuple[Path, str]) -> None:
     assert len(page) < 3_000_000
     without_code = re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL)
     assert re.findall(r"<(?:script|img|link|iframe)[^>]*(?:src|href)=(?!\"data:)", without_code) == []
-    assert without_code.count("<svg") == 3, "a picture of every chart, for readers without scripts"
+    assert without_code.count("<svg") == 4, "a picture of every chart, for readers without scripts"
 
 
 @pytest.mark.browser
@@ -82,6 +82,6 @@ def test_the_page_draws_its_charts_offline(demo: tuple[Path, str]) -> None:
         page.route("**/*", keep_home)
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto((demo[0] / "index.html").as_uri())
-        page.wait_for_function("document.querySelectorAll('.chart.vega-embed svg').length >= 3")
+        page.wait_for_function("document.querySelectorAll('.chart.vega-embed svg').length >= 4")
         browser.close()
     assert (asked, errors) == ([], [])
