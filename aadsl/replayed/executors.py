@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import pickle
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 from aadsl.core.errors import AadslError
-from aadsl.replayed.parcels import Parcel, SharedRun, WorkerTask, perform, pickled
+from aadsl.replayed.parcels import Parcel, SharedRun, WorkerTask, perform, pickled, received
 from aadsl.replayed.run_spec import RunSpec
 
 IDLE = 300.0  # seconds after which a local process that has nothing to do ends
@@ -44,6 +44,7 @@ class LocalPool:
     def __init__(self, count: int) -> None:
         self._count = count
         self._pool: Any = None
+        self._end: Callable[[], object] = lambda: None
         self._broken = 0
         self._at_work: set[Future[Any]] = set()
 
@@ -67,13 +68,13 @@ class LocalPool:
             AadslError: processes were killed again and again.
         """
         with self._counting():
-            return pickle.loads(future.result())
+            content = future.result()
+        return received(content)
 
     def close(self) -> None:
         """End all processes, whatever they do."""
-        pool, self._pool = self._pool, None
-        if pool is not None:
-            pool.shutdown(wait=True, kill_workers=True)
+        self._pool = None
+        self._end()
 
     def _submit(self, task: WorkerTask, item: Any, parcel: Parcel) -> Future[Any]:
         with self._counting():
@@ -81,6 +82,8 @@ class LocalPool:
                 import loky  # only who wants local processes waits for it
 
                 self._pool = loky.ProcessPoolExecutor(self._count, timeout=IDLE, env=ENVIRONMENT)
+                # Also where nobody holds this any more, and before Python takes apart what ending them needs.
+                self._end = weakref.finalize(self, self._pool.shutdown, wait=True, kill_workers=True)
             future: Future[Any] = self._pool.submit(perform, parcel, pickled((task, item)))
             self._at_work.add(future)
             future.add_done_callback(self._at_work.discard)
@@ -138,7 +141,7 @@ class GivenExecutor:
             if isinstance(error, ModuleNotFoundError) and (error.name or "").split(".")[0] == "aadsl":
                 raise AadslError("the workers do not have aadsl", hint="install the same version everywhere") from error
             raise
-        return value if isinstance(self._executor, ThreadPoolExecutor) else pickle.loads(value)
+        return value if isinstance(self._executor, ThreadPoolExecutor) else received(value)
 
     def close(self) -> None:
         """Leave it to whom it belongs."""

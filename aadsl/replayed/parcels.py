@@ -6,12 +6,14 @@ import hashlib
 import pickle
 import platform
 import tempfile
+import traceback
 from collections.abc import Callable
+from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from threading import RLock
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import cloudpickle
 import torch
@@ -19,7 +21,7 @@ import torch
 from aadsl.core.errors import AadslError
 from aadsl.core.version import __version__
 from aadsl.replayed.history import History
-from aadsl.replayed.run_spec import RunSpec
+from aadsl.replayed.run_spec import RunSpec, looks
 
 INLINE = 1 << 18  # bytes of a run that travel with every task; more is read once, from a file
 
@@ -43,7 +45,8 @@ class Parcel:
         digest: of the bytes.
         content: the bytes themselves where they are few.
         path: the file they are in where they are many.
-        threads: how many threads PyTorch may use where it arrives; 0 for as many as it does.
+        threads: how many threads PyTorch may use where it arrives, in a process on this machine; 0 where that may be
+            another one, for as many as it does.
         versions: of aadsl, PyTorch and Python where it was packed.
     """
 
@@ -55,14 +58,16 @@ class Parcel:
 
     @classmethod
     def of(cls, spec: RunSpec, folder: Path | None, threads: int = 0) -> Parcel:
-        """Pack ``spec``; where it is large, into a new file in ``folder``, by default the one for temporary files.
+        """Pack ``spec``, into a new file in ``folder``, by default the one for temporary files.
+
+        What is small goes to other machines without a file. On this one the file also says that the work is wanted.
 
         Raises:
             AadslError: a part of it cannot be pickled.
         """
         content = pickled(spec)
         digest = hashlib.sha256(content).hexdigest()
-        if len(content) <= INLINE:
+        if len(content) <= INLINE and not threads:
             return cls(digest, content, threads=threads)
         with tempfile.NamedTemporaryFile(dir=folder, prefix=".aadsl-", suffix=".run", delete=False) as file:
             file.write(content)
@@ -106,21 +111,76 @@ def perform(parcel: Parcel, work: bytes) -> bytes:
 
     Raises:
         AadslError: the run cannot be opened here.
+        CancelledError: the work was called off before it began; a process takes some from the queue ahead.
     """
+    if parcel.threads and not Path(parcel.path).exists():
+        raise CancelledError
     parcel.require_same_versions()
     with _turn:
         if parcel.threads:
             torch.set_num_threads(parcel.threads)
-        history = _history(parcel)
+        run = _opened(parcel)
+        if run.has_changed():
+            _opened.cache_clear()
+            run = _opened(parcel)
         task, item = unpickled(work, "the question")
-        return pickle.dumps(task(history, item))
+        try:
+            done = task(run.history, item)
+        except Exception as error:  # whatever a user's model, loss or metric raises
+            done = RaisedThere.of(error)
+        return pickle.dumps(done)
+
+
+def received(content: bytes) -> Any:
+    """Return what :func:`perform` sent back, or raise it."""
+    done = pickle.loads(content)
+    if isinstance(done, RaisedThere):
+        raise done.error()
+    return done
+
+
+class RaisedThere(NamedTuple):
+    """An error that a task raised: executors take one that cannot be unpickled for the death of a worker."""
+
+    said: str
+    content: bytes
+
+    @classmethod
+    def of(cls, error: Exception) -> RaisedThere:
+        """Pack an error; the lines of code that led to it go along as a note."""
+        if not isinstance(error, AadslError):
+            error.add_note("raised in a worker:\n" + "".join(traceback.format_tb(error.__traceback__)))
+        said = f"{type(error).__name__}: {error}"
+        try:
+            return cls(said, cloudpickle.dumps(error))
+        except Exception:  # whatever a user's own __reduce__ raises
+            return cls(said, b"")
+
+    def error(self) -> Exception:
+        """Return the error, or one in words where it cannot be unpickled."""
+        try:
+            error = pickle.loads(self.content)
+        except Exception:
+            return AadslError(f"a worker raised {self.said}")
+        return error if isinstance(error, Exception) else AadslError(f"a worker raised {self.said}")
+
+
+class OpenRun:
+    """A history, and how its files looked when it was opened."""
+
+    def __init__(self, spec: RunSpec) -> None:
+        self._looks = looks(spec.trajectory)
+        self.history = spec.history()
+
+    def has_changed(self) -> bool:
+        """Return whether the files look otherwise now: what is open must not answer for what lies there."""
+        return looks(self.history.trajectory) != self._looks
 
 
 @lru_cache(maxsize=1)
-def _history(parcel: Parcel) -> History:
+def _opened(parcel: Parcel) -> OpenRun:
     """Open the run of a parcel, or return the open one: the digest of its bytes covers that of the recording."""
-    spec: RunSpec = unpickled(parcel.read(), "the model, the loss or the data")
-    return spec.history()
+    return OpenRun(unpickled(parcel.read(), "the model, the loss or the data"))
 
 
 class SharedRun:
@@ -128,14 +188,14 @@ class SharedRun:
 
     def __init__(self, spec: RunSpec) -> None:
         self._spec = spec
-        self._history: History | None = None
+        self._run: OpenRun | None = None
 
     def perform(self, task: WorkerTask, item: Any) -> Any:
         """Do ``task(history, item)`` when no other thread does."""
         with _turn:
-            if self._history is None:
-                self._history = self._spec.opened_again().history()
-            return task(self._history, item)
+            if self._run is None or self._run.has_changed():
+                self._run = OpenRun(self._spec.opened_again())
+            return task(self._run.history, item)
 
 
 def pickled(value: Any) -> bytes:

@@ -99,6 +99,13 @@ class SentRecording:
         return trajectory
 
 
+def looks(trajectory: Trajectory) -> tuple[tuple[str, int, int], ...]:
+    """Return name, size and time of change of each of its files as they are now; of copies from a URL nothing."""
+    paths = [Path(path) for path in dict.fromkeys(job.path for job in trajectory.jobs) if not _is_url(path)]
+    files = [file for path in paths for file in (sorted(path.glob("*.nc")) if path.is_dir() else [path])]
+    return tuple((str(f), s.st_size, s.st_mtime_ns) for f in files if f.exists() for s in [f.stat()])
+
+
 def _is_url(path: str) -> bool:
     return "://" in path or "::" in path
 

@@ -145,6 +145,27 @@ def test_an_error_of_the_task_arrives_as_it_is(workers: Workers) -> None:
     assert [(p.message, p.hint) for p in caught.value.problems] == [(f"no 3 in {STEPS} steps", "take another")]
 
 
+class Unportable(Exception):  # noqa: N818
+    """An error whose copy cannot be made from what it was made of."""
+
+    def __init__(self, name: str, place: int) -> None:
+        super().__init__(f"{name} at {place}")
+
+
+def stumbling(history: History, item: int) -> None:
+    raise Unportable("a label", item) if item else ValueError("no labels")
+
+
+@pytest.mark.parametrize("workers", ["local", "processes", "cluster"], indirect=True)
+def test_an_error_of_the_users_code_is_no_killed_worker(workers: Workers) -> None:
+    with pytest.raises(ValueError, match="no labels") as caught:
+        list(workers.map(stumbling, [0], silent))
+    assert str(caught.value) == "no labels" and "in stumbling" in caught.value.__notes__[0]
+    # Where tblib was loaded first (Dask does), such errors can be copied after all.
+    with pytest.raises((AadslError, Unportable), match="a label at 11"):
+        list(workers.map(stumbling, [11], silent))
+
+
 @pytest.mark.parametrize("workers", ["local", "cluster"], indirect=True)
 def test_what_a_killed_worker_had_is_done_again(workers: Workers, truth: list[Tensor], tmp_path: Path) -> None:
     marks = [tmp_path / str(position) for position in range(len(STAGES))]
@@ -195,7 +216,7 @@ def test_what_progress_raises_calls_off_what_has_not_begun(spec: RunSpec, proces
     for mark in marks:
         mark.with_suffix(".go").touch()
     assert len(list(workers.map(process, [0, 1], silent))) == 2  # the executor is free again
-    assert sum(mark.exists() for mark in marks) < len(marks)
+    assert sum(mark.exists() for mark in marks) == 2  # nor did it begin what its processes had taken ahead
 
 
 def waiting(history: History, mark: Path) -> None:
@@ -287,6 +308,45 @@ def test_another_recording_in_its_place_gets_other_answers(tmp_path: Path, monke
 
 def start(history: History, item: int) -> Tensor:
     return history.state(0).parameters
+
+
+@pytest.mark.parametrize("workers", ["local", "threads", "cluster"], indirect=True)
+def test_a_run_that_changed_under_its_study_has_no_answer(
+    workers: Workers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The study has it open, and so have its workers; half of what they would say is from the files of before."""
+    recorded = record(tmp_path / "run")
+    before = RunSpec(aadsl.open_trajectory(recorded.path), recorded.net, loss_fn, recorded.data, "cpu")
+    monkeypatch.setattr(workers, "spec", before)
+    assert len(list(workers.map(start, [0, 1], silent))) == 2
+    recorded.path.rename(tmp_path / "away")
+    monkeypatch.setattr("tests.digits.network", lambda dtype: network(dtype, seed=4))
+    record(recorded.path)
+    with pytest.raises(AadslError, match=r"another recording at .* has changed since"):
+        list(workers.map(start, [0, 1], silent))
+
+
+ENDING = """
+import aadsl
+from aadsl.core.progress import silent
+from aadsl.replayed.run_spec import RunSpec
+from aadsl.replayed.workers import Workers
+from tests.digits import loss_fn, network, images_and_labels
+from tests.engine.test_workers import process
+
+spec = RunSpec(aadsl.open_trajectory({path!r}), network(), loss_fn, images_and_labels(), "cpu")
+workers = Workers(spec, count=1)
+print(list(workers.map(process, [0], silent))[0][1][0])
+"""
+
+
+def test_a_program_that_ends_leaves_no_process_and_no_word(run: Recorded) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ENDING.format(path=str(run.path))], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(done.stdout), 0)
 
 
 @pytest.mark.parametrize("workers", ["local", "processes", "cluster"], indirect=True)
