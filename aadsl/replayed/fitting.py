@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from aadsl.core.errors import AadslError, did_you_mean
 from aadsl.core.state import State
+from aadsl.propagation import Layout
 from aadsl.trajectory import Trajectory
 
 
@@ -63,3 +64,14 @@ def loaded(model: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
         for name, tensor in tensors.items():
             own[name].copy_(tensor)
     return other
+
+
+def slot_of(layout: Layout, values: dict[str, Tensor], like: Tensor, is_counter: bool) -> Tensor | None:
+    """Return one optimizer slot of a group as a vector, or its counter; None where PyTorch has not made it yet."""
+    present = {name: values[name] for name in layout.names if name in values}
+    if not present:
+        return None
+    shapes = dict(zip(layout.names, layout.shapes, strict=True))
+    if is_counter or any(tuple(t.shape) != tuple(shapes[name]) for name, t in present.items()):
+        return torch.stack([t.reshape(()).double() for t in present.values()]).max().to(like.device)
+    return layout.flatten([values.get(name) for name in layout.names], like)

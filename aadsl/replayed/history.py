@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from aadsl.core.errors import AadslError, did_you_mean
@@ -19,11 +20,12 @@ from aadsl.data.examples import nbytes
 from aadsl.dynamics import Dynamics, Slots, dynamics_of
 from aadsl.propagation import FlatState, Layout, LossFunction, Objective, Step, StepMap, final_state, kinks
 from aadsl.replayed.devices import device_of
-from aadsl.replayed.fitting import loaded, moving_buffers, require_parameters, restore_constants
+from aadsl.replayed.fitting import loaded, moving_buffers, require_parameters, restore_constants, slot_of
 from aadsl.replayed.training_data import TrainingData
 from aadsl.trajectory import Trajectory
 
 LONGEST, HELD_BYTES = 64, 1 << 28  # steps between two kept states, and their memory, held without a second thought
+STEPS = 1 << 13  # steps kept, without their batches
 RECENT, RECENT_BYTES = 4, 1 << 26  # batches kept: a replay reads them, and soon a difference quotient reads them twice
 
 
@@ -154,7 +156,14 @@ class History:
         return layout.mask(present, self.device)
 
     def step(self, index: int) -> Step:
-        """Return the recorded step Φ_t."""
+        """Return the recorded step Φ_t; many runs pass over the same ones."""
+        return self._steps(index)
+
+    @cached_property
+    def _steps(self) -> _lru_cache_wrapper[Step]:
+        return lru_cache(maxsize=STEPS)(self._make_step)
+
+    def _make_step(self, index: int) -> Step:
         return Step(
             index,
             RecordedBatches(self, index),
@@ -168,8 +177,12 @@ class History:
         )
 
     def state(self, index: int) -> FlatState:
-        """Return the recorded state ξ_t of a checkpoint, flat and on the device."""
-        return self.flat(self.trajectory.state(index), index)
+        """Return the recorded state ξ_t of a checkpoint, flat and on the device; both ends of a stretch are held."""
+        return self._states(index)
+
+    @cached_property
+    def _states(self) -> _lru_cache_wrapper[FlatState]:
+        return lru_cache(maxsize=2)(lambda index: self.flat(self.trajectory.state(index), index))
 
     @cached_property
     def final(self) -> FlatState:
@@ -188,7 +201,7 @@ class History:
             everything, used = self._slots(group, parameters[stretch], dynamics[group])
             counters = {slot for slot, value in everything.items() if not value.dim()}
             recorded = {
-                slot: _slot(part, values, parameters, is_counter=slot in counters)
+                slot: slot_of(part, values, parameters, is_counter=slot in counters)
                 for slot, values in state.optimizer.items()
             }
             own = {slot: t for slot, t in recorded.items() if t is not None}
@@ -249,6 +262,15 @@ class History:
         Raises:
             AadslError: the run stored its batches without saying which examples they were, or ``data`` has none for it.
         """
+        examples = data.at(index)
+        return tuple(examples.take(part, self.device) for part in self._positions(index))
+
+    @cached_property
+    def _positions(self) -> _lru_cache_wrapper[list[NDArray[np.int64]]]:
+        return lru_cache(maxsize=STEPS)(self._find_positions)
+
+    def _find_positions(self, index: int) -> list[NDArray[np.int64]]:
+        """Return which examples each micro-batch of a step used."""
         indices = self.trajectory.batch_indices(index)
         if indices is None:
             raise AadslError(
@@ -256,9 +278,7 @@ class History:
                 hint="record indices=... to be able to replace data",
             )
         sizes = self.trajectory.micro_batch_sizes(index)
-        parts = np.split(indices, np.cumsum(sizes)[:-1]) if len(sizes) > 1 else [indices]
-        examples = data.at(index)
-        return tuple(examples.take(part, self.device) for part in parts)
+        return np.split(indices, np.cumsum(sizes)[:-1]) if len(sizes) > 1 else [indices]
 
 
 class RecordedBatches:
@@ -276,14 +296,3 @@ class RecordedBatches:
     def looked_up_in(self, data: Any) -> RecordedBatches:
         """Return the same examples of other data."""
         return RecordedBatches(self._history, self._index, data)
-
-
-def _slot(layout: Layout, values: dict[str, Tensor], like: Tensor, is_counter: bool) -> Tensor | None:
-    """Return one optimizer slot of a group as a vector, or its counter; None where PyTorch has not made it yet."""
-    present = {name: values[name] for name in layout.names if name in values}
-    if not present:
-        return None
-    shapes = dict(zip(layout.names, layout.shapes, strict=True))
-    if is_counter or any(tuple(t.shape) != tuple(shapes[name]) for name, t in present.items()):
-        return torch.stack([t.reshape(()).double() for t in present.values()]).max().to(like.device)
-    return layout.flatten([values.get(name) for name in layout.names], like)

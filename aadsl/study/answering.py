@@ -27,7 +27,7 @@ from aadsl.study.identity import Identifier, Identity
 from aadsl.study.spot_check import SpotCheck
 from aadsl.study.trust import Level
 
-SPREAD = 5.0  # seconds of work from which on workers are asked: to start, they take half as long
+SPREAD = 10.0  # seconds of work from which on workers are asked: to start, they take half as long
 
 
 @dataclass
