@@ -71,14 +71,14 @@ def band(dataset: xr.Dataset, behavior: str, colors: Mapping[str, str], lift: in
             alt.Chart(rows(bars))
             .mark_rect()
             .encode(
-                x="from:Q",
+                x=alt.X("from:Q"),
                 x2="to:Q",
                 y=alt.value(low - THICK),
                 y2=alt.value(low),
                 color=alt.Color("color:N", scale=None),
                 tooltip=["label:N"],
             ),
-            text.encode(x="from:Q", y=alt.value(low - THICK - 1), text="label:N"),
+            text.encode(x=alt.X("from:Q"), y=alt.value(low - THICK - 1), text="label:N"),
         ]
     return layers
 
