@@ -49,15 +49,15 @@ def stacked(panels: list[Any]) -> Any:
     upper = [panel.copy() for panel in panels[:-1]]
     for panel in upper:
         for layer in panel.layer:
-            if _has_x(layer):
-                # Every layer: Vega-Lite merges their axes, and one that is left as it is brings the labels back.
+            if _names_steps(layer):
                 layer.encoding.x.title = None
-                layer.encoding.x.axis = alt.Axis(labels=False, grid=False)
+                # A new axis: what a channel of Altair hands out cannot be changed in place.
+                layer.encoding.x.axis = alt.Axis(grid=False, labels=False)
     return alt.vconcat(*upper, panels[-1], spacing=10).resolve_scale(x="shared")
 
 
-def _has_x(layer: Any) -> bool:
-    return isinstance(layer.encoding, alt.FacetedEncoding) and isinstance(layer.encoding.x, alt.X)
+def _names_steps(layer: Any) -> bool:
+    return isinstance(layer.encoding, alt.FacetedEncoding) and getattr(layer.encoding.x, "shorthand", "") == "step:Q"
 
 
 def step_axis(steps: np.ndarray, title: str = "step") -> Any:
