@@ -49,6 +49,7 @@ _HEADERS = {
     "effect": "effect",
     "retrained": "exact effect",
     "verdict": "the stage",
+    "values": "without → with the stage",
     "how": "how",
     "interval": "interval",
     "spread_low": "10% of examples",
@@ -60,10 +61,15 @@ _HEADERS = {
 
 
 def _answer(dataset: Any) -> tuple[list[str], list[list[Any]], str]:
-    from aadsl.charts.answers import answer_table
+    from aadsl.charts.answers import EXACT, answer_table
     from aadsl.charts.words import provenance, sentence
 
     frame = answer_table(dataset)
+    if "observed" in dataset:  # only a model that was trained has a value
+        exact = (frame["how"] == EXACT) | (frame["retrained"].notna() if "retrained" in frame else False)
+        known = dataset["observed"].to_series()[frame["behavior"]]
+        ends = zip(exact, known, frame["best"], strict=True)
+        frame["values"] = [f"{v - effect:.4g} → {v:.4g}".replace("-", "−") if ok else "" for ok, v, effect in ends]
     shown = [name for name in _HEADERS if name in frame and (frame[name].notna() & (frame[name] != "")).any()]
     header = [_HEADERS[name] for name in shown]
     caption = sentence("effect: the behavior with the stage minus without it", provenance(dataset))

@@ -17,7 +17,7 @@ from aadsl.charts.frame import rows
 from aadsl.charts.thin import SLICES
 
 MOST = 6
-"""More stages than these are not written: their names would not fit."""
+"""More exact effects than these are not written: their names would not fit."""
 LETTER = 5.7
 """Pixels that a letter takes, on average."""
 LANE = 18
@@ -34,13 +34,15 @@ class ExactEffect:
 
 
 def exact_effects(dataset: xr.Dataset, behavior: str, stages: list[str]) -> list[ExactEffect]:
-    """Return what is known exactly of the effects of ``stages`` on ``behavior``; nothing of more than ``MOST``."""
+    """Return what is known exactly of the effects of ``stages`` on ``behavior``; nothing if it is known of too many."""
     answered = "member" in dataset and not {"effect", "retrained_effect"}.isdisjoint(dataset)
-    if len(stages) > MOST or not answered:
+    if not answered:
         return []
     table = answer_table(dataset.sel(behavior=[behavior]))
     known = table["retrained"].notna() if "retrained" in table else table["how"] == EXACT
     table = table[known & table["stage"].isin(stages)]
+    if len(table) > MOST:
+        return []
     steps = dataset["step"].to_numpy()
     found = []
     for stage, best, mark in zip(table["stage"], table["best"], table["mark"], strict=True):

@@ -46,7 +46,9 @@ class Bars:
         return theme.titled(chart, title, *_legend(dataset, table))
 
     def _panel(self, dataset: xr.Dataset, name: str, frame: pd.DataFrame, width: int, alone: bool) -> Any:
-        y = alt.Y("stage:N", title=None, sort="-x" if self.sort else None, axis=alt.Axis(labelLimit=170, ticks=False))
+        # By name: sorts by a channel differ between layers, and Vega-Lite drops them then.
+        order = frame.sort_values("best", ascending=False)["stage"].tolist() if self.sort else None
+        y = alt.Y("stage:N", title=None, sort=order, axis=alt.Axis(labelLimit=170, ticks=False))
         x = alt.X("effect:Q", title=words.effect_axis(dataset, name), axis=alt.Axis(tickCount=5))
         base = alt.Chart(rows(frame)).encode(y=y)
         formats = dict.fromkeys(("effect", "retrained", "spread_low", "spread_high"), "+.4~g")

@@ -51,7 +51,8 @@ def stacked(panels: list[Any]) -> Any:
         for layer in panel.layer:
             if _names_steps(layer):
                 layer.encoding.x.title = None
-                layer.encoding.x.axis.labels = False
+                # A new axis: what a channel of Altair hands out cannot be changed in place.
+                layer.encoding.x.axis = alt.Axis(grid=False, labels=False)
     return alt.vconcat(*upper, panels[-1], spacing=10).resolve_scale(x="shared")
 
 

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import vl_convert
 
 from aadsl.charts import CHARTS
 from aadsl.charts.answers import answer_table
@@ -64,3 +65,13 @@ def test_less_of_a_loss_is_better():
     assert all(row["share"] * row["effect"] <= 0 for row in cells)
     mixed = answer().assign(higher_is_better=("behavior", [True, False]))
     assert "The axes say which side helped" in str(CHARTS["timeline"]().draw(mixed).to_dict())
+
+
+def test_sorted_bars_are_in_the_order_of_what_is_known_of_their_effects():
+    """Also where a bar has other marks beside it: the order is read off the picture."""
+    data = answer(behaviors=("backdoor",), verified=True, examples=20)
+    data["retrained_effect"][:, 0] = [0.1, -0.2, 0.3, 0.2]
+    stages = data["stage"].values
+    for sort, order in ((True, [2, 3, 0, 1]), (False, [0, 1, 2, 3])):
+        svg = vl_convert.vegalite_to_svg(CHARTS["bars"](sort=sort).draw(data).to_dict())
+        assert sorted(stages, key=lambda stage: svg.index(f">{stage}</text>")) == stages[order].tolist()

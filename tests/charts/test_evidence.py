@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from aadsl.charts import CHARTS, theme
 from aadsl.charts.answers import answer_table
@@ -132,12 +133,29 @@ def test_the_timeline_says_the_exact_effects_of_its_stages():
         assert not any("from" in row for row in rows_of(CHARTS["timeline"]().draw(without)))
 
 
-def test_the_exact_effect_beside_an_estimate_is_written_and_more_than_six_are_not():
+def test_the_exact_effect_beside_an_estimate_is_written():
     data = answer(verified=True, exact=0)
     (one,) = exact_effects(data, "backdoor", ["warmup"])
     assert one.label == f"warmup: exact {float(data['retrained_effect'][1, 0]):+.3g}".replace("-", "−")
     assert one.stretches == ((-0.5, 9.5),)
-    assert exact_effects(data, "backdoor", [f"window {k}" for k in range(7)]) == []
+
+
+@pytest.mark.parametrize(("exact", "written"), [(6, 6), (7, 0)])
+def test_of_many_stages_the_few_exact_effects_are_written(exact, written):
+    stages = [f"window {k}" for k in range(30)]
+    data = xr.Dataset(
+        {
+            "effect": (("stage", "behavior"), np.ones((30, 1))),
+            "exact": (("stage", "behavior"), np.arange(30)[:, None] < exact),
+            "member": (("stage", "step"), np.eye(30, 60, dtype=bool)),
+            "step_effect": (("step", "behavior"), np.ones((60, 1))),
+        },
+        {"stage": stages, "behavior": ["backdoor"], "step": np.arange(60)},
+    )
+    rows = rows_of(CHARTS["timeline"]().draw(data))
+    assert {row["label"] for row in rows if "color" in row and "from" in row} == {
+        f"{stage}: exact +1" for stage in stages[:written]
+    }
 
 
 def test_scattered_steps_too_near_to_be_seen_apart_become_one_band():

@@ -89,3 +89,9 @@ def test_what_only_a_replay_needs_is_not_in_the_hover():
     assert "phase_boundary" not in str(CHARTS["timeline"]().draw(data).to_dict())
     by_it = CHARTS["timeline"]().draw(data, by="phase_boundary")  # but who asks for it gets it
     assert "phase_boundary" in str(by_it.to_dict())
+
+
+@pytest.mark.parametrize("name", ["timeline", "cumulative"])
+def test_panels_under_each_other_share_the_numbers_of_their_axis(name):
+    svg = vl_convert.vegalite_to_svg(CHARTS[name]().draw(answer(steps=60, exact=2)).to_dict())
+    assert svg.count(">40</text>") == svg.count(">step</text>") == 1

@@ -61,7 +61,8 @@ def test_every_chart_is_drawn(notebook, page):
 
 def tooltip_over_the_first_chart(page):
     """Move the mouse over a bar; the page may just be moving the chart, so that the mouse misses it."""
-    box = page.locator(".vega-embed svg .role-frame").first.bounding_box()
+    # The panel alone: what is written over it takes more or less room.
+    box = page.locator(".vega-embed svg .role-scope .background").first.bounding_box()
     page.mouse.move(box["x"] + 300, box["y"] + 100)
     page.mouse.move(box["x"] + 380, box["y"] + 90)
     shown = page.locator("#vg-tooltip-element.visible")

@@ -57,3 +57,13 @@ def test_the_table_says_who_helped():
     assert "helped" in lines["poisoned", "backdoor"]
     digits = float(data["effect"].sel(stage="poisoned", behavior="digits"))
     assert ("helped" if digits < 0 else "hurt") in lines["poisoned", "digits"]
+
+
+def test_of_an_exact_number_both_values_of_the_behavior_are_shown():
+    data = answer(exact=1)
+    observed, effect = data["observed"][0].item(), data["effect"][0, 0].item()
+    shown = f"{observed - effect:.4g} → {observed:.4g}".replace("-", "−")
+    assert answer_text(data).count(shown) == 1
+    assert answer_text(data).count("→") == 1 + data["effect"].sizes["behavior"]  # the header, and of each exact number
+    assert "→" not in answer_text(answer())
+    assert f"{observed - data['effect'][1, 0].item():.4g}".replace("-", "−") not in answer_text(data)
