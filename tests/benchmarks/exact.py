@@ -3,7 +3,7 @@
 Ratios to plain training in the same process, CPU time (wall time beside it): what a first question about three stages
 takes (verifying and the one control run among it), one about other stages, one about another behavior on the same; what
 single steps take on average; and whether the default answers of the networks of ``fidelity`` are exact. Written to
-exact.md beside this file.
+exact.md beside this file, each part in the place of what it found before.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ def asked(path: Path, network: Network, model: nn.Module, data: tuple[Tensor, Te
 
 
 def defaults(folder: Path, options: argparse.Namespace) -> Iterator[str]:
-    """Default answers to three stages × two behaviors, against the plain loop of PyTorch without the stage."""
+    """Default answers to three stages × two behaviors, thirds of 30 steps, on the networks of ``fidelity``."""
     exact = total = 0
     for seed in SEEDS:
         for number, setting in enumerate(SETTINGS):
@@ -229,16 +229,19 @@ def main() -> None:
     torch.set_num_threads(1)
     machine = f"{platform.machine()}, {os.cpu_count()} cores, one used; load {os.getloadavg()[0]:.1f}"
     settings = f"{date.today()}, PyTorch {torch.__version__}, Python {platform.python_version()}, {machine}."
-    lines = ["# Exact answers: what they cost", "", settings]
+    sections = (
+        dict(part.partition("\n")[::2] for part in REPORT.read_text().split("\n## ")[1:]) if REPORT.exists() else {}
+    )
     for name in options.parts:
-        lines += ["", f"## {name.capitalize()}", "", " ".join((PARTS[name].__doc__ or "").split()), ""]
+        lines = [" ".join((PARTS[name].__doc__ or "").split()), settings, ""]
         with tempfile.TemporaryDirectory() as folder:
             for line in PARTS[name](Path(folder), options):
                 sys.stdout.write(line + "\n")
                 sys.stdout.flush()
                 lines.append(line)
-    if set(options.parts) == set(PARTS):
-        REPORT.write_text("\n".join(lines) + "\n")
+        sections[name] = "\n".join(["", *lines]) + "\n"
+    body = "".join(f"\n## {name}\n{text}" for name, text in sorted(sections.items()))
+    REPORT.write_text(f"# Exact answers: whether they come by default, and what they cost\n{body}")
 
 
 if __name__ == "__main__":
