@@ -89,8 +89,8 @@ def expected_errors(estimates: Effects) -> Floats:
     BatchNorm and GroupNorm, Transformers, ReLU and GELU, SGD and AdamW; windows of five steps, two behaviors) 15 random
     exact answers gave ``blocks`` intervals with it that covered 93% of the others, half as wide as with the sizes of
     the estimates. Of the numbers that were then called high 1.4% were off by more than 15%, of those called high or
-    medium 0.6% had the wrong sign (tests/benchmarks/intervals.md). Elsewhere it is the size of the estimate, to which the typical one is added, or the
-    scores of estimates near zero would be without bound.
+    medium 0.6% had the wrong sign (tests/benchmarks/intervals.md). Elsewhere it is the size of the estimate, to which
+    the typical one is added, or the scores of estimates near zero would be without bound.
     """
     if estimates.size is not None:
         scale: Floats = np.broadcast_to(estimates.size[:, None] + np.finfo(float).tiny, estimates.effect.shape)

@@ -233,7 +233,7 @@ def main() -> None:
         dict(part.partition("\n")[::2] for part in REPORT.read_text().split("\n## ")[1:]) if REPORT.exists() else {}
     )
     for name in options.parts:
-        lines = [" ".join((PARTS[name].__doc__ or "").split()), settings, ""]
+        lines = [" ".join((PARTS[name].__doc__ or "").split()), "", settings, ""]
         with tempfile.TemporaryDirectory() as folder:
             for line in PARTS[name](Path(folder), options):
                 sys.stdout.write(line + "\n")
