@@ -182,7 +182,7 @@ class Answering:
             answer = self._estimated(identity, query, estimate, progress)
         except NotFiniteError as error:
             raise _unestimable(error, price.total) from error
-        chosen = allotted(answer.effects.effect, price.stages, budget.left - price.control)
+        chosen = allotted(answer.effects.effect, price.stages, max(0.0, budget.left - price.control))
         return self.confirmed(identity, query, estimate, answer, chosen, progress) if chosen.any() else answer
 
     def chosen(self, query: Query, method: Auto, price: Price, budget: TimeBudget) -> Estimator:

@@ -77,6 +77,8 @@ class SpotCheck:
 
         ``identity`` is None where files are damaged, which the report then says.
         """
+        if identity is not None:
+            self._turn_to(identity)
         self._report = verify_history(self._history, samples, progress)
         self._reported = None if identity is None else identity.digest
         if identity is not None:
@@ -89,11 +91,10 @@ class SpotCheck:
         Raises:
             AadslError: the trajectory fails, and that is not tolerated.
         """
-        if self._report is None or identity.digest != self._reported:
-            self._report, self._reported = None, identity.digest
-            if not self._passed(identity):
-                self._report = verify_history(self._history, None, progress)
-                self._remember(identity)
+        self._turn_to(identity)
+        if self._report is None and not self._passed(identity):
+            self._report = verify_history(self._history, None, progress)
+            self._remember(identity)
         return self._accepted()
 
     def control(self, identity: Identity, first: int, progress: Progress) -> Control:
@@ -102,15 +103,14 @@ class SpotCheck:
         Raises:
             AadslError: the trajectory fails, and that is not tolerated.
         """
+        self._turn_to(identity)
         stretches = self.stretches(first)
         bits = self._bits(identity)
         missing = [stretch for stretch in stretches if stretch not in bits]
-        failed = self._report is not None and self._reported == identity.digest and not self._report.ok
-        if missing and not failed:
+        if missing and (self._report is None or self._report.ok):
             if not self._passed(identity):
                 missing = sorted({*missing, *spots(self._history.trajectory)})
             self._report = verify_history(self._history, None, progress, missing)
-            self._reported = identity.digest
             bits = self._remember(identity)
         doubt = self._accepted()
         known = [stretch for stretch in stretches if stretch in bits]
@@ -126,6 +126,11 @@ class SpotCheck:
         bits = self._bits(identity)
         return sum(stop - start for start, stop in self.stretches(first) if (start, stop) not in bits)
 
+    def _turn_to(self, identity: Identity) -> None:
+        """Forget what was found of what is no longer the run, its data, model or loss."""
+        if identity.digest != self._reported:
+            self._report, self._reported, self._compared = None, identity.digest, {}
+
     def _passed(self, identity: Identity) -> bool:
         key = identity.key(PASSED).digest
         return key is not None and self._entries.find(key) is not None
@@ -135,7 +140,7 @@ class SpotCheck:
         key = identity.key(COMPARED).digest
         entry = None if key is None else self._entries.find(key)
         if entry is None:
-            return dict(self._compared) if identity.digest == self._reported else {}
+            return dict(self._compared)
         return {(int(start), int(stop)): bool(same) for start, stop, same in entry["stretches"]}
 
     def _remember(self, identity: Identity) -> dict[tuple[int, int], bool]:

@@ -244,6 +244,19 @@ def test_data_mended_in_place_are_looked_at_again(tmp_path: Path) -> None:
     assert "unverified" not in study.score(["early"], ["right"]).attrs
 
 
+@pytest.mark.parametrize("estimator", ["auto", "first_order"])
+def test_data_that_are_broken_for_a_while_are_refused_for_a_while(tmp_path: Path, estimator: str) -> None:
+    record(tmp_path)
+    inputs = INPUTS.clone()
+    study = study_of(tmp_path, data=(inputs, TARGETS))
+    first = study.score(["early"], ["right"], estimator=estimator).effect.item()
+    inputs[:] += 1
+    with pytest.raises(AadslError, match="other data"):
+        study.score(["early"], ["right"], estimator=estimator)
+    inputs[:] = INPUTS
+    assert study.score(["early"], ["right"], estimator=estimator).effect.item() == first
+
+
 def test_other_kernels_are_no_reason_to_refuse(tmp_path: Path) -> None:
     record(tmp_path)
     rewrite(tmp_path / "run.nc", {"provenance_torch": "1.0"})
