@@ -46,6 +46,7 @@ def answer_text(dataset: Any) -> str:
 _HEADERS = {
     "stage": "stage",
     "behavior": "behavior",
+    "share": "share",
     "effect": "effect",
     "retrained": "exact effect",
     "verdict": "the stage",
@@ -70,6 +71,8 @@ def _answer(dataset: Any) -> tuple[list[str], list[list[Any]], str]:
         known = dataset["observed"].to_series()[frame["behavior"]]
         ends = zip(exact, known, frame["best"], strict=True)
         frame["values"] = [f"{v - effect:.4g} → {v:.4g}".replace("-", "−") if ok else "" for ok, v, effect in ends]
+    if "share" in dataset:
+        frame["share"] = dataset["share"].transpose("stage", "behavior").to_numpy().ravel()
     shown = [name for name in _HEADERS if name in frame and (frame[name].notna() & (frame[name] != "")).any()]
     header = [_HEADERS[name] for name in shown]
     caption = sentence("effect: the behavior with the stage minus without it", provenance(dataset))

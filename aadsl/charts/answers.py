@@ -12,6 +12,7 @@ from aadsl.charts.needs import EFFECTS, demand
 
 LOW_TRUST = "low trust"
 EXACT, ESTIMATE = "exact", "estimate"
+NARROWEST = 1e-3
 SPREAD = (0.1, 0.9)
 HIDDEN = ["best", "low", "high", "mark"]
 """Columns that a tooltip leaves out: others say the same in words."""
@@ -67,7 +68,8 @@ def _intervals(frame: pd.DataFrame, chosen: xr.Dataset) -> None:
     if "effect_low" not in chosen or "effect_high" not in chosen:
         return
     low, high = (_flat(chosen[name]).astype(float) for name in ("effect_low", "effect_high"))
-    wide = high > low  # an exact number without noise has no interval
+    # Whose ends are read as the same number, that of an exact effect with hardly any noise, is not drawn.
+    wide = high - low > NARROWEST * np.maximum(np.abs(low), np.abs(high))
     if wide.any():
         frame["low"], frame["high"] = np.where(wide, low, np.nan), np.where(wide, high, np.nan)
         frame["interval"] = [

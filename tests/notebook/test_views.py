@@ -67,3 +67,11 @@ def test_of_an_exact_number_both_values_of_the_behavior_are_shown():
     assert answer_text(data).count("→") == 1 + data["effect"].sizes["behavior"]  # the header, and of each exact number
     assert "→" not in answer_text(answer())
     assert f"{observed - data['effect'][1, 0].item():.4g}".replace("-", "−") not in answer_text(data)
+
+
+def test_the_table_of_shares_shows_them():
+    data = answer(shares=True)
+    text = answer_text(data)
+    assert "share" in text.splitlines()[1].split()
+    assert f"{data['share'].values[0, 0]:+.4g}" in text
+    assert "share" not in answer_text(answer()).splitlines()[1].split()
