@@ -44,9 +44,9 @@ class Network(NamedTuple):
 
 
 NETWORKS = {
-    "MLP 784–128–10": Network(models.mlp, 100, 1000, 40),
-    "ResNet-18, width 16": Network(models.resnet18, 32, 300, 6),
-    "Transformer, 4 layers of 64": Network(lambda: models.Transformer(width=64, layers=4), 32, 300, 10),
+    "MLP 784–128–10": Network(models.mlp, 100, 1000, 100),
+    "ResNet-18, width 16": Network(models.resnet18, 32, 300, 20),
+    "Transformer, 4 layers of 64": Network(lambda: models.Transformer(width=64, layers=4), 32, 300, 20),
 }
 
 
