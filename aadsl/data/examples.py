@@ -80,6 +80,13 @@ class Examples:
     def __len__(self) -> int:
         return len(self.positions)
 
+    def __reduce__(self) -> tuple[type[Examples], tuple[Any, ...]]:
+        """Of tensors only the own rows are pickled: a few examples of many, or a view, travel as what they are."""
+        if not self.tensors:
+            return Examples, (self.source, self.coordinates, self.positions)
+        count = len(self)
+        return Examples, (self.take(np.arange(count)), self.coordinates, np.arange(count))
+
     @property
     def tensors(self) -> bool:
         """Whether the examples are rows of tensors, so that a batch is one operation."""

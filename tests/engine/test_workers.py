@@ -23,6 +23,7 @@ from torch import Tensor
 
 import aadsl
 from aadsl.core.progress import silent
+from aadsl.data.examples import Examples
 from aadsl.errors import AadslError
 from aadsl.estimators.retraining import ends
 from aadsl.interventions import INTERVENTIONS
@@ -329,6 +330,7 @@ def test_a_run_that_changed_under_its_study_has_no_answer(
 ENDING = """
 import aadsl
 from aadsl.core.progress import silent
+from aadsl.data.examples import Examples
 from aadsl.replayed.run_spec import RunSpec
 from aadsl.replayed.workers import Workers
 from tests.digits import loss_fn, network, images_and_labels
@@ -409,6 +411,7 @@ NOTEBOOK = """
 import sys, torch, aadsl
 from torch import nn
 from aadsl.core.progress import silent
+from aadsl.data.examples import Examples
 from aadsl.replayed.run_spec import RunSpec
 from aadsl.replayed.workers import Workers
 from tests.digits import images_and_labels
@@ -441,3 +444,14 @@ def test_what_is_defined_in_a_notebook_reaches_local_workers(run: Recorded, tmp_
     script.write_text(NOTEBOOK.replace("import start", "import counterfactual_end"))
     done = subprocess.run([sys.executable, script, run.path], env=os.environ | {"PYTHONPATH": str(Path.cwd())})
     assert done.returncode == 0
+
+
+def test_a_few_examples_of_many_travel_alone() -> None:
+    images, labels = torch.randn(10_000, 100), torch.arange(10_000) % 10
+    for given in (Examples.of((images[:20], labels[:20])), Examples.of((images, labels)).select(np.arange(20))):
+        content = pickled(given)
+        assert len(content) < 40_000
+        arrived = pickle.loads(content)
+        assert len(arrived) == 20 and arrived.coordinates.equals(given.coordinates)
+        for own, wanted in zip(arrived.take([3, 19]), given.take([3, 19]), strict=True):
+            assert torch.equal(own, wanted)
