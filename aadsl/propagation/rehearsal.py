@@ -1,10 +1,12 @@
-"""Whether runs can advance together, and what they gain by it: seen on one step."""
+"""Whether runs can advance together, and what they gain by it: seen on a few steps."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from statistics import median
 
 import torch
 from torch import Tensor
@@ -16,7 +18,7 @@ from aadsl.propagation.stacked import StackedObjective, advance
 from aadsl.propagation.step import Run, Step
 from aadsl.propagation.step_map import StepMap
 
-REPEATS = 3
+REPEATS = 4
 
 # How far the gradient of a run may be from the one that it has alone, as a part of it. In double precision the order of
 # summation costs less than √ε. Within single precision a loss may round to the 8 bits of bfloat16 or the 11 bits of
@@ -27,11 +29,11 @@ DOUBLE, SINGLE = 2.0**-26, 2.0**-6
 
 @dataclass(frozen=True)
 class Rehearsed:
-    """One observed step, taken alone and by replicas together.
+    """Observed steps, taken alone and by replicas together.
 
     Attributes:
-        seconds_alone: what it takes a run alone.
-        seconds_together: what it takes all replicas.
+        seconds_alone: what one takes a run alone.
+        seconds_together: what one takes all replicas.
         size: how many those are.
         agrees: whether each then has the gradient and statistics that it has alone, as near as rounding lets them.
         why: why runs cannot advance together, in words; empty where they can.
@@ -51,7 +53,7 @@ class Rehearsed:
 
 
 def rehearse(run: Run, step_map: StepMap, t: int, size: int) -> Rehearsed:
-    """Take step ``t`` from its last stored state alone, and as an ensemble of ``size`` equal replicas.
+    """Take steps from the last stored state up to ``t`` alone, and as an ensemble of ``size`` equal replicas.
 
     They are compared before the optimizer's share of the step, which makes large changes out of the rounding of
     gradients that are zero.
@@ -59,7 +61,9 @@ def rehearse(run: Run, step_map: StepMap, t: int, size: int) -> Rehearsed:
     start = max(c for c in run.checkpoints if c <= t and c < run.length)
     state, step = run.state(start), run.step(start)
     device = state.parameters.device
-    alone = _timed(lambda: step_map(state, step), device)
+    # Steps of their own for both, for reading their batches is a part of what they cost.
+    places = [start + (1 + place) % (run.length - start) for place in range(2 * REPEATS)]
+    alone = _timed([partial(step_map, state, run.step(place)) for place in places[:REPEATS]], device)
     objective, replicas = StackedObjective(step_map.objective), Replicas(state, size)
     for _ in range(size - 1):
         replicas.fork()
@@ -67,7 +71,8 @@ def rehearse(run: Run, step_map: StepMap, t: int, size: int) -> Rehearsed:
         with refusals():
             why = _disagreement(step_map, objective, replicas, state, step)
             if not why:
-                together = _timed(lambda: advance(step_map, objective, replicas, [step] * size), device)
+                stacked = partial(advance, step_map, objective, replicas)
+                together = _timed([partial(stacked, [run.step(place)] * size) for place in places[REPEATS:]], device)
                 return Rehearsed(alone, together, size, True)
     except CannotAdvanceTogetherError as error:
         why = error.problems[0].message
@@ -100,13 +105,13 @@ def _close(found: Tensor, wanted: Tensor, added: Tensor) -> bool:
     return bool((found - wanted).norm() <= part * added.norm() + 4 * precision * wanted.norm())
 
 
-def _timed(work: Callable[[], object], device: torch.device) -> float:
-    """Return the shortest of a few calls after one that warms up."""
+def _timed(works: Sequence[Callable[[], object]], device: torch.device) -> float:
+    """Return what one of several pieces of work of a kind takes: their median, the first one warming up."""
     taken = []
-    for _ in range(1 + REPEATS):
+    for work in works:
         started = time.perf_counter()
         work()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         taken.append(time.perf_counter() - started)
-    return min(taken[1:])
+    return median(taken[1:])

@@ -111,20 +111,20 @@ def test_what_is_refused_is_said_in_words(refused: Callable, words: str) -> None
 
 
 def test_a_refusal_of_a_later_batch_leaves_what_was_done_and_can_be_done_alone() -> None:
-    run = tiny_run("SGD", length=8)
+    run = tiny_run("SGD", length=16)
     seen = []
 
     def late(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
         seen.append(batch)
-        return looking(model, batch) if batch is run.steps[6].batches.batches[0] else loss(model, batch)
+        return looking(model, batch) if batch is run.steps[14].batches.batches[0] else loss(model, batch)
 
     run.step_map.objective.loss = late
     assert rehearse(run, run.step_map, 0, 3).agrees
-    varied = [counterfactual(INTERVENTIONS["skip"](), np.isin(np.arange(8), [t])) for t in (1, 2, 7)]
-    ends = ensemble(run, run.step_map, varied, [1, 2, 7], size=2)
+    varied = [counterfactual(INTERVENTIONS["skip"](), np.isin(np.arange(16), [t])) for t in (1, 2, 15)]
+    ends = ensemble(run, run.step_map, varied, [1, 2, 15], size=2)
     with pytest.raises(CannotAdvanceTogetherError, match=r"looks at its values(.|\n)*one after the other"):
         next(ends)
-    assert [end.position for end in reruns(run, run.step_map, varied, [1, 2, 7])] == [0, 1, 2]
+    assert [end.position for end in reruns(run, run.step_map, varied, [1, 2, 15])] == [0, 1, 2]
 
 
 def test_a_run_that_is_alone_at_a_step_has_the_bits_of_one() -> None:
