@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -80,12 +80,16 @@ class Examples:
     def __len__(self) -> int:
         return len(self.positions)
 
-    def __reduce__(self) -> tuple[type[Examples], tuple[Any, ...]]:
-        """Of tensors only the own rows are pickled: a few examples of many, or a view, travel as what they are."""
+    def __reduce__(self) -> tuple[Callable[..., Examples], tuple[Any, ...]]:
+        """Of tensors only the own rows are pickled: a few examples of many, or a view, travel as what they are.
+
+        Coordinates go as arrays, since a Dataset that was looked at is no longer pickled to the same bytes.
+        """
+        known = {str(name): variable.to_numpy() for name, variable in self.coordinates.variables.items()}
         if not self.tensors:
-            return Examples, (self.source, self.coordinates, self.positions)
+            return _arrived, (self.source, known, self.positions)
         count = len(self)
-        return Examples, (self.take(np.arange(count)), self.coordinates, np.arange(count))
+        return _arrived, (self.take(np.arange(count)), known, np.arange(count))
 
     @property
     def tensors(self) -> bool:
@@ -127,6 +131,10 @@ class Examples:
         """Yield all examples in batches of at most ``size``."""
         for start in range(0, len(self), size):
             yield self.take(np.arange(start, min(start + size, len(self))), device)
+
+
+def _arrived(source: Any, known: dict[str, NDArray[Any]], positions: NDArray[np.int64]) -> Examples:
+    return Examples(source, xr.Dataset({name: ("example", values) for name, values in known.items()}), positions)
 
 
 def nbytes(batch: Any) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import pickle
 import platform
 import tempfile
@@ -201,11 +202,16 @@ class SharedRun:
 def pickled(value: Any) -> bytes:
     """Return ``value`` as bytes, with the code of what is defined in a notebook or script.
 
+    PyTorch's own format, because pickled by themselves tensors tell where they lie in memory, and equal runs would
+    differ.
+
     Raises:
         AadslError: it cannot be pickled.
     """
+    content = io.BytesIO()
     try:
-        return bytes(cloudpickle.dumps(value))
+        torch.save(value, content, pickle_module=cloudpickle, pickle_protocol=pickle.HIGHEST_PROTOCOL)
+        return content.getvalue()
     except AadslError:
         raise
     except Exception as error:  # whatever a user's own __reduce__ raises
@@ -237,7 +243,7 @@ def unpickled(content: bytes, what: str) -> Any:
         AadslError: they need what is not there.
     """
     try:
-        return pickle.loads(content)
+        return torch.load(io.BytesIO(content), weights_only=False)
     except AadslError:
         raise
     except Exception as error:  # whatever a user's own code raises when it is imported

@@ -29,7 +29,7 @@ from aadsl.estimators.retraining import ends
 from aadsl.interventions import INTERVENTIONS
 from aadsl.replayed.execution import Execution
 from aadsl.replayed.history import History
-from aadsl.replayed.parcels import Parcel, perform, pickled
+from aadsl.replayed.parcels import Parcel, perform, pickled, unpickled
 from aadsl.replayed.run_spec import RunSpec, SentRecording
 from aadsl.replayed.workers import Workers
 from tests.digits import STEPS, Recorded, loss_fn, network, record
@@ -451,7 +451,8 @@ def test_a_few_examples_of_many_travel_alone() -> None:
     for given in (Examples.of((images[:20], labels[:20])), Examples.of((images, labels)).select(np.arange(20))):
         content = pickled(given)
         assert len(content) < 40_000
-        arrived = pickle.loads(content)
+        arrived = unpickled(content, "the examples")
+        assert pickled(given) == content, "they are known by their bytes"
         assert len(arrived) == 20 and arrived.coordinates.equals(given.coordinates)
         for own, wanted in zip(arrived.take([3, 19]), given.take([3, 19]), strict=True):
             assert torch.equal(own, wanted)
