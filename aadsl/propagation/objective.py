@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from aadsl.core.errors import AadslError
+from aadsl.core.generators import left_as_they_were, set_state
 from aadsl.propagation.aligned import AlignedTensors
 from aadsl.propagation.layout import FlatState, Layout
 from aadsl.propagation.statistics import RunningStatistics
@@ -208,8 +209,7 @@ class Objective:
             if not step.rng_states:
                 yield
                 return
-            devices = [d for d in step.rng_states[0] if d != "cpu"]
-            with torch.random.fork_rng(devices=devices):
+            with left_as_they_were({name for states in step.rng_states for name in states}):
                 yield
 
     def _set_mode(self, step: Step) -> None:
@@ -264,11 +264,8 @@ class Objective:
 def seed(step: Step, micro_batch: int) -> None:
     """Set the random generators as they were before the forward pass of a micro-batch, where that was recorded."""
     states: Mapping[str, Tensor] = step.rng_states[micro_batch] if micro_batch < len(step.rng_states) else {}
-    for device, state in states.items():
-        if device == "cpu":
-            torch.set_rng_state(state)
-        else:
-            torch.cuda.set_rng_state(state, device)
+    for name, state in states.items():
+        set_state(name, state)
 
 
 def _accumulate(old: Tensor | None, new: Tensor | None) -> Tensor | None:

@@ -39,8 +39,8 @@ class Step:
         gradient_weight: factor on the gradient; 0 needs no gradient at all.
         training: whether the model was in train mode.
         off_mode: modules that were in the other mode than the model (frozen normalization).
-        rng_states: for each micro-batch the state of the random generator by device (``"cpu"``, ``"cuda:0"``) at the
-            start of its forward pass; empty where nothing random happened.
+        rng_states: for each micro-batch the states of the random generators by name (``"cpu"``, ``"cuda:0"``,
+            ``"python"``, ``"numpy"``) at the start of its forward pass; empty where nothing random happened.
         clip: gradient clipping.
     """
 

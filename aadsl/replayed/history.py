@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from aadsl.core.errors import AadslError, did_you_mean
+from aadsl.core.generators import NUMPY, PYTHON
 from aadsl.core.state import State
 from aadsl.core.units import bytes_of
 from aadsl.data.examples import nbytes
@@ -244,8 +245,8 @@ class History:
         states = self.trajectory.rng_states(index)
         if not any(states):
             return ()
-        devices = {"cpu", "cuda:0" if str(self.device) == "cuda" else str(self.device)}
-        return tuple({d: state for d, state in own.items() if d in devices} for own in states)
+        here = {"cpu", PYTHON, NUMPY, "cuda:0" if str(self.device) == "cuda" else str(self.device)}
+        return tuple({name: state for name, state in own.items() if name in here} for own in states)
 
     def _load_batches(self, index: int) -> tuple[Any, ...]:
         stored = self.trajectory.batch_tensors(index)

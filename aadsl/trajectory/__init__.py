@@ -8,9 +8,18 @@ from aadsl.core.clip import Clip
 from aadsl.trajectory.read.reader import Trajectory, open_trajectory
 from aadsl.trajectory.record.plans import budget, every
 from aadsl.trajectory.record.recorder import Recorder
-from aadsl.trajectory.store.specs import WEIGHTS_WRITTEN, Job, ParameterSpec, Phase
+from aadsl.trajectory.store.specs import (
+    BUFFERS_WRITTEN,
+    OPTIMIZER_WRITTEN,
+    WEIGHTS_WRITTEN,
+    Job,
+    ParameterSpec,
+    Phase,
+)
 
 __all__ = [
+    "BUFFERS_WRITTEN",
+    "OPTIMIZER_WRITTEN",
     "WEIGHTS_WRITTEN",
     "Clip",
     "Job",

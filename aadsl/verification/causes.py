@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -9,8 +10,10 @@ from math import inf, isclose, isnan
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from aadsl.core.clip import Clip
+from aadsl.core.generators import NUMPY, PYTHON, as_tensor, left_as_they_were, state_of
 from aadsl.propagation import Step, Variation
 from aadsl.trajectory import WEIGHTS_WRITTEN, Job, Trajectory
 from aadsl.verification.report import Finding
@@ -183,11 +186,18 @@ def _noise(trajectory: Trajectory, stretch: Stretch) -> Suspicion:
 
 def _drawn(seed: int, step: Step) -> Step:
     """Return a step that draws other random numbers."""
-    devices = step.rng_states[0] if step.rng_states else ("cpu",)
-    states = {
-        device: torch.Generator(device).manual_seed(1_000_003 * seed + step.index).get_state() for device in devices
-    }
-    return replace(step, rng_states=(states,) * max(1, len(step.rng_states)))
+    recorded = step.rng_states or ({"cpu": torch.empty(0)},)
+    return replace(step, rng_states=tuple({name: _seeded(name, seed, step.index) for name in own} for own in recorded))
+
+
+def _seeded(name: str, seed: int, index: int) -> Tensor:
+    """Return a state of a generator that depends on two numbers."""
+    number = 1_000_003 * seed + index
+    if name not in (PYTHON, NUMPY):
+        return torch.Generator(name).manual_seed(number).get_state()
+    with left_as_they_were([name]):
+        (random.seed if name == PYTHON else np.random.seed)(number)
+        return as_tensor(state_of(name))
 
 
 def _first_off(trajectory: Trajectory, stretch: Stretch) -> tuple[int, str] | None:

@@ -170,9 +170,10 @@ class Trajectory:
         return tuple(int(loaded.columns["row_size"].values[row]) for loaded, row in self._consumed(step))
 
     def rng_states(self, step: int) -> tuple[dict[str, Tensor], ...]:
-        """Return torch's generator states by device (``"cpu"``, ``"cuda:0"``) where each forward of the step began.
+        """Return the states of the generators where each forward of the step began.
 
-        Devices of which the step drew no numbers are left out.
+        By device for PyTorch's (``"cpu"``, ``"cuda:0"``), ``"python"`` and ``"numpy"`` for the global ones of
+        ``random`` and NumPy. Those of which the step drew no numbers are left out.
         """
         return tuple(loaded.generators(row) for loaded, row in self._consumed(step))
 

@@ -10,13 +10,15 @@ A trajectory is a folder of sealed netCDF-4 files (:mod:`aadsl.trajectory.store.
 ``steps-<start>-<stop>.nc``
     One value for each step: ``step``, the hyperparameters (``lr``, or ``lr_0`` … where groups differ), ``batch_size``,
     ``micro_batch_count``, ``training``, ``modules_off_mode``, ``phase``, ``phase_boundary`` (a CF flag), and the user's
-    metadata, with ``weights_written`` among them: 1 where, since the step before, something else than the optimizer
-    wrote to weights. Text is a number into ``<name>_labels``; the attribute ``labels`` says so. Truth values are int8
-    with the attribute ``dtype = "bool"``, as xarray writes them.
+    metadata, with ``weights_written``, ``optimizer_written`` and ``buffers_written`` among them: 1 where, since the
+    step before, something else than a training step wrote to weights, optimizer state, buffers. Text is a number into
+    ``<name>_labels``; the attribute ``labels`` says so. Truth values are int8 with the attribute ``dtype = "bool"``, as
+    xarray writes them.
 ``batches-<start>-<stop>.nc``
     CF contiguous ragged arrays. Over ``micro_batch``: ``step``, ``row_size`` and for each stored tensor its
     ``*_size`` and ``*_shape``; over ``example``: ``index`` (-1: unknown) and per-example metadata;
-    ``tensor_<name>_<dtype>`` and ``rng_<device>`` (generator states) end to end.
+    ``tensor_<name>_<dtype>`` and ``rng_<device>`` (generator states, also
+    ``rng_python`` and ``rng_numpy``) end to end.
 ``state-<t>.nc``
     ξ_t: ``step`` is t; ``parameters_<dtype>``, ``optimizer_<slot>_<dtype>``, ``buffers_<dtype>`` are all tensors end to
     end; the attribute ``layout`` (JSON) names them in order, with their shapes. Dtypes that netCDF lacks are stored as

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Any
 
@@ -53,42 +53,45 @@ class ComingStep:
 
     Attributes:
         number: of the step.
-        batches, metadata: what was announced.
+        batches: what was announced.
         boundary: what begins with it, a value of ``BOUNDARY``.
         begun: whether the optimizer has begun to take it.
     """
 
-    __slots__ = ("_forgotten", "_interrupted", "batches", "begun", "boundary", "metadata", "number")
+    __slots__ = ("_forgotten", "_interrupted", "_told", "batches", "begun", "boundary", "number")
 
     def __init__(self, number: int, boundary: int = BOUNDARY["none"]) -> None:
         self.number = number
         self.batches: list[MicroBatch] = []
-        self.metadata: dict[str, Any] = {}
+        self._told: list[dict[str, Any]] = []
         self.boundary = boundary
         self.begun = False
         self._forgotten = self._interrupted = False
 
     def add(self, batch: MicroBatch, told: dict[str, Any]) -> None:
-        """Add a micro-batch. Of its metadata the latest count, but the loss is the mean of all."""
-        if self.metadata:
-            loss = {}
-            if "loss" in self.metadata and "loss" in told:
-                count = len(self.batches)
-                loss["loss"] = (self.metadata["loss"] * count + told["loss"]) / (count + 1)
-            told = self.metadata | told | loss
+        """Add a micro-batch, and the metadata told with it."""
         self.batches.append(batch)
-        self.metadata = told
+        self._told.append(told)
         self._interrupted |= self.begun  # the loop goes on, and the optimizer has not ended
+
+    def metadata(self, used: Sequence[MicroBatch]) -> dict[str, Any]:
+        """Return what was told with the batches that were used: of each name the latest, but of the loss the mean."""
+        if len(self._told) == 1:
+            return self._told[0]
+        told = [one for batch, one in zip(self.batches, self._told, strict=True) if any(batch is own for own in used)]
+        losses = [one["loss"] for one in told if "loss" in one]
+        together = {name: value for one in told for name, value in one.items()}
+        return together | {"loss": sum(losses) / len(losses)} if losses else together
 
     def forget(self) -> None:
         """Forget what was announced: no step came of it."""
-        self.batches, self.metadata, self._forgotten = [], {}, True
+        self.batches, self._told, self._forgotten = [], [], True
 
-    def require_ready(self, declared: int | None) -> None:
+    def require_ready(self) -> None:
         """Make sure that the optimizer may take the step.
 
         Raises:
-            AadslError: no micro-batch was announced, another number than was declared, or the step was interrupted.
+            AadslError: no micro-batch was announced, or the step was interrupted.
         """
         count = len(self.batches)
         if self._interrupted:
@@ -106,11 +109,6 @@ class ComingStep:
             raise AadslError(
                 f"step {self.number} was not announced",
                 hint="call recorder.batch(indices=…) or recorder.batch((inputs, targets)) before optimizer.step()",
-            )
-        if declared is not None and count != declared:
-            raise AadslError(
-                f"step {self.number} took {count} micro-batches, accumulate={declared} was declared",
-                hint="leave accumulate= out where steps differ",
             )
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
+from torch.optim import Optimizer
+
+from aadsl.core.errors import AadslError
 from aadsl.trajectory.record.announcements import ComingStep
 from aadsl.trajectory.record.journal import Journal
 from aadsl.trajectory.record.plans import StatePlan
@@ -11,7 +15,7 @@ from aadsl.trajectory.record.resume import Start
 from aadsl.trajectory.record.rows import MicroBatch, Row
 from aadsl.trajectory.record.subject import Subject
 from aadsl.trajectory.record.watch import ForwardWatch
-from aadsl.trajectory.store.specs import BOUNDARY, WEIGHTS_WRITTEN
+from aadsl.trajectory.store.specs import BOUNDARY, BUFFERS_WRITTEN, OPTIMIZER_WRITTEN, WEIGHTS_WRITTEN
 from aadsl.trajectory.store.tensors import pack
 
 
@@ -51,6 +55,9 @@ class Loop:
         self._coming = ComingStep(start.step)
         self._hyperparameters: list[dict[str, Any]] = []
         self._versions = subject.versions()
+        self._first = start.step
+        self._written: dict[str, bool] = {}
+        self._wrote_before = False
 
     @property
     def step(self) -> int:
@@ -61,6 +68,7 @@ class Loop:
         """Add a micro-batch, and metadata, to the coming step."""
         self.enter_step()
         self._coming.add(batch, told)
+        self._watch.announced()
 
     def begin_phase(self, name: str, reset: bool | None) -> None:
         """Let a phase begin with the next step."""
@@ -73,10 +81,43 @@ class Loop:
         if coming.begun:  # a closure's forward pass is within the step
             return
         if coming.batches and self._watch.gradients_discarded():
-            # zero_grad() came instead of a step, as when mixed precision skips one.
+            # zero_grad() came instead of a step, as when mixed precision skips one, or accumulation is broken off.
             coming.forget()
             self._watch.forget()
+        if self._subject.state_was_replaced():
+            self._optimizer_replaced()
+        if coming.number == self._first and not coming.batches and self._subject.written_since(self._versions):
+            self._state_due = True  # weights were loaded after the recorder was made
+            self._versions = self._subject.versions()
         self.begin_what_is_due()
+
+    def _optimizer_replaced(self) -> None:
+        """The optimizer's state was emptied, which begins a phase, or another one was loaded."""
+        if self._subject.optimizer_is_fresh() and self.step:
+            if not self._phase_due:
+                self.begin_phase(f"{self._phase}, optimizer reset at {self.step}", True)
+        elif self.step > self._first:
+            self._written[OPTIMIZER_WRITTEN] = True
+        self._state_due = True
+
+    def stepped_by(self, other: Optimizer) -> None:
+        """Go on with another optimizer that is about to step, where it takes the place of the one that was followed.
+
+        Raises:
+            AadslError: it trains parameters of the model beside that one.
+        """
+        name = self._subject.trains(other)
+        if not name:
+            return
+        if not self._subject.follow(other):
+            raise AadslError(
+                f'another optimizer ({type(other).__name__}) is about to step "{name}", and is not recorded',
+                hint="record all optimizers of a model together: Recorder(path, model, [first, second])",
+            )
+        if not self._phase_due:
+            self.begin_phase(f"{self._phase}, new optimizer at {self.step}", None)
+        # What the forward pass has already done to buffers belongs to this step, so ξ_t is gone.
+        self._state_due = not self._subject.buffer_specs
 
     def begin_what_is_due(self) -> None:
         """Begin a phase and keep the state, where they are due."""
@@ -90,13 +131,17 @@ class Loop:
     def before_step(self) -> None:
         """Check that the optimizer may take the step, and note how."""
         coming = self._next()
-        coming.require_ready(self._accumulate)
+        coming.require_ready()
+        self._require_declared(coming)
         self._subject.require_unchanged()
         self.begin_what_is_due()
         if not self._watch.seen:
             self._watch.look_at_mode()
-        if self._subject.written_since(self._versions):
-            coming.metadata = {**coming.metadata, WEIGHTS_WRITTEN: True}
+        if wrote := self._subject.written_since(self._versions):
+            self._written[WEIGHTS_WRITTEN] = True
+            if not self._wrote_before and not self._subject.buffer_specs:
+                self._capture()  # so that it is known between which steps this was
+        self._wrote_before = wrote
         self._hyperparameters = self._subject.hyperparameters()
         coming.begun = True
 
@@ -105,19 +150,33 @@ class Loop:
         coming, watch = self._coming, self._watch
         if not coming.begun or coming.number != self.step:
             return
-        watch.finish_step(coming.batches)
+        batches = watch.finish_step(coming.batches)
+        if watch.buffers_written and self.step > self._first:
+            self._written[BUFFERS_WRITTEN] = True
         # With this the step is taken: whatever interrupts, before or after it, leaves nothing half done.
         self._journal.add(
             Row(
-                coming.metadata, self._hyperparameters, self._phase, coming.boundary,
-                watch.training, watch.off_mode, coming.batches,
+                coming.metadata(batches) | self._written, self._hyperparameters, self._phase, coming.boundary,
+                watch.training, watch.off_mode, batches,
             )
         )  # fmt: skip
-        self._versions = self._subject.versions()
+        self._versions, self._written = self._subject.versions(), {}
         if self._plan.due(self.step):
             self._capture()
         if self._journal.is_full:
             self.commit()
+
+    def _require_declared(self, coming: ComingStep) -> None:
+        """Raise AadslError where another number of micro-batches is used than declared; say which are left out."""
+        count = len(coming.batches)
+        used = self._watch.used(coming.batches) if count > 1 else count
+        if used < count:
+            _tell_unused(count - used, coming.number)
+        if self._accumulate is not None and used != self._accumulate:
+            raise AadslError(
+                f"step {coming.number} took {used} micro-batches, accumulate={self._accumulate} was declared",
+                hint="leave accumulate= out where steps differ",
+            )
 
     def commit(self) -> None:
         """Queue the steps so far."""
@@ -132,6 +191,12 @@ class Loop:
         if not (stale or moved or known or self._subject.change()):
             self._capture()
 
+    def tell_what_is_left(self) -> None:
+        """Say that batches were announced of which no step came."""
+        coming = self._next()
+        if coming.batches and not coming.begun and not self._watch.gradients_discarded():
+            _tell_unused(len(coming.batches), coming.number)
+
     def _next(self) -> ComingStep:
         step = self._journal.step
         if self._coming.number != step:
@@ -140,6 +205,15 @@ class Loop:
 
     def _capture(self) -> None:
         self._subject.require_unchanged_tensors()
+        self._subject.require_frozen(self._journal.header.fingerprints["frozen"])
         self._journal.state(self.step, pack(self._subject.entries()))
         self._captured = self.step
         self._state_due = False
+
+
+def _tell_unused(count: int, step: int) -> None:
+    batches = "a batch was" if count == 1 else f"{count} batches were"
+    warnings.warn(
+        f"{batches} announced for step {step}, and the step did not use {'it' if count == 1 else 'them'}: left out",
+        stacklevel=5,
+    )

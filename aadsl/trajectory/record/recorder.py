@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
 import warnings
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
 from torch import nn
+from torch.optim import Optimizer
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from aadsl.core.clip import Clip
 from aadsl.core.errors import AadslError
@@ -69,7 +72,7 @@ class Recorder:
         self._vocabulary = Vocabulary(set().union(*self._subject.hyperparameters()))
         self._data_length = None if data is None else len(Examples.of(data))
         self._hooks: list[Any] = []
-        self._open, self._ended = False, True
+        self._open, self._ended, self._failed = False, True, False
         header = describe(self._subject, data, Clip.of(clip), accumulate)
         try:
             start = prepared(self.path, self._subject, self._vocabulary, header, overwrite, step)
@@ -99,10 +102,10 @@ class Recorder:
         self._ended = False
         name = self.path.name or "run"
         self._loop = Loop(self._subject, self._watch, self._journal, plan, start, name, accumulate)
-        optimizer = self._subject.optimizer
+        # Of all optimizers, because another one may train this model, too, or take the place of the one that was given.
         self._hooks += [
-            optimizer.register_step_pre_hook(self._before_step),
-            optimizer.register_step_post_hook(self._after_step),
+            register_optimizer_step_pre_hook(self._before_step),
+            register_optimizer_step_post_hook(self._after_step),
         ]
         begun(self)
         self._open = True
@@ -159,6 +162,8 @@ class Recorder:
         self._remove_hooks()
         problem: Exception | None = None
         if self._open and not self._ended:
+            if not self._failed and sys.exc_info()[0] is None:
+                self._loop.tell_what_is_left()
             try:
                 self._loop.capture_end()
             except Exception as error:
@@ -190,21 +195,25 @@ class Recorder:
                 self._fail(error)
         return self._open
 
-    def _before_step(self, *given: Any) -> None:
+    def _before_step(self, optimizer: Optimizer, *given: Any) -> None:
         if self._open:
             try:
-                self._loop.before_step()
+                if optimizer is not self._subject.optimizer:
+                    self._loop.stepped_by(optimizer)
+                if optimizer is self._subject.optimizer:
+                    self._loop.before_step()
             except Exception as error:
                 self._fail(error)
 
-    def _after_step(self, *given: Any) -> None:
-        if self._open:
+    def _after_step(self, optimizer: Optimizer, *given: Any) -> None:
+        if self._open and optimizer is self._subject.optimizer:
             try:
                 self._loop.after_step()
             except Exception as error:
                 self._fail(error)
 
     def _fail(self, error: Exception) -> None:
+        self._failed = True
         if not isinstance(error, AadslError):
             said = AadslError(
                 f"step {self.step} cannot be recorded: {type(error).__name__}: {error}",

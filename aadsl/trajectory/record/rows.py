@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from aadsl.trajectory.store.columns import Columns, StoredColumn, column_of
-from aadsl.trajectory.store.specs import BOUNDARY, WEIGHTS_WRITTEN
+from aadsl.trajectory.store.specs import BOUNDARY, BUFFERS_WRITTEN, OPTIMIZER_WRITTEN, WEIGHTS_WRITTEN
 from aadsl.trajectory.store.tensors import dtype_name, to_array
 
 _DESCRIPTIONS = {
@@ -26,6 +26,8 @@ _DESCRIPTIONS = {
     "nesterov": "whether the momentum is Nesterov's",
     "loss": "loss of the batch, before the step",
     WEIGHTS_WRITTEN: "whether something else than the optimizer wrote to weights since the step before",
+    OPTIMIZER_WRITTEN: "whether something else than a step wrote to the optimizer's state since the step before",
+    BUFFERS_WRITTEN: "whether something else than training passes wrote to buffers since the step before",
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from aadsl.core.errors import AadslError
+from aadsl.trajectory.store.fingerprints import tensor_digest
 from aadsl.trajectory.store.specs import ParameterSpec
 from aadsl.trajectory.store.tensors import StateEntry, dtype_name
 
@@ -77,6 +78,8 @@ class Subject:
         self.frozen = {
             name: parameter for name, parameter in self.model.named_parameters() if name not in self.parameters
         }
+        self._frozen_versions = {name: parameter._version for name, parameter in self.frozen.items()}
+        self._slots, self._held = self.optimizer.state, bool(self.optimizer.state)
         self._group_count = len(self.optimizer.param_groups)
         self._trained = list(self.parameters.values())
         self._witness = self._trained[0]
@@ -112,6 +115,45 @@ class Subject:
             for value in ([slots["step"]] if "step" in slots else slots.values())
             if isinstance(value, (Tensor, float, int))
         )
+
+    def state_was_replaced(self) -> bool:
+        """Return whether the optimizer's state was emptied, or loaded, since this was last asked."""
+        state, before = self.optimizer.state, (self._slots, self._held)
+        self._slots, self._held = state, bool(state)
+        return state is not before[0] or (before[1] and not self._held)
+
+    def require_frozen(self, digests: Mapping[str, str]) -> None:
+        """Raise AadslError where a weight that the optimizer does not train is no longer what it was.
+
+        Args:
+            digests: of these weights, when recording began.
+        """
+        for name, parameter in self.frozen.items():
+            if parameter._version != self._frozen_versions[name]:
+                if tensor_digest(parameter) != digests.get(name):
+                    raise AadslError(
+                        f'"{name}" is not trained by the optimizer that is recorded, and was changed since',
+                        hint="record all optimizers of a model together, load weights before the recorder is made, and "
+                        "keep what follows the model, as a teacher does, outside of it",
+                    )
+                self._frozen_versions[name] = parameter._version
+
+    def trains(self, optimizer: Optimizer) -> str:
+        """Return the first parameter of the model, by name, that another optimizer has; "" where it has none."""
+        own = {id(parameter): name for name, parameter in (self.frozen | self.parameters).items()}
+        theirs = (parameter for group in optimizer.param_groups for parameter in group["params"])
+        return next((own[id(parameter)] for parameter in theirs if id(parameter) in own), "")
+
+    def follow(self, optimizer: Optimizer) -> bool:
+        """Go on with another optimizer, if it is of the same kind and trains the same parameters in the same groups."""
+        mine, theirs = (
+            [[id(p) for p in group["params"]] for group in one.param_groups] for one in (self.optimizer, optimizer)
+        )
+        if type(optimizer) is not type(self.optimizer) or mine != theirs or _scalar_keys(optimizer) != self._keys:
+            return False
+        self.optimizer = optimizer
+        self._slots, self._held = optimizer.state, bool(optimizer.state)
+        return True
 
     def require_unchanged(self) -> None:
         """Raise AadslError where the coming step trains something else than when recording began.

@@ -1,92 +1,94 @@
-"""Watches a model's forward passes: the generator states they start from, and train or eval mode."""
+"""Watches a model's forward and backward passes: which of them train, from which generator states, in which mode."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from functools import partial
 from heapq import nsmallest
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from aadsl.core.generators import NUMPY, PYTHON, as_tensor, state_of
+from aadsl.trajectory.record.hook import Hook
+from aadsl.trajectory.record.matching import ForwardPass, matched, training_passes
 from aadsl.trajectory.record.rows import MicroBatch
 from aadsl.trajectory.record.subject import Subject
 
-# A caller who differentiates through the model without stepping must not fill the memory.
+# Who evaluates with gradients for long must not fill the memory.
 _KEPT = 1024
 _WITNESSES = 3
 # A look at the generators takes a hundredth of a small step. After so many steps in one mode without random numbers,
 # one a step has to do. What is drawn between two steps then counts as drawn in the first, which does no harm.
 # (Who sets the same seed before each forward, and draws only later, is found out by verification.)
 _WARY = 100
-
-
-class Hook:
-    """Calls a method. Copies of the model have hooks that do nothing: models are copied and saved while they train."""
-
-    __slots__ = ("_call",)
-
-    def __init__(self, call: Callable[..., None]) -> None:
-        self._call = call
-
-    def __call__(self, *given: Any) -> None:
-        """Call it."""
-        self._call(*given)
-
-    def __deepcopy__(self, memo: Any) -> Callable[..., None]:
-        return nothing
-
-    def __reduce__(self) -> Any:
-        return _make_nothing, ()
-
-
-def nothing(*given: Any) -> None:
-    """Do nothing."""
-
-
-def _make_nothing() -> Callable[..., None]:
-    return nothing
+# A look at Python's and NumPy's takes more: after so many passes that drew nothing from them, one pass of so many is
+# looked at. (What begins to draw later is not reproduced until then, which verification finds out.)
+_RARELY = 16
 
 
 class ForwardWatch:
     """Notes each forward pass that records gradients; others (evaluation under ``no_grad``) are not training.
+
+    Of those the training ones are those whose outputs were differentiated while the parameters got their gradients:
+    validation, logging or a penalty in between may record gradients, too.
 
     ``model`` is what the loop calls, which may be a wrapper of the subject's. ``before`` is called first, and says
     whether it is still to be noted.
 
     Attributes:
         seen: whether there was one since the last step.
-        training, off_mode: the model's mode at the first of them, and the modules that deviate from it.
+        training, off_mode: the model's mode at the first that trained, and the modules that deviate from it.
+        buffers_written: whether something else than the training passes of the last step wrote to buffers before it.
     """
 
     def __init__(self, model: nn.Module, subject: Subject, before: Callable[[], bool]) -> None:
-        self.seen = False
+        self.seen = self.buffers_written = False
         self._told = False
         self._subject = subject
         self._before = before
-        self._generators: list[dict[str, bytes]] = []
-        self._unsettled: tuple[list[dict[str, bytes]], Sequence[MicroBatch]] | None = None
+        self._room = _KEPT
+        self._events: list[ForwardPass | None] = []  # passes and, as None, announcements, in their order
+        self._tasks: set[int] = set()  # the backward passes in which parameters got gradients
+        self._unsettled: tuple[dict[str, bytes], Sequence[tuple[MicroBatch, ForwardPass]]] | None = None
         self._wary = _WARY
+        self._quiet = 0  # passes since Python's or NumPy's generators were last drawn from
+        self._inside: ForwardPass | None = None
+        self._buffers = list(subject.model.buffers())
+        self._written = [buffer._version for buffer in self._buffers]
         self.training, self.off_mode = True, ""
-        self._cuda = sorted({p.device.index for p in subject.parameters.values() if p.is_cuda})
+        self._devices = ["cpu", *sorted({f"cuda:{p.device.index}" for p in subject.parameters.values() if p.is_cuda})]
         self.look_at_mode()
         # The smallest, because a hook makes PyTorch copy the gradient instead of keeping it; a few, because one may be
         # without gradients.
         self._witnesses = nsmallest(_WITNESSES, subject.parameters.values(), key=Tensor.numel)
-        self._gradient_came = False
+        self._versions: list[int | None] = [None] * len(self._witnesses)
         self.hooks = [
             model.register_forward_pre_hook(Hook(self._on_forward)),
-            *(witness.register_post_accumulate_grad_hook(self._on_gradient) for witness in self._witnesses),  # type: ignore[no-untyped-call]
+            model.register_forward_hook(Hook(self._on_output)),
+            *(
+                witness.register_post_accumulate_grad_hook(Hook(partial(self._on_gradient, number)))  # type: ignore[no-untyped-call]
+                for number, witness in enumerate(self._witnesses)
+            ),
         ]
 
     def look_at_mode(self) -> None:
         """Note the model's present mode."""
-        training, off_mode = self._subject.model.training, self._subject.modules_off_mode()
+        self._set_mode(self._subject.model.training, self._subject.modules_off_mode())
+
+    def _set_mode(self, training: bool, off_mode: str) -> None:
         if training is not self.training or off_mode != self.off_mode:
             self.training, self.off_mode = training, off_mode
             self._wary = _WARY
 
+    def announced(self) -> None:
+        """Note that a micro-batch was announced."""
+        self._events.append(None)
+
     def _on_forward(self, module: nn.Module, args: Any) -> None:
+        self._inside = None
         if torch.is_grad_enabled() and not self._told:
             self._note()
 
@@ -98,56 +100,108 @@ class ForwardWatch:
     def _note(self) -> None:
         if not self._before():
             return
-        if not self.seen:
-            self.look_at_mode()
         self.seen = True
-        if len(self._generators) < _KEPT:
-            states = self._generator_states()
-            self.settle(states)
-            self._generators.append(states)
+        states = {device: state_of(device) for device in self._devices}
+        self.settle(states)
+        one = ForwardPass(self._subject.model.training, self._subject.modules_off_mode(), states)
+        if self._quiet < _WARY or not self._quiet % _RARELY:
+            one.others = {name: state_of(name) for name in (PYTHON, NUMPY)}
+        if len(self._events) >= self._room:
+            self._events = [event for event in self._events if event is None or event.tasks]
+            self._room = max(_KEPT, 2 * len(self._events))
+        if self._buffers:
+            one.buffers = self._buffer_versions(), []
+        self._events.append(one)
+        self._inside = one
 
-    def _on_gradient(self, parameter: Tensor) -> None:
-        self._gradient_came = True
+    def _on_output(self, module: nn.Module, args: Any, output: Any) -> None:
+        """See what the pass drew, and whether it is differentiated later."""
+        one, self._inside = self._inside, None
+        if one is None:
+            return
+        if one.others:
+            one.others = {name: state for name, state in one.others.items() if state_of(name) != state}
+        self._quiet = 0 if one.others else self._quiet + 1
+        one.buffers[1][:] = self._buffer_versions()
+        for tensor in (output,) if isinstance(output, Tensor) else _tensors(output):
+            if tensor.grad_fn is not None:
+                tensor.register_hook(one.differentiated)  # type: ignore[no-untyped-call]
+
+    def _on_gradient(self, number: int, parameter: Tensor) -> None:
+        self._tasks.add(torch._C._current_graph_task_id())
+        gradient = parameter.grad
+        self._versions[number] = None if gradient is None else gradient._version
 
     def gradients_discarded(self) -> bool:
-        """Return whether gradients were computed since the last step and then set to None."""
-        return self._gradient_came and all(witness.grad is None for witness in self._witnesses)
+        """Return whether gradients were computed since the last step and then set to None or zero."""
+        return bool(self._tasks) and all(map(self._without_gradient, self._witnesses, self._versions))
 
-    def _generator_states(self) -> dict[str, bytes]:
-        states = {"cpu": torch.default_generator.get_state().numpy().tobytes()}
-        for index in self._cuda:
-            states[f"cuda{index}"] = torch.cuda.get_rng_state(index).numpy().tobytes()
-        return states
+    def _without_gradient(self, witness: Tensor, version: int | None) -> bool:
+        gradient = witness.grad
+        if gradient is None:
+            return True
+        # To look at the values may mean to wait for a device: only where something else than backward wrote to them.
+        return version is not None and gradient._version != version and not bool(gradient.any())
 
-    def finish_step(self, batches: Sequence[MicroBatch]) -> None:
-        """Let the micro-batches have the generator states their forward started from, if the step drew random numbers.
+    def finish_step(self, batches: Sequence[MicroBatch]) -> list[MicroBatch]:
+        """Return the micro-batches that the step used, with what their forward passes began with.
 
-        While no step does, that is seen when the next one begins, or in :meth:`settle`.
+        While no step draws random numbers, whether one did is seen when the next one begins, or in :meth:`settle`.
         """
-        if self._generators:
-            self._unsettled = self._generators, batches
+        used = matched(self._events, batches, self._tasks)
+        self.buffers_written = bool(self._buffers) and self._wrote_between()
+        pairs = [(batch, one) for batch, one in used if one is not None]
+        if pairs:
+            first = pairs[0][1]
+            self._set_mode(first.training, first.off_mode)
+            self._unsettled = first.states, pairs
             if self._wary:
                 self.settle()
         self.forget()
+        return [batch for batch, _ in used]
+
+    def used(self, batches: Sequence[MicroBatch]) -> int:
+        """Return how many of the announced micro-batches the coming step uses."""
+        return len(matched(self._events, batches, self._tasks))
+
+    def _buffer_versions(self) -> list[int]:
+        return [buffer._version for buffer in self._buffers]
+
+    def _wrote_between(self) -> bool:
+        """Return whether buffers were written to between the training passes, those of the last step included."""
+        found = False
+        for one in training_passes(self._events, self._tasks):
+            began, ended = one.buffers
+            if ended:  # of what the loop tells of, the end is not seen
+                found |= began != self._written
+                self._written = ended
+        return found
 
     def settle(self, now: dict[str, bytes] | None = None) -> None:
         """See whether the last step drew random numbers, if that is not known yet, from the generators' states now."""
         if self._unsettled is None:
             return
-        now = now or self._generator_states()
-        (generators, batches), self._unsettled = self._unsettled, None
-        if now == generators[0]:
-            self._wary = max(0, self._wary - 1)
-            return
-        self._wary = _WARY
-        drew = [device for device, state in now.items() if state != generators[0][device]]
-        # One forward a micro-batch is the rule; otherwise only where the step began is sure.
-        described = batches if len(generators) == len(batches) else batches[:1]
-        for batch, states in zip(described, generators, strict=False):
-            batch.rng = {device: torch.frombuffer(bytearray(states[device]), dtype=torch.uint8) for device in drew}
+        now = now or {device: state_of(device) for device in self._devices}
+        (began, pairs), self._unsettled = self._unsettled, None
+        drew = [device for device, state in now.items() if state != began[device]]
+        self._wary = _WARY if drew else max(0, self._wary - 1)
+        for batch, one in pairs:
+            states = {device: one.states[device] for device in drew} | one.others
+            if states:
+                batch.rng = {name.replace(":", ""): as_tensor(state) for name, state in states.items() if state}
 
     def forget(self) -> None:
         """Start the next step."""
-        self._generators = []
+        self._events, self._tasks = [], set()
         self.seen = False
-        self._gradient_came = False
+
+
+def _tensors(output: Any) -> Iterator[Tensor]:
+    """Yield the tensors in what a model returns."""
+    if isinstance(output, Tensor):
+        yield output
+    elif is_dataclass(output) and not isinstance(output, Mapping):
+        yield from _tensors([getattr(output, field.name) for field in fields(output)])
+    elif isinstance(output, (Mapping, tuple, list)):
+        for part in output.values() if isinstance(output, Mapping) else output:
+            yield from _tensors(part)

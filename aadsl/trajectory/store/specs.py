@@ -7,8 +7,13 @@ from dataclasses import dataclass, field
 BOUNDARY = {"none": 0, "phase": 1, "optimizer_reset": 2}
 """What begins at a step, by the number that stands for it."""
 
-WEIGHTS_WRITTEN = "weights_written"
-"""Metadata that the recorder gives itself: true where something else than the optimizer wrote to weights."""
+WEIGHTS_WRITTEN, OPTIMIZER_WRITTEN, BUFFERS_WRITTEN = WRITTEN = (
+    "weights_written",
+    "optimizer_written",
+    "buffers_written",
+)
+"""Metadata that the recorder gives itself: true where something else than a training step wrote to weights, to the
+optimizer's state, to buffers, since the step before."""
 
 
 @dataclass(frozen=True)

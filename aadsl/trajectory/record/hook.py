@@ -1,0 +1,33 @@
+"""Hooks on a model that its copies do not have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+
+class Hook:
+    """Calls a method. Copies of the model have hooks that do nothing: models are copied and saved while they train."""
+
+    __slots__ = ("_call",)
+
+    def __init__(self, call: Callable[..., None]) -> None:
+        self._call = call
+
+    def __call__(self, *given: Any) -> None:
+        """Call it."""
+        self._call(*given)
+
+    def __deepcopy__(self, memo: Any) -> Callable[..., None]:
+        return nothing
+
+    def __reduce__(self) -> Any:
+        return _make_nothing, ()
+
+
+def nothing(*given: Any) -> None:
+    """Do nothing."""
+
+
+def _make_nothing() -> Callable[..., None]:
+    return nothing

@@ -1,0 +1,91 @@
+"""Which announced micro-batch went through which forward pass, and which of them the step used."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from aadsl.trajectory.record.rows import MicroBatch
+
+
+class ForwardPass:
+    """One forward pass that recorded gradients.
+
+    Attributes:
+        training, off_mode: the model's mode, and the modules that deviated from it.
+        states: of PyTorch's generators where it began, by device.
+        others: those of Python's and NumPy's generators, if it drew from them.
+        tasks: the backward passes that went through its output.
+        buffers: how often each buffer had been written to when it began, and when it ended.
+    """
+
+    __slots__ = ("buffers", "off_mode", "others", "states", "tasks", "training")
+
+    def __init__(self, training: bool, off_mode: str, states: dict[str, bytes]) -> None:
+        self.training, self.off_mode, self.states = training, off_mode, states
+        self.others: dict[str, bytes] = {}
+        self.tasks: set[int] = set()
+        self.buffers: tuple[list[int], list[int]] = [], []
+
+    def differentiated(self, gradient: Tensor) -> None:
+        """Note that a backward pass goes through its output."""
+        self.tasks.add(torch._C._current_graph_task_id())
+
+
+Events: TypeAlias = Sequence[ForwardPass | None]
+"""What a training loop did for one step, in order: forward passes and, as None, announcements."""
+
+Used: TypeAlias = list[tuple[MicroBatch, ForwardPass | None]]
+"""The micro-batches that a step used, each with the pass that it went through, where that is known."""
+
+
+def matched(events: Events, batches: Sequence[MicroBatch], tasks: set[int]) -> Used:
+    """Return which of the announced ``batches`` the step used, and the training pass that each went through first.
+
+    A batch is announced before or after its pass. A batch none of whose passes was differentiated was not used, where
+    another one was: a loop leaves out what is not finite.
+
+    Args:
+        events: as many announcements as there are batches.
+        tasks: the backward passes in which the parameters got their gradients.
+    """
+    training = training_passes(events, tasks)
+    if not training:
+        return [(batch, None) for batch in batches]
+    before = _announced_first(events, training)
+    first: list[ForwardPass | None] = [None] * len(batches)
+    count = 0
+    for event in events:
+        if event is None:
+            count += 1
+        elif event in training:
+            place = 0 if len(batches) == 1 else count - before
+            if 0 <= place < len(batches) and first[place] is None:
+                first[place] = event
+    pairs: Used = list(zip(batches, first, strict=True))
+    used = [pair for pair in pairs if pair[1] is not None]
+    return used if used and _covered(events, training, before=before) == len(training) else pairs
+
+
+def training_passes(events: Events, tasks: set[int]) -> list[ForwardPass]:
+    """Return the passes that were differentiated; all where that was not seen, as in the parts of a model."""
+    passes = [event for event in events if event is not None]
+    return [one for one in passes if one.tasks & tasks] or [one for one in passes if one.tasks] or passes
+
+
+def _announced_first(events: Events, training: list[ForwardPass]) -> bool:
+    """Return whether batches are announced before their passes, which leaves the fewest training passes without one."""
+    before, after = (_covered(events, training, before=way) for way in (True, False))
+    return before > after or (before == after and events[0] is None)
+
+
+def _covered(events: Events, training: list[ForwardPass], *, before: bool) -> int:
+    """Return how many training passes have an announcement before (after) them."""
+    seen, count = False, 0
+    for event in events if before else reversed(events):
+        seen |= event is None
+        count += seen and event in training
+    return count
