@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 
@@ -73,7 +73,7 @@ def forward(run: Run, step_map: StepMap, start: int = 0, stop: int | None = None
     """Yield the observed steps ``start`` … ``stop`` − 1 in order, recomputed from the last state kept before them.
 
     Kept states are taken as they are wherever there is one, so rounding errors of a replay on another machine
-    cannot pile up.
+    cannot pile up; the run is told where the replay of each gap ended.
     """
     stop = run.length if stop is None else stop
     kept = set(run.checkpoints)
@@ -84,7 +84,8 @@ def forward(run: Run, step_map: StepMap, start: int = 0, stop: int | None = None
         after, evaluation = step_map.advance(state, step)
         assert evaluation is not None
         if t + 1 in kept:
-            after = run.state(t + 1)
+            run.reached(first, t + 1, after)
+            first, after = t + 1, run.state(t + 1)
         if t >= start:
             yield ObservedStep(step, state, after, evaluation)
         state = after
@@ -96,7 +97,8 @@ def backward(
     """Yield the observed steps ``stop`` − 1 (T − 1) … ``start`` in reverse, holding about 2·``limit`` states at most.
 
     A gap between kept states longer than ``limit`` is replayed once more, to keep every ``limit``-th of its states.
-    A step is true until the next one is asked for: its memory is used again.
+    A step is true until the next one is asked for: its memory is used again. The run is told where the replay of each
+    gap ended.
     """
     shelf = Shelf()
     stop = run.length if stop is None else stop
@@ -115,7 +117,10 @@ def backward(
                 resting[t + 1] = state
         for rest in sorted(resting, reverse=True):
             end = min(rest + limit, last)
-            stretch = _stretch(run, step_map, resting.pop(rest), rest, end, end_state if end == last else None, shelf)
+            stretch = _stretch(run, step_map, resting.pop(rest), rest, end, shelf)
+            if end == last and end_state is not None:
+                run.reached(first, last, stretch[-1].after)
+                stretch[-1] = replace(stretch[-1], after=end_state)
             while stretch:
                 taken = stretch.pop()
                 if start <= taken.step.index < stop:
@@ -144,17 +149,13 @@ class Shelf:
         return self._places[place]
 
 
-def _stretch(
-    run: Run, step_map: StepMap, state: FlatState, start: int, stop: int, end_state: FlatState | None, shelf: Shelf
-) -> list[ObservedStep]:
-    """Return the steps ``start`` … ``stop`` − 1; the state after them is ``end_state`` where that was kept."""
+def _stretch(run: Run, step_map: StepMap, state: FlatState, start: int, stop: int, shelf: Shelf) -> list[ObservedStep]:
+    """Return the steps ``start`` … ``stop`` − 1."""
     taken_steps: list[ObservedStep] = []
     steps = [run.step(t) for t in range(start, stop)]  # all at once takes less time than one between two replays
     for step in steps:
         after, evaluation = step_map.advance(state, step)
         assert evaluation is not None
-        if step is steps[-1] and end_state is not None:
-            after = end_state
         *kept, gradient = shelf.keep(len(taken_steps), [*after.tensors(), evaluation.gradient])
         after, evaluation = after.with_tensors(kept), evaluation._replace(gradient=gradient)
         taken_steps.append(ObservedStep(step, state, after, evaluation))

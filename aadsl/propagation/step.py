@@ -78,3 +78,7 @@ class Run(Protocol):
     def state(self, index: int) -> FlatState:
         """Return the kept state ξ_t of a checkpoint."""
         ...
+
+    def reached(self, start: int, stop: int, end: FlatState) -> None:
+        """Take note that a replay of the steps between two kept states, ``start`` and ``stop``, ended in ``end``."""
+        ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from fnmatch import fnmatchcase
 from functools import _lru_cache_wrapper, cached_property, lru_cache
 from itertools import pairwise
@@ -43,6 +44,7 @@ class History:
 
     Attributes:
         data: the training examples of each run.
+        witness: what is told where the replay of each stretch between two stored states ended.
 
     Raises:
         AadslError: the model's parameters are not the recorded ones, the data are missing, or there is no such device.
@@ -80,6 +82,7 @@ class History:
         objective = Objective(model, loss, layout, buffers, self._integers, like)
         restore_constants(objective.model, first, moving)
         self.step_map = StepMap(objective)
+        self.witness: Callable[[int, int, FlatState], None] | None = None
         self._memory = None if memory is None else bytes_of(memory)
         self._phases = {phase.start for phase in trajectory.phases if phase.resets_optimizer and phase.start}
         self._training = trajectory.steps["training"].to_numpy()
@@ -176,6 +179,11 @@ class History:
             rng_states=self._rng_states(index),
             clip=self.trajectory.declared_clip(index),
         )
+
+    def reached(self, start: int, stop: int, end: FlatState) -> None:
+        """Tell :attr:`witness`, if there is one, where the replay of the steps between two stored states ended."""
+        if self.witness is not None:
+            self.witness(start, stop, end)
 
     def state(self, index: int) -> FlatState:
         """Return the recorded state ξ_t of a checkpoint, flat and on the device; both ends of a stretch are held."""

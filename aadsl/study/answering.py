@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -26,7 +27,9 @@ from aadsl.study.exact_answers import METHOD, ExactAnswers, exact_steps, first_o
 from aadsl.study.identity import Identifier, Identity
 from aadsl.study.spot_check import SpotCheck
 from aadsl.study.trust import Level
+from aadsl.verification import DiffersError
 
+UNCOMPARED = "uncompared"  # attribute of an answer: the steps whose replay was compared with nothing
 SPREAD = 10.0  # seconds of work from which on workers are asked: to start, they take half as long
 
 
@@ -135,7 +138,8 @@ class Answering:
         """Compare states; return under what answers are kept, whether a control run rides along, and what to note."""
         control = self.spot_check.control(identity, first_of(query.members), progress)
         rides = not control.same_bits and not control.doubt.failure
-        return control.doubt.marked(identity), rides, control.doubt.attributes
+        notes = control.doubt.attributes | ({UNCOMPARED: control.uncompared} if control.uncompared else {})
+        return control.doubt.marked(identity), rides, notes
 
     def _exactly(self, identity: Identity, query: Query, progress: Progress) -> Outcome:
         """Train again without each stage; the control run makes that exact."""
@@ -143,7 +147,8 @@ class Answering:
         workers = self._workers_for(self._seconds_to_train(identity, query))
         effects, noise, why = self.exact.answer(identity, query, progress, control=rides, workers=workers)
         stages = len(query.members)
-        by, notes = f"{_count(stages)} exact, by retraining", notes | ({"not_kept": why} if why else {})
+        called = "" if UNCOMPARED in notes else " exact,"
+        by, notes = f"{_count(stages)}{called} by retraining", notes | ({"not_kept": why} if why else {})
         return Outcome(METHOD, effects, np.ones(stages, dtype=bool), noise, _no_bounds(query), by, notes)
 
     def _estimated(self, identity: Identity, query: Query, method: Estimator, progress: Progress) -> Outcome:
@@ -151,8 +156,13 @@ class Answering:
         if method.needs_gradient:
             require_differentiable(query.behaviors)
         doubt = self.spot_check.require(identity, progress)
+        try:
+            with nullcontext() if doubt.failure else self.spot_check.passing(identity):
+                effects, why = self._swept(doubt.marked(identity), query, method, progress)
+        except DiffersError as error:
+            doubt = self.spot_check.differing(identity, error, progress)
+            effects, why = self._swept(doubt.marked(identity), query, method, progress)
         identity = doubt.marked(identity)
-        effects, why = self._swept(identity, query, method, progress)
         known = self.exact.known(identity, query)
         if known.any():
             truth, _, _ = self.exact.answer(identity, replace(query, members=query.members[known]), progress)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from aadsl.core.version import __version__
 from aadsl.estimators import Query
 from aadsl.estimators.base import Floats
-from aadsl.study.answering import Outcome
+from aadsl.study.answering import UNCOMPARED, Outcome
 from aadsl.study.calibration import Calibration
 from aadsl.study.plan import Plan
 from aadsl.study.trust import Evidence, verdict
@@ -147,6 +147,7 @@ def judged(answer: Outcome) -> tuple[NDArray[Any], NDArray[Any]]:
                 float(answer.bounds.high[s, k]),
                 int(answer.bounds.pairs[s, k]),
                 answer.notes.get("unverified_cause", ""),
+                answer.notes.get(UNCOMPARED, ""),
             )
         )
     return levels.astype(str), reasons.astype(str)

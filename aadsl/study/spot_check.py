@@ -2,12 +2,14 @@
 
 A wrong data set or loss gives numbers as smooth as the right one, so they are not computed: a spot check of the
 trajectory comes first. What is called exact needs more: from the first step that differs to the end every stored state
-was compared with its replay, by a control run. What passed is remembered under the identity of the run, beside the
-effects, so each stretch is replayed once.
+was compared with its replay, by a control run. A sweep replays all stretches anyway, and compares them on its way. What
+passed is remembered under the identity of the run, beside the effects, so each stretch is replayed once.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -17,7 +19,7 @@ from aadsl.core.progress import Progress
 from aadsl.replayed.history import History
 from aadsl.study.entries import EntryStore
 from aadsl.study.identity import Identity
-from aadsl.verification import Report, spots, verify_history
+from aadsl.verification import Compared, DiffersError, Passing, Report, spots, verify_history
 
 PASSED = "the spot check of the trajectory passed"
 COMPARED = "stretches between stored states that were compared with their replay"
@@ -49,12 +51,12 @@ class Control:
     Attributes:
         doubt: why the trajectory is in doubt.
         same_bits: whether every stored state has the bits of its replay, so that a run is its own control.
-        compared: how many of the steps lie between stored states that were compared.
+        uncompared: the steps, in words, that no stored state follows, so that their replay is compared with nothing.
     """
 
     doubt: Doubt
     same_bits: bool
-    compared: int
+    uncompared: str
 
 
 class SpotCheck:
@@ -115,7 +117,38 @@ class SpotCheck:
         doubt = self._accepted()
         known = [stretch for stretch in stretches if stretch in bits]
         same = len(known) == len(stretches) and all(bits[stretch] for stretch in known)
-        return Control(doubt, same, sum(stop - max(first, start) for start, stop in known))
+        return Control(doubt, same, self._uncompared())
+
+    @contextmanager
+    def passing(self, identity: Identity) -> Iterator[None]:
+        """Compare the stored states that replays inside the block pass over.
+
+        Raises:
+            DiffersError: a replay ends elsewhere than the run.
+        """
+        passing = Passing(self._history, self._bits(identity))
+        self._history.witness = passing
+        try:
+            yield
+        finally:
+            self._history.witness = None
+            if passing.compared:
+                self._keep(identity, passing.compared)
+
+    def differing(self, identity: Identity, error: DiffersError, progress: Progress) -> Doubt:
+        """Return why a stretch differs that a replay passed over.
+
+        Raises:
+            AadslError: that is not tolerated.
+        """
+        stretches = sorted({error.stretch, *spots(self._history.trajectory)})  # to tell what is wrong from what is not
+        self._report = verify_history(self._history, None, progress, stretches)
+        self._remember(identity)
+        return self._accepted()
+
+    def _uncompared(self) -> str:
+        last, length = self._history.checkpoints[-1], self._history.length
+        return "" if last == length else f"step {last}" if last + 1 == length else f"steps {last} … {length - 1}"
 
     def stretches(self, first: int) -> list[tuple[int, int]]:
         """Return the stretches between stored states that step ``first`` and those after it lie in."""
@@ -146,13 +179,18 @@ class SpotCheck:
     def _remember(self, identity: Identity) -> dict[tuple[int, int], bool]:
         """Keep what the newest report compared, and that it passed; return all that was compared so far."""
         assert self._report is not None  # it was just made
-        self._compared = self._bits(identity) | {(one.start, one.stop): one.exact for one in self._report.compared}
-        passed, compared = identity.key(PASSED).digest, identity.key(COMPARED).digest
-        if self._report.ok and passed is not None and compared is not None:
-            rows = [(start, stop, same) for (start, stop), same in sorted(self._compared.items())]
-            stretches = np.array(rows, dtype=np.float64).reshape(-1, 3)
+        passed = identity.key(PASSED).digest
+        if self._report.ok and passed is not None:
             self._entries.keep({passed: {"so": np.ones(1)}})
-            self._entries.keep({compared: {"stretches": stretches}})
+        return self._keep(identity, self._report.compared, lasting=self._report.ok)
+
+    def _keep(self, identity: Identity, found: Sequence[Compared], lasting: bool = True) -> dict[tuple[int, int], bool]:
+        """Add what was compared to what is known; ``lasting``: also beside the effects."""
+        self._compared = self._bits(identity) | {(one.start, one.stop): one.exact for one in found}
+        compared = identity.key(COMPARED).digest
+        if lasting and compared is not None:
+            rows = [(start, stop, same) for (start, stop), same in sorted(self._compared.items())]
+            self._entries.keep({compared: {"stretches": np.array(rows, dtype=np.float64).reshape(-1, 3)}})
         return self._compared
 
     def _accepted(self) -> Doubt:

@@ -28,6 +28,7 @@ class Evidence:
         low: lower end of the 90% interval of an estimate, NaN where it has none; ``high`` the upper one.
         pairs: how many exact answers the estimates were compared with.
         unverified: why the trajectory fails verification, empty where it does not.
+        uncompared: the steps at the end of an exact number's run whose replay was compared with nothing; mostly none.
     """
 
     effect: float
@@ -37,6 +38,7 @@ class Evidence:
     high: float = float("nan")
     pairs: int = 0
     unverified: str = ""
+    uncompared: str = ""
 
 
 def verdict(evidence: Evidence) -> tuple[Level, str]:
@@ -64,6 +66,11 @@ def counted(answers: int) -> str:
 
 
 def _of_exact(evidence: Evidence) -> tuple[Level, str]:
+    if evidence.uncompared:
+        return "low", (
+            f"trained again, but no state was recorded after {evidence.uncompared}, so it is not known whether their "
+            "replay is the run"
+        )
     if not evidence.noise:
         return "high", "exact: trained again, on the bits of the recorded run"
     words = f"trained again; a run without any change is off by {evidence.noise:.2g}"

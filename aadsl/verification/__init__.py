@@ -5,7 +5,8 @@
 True
 """
 
+from aadsl.verification.passing import DiffersError, Passing
 from aadsl.verification.report import Compared, Finding, Report
 from aadsl.verification.verify import spots, verify, verify_history
 
-__all__ = ["Compared", "Finding", "Report", "spots", "verify", "verify_history"]
+__all__ = ["Compared", "DiffersError", "Finding", "Passing", "Report", "spots", "verify", "verify_history"]

@@ -33,17 +33,11 @@ def replayed(history: History, chosen: Sequence[tuple[int, int]], progress: Prog
         why = "there is only one stored state" if few else "the stored states lie too far apart for a spot check"
         yield Finding("note", f"no step was replayed: {why}")
         return
-    kernels = _kernels(trajectory, history.device)
-    if kernels:
-        yield Finding("note", f"recorded with other kernels ({kernels}); small deviations are tolerated")
-    threads = _threads(trajectory, history.device)
-    if threads:
-        yield Finding("note", f"recorded with {threads}, which rounds otherwise")
-    tolerance = OTHER_KERNELS if kernels else SAME_KERNELS
-    judge = _Judge(rounds_otherwise=bool(kernels or threads) or history.device.type != "cpu")
+    judge = Judge(history)
+    yield from judge.notes()
     for done, (start, stop) in enumerate(chosen, 1):
         try:
-            judge.add(Stretch(history, start, stop, tolerance))
+            judge.add(Stretch(history, start, stop, judge.tolerance))
         except AadslError as error:
             yield unfit(error)
             return
@@ -58,15 +52,30 @@ def unfit(error: AadslError) -> Finding:
     return Finding("failed", str(error).replace("\n", "; "), "model or data")
 
 
-class _Judge:
-    """Tells the stretches that end where the run did from the others; of those that do only what is said is held."""
+class Judge:
+    """Tells the stretches that end where the run did from the others; of those that do only what is said is held.
 
-    def __init__(self, rounds_otherwise: bool) -> None:
-        self._rounds_otherwise = rounds_otherwise
+    Attributes:
+        tolerance: relative deviation that needs no explanation.
+        near, blurred, wrong: what ends where the run did, what says nothing, and what ends elsewhere.
+    """
+
+    def __init__(self, history: History) -> None:
+        self._kernels = _kernels(history.trajectory, history.device)
+        self._threads = _threads(history.trajectory, history.device)
+        self._rounds_otherwise = bool(self._kernels or self._threads) or history.device.type != "cpu"
+        self.tolerance = OTHER_KERNELS if self._kernels else SAME_KERNELS
         self.near: list[Compared] = []
         self.wrong: list[Stretch] = []
         self.blurred: list[Compared] = []
         self.loose: dict[str, None] = {}
+
+    def notes(self) -> Iterator[Finding]:
+        """Yield in which way the run was computed otherwise than it is replayed."""
+        if self._kernels:
+            yield Finding("note", f"recorded with other kernels ({self._kernels}); small deviations are tolerated")
+        if self._threads:
+            yield Finding("note", f"recorded with {self._threads}, which rounds otherwise")
 
     def add(self, stretch: Stretch) -> None:
         """Replay a stretch and see where it ends."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -65,6 +65,7 @@ class TinyRun:
     step_map: StepMap
     readout: Readout
     kept: tuple[int, ...]
+    ends: dict[tuple[int, int], FlatState] = field(default_factory=dict)
 
     @property
     def length(self) -> int:
@@ -79,6 +80,9 @@ class TinyRun:
 
     def state(self, index: int) -> FlatState:
         return self.states[index].clone()
+
+    def reached(self, start: int, stop: int, end: FlatState) -> None:
+        self.ends[start, stop] = end.clone()
 
 
 def tiny_run(
