@@ -1,0 +1,1 @@
+"""Situations of real training runs, each tried against a plain loop; ``python -m tests.situations`` prints them all."""

@@ -1,0 +1,32 @@
+"""Try all situations and print what is answered beside what a plain loop gives."""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from pathlib import Path
+
+import torch
+
+from tests.situations.harness import tried
+from tests.situations.loops import LOOPS
+
+
+def main() -> None:
+    """Print a row for each situation."""
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    print("| situation | answer | truth | verdict | refusal |\n| --- | ---: | ---: | --- | --- |")
+    for name, situation in LOOPS.items():
+        with tempfile.TemporaryDirectory() as folder:
+            found = tried(situation, Path(folder) / "run")
+        answer = "" if found.answer is None else f"{found.answer:+.5f} ({found.trust})"
+        unexpected = "" if found.word == situation.expected else f", not {situation.expected} as expected"
+        print(
+            f"| {name} | {answer} | {found.truth:+.5f} | {found.word}{unexpected} | {found.said.splitlines()[0] if found.said else ''} |",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

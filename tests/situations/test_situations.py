@@ -1,0 +1,26 @@
+"""Every situation is answered rightly, or refused with its cause."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.situations.harness import Verdict, tried
+from tests.situations.loops import LOOPS
+
+
+@pytest.mark.filterwarnings("ignore:.*left out:UserWarning")
+@pytest.mark.parametrize("name", LOOPS)
+def test_situation(name: str, tmp_path: Path) -> None:
+    situation = LOOPS[name]
+    found = tried(situation, tmp_path / "run")
+    assert found.word == situation.expected, found
+    assert situation.because in found.said
+    assert found.word != "right" or found.trust == "high"
+
+
+def test_a_wrong_answer_would_be_seen() -> None:
+    assert Verdict(0.1, 0.103, "high").word == "WRONG"
+    assert Verdict(0.1, 0.103, "low").word == "marked"
+    assert Verdict(0.1, 0.1000005, "high").word == "right"
