@@ -22,10 +22,8 @@ def main() -> None:
             found = tried(situation, Path(folder) / "run")
         answer = "" if found.answer is None else f"{found.answer:+.5f} ({found.trust})"
         unexpected = "" if found.word == situation.expected else f", not {situation.expected} as expected"
-        print(
-            f"| {name} | {answer} | {found.truth:+.5f} | {found.word}{unexpected} | {found.said.splitlines()[0] if found.said else ''} |",
-            flush=True,
-        )
+        said = found.said.partition("\n")[0]
+        print(f"| {name} | {answer} | {found.truth:+.5f} | {found.word}{unexpected} | {said} |", flush=True)
 
 
 if __name__ == "__main__":

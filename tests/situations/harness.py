@@ -1,5 +1,7 @@
-"""A training loop tried twice: recorded, and by hand without some of its steps. What is answered of the first is compared
-with what the second one gives."""
+"""A training loop tried twice: recorded, and by hand without some of its steps.
+
+What is answered of the first is compared with what the second one gives.
+"""
 
 from __future__ import annotations
 

@@ -14,14 +14,12 @@ from torch.nn import functional
 from tests.situations.harness import (
     INPUTS,
     STEPS,
-    TARGETS,
     Loop,
     Situation,
     Try,
     batch,
     cross_entropy,
     dropout,
-    log_likelihood,
     mlp,
     normalized,
     rows,
@@ -49,7 +47,7 @@ def plain(
     optimizer: Callable[[nn.Module], torch.optim.Optimizer] = sgd,
     **options: object,
 ) -> Loop:
-    """Return a usual loop that does something ``before`` a forward pass, ``between`` backward and step, or ``after`` it."""
+    """Return a usual loop that does something ``before`` a forward pass, ``between`` backward and step, ``after`` it."""
 
     def loop(run: Try) -> nn.Module:
         net = model()

@@ -68,11 +68,11 @@ def test_batches_find_their_passes(events: str, expected: list[tuple[int, int | 
 def test_a_batch_that_no_step_used_is_told(tmp_path: Path) -> None:
     model = small_model()
     optimizer = sgd(model)
-    with pytest.warns(UserWarning, match="a batch was announced for step 3, and the step did not use it: left out"):
-        with Recorder(tmp_path, model, optimizer, DATA) as recorder:
-            train(recorder, model, optimizer, 3)
-            mean_loss(model, DATA[:8]).backward()
-            recorder.batch(indices=range(8))
+    told = "a batch was announced for step 3, and the step did not use it: left out"
+    with pytest.warns(UserWarning, match=told), Recorder(tmp_path, model, optimizer, DATA) as recorder:
+        train(recorder, model, optimizer, 3)
+        mean_loss(model, DATA[:8]).backward()
+        recorder.batch(indices=range(8))
     assert open_trajectory(tmp_path).length == 3
 
 
@@ -145,18 +145,15 @@ def test_a_frozen_weight_that_changes_is_refused(tmp_path: Path) -> None:
     model = small_model()
     frozen = next(model.parameters()).requires_grad_(False)
     optimizer = sgd(model)
-    with pytest.raises(AadslError, match="is not trained by the optimizer that is recorded, and was changed since"):
-        with Recorder(tmp_path, model, optimizer, DATA) as recorder:
-            train(recorder, model, optimizer, 1)
-            frozen.data.mul_(1)  # not changed
-            frozen.data += 0
-            train(recorder, model, optimizer, 1, first=1)
-            with torch.no_grad():
-                frozen.mul_(1)
-            train(recorder, model, optimizer, 4, first=2)
-            with torch.no_grad():
-                frozen.mul_(2)
-            train(recorder, model, optimizer, 8, first=6)
+    told = "is not trained by the optimizer that is recorded, and was changed since"
+    with pytest.raises(AadslError, match=told), Recorder(tmp_path, model, optimizer, DATA) as recorder:
+        train(recorder, model, optimizer, 1)
+        with torch.no_grad():
+            frozen.mul_(1)
+        train(recorder, model, optimizer, 5, first=1)
+        with torch.no_grad():
+            frozen.mul_(2)
+        train(recorder, model, optimizer, 8, first=6)
 
 
 def test_an_optimizer_of_another_model_is_none_of_the_recorders_business(tmp_path: Path) -> None:
