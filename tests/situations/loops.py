@@ -47,7 +47,7 @@ def plain(
     optimizer: Callable[[nn.Module], torch.optim.Optimizer] = sgd,
     **options: object,
 ) -> Loop:
-    """Return a usual loop that does something ``before`` a forward pass, ``between`` backward and step, ``after`` it."""
+    """Return a usual loop that does something ``before`` a forward pass, before a step (``between``), ``after`` it."""
 
     def loop(run: Try) -> nn.Module:
         net = model()

@@ -80,7 +80,7 @@ class Loop:
         coming = self._next()
         if coming.begun:  # a closure's forward pass is within the step
             return
-        if coming.batches and self._watch.gradients_discarded():
+        if self._watch.gradients_discarded():
             # zero_grad() came instead of a step, as when mixed precision skips one, or accumulation is broken off.
             coming.forget()
             self._watch.forget()
@@ -150,13 +150,14 @@ class Loop:
         coming, watch = self._coming, self._watch
         if not coming.begun or coming.number != self.step:
             return
+        loss = {} if watch.loss is None else {"loss": watch.loss}
         batches = watch.finish_step(coming.batches)
         if watch.buffers_written and self.step > self._first:
             self._written[BUFFERS_WRITTEN] = True
         # With this the step is taken: whatever interrupts, before or after it, leaves nothing half done.
         self._journal.add(
             Row(
-                coming.metadata(batches) | self._written, self._hyperparameters, self._phase, coming.boundary,
+                loss | coming.metadata(batches) | self._written, self._hyperparameters, self._phase, coming.boundary,
                 watch.training, watch.off_mode, batches,
             )
         )  # fmt: skip

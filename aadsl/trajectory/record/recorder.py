@@ -70,6 +70,7 @@ class Recorder:
         plan = plan_of(states)
         self._subject = Subject(model, optimizer)
         self._vocabulary = Vocabulary(set().union(*self._subject.hyperparameters()))
+        self._vocabulary.steps["loss"] = False  # recorded where the backward pass is seen, and the loop tells no other
         self._data_length = None if data is None else len(Examples.of(data))
         self._hooks: list[Any] = []
         self._open, self._ended, self._failed = False, True, False
@@ -118,7 +119,8 @@ class Recorder:
             tensors: the batch itself (tensor, tuple or dict of tensors), stored; or
             indices: positions in the recorder's ``data``.
             metadata: text, true/false, number or 0-dim tensor for the step (``tag="badnet"``, ``loss=loss``), or a
-                list as long as the batch for its examples. The ``loss`` of accumulated micro-batches is averaged.
+                list as long as the batch for its examples. Without it the ``loss`` is what ``backward()`` is called
+                on, in all; that of accumulated micro-batches which is told is averaged.
                 Where some steps lack a number, it is kept as a float: exact up to 2**53.
         """
         if not self._open:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from aadsl.core.generators import NUMPY, PYTHON, as_tensor, state_of
+from aadsl.trajectory.record.backward import BackwardHook, loss_of
 from aadsl.trajectory.record.hook import Hook
 from aadsl.trajectory.record.matching import ForwardPass, matched, training_passes
 from aadsl.trajectory.record.rows import MicroBatch
@@ -52,6 +53,7 @@ class ForwardWatch:
         self._room = _KEPT
         self._events: list[ForwardPass | None] = []  # passes and, as None, announcements, in their order
         self._tasks: set[int] = set()  # the backward passes in which parameters got gradients
+        self._losses: list[Tensor | float | None] = []  # what was differentiated in each of them
         self._unsettled: tuple[dict[str, bytes], Sequence[tuple[MicroBatch, ForwardPass]]] | None = None
         self._wary = _WARY
         self._quiet = 0  # passes since Python's or NumPy's generators were last drawn from
@@ -68,6 +70,7 @@ class ForwardWatch:
         self.hooks = [
             model.register_forward_pre_hook(Hook(self._on_forward)),
             model.register_forward_hook(Hook(self._on_output)),
+            BackwardHook(self._on_backward),
             *(
                 witness.register_post_accumulate_grad_hook(Hook(partial(self._on_gradient, number)))  # type: ignore[no-untyped-call]
                 for number, witness in enumerate(self._witnesses)
@@ -132,6 +135,16 @@ class ForwardWatch:
         gradient = parameter.grad
         self._versions[number] = None if gradient is None else gradient._version
 
+    def _on_backward(self, root: Tensor) -> None:
+        if len(self._tasks) > len(self._losses):
+            self._losses += [loss_of(root)] * (len(self._tasks) - len(self._losses))
+
+    @property
+    def loss(self) -> Tensor | float | None:
+        """What was differentiated since the last step, in all: the loss of the step; None where that is not known."""
+        known = [loss for loss in self._losses if loss is not None]
+        return sum(known[1:], start=known[0]) if known and len(known) == len(self._tasks) else None
+
     def gradients_discarded(self) -> bool:
         """Return whether gradients were computed since the last step and then set to None or zero."""
         return bool(self._tasks) and all(map(self._without_gradient, self._witnesses, self._versions))
@@ -192,7 +205,7 @@ class ForwardWatch:
 
     def forget(self) -> None:
         """Start the next step."""
-        self._events, self._tasks = [], set()
+        self._events, self._tasks, self._losses = [], set(), []
         self.seen = False
 
 

@@ -1,0 +1,49 @@
+"""Sees what ``backward()`` is called on, while runs are recorded: the loss, which the training loop need not tell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import frexp
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Seen = Callable[[Tensor], None]
+_watching: list[Seen] = []
+_plain = torch.autograd.backward
+
+
+class BackwardHook:
+    """Calls ``seen(root)`` after each backward pass from a single number, until :meth:`remove`."""
+
+    def __init__(self, seen: Seen) -> None:
+        self._seen = seen
+        _watching.append(seen)
+        torch.autograd.backward = _watched
+
+    def remove(self) -> None:
+        """Call it no more."""
+        if self._seen in _watching:
+            _watching.remove(self._seen)
+        if not _watching and torch.autograd.backward is _watched:
+            torch.autograd.backward = _plain
+
+
+def _watched(tensors: Any, *given: Any, **named: Any) -> None:
+    _plain(tensors, *given, **named)
+    if isinstance(tensors, Tensor) and not tensors.dim():
+        for seen in _watching:
+            seen(tensors)
+
+
+def loss_of(root: Tensor) -> Tensor | float | None:
+    """Return the value of what was differentiated; None where it is a loss that was scaled for mixed precision."""
+    function = root.grad_fn
+    if type(function).__name__ == "MulBackward0":
+        factor = function._saved_other  # type: ignore[union-attr]
+        scale = isinstance(factor, Tensor) and factor.dtype == torch.float32 and not factor.dim()
+        if scale and frexp(float(factor))[0] == 0.5 and float(factor) > 1:  # a power of two, as GradScaler's
+            return None
+    # On a GPU .item() would wait for all queued work; the writer does that later.
+    return root.item() if root.is_cpu else root.detach().clone()
