@@ -18,6 +18,11 @@ from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
 from torch.utils.checkpoint import checkpoint
 
 import aadsl
+from aadsl.core.copies import copied
+from aadsl.estimators import FirstOrder
+from aadsl.propagation import CentralDifference
+from aadsl.replayed.parcels import pickled, unpickled
+from aadsl.replayed.run_spec import RunSpec
 from aadsl.study.identity import Identifier
 
 STEPS, BATCH, SKIPPED = 12, 16, range(3, 6)
@@ -191,8 +196,8 @@ WRAPPERS: dict[str, Callable[[nn.Module], nn.Module]] = {
 }  # fmt: skip
 
 
-def made(make: Callable[[], nn.Module], seed: int = 0) -> nn.Module:
-    torch.manual_seed(seed)
+def made(make: Callable[[], nn.Module]) -> nn.Module:
+    torch.manual_seed(0)
     return make()
 
 
@@ -241,12 +246,10 @@ def require_the_truth(study: aadsl.Study, full: nn.Module, without: nn.Module) -
 def test_the_trained_model_and_a_fresh_one_give_the_effect_of_the_loop(name: str, tmp_path: Path) -> None:
     make = MODELS[name]
     full, without = train(made(make), path=tmp_path / "run"), train(made(make), SKIPPED)
-    asked = study(tmp_path / "run", full)
-    require_the_truth(asked, full, without)
-    require_the_truth(study(tmp_path / "run", made(make, 0)), full, without)
-    weights = full.state_dict()
-    before = {key: value.clone() for key, value in weights.items()}
+    before = {key: value.clone() for key, value in full.state_dict().items()}
+    require_the_truth(study(tmp_path / "run", full), full, without)
     assert all(torch.equal(before[key], value) for key, value in full.state_dict().items())
+    require_the_truth(study(tmp_path / "run", made(make)), full, without)
 
 
 @pytest.mark.parametrize("name", WRAPPERS)
@@ -274,3 +277,83 @@ def test_the_identity_of_a_run_stays_when_forward_passes_leave_something_behind(
     assert before.now() == identity
     assert identity.digest is not None or name == "machinery"
     assert Identifier(study(tmp_path / "run", full).history).now() == identity
+
+
+@pytest.mark.parametrize("name", ["gradient hook", "activation", "features", "LSTM", "compiled", "compiled in part"])
+def test_workers_have_the_model_as_it_is_here(name: str, tmp_path: Path) -> None:
+    full = train(WRAPPERS[name](made(Net)) if name in WRAPPERS else made(MODELS[name]), path=tmp_path / "run")
+    spec = RunSpec(aadsl.open_trajectory(tmp_path / "run"), full, loss, (X, Y), "cpu")
+    here, there = spec.history(), unpickled(pickled(spec), "").history()
+    assert pickled(spec) == pickled(spec)
+    assert torch.equal(here.final.parameters, there.final.parameters)
+    start, step = here.state(0), here.step(0)
+    assert torch.equal(here.step_map(start, step).parameters, there.step_map(start, step).parameters)
+
+
+def test_estimates_know_of_hooks_on_gradients(tmp_path: Path) -> None:
+    make = changed(lambda layer: layer.weight.register_hook(lambda gradient: gradient * torch.linspace(0, 1, 6)))
+    train(made(make), path=tmp_path / "run")
+    asked = study(tmp_path / "run", made(make))
+    scaled = aadsl.interventions.INTERVENTIONS["scale_lr"](factor=0.999)
+    exact = asked.retrain(["skipped"], ["all"], intervention=scaled).effect.item()
+    estimate = asked.score(["skipped"], ["all"], intervention=scaled, estimator="first_order").effect.item()
+    assert estimate == pytest.approx(exact, rel=0.02)
+    differences = FirstOrder(curvature=CentralDifference())
+    with pytest.raises(aadsl.AadslError, match=r'"net\.0\.weight" has a hook'):
+        asked.score(["skipped"], ["all"], estimator=differences)
+
+
+def test_a_lazy_model_that_has_seen_no_input_is_refused(tmp_path: Path) -> None:
+    unseen = nn.Sequential(nn.LazyLinear(8), nn.Tanh(), nn.LazyLinear(3))
+    with pytest.raises(aadsl.AadslError, match=r'"0\.weight" of the model has no shape yet.*\n.*call the model once'):
+        aadsl.Recorder(tmp_path / "other", unseen, torch.optim.SGD(unseen.parameters(), lr=0.1))
+    train(made(lazy), path=tmp_path / "run")
+    with pytest.raises(aadsl.AadslError, match="has no shape yet"):
+        study(tmp_path / "run", unseen)
+
+
+def test_a_module_that_cannot_copy_itself_is_said_to(tmp_path: Path) -> None:
+    class Own(Net):
+        def __deepcopy__(self, memo: Any) -> nn.Module:
+            raise ValueError("no")
+
+    train(Own(), path=tmp_path / "run")
+    with pytest.raises(aadsl.AadslError, match="the model's Own cannot be copied: ValueError: no"):
+        study(tmp_path / "run", Own())
+
+
+def test_a_buffer_that_grows_is_refused(tmp_path: Path) -> None:
+    class Growing(Statistics):
+        grow = False
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = super().forward(x)
+            if self.grow:
+                self.mean = torch.cat([self.mean, self.mean])
+            return y
+
+    train(made(Growing), path=tmp_path / "run")
+    model = made(Growing)
+    model.grow = True  # type: ignore[assignment]
+    with pytest.raises(aadsl.AadslError, match="shape \\(12,\\) in the buffer"):
+        study(tmp_path / "run", model, unverified=True).retrain(["skipped"], ["all"])
+
+
+def test_a_copy_leads_to_itself_and_shares_what_cannot_be_copied() -> None:
+    model = made(Owned)
+    model.lock = threading.Lock()  # type: ignore[assignment]
+    model.handle = model.net[0].register_forward_hook(lambda *given: None)  # type: ignore[assignment,index,operator]
+    other = copied(model)
+    assert other.owner is other.itself() is other  # type: ignore[operator]
+    assert other.lock is model.lock
+    other.handle.remove()  # type: ignore[operator,union-attr]
+    assert model.net[0]._forward_hooks  # type: ignore[index]
+    assert not other.net[0]._forward_hooks  # type: ignore[index]
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.zero_()
+    assert not other(X).any()
+    assert model(X).all()
+    script, graph = torch.jit.script(made(Net)), torch.fx.symbolic_trace(made(Net))
+    assert torch.equal(copied(nn.Sequential(script, nn.Linear(3, 3)))[0](X), script(X))  # type: ignore[index]
+    assert torch.equal(copied(graph)(X), graph(X))

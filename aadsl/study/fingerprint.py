@@ -106,7 +106,7 @@ class Digest:
         self._met.setdefault(id(value), (len(self._met), value))
 
     def model(self, model: nn.Module, loaded: Set[str] | None) -> None:
-        """Add a model without the values of ``loaded`` weights, or its code alone; its parts are referred to by place."""
+        """Add a model without the values of ``loaded`` weights, or its code alone; its parts are met before all else."""
         modules = list(named_modules(model))
         weights = [*named_parameters(model), *named_buffers(model)]
         for _, part in [*modules, *weights]:
