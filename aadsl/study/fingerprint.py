@@ -106,9 +106,10 @@ class Digest:
         self._met.setdefault(id(value), (len(self._met), value))
 
     def model(self, model: nn.Module, loaded: Set[str] | None) -> None:
-        """Add a model without the values of ``loaded`` weights, or its code alone; its parts are met before all else."""
+        """Add a model without the values of ``loaded`` weights, or its code alone."""
         modules = list(named_modules(model))
         weights = [*named_parameters(model), *named_buffers(model)]
+        # Whatever refers to a part of the model, the part above it among others, refers to its place.
         for _, part in [*modules, *weights]:
             self._meet(part)
         for name, module in modules:
