@@ -37,7 +37,11 @@ def default_curvature(history: History) -> Curvature:
     smooth networks, κ = 3 does not; with BatchNorm neither is ahead and the exact product varies least. For adaptive
     optimizers the cotangent of the gradient is largest where the second moment is almost zero (dead units), so no
     single radius suits all its directions: with AdamW on a ReLU MLP differences diverged at every radius.
+
+    Hooks that change gradients make the derivative of a gradient asymmetric: differences do not have its transpose.
     """
+    if history.objective.hooks:
+        return Exact()
     differences = history.trajectory.optimizer == "SGD" and history.kinks and not history.objective.statistics.names
     return CentralDifference(radius=1.0) if differences else Exact()
 
@@ -85,6 +89,8 @@ def candidates_for(history: History, curvature: Curvature | None) -> list[Curvat
     if curvature is not None:
         return [curvature]
     default = default_curvature(history)
+    if history.objective.hooks:
+        return [default]
     return [default, *(other for other in (Exact(), CentralDifference(radius=1.0)) if other != default)]
 
 

@@ -17,6 +17,7 @@ from aadsl.propagation.curvature import (
 from aadsl.propagation.eigenpairs import eigenpairs, lanczos_products
 from aadsl.propagation.ensemble import ensemble
 from aadsl.propagation.finite import NotFiniteError
+from aadsl.propagation.gradient_hooks import hooks_of, put_hooks
 from aadsl.propagation.kinks import kinks
 from aadsl.propagation.layout import FlatState, Layout, difference, inner
 from aadsl.propagation.objective import Evaluation, LossFunction, Objective
@@ -69,11 +70,13 @@ __all__ = [
     "ensemble",
     "final_state",
     "forward",
+    "hooks_of",
     "inner",
     "kinks",
     "lanczos_products",
     "observed",
     "portions",
+    "put_hooks",
     "rehearse",
     "reruns",
     "tangent_sweep",

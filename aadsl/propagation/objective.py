@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -11,10 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from aadsl.core.copies import copied
 from aadsl.core.errors import AadslError
 from aadsl.core.generators import left_as_they_were, set_state
 from aadsl.propagation.aligned import AlignedTensors
+from aadsl.propagation.gradient_hooks import hooked, hooks_of, put_hooks
 from aadsl.propagation.layout import FlatState, Layout
+from aadsl.propagation.model_buffers import ModelBuffers
+from aadsl.propagation.outputs import captured_output, only_tensor
 from aadsl.propagation.statistics import RunningStatistics
 from aadsl.propagation.step import Step
 
@@ -48,6 +51,11 @@ class Objective:
 
     The caller's model is never touched. Each evaluation loads the state it is asked about, so no state leaks from
     one to the next.
+
+    Attributes:
+        model: the copy, without wrappers such as ``torch.compile``.
+        leaves: its trained parameters.
+        hooks: what changes the gradient of a parameter in each backward pass, by its name.
     """
 
     def __init__(
@@ -59,31 +67,32 @@ class Objective:
         integers: Sequence[str],
         like: Tensor,
     ) -> None:
-        self.model = copy.deepcopy(model).to(like.device)
+        self.model = copied(model).to(like.device)
         self.loss = loss
         self.parameters, self.buffers, self.integers = parameters, buffers, tuple(integers)
         self.statistics = RunningStatistics(self.model)
         self._modules = list(self.model.modules())
         self._like = like.new_zeros(())
-        self._parameters, self._buffers = AlignedTensors(parameters, like), AlignedTensors(buffers, like)
-        own_parameters, own_buffers = dict(self.model.named_parameters()), dict(self.model.named_buffers())
-        for parameter in own_parameters.values():
+        self._parameters, self._buffers = (
+            AlignedTensors(parameters, like),
+            ModelBuffers(self.model, buffers, integers, like),
+        )
+        self.hooks = hooks_of(self.model)
+        put_hooks(self.model, {})
+        own = dict(self.model.named_parameters())
+        for parameter in own.values():
             parameter.requires_grad_(False)
-        self.leaves = [own_parameters[name] for name in parameters.names]
+        self.leaves = [own[name] for name in parameters.names]
+        self._hooks = [self.hooks.get(name, []) for name in parameters.names]
         for leaf, memory in zip(self.leaves, self._parameters.tensors, strict=True):
             leaf.data = memory
             leaf.requires_grad_(True)
-        for name, memory in zip(buffers.names, self._buffers.tensors, strict=True):
-            own_buffers[name].data = memory
-        self._integers = [own_buffers[name] for name in integers]
 
     def load(self, state: FlatState, shift: Shift | None = None) -> None:
         """Copy ``state`` into the private model, its parameters moved by ``shift``."""
         with torch.no_grad():
             self._parameters.load(state.parameters, shift)
-            self._buffers.load(state.buffers)
-            for own, value in zip(self._integers, state.integers, strict=True):
-                own.copy_(value)
+            self._buffers.load(state.buffers, state.integers)
 
     def evaluate(self, state: FlatState, step: Step, shift: Shift | None = None) -> Evaluation:
         """Return loss and gradient of the mean over the step's micro-batches, and the buffers after it."""
@@ -91,7 +100,7 @@ class Objective:
         gradients: list[Tensor | None] = [None] * len(self.leaves)
         with self._at(state, step, shift):
             for part in self._losses(step):
-                found = torch.autograd.grad(part, self.leaves, allow_unused=True)
+                found = self._hooked(torch.autograd.grad(part, self.leaves, allow_unused=True))
                 gradients = [_accumulate(old, new) for old, new in zip(gradients, found, strict=True)]
                 loss = _accumulate(loss, part.detach())
         assert loss is not None, "a step has a batch"
@@ -100,8 +109,7 @@ class Objective:
             loss,
             self.parameters.flatten(gradients, self._like),
             None if all(present) else self.parameters.mask(present, self._like.device),
-            self._buffers.flat(),
-            tuple(own.clone() for own in self._integers),
+            *self._buffers.now(),
         )
 
     def loss_of(self, state: FlatState, step: Step) -> Tensor:
@@ -116,6 +124,7 @@ class Objective:
 
         Without a ``cotangent`` and in train mode the loss does not read b, and ∂/∂b is zero.
         """
+        self._require_no_hooks()
         if cotangent is None and (step.training or not self.buffers.size):
             return self.evaluate(state, step, shift).gradient, torch.zeros_like(state.buffers)
         with self._at(state, step, shift), self._traced(step) as (value, after, leaf):
@@ -131,7 +140,7 @@ class Objective:
         second derivative.
         """
         with self._at(state, step), sdpa_kernel(SDPBackend.MATH), self._traced(step) as (value, after, leaf):
-            gradient = torch.autograd.grad(value(), self.leaves, create_graph=True, allow_unused=True)
+            gradient = self._hooked(torch.autograd.grad(value(), self.leaves, create_graph=True, allow_unused=True))
             flat = self.parameters.flatten(gradient, self._like)
             products = []
             for c, w in directions:
@@ -146,7 +155,7 @@ class Objective:
         with self._at(state, step), sdpa_kernel(SDPBackend.MATH), self._traced(step) as (value, after, leaf):
             inputs = [*self.leaves, leaf]
             *gradient, buffer_gradient = torch.autograd.grad(value(), inputs, create_graph=True, allow_unused=True)
-            flat = self.parameters.flatten(gradient, self._like)
+            flat = self.parameters.flatten(self._hooked(gradient), self._like)
             probe = torch.zeros_like(leaf, requires_grad=True)
             traced = (after() * probe).sum()
             pulled = torch.autograd.grad(traced, inputs, create_graph=True, materialize_grads=True)
@@ -166,10 +175,11 @@ class Objective:
 
     def gauss_newton_product(self, state: FlatState, step: Step, directions: Sequence[Tensor]) -> list[Tensor]:
         """Return Jᵀ(∂²L/∂z²)J c for each direction c, z being the model's output."""
+        self._require_no_hooks()
         products = [torch.zeros_like(c) for c in directions]
-        with self._at(state, step), sdpa_kernel(SDPBackend.MATH), _captured_output(self.model) as outputs:
+        with self._at(state, step), sdpa_kernel(SDPBackend.MATH), captured_output(self.model) as outputs:
             for value in self._losses(step):
-                output = _only_tensor(outputs)
+                output = only_tensor(outputs)
                 (slope,) = torch.autograd.grad(value, output, create_graph=True)
                 probe = torch.zeros_like(output, requires_grad=True)
                 pulled = torch.autograd.grad(output, self.leaves, probe, create_graph=True, allow_unused=True)
@@ -183,6 +193,16 @@ class Objective:
                     products[position] = products[position] + self.parameters.flatten(back, self._like)
                 outputs.clear()
         return products
+
+    def _hooked(self, gradients: Sequence[Tensor | None]) -> list[Tensor | None]:
+        return [hooked(gradient, hooks) for gradient, hooks in zip(gradients, self._hooks, strict=True)]
+
+    def _require_no_hooks(self) -> None:
+        if self.hooks:
+            raise AadslError(
+                f'"{next(iter(self.hooks))}" has a hook that changes its gradient, which this curvature cannot follow',
+                hint="choose the curvature exact(), or ask for the exact answer: retraining()",
+            )
 
     def retention(self, state: FlatState, step: Step) -> Tensor:
         """Return ∂b'/∂b (B,) at fixed inputs: 1 − momentum for running statistics in train mode, else 1."""
@@ -230,7 +250,7 @@ class Objective:
     @contextmanager
     def traced_buffers(self) -> Iterator[Tensor]:
         """Yield the loaded buffers (B,) as a leaf of the graph that forward passes inside the block build."""
-        leaf = self._buffers.flat().requires_grad_(True)
+        leaf = self._buffers.loaded().requires_grad_(True)
         kept = {n: v for n, v in self.buffers.named_views(leaf).items() if n in self.statistics.names}
         with self.statistics.tracing(kept):
             yield leaf
@@ -270,22 +290,3 @@ def seed(step: Step, micro_batch: int) -> None:
 
 def _accumulate(old: Tensor | None, new: Tensor | None) -> Tensor | None:
     return new if old is None else old if new is None else old + new
-
-
-@contextmanager
-def _captured_output(model: nn.Module) -> Iterator[list[Any]]:
-    outputs: list[Any] = []
-    handle = model.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
-    try:
-        yield outputs
-    finally:
-        handle.remove()
-
-
-def _only_tensor(outputs: list[Any]) -> Tensor:
-    if len(outputs) == 1 and isinstance(outputs[0], Tensor):
-        return outputs[0]
-    raise AadslError(
-        "gauss_newton needs a loss that calls model(inputs) once and a model that returns one tensor",
-        hint="choose the curvature exact() or central_difference()",
-    )

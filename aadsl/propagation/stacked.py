@@ -58,7 +58,8 @@ class StackedObjective:
         with objective.running(step), sdpa_kernel(SDPBackend.MATH):
             for position, batch in enumerate(batches):
                 seed(step, position)
-                values = torch.vmap(self._loss.at(batch), randomness="same")(leaves, floating, whole)
+                together = torch.vmap(self._loss.at(batch), randomness="same")
+                values, floating, whole = together(leaves, floating, whole)
                 found = torch.autograd.grad(values.sum() / len(batches), leaves, allow_unused=True)
                 total = [_sum(old, new) for old, new in zip(total, found, strict=True)]
         return StackedEvaluation(
@@ -66,6 +67,9 @@ class StackedObjective:
             _flat(objective.buffers, floating, buffers) if floating else buffers.new_zeros((rows, 0)),
             tuple(whole),
         )
+
+
+_Value = tuple[Tensor, list[Tensor], list[Tensor]]
 
 
 class _Loss(nn.Module):
@@ -82,13 +86,15 @@ class _Loss(nn.Module):
         value: Tensor = self._function(self.model, batch)
         return value
 
-    def at(self, batch: Any) -> Callable[[list[Tensor], list[Tensor], list[Tensor]], Tensor]:
-        """Return the loss of a batch as a function of parameters, buffers and integer buffers."""
+    def at(self, batch: Any) -> Callable[[list[Tensor], list[Tensor], list[Tensor]], _Value]:
+        """Return the loss of a batch and the buffers after it as a function of parameters and both kinds of buffers."""
 
-        def value(parameters: list[Tensor], buffers: list[Tensor], integers: list[Tensor]) -> Tensor:
+        def value(parameters: list[Tensor], buffers: list[Tensor], integers: list[Tensor]) -> _Value:
             tensors = dict(zip(self._names, [*parameters, *buffers, *integers], strict=True))
             loss: Tensor = functional_call(self, tensors, (batch,))
-            return loss
+            # PyTorch puts there what the forward pass put in a buffer's place.
+            after = [tensors[name].detach() for name in self._names[len(parameters) :]]
+            return loss, after[: len(buffers)], after[len(buffers) :]
 
         return value
 

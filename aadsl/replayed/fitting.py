@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
+from aadsl.core.copies import copied
 from aadsl.core.errors import AadslError, did_you_mean
 from aadsl.core.state import State
+from aadsl.core.wrappers import named_parameters, require_initialized
 from aadsl.propagation import Layout
 from aadsl.trajectory import Trajectory
 
@@ -18,9 +19,10 @@ def require_parameters(trajectory: Trajectory, model: nn.Module) -> None:
     """Make sure that the model has the parameters that were trained, all of one precision.
 
     Raises:
-        AadslError: says which one does not fit.
+        AadslError: says which one does not fit, or has no shape yet.
     """
-    own = dict(model.named_parameters())
+    require_initialized(model)
+    own = dict(named_parameters(model))
     recorded = trajectory.parameters
     missing = [name for name in recorded if name not in own]
     if missing:
@@ -57,8 +59,11 @@ def restore_constants(model: nn.Module, first: State, moving: list[str]) -> None
 
 
 def loaded(model: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
-    """Return a copy of a model in eval mode with these values of its parameters and buffers, the others as they are."""
-    other = copy.deepcopy(model).eval()
+    """Return a copy of a model in eval mode with these values of its parameters and buffers, the others as they are.
+
+    The copy is the model inside its wrappers, such as that of ``torch.compile``.
+    """
+    other = copied(model).eval()
     own = dict(other.named_parameters()) | dict(other.named_buffers())
     with torch.no_grad():
         for name, tensor in tensors.items():

@@ -18,6 +18,7 @@ from aadsl.core.errors import AadslError, did_you_mean
 from aadsl.core.generators import NUMPY, PYTHON
 from aadsl.core.state import State
 from aadsl.core.units import bytes_of
+from aadsl.core.wrappers import named_parameters
 from aadsl.data.examples import nbytes
 from aadsl.dynamics import Dynamics, Slots, dynamics_of
 from aadsl.propagation import FlatState, Layout, LossFunction, Objective, Step, StepMap, final_state, kinks
@@ -70,7 +71,7 @@ class History:
             if job.start < job.stop and trajectory.batch_tensors(job.start) is None:
                 self.data.at(job.start)
         self._rules = [[(dynamics_of(name), hyper) for name, hyper in rules] for rules in trajectory.rules]
-        named = [name for name, _ in model.named_parameters() if name in trajectory.parameters]
+        named = [name for name, _ in named_parameters(model) if name in trajectory.parameters]
         specs = {name: trajectory.parameters[name] for name in named}
         layout = Layout.of({n: s.shape for n, s in specs.items()}, {n: s.group for n, s in specs.items()})
         kinds = {name: spec.dtype for name, spec in trajectory.buffers.items()}

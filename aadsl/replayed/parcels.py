@@ -230,7 +230,7 @@ def _blame(value: Any, error: Exception) -> NoReturn:
 
 
 _HINTS = {
-    "model": "keep open files, locks, loggers with handlers and connections out of the model's attributes",
+    "model": "keep open files, locks, weak references, loggers and connections out of the model's attributes",
     "loss": "let functions reach for open files, locks and connections when they are called, not keep them",
     "data": "let the dataset open its files when an example is first taken (in __getitem__), or give tensors",
 }

@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from aadsl.core.copies import copied
 from aadsl.core.errors import AadslError
-from aadsl.propagation import LossFunction
+from aadsl.propagation import LossFunction, hooks_of, put_hooks
 from aadsl.replayed.history import History
 from aadsl.replayed.training_data import TrainingData
 from aadsl.trajectory import Trajectory, open_trajectory
@@ -50,12 +51,14 @@ class RunSpec:
 
     def __reduce__(self) -> tuple[Callable[..., RunSpec], tuple[Any, ...]]:
         data = None if self.data is None else TrainingData.of(self.data, self.trajectory)
-        recording = SentRecording.of(self.trajectory)
-        return _arrived, (recording, self.model, self.loss, data, self.device, self.memory)
+        recording, model = SentRecording.of(self.trajectory), copied(self.model)
+        # A pickled parameter has no hooks.
+        return _arrived, (recording, model, hooks_of(model), self.loss, data, self.device, self.memory)
 
 
-def _arrived(recording: SentRecording, *arguments: Any) -> RunSpec:
-    return RunSpec(recording.open(), *arguments)
+def _arrived(recording: SentRecording, model: nn.Module, hooks: dict[str, Any], *arguments: Any) -> RunSpec:
+    put_hooks(model, hooks)
+    return RunSpec(recording.open(), model, *arguments)
 
 
 @dataclass(frozen=True)

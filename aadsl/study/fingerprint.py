@@ -6,8 +6,9 @@ Two values with one fingerprint compute the same. What cannot be told apart for 
 
 from __future__ import annotations
 
-import dis
 import hashlib
+import logging
+import weakref
 from collections.abc import Callable, Mapping, Set
 from dataclasses import fields, is_dataclass
 from functools import partial
@@ -20,9 +21,12 @@ import torch
 import xarray as xr
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
+from aadsl.core.wrappers import named_buffers, named_modules, named_parameters
 from aadsl.data.examples import Examples
 from aadsl.study.installed import installed_as
+from aadsl.study.parts import attributes, global_names, is_code, members
 
 
 class NoFingerprint(Exception):  # noqa: N818  (no error: the answer is that there is none)
@@ -35,10 +39,12 @@ def fingerprint(*values: Any) -> str:
     Raises:
         NoFingerprint: one of them, or something inside it, has none.
     """
-    digest = Digest()
-    for value in values:
-        digest.feed(value)
-    return digest.hash.hexdigest()
+
+    def feed(digest: Digest) -> None:
+        for value in values:
+            digest.feed(value)
+
+    return _digested(feed)
 
 
 def model_fingerprint(model: nn.Module, loaded: Set[str]) -> str:
@@ -47,13 +53,28 @@ def model_fingerprint(model: nn.Module, loaded: Set[str]) -> str:
     Args:
         model: the model.
         loaded: names of parameters and buffers whose values come from elsewhere.
+
+    Raises:
+        NoFingerprint: something inside it has none.
     """
+    return _digested(lambda digest: digest.model(model, loaded))
+
+
+def code_fingerprint(model: nn.Module) -> str:
+    """Return the digest of a model's code alone: what its forward pass leaves behind in attributes is no part of it.
+
+    Raises:
+        NoFingerprint: something inside it has none.
+    """
+    return _digested(lambda digest: digest.model(model, None))
+
+
+def _digested(feed: Callable[[Digest], None]) -> str:
     digest = Digest()
-    for name, module in model.named_modules():
-        digest.feed(name)
-        digest.module(module)
-    for name, weight in [*model.named_parameters(), *model.named_buffers()]:
-        digest.feed((name, tuple(weight.shape), None if name in loaded else weight))
+    try:
+        feed(digest)
+    except RecursionError:
+        raise NoFingerprint("what it uses is nested too deeply to be told from something else") from None
     return digest.hash.hexdigest()
 
 
@@ -63,25 +84,42 @@ class Digest:
     def __init__(self) -> None:
         self.hash = hashlib.sha256()
         self._inside: dict[int, int] = {}
+        self._met: dict[int, tuple[int, Any]] = {}  # the objects are held, so that no other one gets the id of one
 
     def feed(self, value: Any) -> None:
-        """Add a value. One that contains itself is referred to by its depth."""
-        if id(value) in self._inside:
-            self._text(f"inside {self._inside[id(value)]}")
+        """Add a value. One that contains itself is referred to by its depth, code and objects met before by place."""
+        if id(value) in self._inside or id(value) in self._met:
+            known = self._met.get(id(value))
+            self._text(f"met {known[0]}" if known else f"inside {self._inside[id(value)]}")
             return
         self._text(type(value).__qualname__)
+        kinds, feed = next((kinds, feed) for kinds, feed in FEEDS if issubclass(type(value), kinds))
+        if kinds in (FunctionType, type, object):
+            self._meet(value)
         self._inside[id(value)] = len(self._inside)
         try:
-            next(feed for kinds, feed in FEEDS if isinstance(value, kinds))(self, value)
+            feed(self, value)
         finally:
             del self._inside[id(value)]
 
-    def module(self, module: nn.Module) -> None:
-        """Add the code, settings and hooks of one module, without its children and weights."""
-        self.feed(type(module))
-        apart = {"_parameters", "_buffers", "_modules", "training"}
-        settings = {k: v for k, v in vars(module).items() if k not in apart and (v or not k.startswith("_"))}
-        self.feed({name: list(value.values()) if "hooks" in name else value for name, value in settings.items()})
+    def _meet(self, value: Any) -> None:
+        self._met.setdefault(id(value), (len(self._met), value))
+
+    def model(self, model: nn.Module, loaded: Set[str] | None) -> None:
+        """Add a model without the values of ``loaded`` weights, or its code alone."""
+        modules = list(named_modules(model))
+        weights = [*named_parameters(model), *named_buffers(model)]
+        # Whatever refers to a part of the model, the part above it among others, refers to its place.
+        for _, part in [*modules, *weights]:
+            self._meet(part)
+        for name, module in modules:
+            self.feed(name)
+            self.feed(type(module))
+            self.feed({key: value for key, value in attributes(module) if loaded is not None or is_code(value)})
+        for name, weight in weights:
+            self.feed((name, tuple(weight.shape)))
+            if loaded is not None and name not in loaded:
+                self._tensor(weight)
 
     def _text(self, text: str) -> None:
         encoded = text.encode()
@@ -132,7 +170,7 @@ class Digest:
         self._sequence([(field.name, getattr(value, field.name)) for field in fields(value)])
 
     def _model(self, value: nn.Module) -> None:
-        self._text(model_fingerprint(value, frozenset()))
+        self.model(value, frozenset())
 
     def _partial(self, value: partial[Any]) -> None:
         self._sequence([value.func, value.args, value.keywords])
@@ -162,14 +200,23 @@ class Digest:
         installed = installed_as(value.__module__)
         self._text(f"{installed} {value.__module__}.{value.__qualname__}")
         if not installed:
-            own = {k: v for k, v in vars(value).items() if not k.startswith(UNIMPORTANT)}
-            self._sequence([value.__bases__, {name: _bare(member) for name, member in own.items()}])
+            self._sequence([value.__bases__, members(value)])
 
     def _named(self, value: Any) -> None:
         installed = installed_as(value.__name__ if isinstance(value, ModuleType) else value.__module__ or "builtins")
         self._text(f"{installed} {getattr(value, '__module__', '')}.{value.__name__}")
         if isinstance(value, ModuleType) and not installed:
             raise NoFingerprint(f"it uses the module {value.__name__} as a whole, whose code may change")
+
+    def _weak(self, value: Any) -> None:
+        target = value()
+        self.feed(target if id(target) in self._met else type(target))
+
+    def _autocast(self, value: Any) -> None:
+        self._sequence([value.device, value.fast_dtype, value._enabled, value._cache_enabled])
+
+    def _nothing(self, value: Any) -> None:
+        """Add nothing: it decides no number."""
 
     def _object(self, value: Any) -> None:
         if not hasattr(value, "__dict__"):
@@ -194,17 +241,12 @@ FEEDS: tuple[tuple[Any, Callable[[Digest, Any], None]], ...] = (
     (FunctionType, Digest._function),
     (type, Digest._class),
     ((BuiltinFunctionType, ModuleType), Digest._named),
+    (weakref.ref, Digest._weak),
+    (torch.autocast, Digest._autocast),
+    ((RemovableHandle, logging.Logger), Digest._nothing),
     (object, lambda digest, value: digest._dataclass(value) if is_dataclass(value) else digest._object(value)),
 )
 """How each kind of value is fed; the first that fits is taken."""
-
-UNIMPORTANT = ("__dict__", "__weakref__", "__doc__", "__module__", "__qualname__", "__annot", "__dataclass", "_abc_")
-
-
-def global_names(code: CodeType) -> set[str]:
-    """Return the global names that a function, or one defined in it, reads."""
-    own = {str(i.argval) for i in dis.get_instructions(code) if i.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
-    return own.union(*(global_names(inner) for inner in code.co_consts if isinstance(inner, CodeType)))
 
 
 def _rows(positions: NDArray[np.int64]) -> slice | Tensor:
@@ -213,12 +255,3 @@ def _rows(positions: NDArray[np.int64]) -> slice | Tensor:
     stop = start + len(positions)
     whole = np.array_equal(positions, np.arange(start, stop))
     return slice(start, stop) if whole else torch.from_numpy(positions)
-
-
-def _bare(member: Any) -> Any:
-    """Return what a descriptor of a class holds: the function itself."""
-    if isinstance(member, staticmethod | classmethod):
-        return member.__func__
-    if isinstance(member, property):
-        return [member.fget, member.fset]
-    return member

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -20,7 +21,7 @@ import torch
 from aadsl.core.version import __version__
 from aadsl.data.examples import Examples
 from aadsl.replayed.history import History
-from aadsl.study.fingerprint import NoFingerprint, fingerprint, model_fingerprint
+from aadsl.study.fingerprint import NoFingerprint, code_fingerprint, fingerprint, model_fingerprint
 
 # What shows answers and reads programs decides no number; all other sources of the package may.
 APART = {"charts", "integrations", "language", "statements"}
@@ -61,6 +62,8 @@ class Identifier:
     def __init__(self, history: History) -> None:
         self.history = history
         self._latest: str | None = None
+        with suppress(NoFingerprint):  # said when it is asked for
+            self._model  # noqa: B018  (before forward passes leave something behind in its attributes)
 
     def now(self) -> Identity:
         """Return the identity.
@@ -76,14 +79,20 @@ class Identifier:
 
     def _identity(self) -> Identity:
         history, objective = self.history, self.history.objective
-        loaded = frozenset([*objective.parameters.names, *history.trajectory.buffers])
         recorded = history.trajectory.digest
         try:
-            model, loss = model_fingerprint(objective.model, loaded), fingerprint(objective.loss)
+            model = fingerprint(self._model, code_fingerprint(objective.model), objective.hooks)
+            loss = fingerprint(objective.loss)
             data = fingerprint(*self._used)
         except NoFingerprint as unknown:
             return Identity(None, str(unknown))
         return Identity(fingerprint(recorded, model, loss, data, history.device.type, engine_digest()))
+
+    @cached_property
+    def _model(self) -> str:
+        objective = self.history.objective
+        loaded = frozenset([*objective.parameters.names, *self.history.trajectory.buffers])
+        return model_fingerprint(objective.model, loaded)
 
     @cached_property
     def _used(self) -> list[Examples]:

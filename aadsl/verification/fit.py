@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from torch import nn
 
+from aadsl.core.wrappers import named_parameters
 from aadsl.data.examples import Examples
 from aadsl.replayed.training_data import TrainingData
 from aadsl.trajectory import Job, Trajectory
@@ -29,7 +30,7 @@ def fitting(trajectory: Trajectory, model: nn.Module, data: TrainingData) -> lis
 
 
 def _precision(trajectory: Trajectory, model: nn.Module) -> Iterator[Finding]:
-    for name, parameter in model.named_parameters():
+    for name, parameter in named_parameters(model):
         here = str(parameter.dtype).removeprefix("torch.")
         if name in trajectory.parameters and trajectory.parameters[name].dtype != here:
             recorded = trajectory.parameters[name].dtype
@@ -39,7 +40,7 @@ def _precision(trajectory: Trajectory, model: nn.Module) -> Iterator[Finding]:
 
 
 def _frozen(trajectory: Trajectory, job: Job, model: nn.Module, run: str) -> Iterator[Finding]:
-    own = dict(model.named_parameters())
+    own = dict(named_parameters(model))
     # What another run of a chain trained is in its states.
     recorded = {n: d for n, d in job.fingerprints.get("frozen", {}).items() if n not in trajectory.parameters}
     changed = [name for name, digest in recorded.items() if name not in own or tensor_digest(own[name]) != digest]

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import functools
+import logging
+import subprocess
+import sys
 import threading
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +19,7 @@ import xarray as xr
 from torch import nn
 
 from aadsl.data.examples import Examples
-from aadsl.study.fingerprint import NoFingerprint, fingerprint, model_fingerprint
+from aadsl.study.fingerprint import NoFingerprint, code_fingerprint, fingerprint, model_fingerprint
 
 
 def define(source: str, **names: Any) -> Any:
@@ -109,6 +113,77 @@ def test_a_model_is_its_code_settings_and_the_weights_that_are_not_loaded() -> N
     assert model_fingerprint(nn.Dropout(0.1), loaded) != model_fingerprint(nn.Dropout(0.2), loaded)
     one.layer.register_forward_hook(lambda module, inputs, output: output + 1)
     assert model_fingerprint(one, loaded) != model_fingerprint(other, loaded)
+
+
+def test_settings_of_a_model_count_and_references_to_itself_do_not() -> None:
+    one, loaded = Net(), frozenset(["layer.weight", "layer.bias"])
+    before = model_fingerprint(one, loaded)
+    one.hooks = [one.layer.register_forward_hook(closing_over(2))]
+    hooked = model_fingerprint(one, loaded)
+    one.hooks[0].remove()
+    one.hooks = [one.layer.register_forward_hook(closing_over(3))]
+    assert len({before, hooked, model_fingerprint(one, loaded)}) == 3
+
+    def owned(seed: int, scale: float = 1.0) -> Net:
+        torch.manual_seed(seed)
+        net = Net(scale)
+        net.weights, net.lock, net.logger = [net.layer.weight], threading.Lock(), logging.getLogger()
+        net.__dict__["owner"], net.itself, net.forward = net, weakref.ref(net), net.forward
+        net.layer.owner = weakref.ref(net)
+        return net
+
+    assert model_fingerprint(owned(0), loaded) == model_fingerprint(owned(1), loaded)
+    assert model_fingerprint(owned(0), loaded) != model_fingerprint(owned(1), frozenset())
+    assert model_fingerprint(owned(0), loaded) != model_fingerprint(owned(0, 2.0), loaded)
+
+
+def test_a_model_beside_the_model_counts_with_its_weights() -> None:
+    one, other = Net(), Net()
+    loaded = frozenset(["layer.weight", "layer.bias"])
+    for net, seed in ((one, 0), (other, 1)):
+        torch.manual_seed(seed)
+        net.__dict__["teacher"] = nn.Linear(2, 2)
+    assert model_fingerprint(one, loaded) != model_fingerprint(other, loaded)
+
+
+def test_the_code_of_a_model_is_apart_from_what_forward_passes_leave_behind() -> None:
+    net = Net()
+    before = code_fingerprint(net)
+    net.last = torch.ones(2)
+    assert code_fingerprint(net) == before
+    net.forward = closing_over(2)
+    assert code_fingerprint(net) != before
+
+
+IN_ANOTHER_PROCESS = """
+import torch, weakref
+from aadsl.study.fingerprint import model_fingerprint
+torch.manual_seed(0)
+net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.LSTM(2, 2))
+net.hooks = [net[0].register_forward_hook(torch.nn.functional.relu)]
+net.itself, net.forward, net.names = weakref.ref(net), net.forward, {"b", "a"}
+print(model_fingerprint(net, frozenset()))
+"""
+
+
+def test_a_model_has_one_fingerprint_in_all_processes() -> None:
+    def said(more: str) -> str:
+        run = [sys.executable, "-c", more + IN_ANOTHER_PROCESS]
+        return subprocess.run(run, capture_output=True, text=True, check=True).stdout
+
+    more = "import torch\n[torch.nn.Linear(1, 1).register_forward_hook(print) for _ in range(5)]\n"
+    assert len(said("")) > 60
+    assert said("") == said(more)
+
+
+def test_what_is_nested_too_deeply_has_none() -> None:
+    value: Any = 1
+    for _ in range(100_000):
+        value = [value]
+    with pytest.raises(NoFingerprint, match="nested too deeply"):
+        fingerprint(value)
+    while isinstance(value, list):  # a list inside a list is freed by recursion
+        value = value.pop()
 
 
 def test_a_value_inside_itself_ends() -> None:

@@ -84,7 +84,23 @@ class Convolution(nn.Module):
         return torch.relu(self.layer(x[:, None])).amax(dim=2)
 
 
+class Assigned(nn.Module):
+    """Puts new tensors in the place of its buffers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(4))
+        self.register_buffer("count", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            self.mean = 0.9 * self.mean + 0.1 * x.detach().mean(0)
+            self.count = self.count + 1
+        return x - self.mean
+
+
 NETWORKS = {
+    "assigned buffers": lambda: Layers(nn.Linear(3, 4), Assigned()),
     "batch norm": lambda: Layers(nn.Linear(3, 4), nn.BatchNorm1d(4)),
     "layer norm": lambda: Layers(nn.Linear(3, 4), nn.LayerNorm(4)),
     "attention": lambda: Layers(Attention()),

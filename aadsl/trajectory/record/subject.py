@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from aadsl.core.errors import AadslError
+from aadsl.core.wrappers import named_buffers, named_modules, named_parameters, require_initialized, unwrapped
 from aadsl.trajectory.store.fingerprints import tensor_digest
 from aadsl.trajectory.store.specs import ParameterSpec
 from aadsl.trajectory.store.tensors import StateEntry, dtype_name
@@ -17,17 +18,6 @@ from aadsl.trajectory.store.tensors import StateEntry, dtype_name
 # How PyTorch computes a step, not what it computes. (Fused kernels, and of some optimizers those for many tensors at
 # once, round otherwise, so a replay must know of them.)
 _IMPLEMENTATION = {"capturable", "differentiable"}
-
-
-def unwrapped_model(model: nn.Module) -> nn.Module:
-    """Return the model inside wrappers that rename its parameters (``torch.compile``, data parallel)."""
-    while True:
-        inner = getattr(model, "_orig_mod", None)
-        if inner is None and type(model).__name__ in ("DataParallel", "DistributedDataParallel"):
-            inner = model.module
-        if not isinstance(inner, nn.Module):
-            return model
-        model = inner
 
 
 def unwrapped_optimizer(optimizer: Any) -> Optimizer:
@@ -52,11 +42,12 @@ class Subject:
     """
 
     def __init__(self, model: nn.Module, optimizer: Any) -> None:
-        self.model = unwrapped_model(model)
+        self.model = unwrapped(model)
         self.optimizer = unwrapped_optimizer(optimizer)
-        self.modules = dict(self.model.named_modules())
+        require_initialized(self.model)
+        self.modules = dict(named_modules(self.model))
         names: dict[int, list[str]] = {}
-        for name, parameter in self.model.named_parameters(remove_duplicate=False):
+        for name, parameter in named_parameters(self.model, remove_duplicate=False):
             names.setdefault(id(parameter), []).append(name)
         self.parameters: dict[str, nn.Parameter] = {}
         self.specs: dict[str, ParameterSpec] = {}
@@ -74,10 +65,8 @@ class Subject:
                 "the model has no trainable parameters in this optimizer",
                 hint="parameters need requires_grad=True and must be in the optimizer's groups",
             )
-        self.buffer_specs = {name: _spec(name, buffer, -1, []) for name, buffer in self.model.named_buffers()}
-        self.frozen = {
-            name: parameter for name, parameter in self.model.named_parameters() if name not in self.parameters
-        }
+        self.buffer_specs = {name: _spec(name, buffer, -1, []) for name, buffer in named_buffers(self.model)}
+        self.frozen = {name: frozen for name, frozen in named_parameters(self.model) if name not in self.parameters}
         self._frozen_versions = {name: parameter._version for name, parameter in self.frozen.items()}
         self._slots, self._held = self.optimizer.state, bool(self.optimizer.state)
         self._group_count = len(self.optimizer.param_groups)
@@ -101,7 +90,7 @@ class Subject:
         for name, parameter in self.parameters.items():
             for slot, value in self.optimizer.state.get(parameter, {}).items():
                 yield from _slot_entries(str(slot), name, value)
-        for name, buffer in self.model.named_buffers():
+        for name, buffer in named_buffers(self.model):
             yield StateEntry("buffers", "", name, buffer)
 
     def optimizer_is_fresh(self) -> bool:
