@@ -8,7 +8,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from aadsl.core.arguments import checked
 
+
+@checked
 @dataclass(frozen=True)
 class Custom:
     """A callable ``function(model, examples)`` that returns one number an example, as a :class:`Metric`.

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from aadsl.core.arguments import checked
 from aadsl.core.errors import AadslError
 
 
+@checked
 @dataclass(frozen=True)
 class Clip:
     """Gradient clipping that the training loop does before each step.

@@ -14,11 +14,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from aadsl.core.errors import AadslError
 from aadsl.propagation.aligned import AlignedTensors
 from aadsl.propagation.layout import FlatState, Layout
+from aadsl.propagation.loss import LossFunction, evaluated
 from aadsl.propagation.statistics import RunningStatistics
 from aadsl.propagation.step import Step
-
-LossFunction = Callable[[nn.Module, Any], Tensor]
-"""``loss(model, batch)``: the mean loss of the batch as a scalar tensor."""
 
 Shift = tuple[float, Tensor]
 """(h, e): parameters θ + h·e instead of θ."""
@@ -224,7 +222,7 @@ class Objective:
         batches = step.batches()
         for position, batch in enumerate(batches):
             seed(step, position)
-            value = self.loss(self.model, batch)
+            value = evaluated(self.loss, self.model, batch)
             yield value / len(batches) if len(batches) > 1 else value
 
     @contextmanager

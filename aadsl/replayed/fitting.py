@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from aadsl.core.errors import AadslError, did_you_mean
+from aadsl.core.models import require_shapes
 from aadsl.core.state import State
 from aadsl.propagation import Layout
 from aadsl.trajectory import Trajectory
@@ -20,6 +21,7 @@ def require_parameters(trajectory: Trajectory, model: nn.Module) -> None:
     Raises:
         AadslError: says which one does not fit.
     """
+    require_shapes(model)
     own = dict(model.named_parameters())
     recorded = trajectory.parameters
     missing = [name for name in recorded if name not in own]

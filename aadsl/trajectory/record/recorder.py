@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from torch import nn
 
+from aadsl.core.arguments import checked
 from aadsl.core.clip import Clip
 from aadsl.core.errors import AadslError
 from aadsl.data.examples import Examples
@@ -25,6 +26,7 @@ from aadsl.trajectory.record.vocabulary import Vocabulary, require_storable
 from aadsl.trajectory.record.watch import ForwardWatch
 
 
+@checked
 class Recorder:
     """Records every step that ``optimizer`` takes on ``model`` into the folder ``path``.
 
@@ -137,7 +139,7 @@ class Recorder:
         if self._open:
             self._watch.told()
 
-    def phase(self, name: str, reset: bool | None = None) -> None:
+    def phase(self, name: str | int, reset: bool | None = None) -> None:
         """Say that a new phase begins with the next step.
 
         ``reset``: whether the optimizer starts afresh there; left out, its buffers are looked at when the phase begins.

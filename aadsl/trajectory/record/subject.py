@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from aadsl.core.errors import AadslError
+from aadsl.core.models import require_shapes
 from aadsl.trajectory.store.specs import ParameterSpec
 from aadsl.trajectory.store.tensors import StateEntry, dtype_name
 
@@ -52,6 +53,7 @@ class Subject:
 
     def __init__(self, model: nn.Module, optimizer: Any) -> None:
         self.model = unwrapped_model(model)
+        require_shapes(self.model)
         self.optimizer = unwrapped_optimizer(optimizer)
         self.modules = dict(self.model.named_modules())
         names: dict[int, list[str]] = {}

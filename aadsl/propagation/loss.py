@@ -1,0 +1,90 @@
+"""What a loss is, and what is said of something that is none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from aadsl.core.arguments import shown
+from aadsl.core.errors import AadslError
+
+LossFunction = Callable[[nn.Module, Any], Tensor]
+"""``loss(model, batch)``: the mean loss of the batch as a scalar tensor."""
+
+
+def evaluated(loss: LossFunction, model: nn.Module, batch: Any) -> Tensor:
+    """Return the loss of a model on a batch, a scalar.
+
+    Raises:
+        AadslError: the loss fails, or it returns something else; says what a batch is, or what to return.
+    """
+    try:
+        value = loss(model, batch)
+    except (AadslError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        raise AadslError(
+            f"the loss fails: {type(error).__name__}: {error}",
+            hint=_wrapped(loss) or f"it is called as loss(model, batch); the batch is here {_described(batch)}",
+        ) from error
+    return _scalar(value, loss)
+
+
+def _scalar(value: Any, loss: LossFunction) -> Tensor:
+    """Return what a loss returned, if that is one number, with a gradient where gradients are asked for."""
+    if not isinstance(value, Tensor):
+        raise AadslError(
+            f"the loss returned {_named(value)}, not one number as a tensor", hint=_wrapped(loss) or _alone(value)
+        )
+    if value.numel() != 1:
+        raise AadslError(
+            f"the loss returned {value.numel()} numbers, of shape {tuple(value.shape)}, not their mean",
+            hint='return the mean over the batch: ….mean(), or reduction="mean"',
+        )
+    if torch.is_grad_enabled() and not value.requires_grad:
+        raise AadslError(
+            "the loss returned a number that has no gradient: it was detached, computed under torch.no_grad(), "
+            "or does not depend on what the run trained",
+            hint="return the tensor on which the training loop calls backward()",
+        )
+    return value
+
+
+def _wrapped(loss: Any) -> str:
+    """Return how to make a loss of what compares outputs with targets, as the losses of ``torch.nn`` do."""
+    name = loss.__name__ if isinstance(loss, type) else type(loss).__name__
+    if getattr(nn, name, None) not in (loss, type(loss)):
+        return ""
+    return f"it compares outputs with targets: loss=lambda model, batch: nn.{name}()(model(batch[0]), batch[1])"
+
+
+def _named(value: Any) -> str:
+    if isinstance(value, (tuple, list)):
+        return f"a {type(value).__name__} of {len(value)}"
+    return shown(value)
+
+
+def _alone(value: Any) -> str:
+    if isinstance(value, Mapping) and "loss" in value:
+        return 'return the loss alone: loss=lambda model, batch: fn(model, batch)["loss"]'
+    if isinstance(value, (tuple, list)):
+        return "return the loss alone: loss=lambda model, batch: fn(model, batch)[0]"
+    if isinstance(value, (int, float)):
+        return "return the tensor itself, without .item()"
+    return (
+        "let the function end with: return loss" if value is None else "return the tensor on which backward() is called"
+    )
+
+
+def _described(batch: Any) -> str:
+    """Return what a batch is made of."""
+    if isinstance(batch, Tensor):
+        return f"a tensor {tuple(batch.shape)}"
+    if isinstance(batch, Mapping):
+        return f"a dict of {', '.join(f'{name!r}: {_described(part)}' for name, part in batch.items())}"
+    if isinstance(batch, (tuple, list)):
+        return f"a {type(batch).__name__} of {', '.join(map(_described, batch))}"
+    return shown(batch)
