@@ -67,12 +67,14 @@ class _Judge:
         self.wrong: list[Stretch] = []
         self.blurred: list[Compared] = []
         self.loose: dict[str, None] = {}
+        self.idle = 0  # stretches that fit whatever the loss
 
     def add(self, stretch: Stretch) -> None:
         """Replay a stretch and see where it ends."""
         found = Compared(stretch.start, stretch.stop, stretch.deviation, stretch.fits, stretch.exact)
         if stretch.fits:
             self.near.append(found)
+            self.idle += not stretch.moves
             return
         rounding = rounding_of(stretch)
         if rounding.explains:
@@ -92,7 +94,7 @@ class _Judge:
             text += "; more stored states (states=) make stretches shorter"
             yield Finding("note", text, compared=tuple(self.blurred))
         if self.wrong:
-            yield from explain(trajectory, self.wrong, len(self.near) + len(self.wrong) + len(self.blurred))
+            yield from explain(trajectory, self.wrong, len(self.near) - self.idle + len(self.wrong) + len(self.blurred))
         elif self.near:
             yield Finding("passed", self._nearness(), compared=tuple(self.near))
 
