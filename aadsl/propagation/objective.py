@@ -5,16 +5,16 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from aadsl.core.errors import AadslError
 from aadsl.propagation.aligned import AlignedTensors
 from aadsl.propagation.layout import FlatState, Layout
 from aadsl.propagation.loss import LossFunction, evaluated
+from aadsl.propagation.outputs import captured_output, only_tensor
 from aadsl.propagation.statistics import RunningStatistics
 from aadsl.propagation.step import Step
 
@@ -73,6 +73,7 @@ class Objective:
         for name, memory in zip(buffers.names, self._buffers.tensors, strict=True):
             own_buffers[name].data = memory
         self._integers = [own_buffers[name] for name in integers]
+        self._homes = [(m, key, own) for m in self._modules for key, own in m._buffers.items() if own is not None]
 
     def load(self, state: FlatState, shift: Shift | None = None) -> None:
         """Copy ``state`` into the private model, its parameters moved by ``shift``."""
@@ -164,9 +165,9 @@ class Objective:
     def gauss_newton_product(self, state: FlatState, step: Step, directions: Sequence[Tensor]) -> list[Tensor]:
         """Return Jᵀ(∂²L/∂z²)J c for each direction c, z being the model's output."""
         products = [torch.zeros_like(c) for c in directions]
-        with self._at(state, step), sdpa_kernel(SDPBackend.MATH), _captured_output(self.model) as outputs:
+        with self._at(state, step), sdpa_kernel(SDPBackend.MATH), captured_output(self.model) as outputs:
             for value in self._losses(step):
-                output = _only_tensor(outputs)
+                output = only_tensor(outputs)
                 (slope,) = torch.autograd.grad(value, output, create_graph=True)
                 probe = torch.zeros_like(output, requires_grad=True)
                 pulled = torch.autograd.grad(output, self.leaves, probe, create_graph=True, allow_unused=True)
@@ -224,6 +225,15 @@ class Objective:
             seed(step, position)
             value = evaluated(self.loss, self.model, batch)
             yield value / len(batches) if len(batches) > 1 else value
+            self._settle()
+
+    def _settle(self) -> None:
+        """Take what a forward pass assigned (``self.mean = …``) into the buffer itself, as if written in place."""
+        for module, key, own in self._homes:
+            if (assigned := module._buffers[key]) is not own and assigned is not None:
+                with torch.no_grad():
+                    own.copy_(assigned)
+                module._buffers[key] = own
 
     @contextmanager
     def traced_buffers(self) -> Iterator[Tensor]:
@@ -271,22 +281,3 @@ def seed(step: Step, micro_batch: int) -> None:
 
 def _accumulate(old: Tensor | None, new: Tensor | None) -> Tensor | None:
     return new if old is None else old if new is None else old + new
-
-
-@contextmanager
-def _captured_output(model: nn.Module) -> Iterator[list[Any]]:
-    outputs: list[Any] = []
-    handle = model.register_forward_hook(lambda _module, _inputs, output: outputs.append(output))
-    try:
-        yield outputs
-    finally:
-        handle.remove()
-
-
-def _only_tensor(outputs: list[Any]) -> Tensor:
-    if len(outputs) == 1 and isinstance(outputs[0], Tensor):
-        return outputs[0]
-    raise AadslError(
-        "gauss_newton needs a loss that calls model(inputs) once and a model that returns one tensor",
-        hint="choose the curvature exact() or central_difference()",
-    )
