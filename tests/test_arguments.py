@@ -158,6 +158,13 @@ def test_options_of_members(member: Any, right: dict[Any, Any]) -> None:
     judge(member, right)
 
 
+def test_nothing_is_checked_at_every_step_of_a_training_loop() -> None:
+    assert not hasattr(aadsl.Recorder.batch, "__wrapped__") and not hasattr(
+        aadsl.Recorder.forward_begins, "__wrapped__"
+    )
+    assert hasattr(aadsl.Recorder.phase, "__wrapped__")
+
+
 def test_one_name_means_itself(recorded: Path) -> None:
     study = study_of(recorded)
     study.stage("night", [1])
