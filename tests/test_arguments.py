@@ -165,6 +165,21 @@ def test_nothing_is_checked_at_every_step_of_a_training_loop() -> None:
     assert hasattr(aadsl.Recorder.phase, "__wrapped__")
 
 
+def test_what_means_the_same_is_not_refused(tmp_path: Path, recorded: Path) -> None:
+    """Numbers of NumPy, sizes that were computed, devices as objects and as numbers."""
+    model = small_model()
+    options: dict[str, Any] = {"states": np.int64(2), "accumulate": np.int64(1), "clip": np.float32(0.5)}
+    with aadsl.Recorder(tmp_path, model, optimizer := sgd(model), DATA, **options) as recorder:
+        train(recorder, model, optimizer, 4, clip=0.5)
+    assert aadsl.open_trajectory(tmp_path).checkpoints == (0, 2, 4)
+    study = study_of(recorded, memory=4e9, kept=1e9, within=np.float64(3), device=torch.device("cpu"))
+    assert study.trajectory.verify(model, mean_loss, DATA, device=torch.device("cpu")).ok
+    assert budget(1e6) == budget("1MB")
+    if not torch.cuda.is_available():
+        with pytest.raises(aadsl.AadslError, match='cannot compute on "cuda:0" here'):
+            study_of(recorded, device=0)
+
+
 def test_one_name_means_itself(recorded: Path) -> None:
     study = study_of(recorded)
     study.stage("night", [1])

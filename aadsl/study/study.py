@@ -56,7 +56,7 @@ class Study(Questions):
         data: what the recorded indices point into: tensors, a map-style dataset, a table of pandas or Hugging Face
             ``datasets``, or an xarray Dataset; ``(inputs, targets, table)`` adds the table's columns for ``where``.
             Of runs that followed on each other, a dict gives each its own: ``{"pretrain": a, "finetune": b}``.
-        device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
+        device: ``"auto"``, ``"cpu"`` or ``"cuda"``, or the number of a GPU.
         memory: how much the states held during a sweep may take, such as ``"4GiB"``.
         within: the time that an answer may take, such as ``"2 min"``; within it exact answers come first.
         kept: how much disk the models trained without a stage may take beside the trajectory; those not used for
@@ -80,15 +80,16 @@ class Study(Questions):
         model: nn.Module,
         loss: LossFunction,
         data: Any = None,
-        device: str | torch.device = "auto",
-        memory: str | int | None = None,
+        device: str | int | torch.device = "auto",
+        memory: str | float | None = None,
         within: str | float = DEFAULT_BUDGET,
-        kept: str | int = "4 GiB",
+        kept: str | float = "4 GiB",
         executor: Executor | None = None,
         workers: int = 0,
         unverified: bool = False,
     ) -> None:
         self.data = data
+        device = f"cuda:{device}" if isinstance(device, int) else device
         history = History(trajectory, model=model, loss=loss, data=data, device=device, memory=memory)
         entries = EntryStore(Path(f"{trajectory.path}.effects"))
         cache = EffectCache(history, entries)

@@ -36,7 +36,7 @@ def verify(
     loss: Any = None,
     data: Any = None,
     samples: int = 8,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     progress: Progress = silent,
 ) -> Report:
     """Check a trajectory and say in plain words what does not match.
@@ -106,7 +106,7 @@ def _joined(
     loss: Any,
     data: Any,
     samples: int,
-    device: str,
+    device: str | torch.device,
     progress: Progress,
 ) -> Iterator[Finding]:
     try:

@@ -98,7 +98,7 @@ def every(interval: int) -> Every:
 
 
 @checked
-def budget(size: int | str) -> Budget:
+def budget(size: float | str) -> Budget:
     """Return the plan that keeps as many states as fit into ``size`` bytes (a number, ``"500MB"``, ``"2GiB"``).
 
     >>> budget("2KiB").limit
