@@ -218,7 +218,7 @@ LOSSES: dict[str, tuple[Any, str]] = {
     "one an example": (one_an_example, "returned 8 numbers, of shape (8,)"),
     "float": (lambda model, batch: mean_loss(model, batch).item(), "without .item()"),
     "detached": (lambda model, batch: mean_loss(model, batch).detach(), "has no gradient"),
-    "criterion": (nn.CrossEntropyLoss(), "CrossEntropyLoss()(model(batch[0]), batch[1])"),
+    "criterion": (nn.CrossEntropyLoss(), "nn.CrossEntropyLoss()(model(batch[0]), batch[1])"),
     "swapped": (
         lambda batch, model: mean_loss(model, batch),
         "the batch is here a tuple of a tensor (8, 6), a tensor (8,)",
@@ -244,6 +244,24 @@ def test_a_loss_that_is_none(kind: str, recorded: Path) -> None:
     (problem,) = caught.value.problems
     assert words in str(problem) and problem.span is not None
     assert program[problem.span.column - 1 : problem.span.end_column - 1] == "mine"
+
+
+@pytest.mark.parametrize(
+    ("metric", "words"),
+    [
+        (nn.CrossEntropyLoss(), 'nn.CrossEntropyLoss(reduction="none")(model(batch[0]), batch[1])'),
+        (lambda batch, model: model(batch[0]), "it is called as behavior(model, batch); the batch is here a tuple of"),
+        (lambda model, batch: None, "one number an example"),
+    ],
+)
+def test_a_behavior_that_is_none(metric: Any, words: str, recorded: Path) -> None:
+    study = study_of(recorded)
+    study.stage("early", [1])
+    study.behavior("mine", metric, on=DATA)
+    for estimator in ("retraining", "first_order"):
+        with pytest.raises(aadsl.AadslError) as caught:
+            study.score("early", "mine", estimator=estimator)
+        assert words in str(caught.value)
 
 
 def test_a_loss_of_one_number_in_a_vector_is_one(recorded: Path) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from aadsl.core.arguments import shown
+from aadsl.core.calls import called, wrapped
 from aadsl.core.errors import AadslError
 
 LossFunction = Callable[[nn.Module, Any], Tensor]
@@ -21,23 +22,14 @@ def evaluated(loss: LossFunction, model: nn.Module, batch: Any) -> Tensor:
     Raises:
         AadslError: the loss fails, or it returns something else; says what a batch is, or what to return.
     """
-    try:
-        value = loss(model, batch)
-    except (AadslError, torch.OutOfMemoryError):
-        raise
-    except Exception as error:
-        raise AadslError(
-            f"the loss fails: {type(error).__name__}: {error}",
-            hint=_wrapped(loss) or f"it is called as loss(model, batch); the batch is here {_described(batch)}",
-        ) from error
-    return _scalar(value, loss)
+    return _scalar(called("the loss", loss, model, batch), loss)
 
 
 def _scalar(value: Any, loss: LossFunction) -> Tensor:
     """Return what a loss returned, if that is one number, with a gradient where gradients are asked for."""
     if not isinstance(value, Tensor):
         raise AadslError(
-            f"the loss returned {_named(value)}, not one number as a tensor", hint=_wrapped(loss) or _alone(value)
+            f"the loss returned {_named(value)}, not one number as a tensor", hint=wrapped(loss) or _alone(value)
         )
     if value.numel() != 1:
         raise AadslError(
@@ -51,14 +43,6 @@ def _scalar(value: Any, loss: LossFunction) -> Tensor:
             hint="return the tensor on which the training loop calls backward()",
         )
     return value
-
-
-def _wrapped(loss: Any) -> str:
-    """Return how to make a loss of what compares outputs with targets, as the losses of ``torch.nn`` do."""
-    name = loss.__name__ if isinstance(loss, type) else type(loss).__name__
-    if getattr(nn, name, None) not in (loss, type(loss)):
-        return ""
-    return f"it compares outputs with targets: loss=lambda model, batch: nn.{name}()(model(batch[0]), batch[1])"
 
 
 def _named(value: Any) -> str:
@@ -77,14 +61,3 @@ def _alone(value: Any) -> str:
     return (
         "let the function end with: return loss" if value is None else "return the tensor on which backward() is called"
     )
-
-
-def _described(batch: Any) -> str:
-    """Return what a batch is made of."""
-    if isinstance(batch, Tensor):
-        return f"a tensor {tuple(batch.shape)}"
-    if isinstance(batch, Mapping):
-        return f"a dict of {', '.join(f'{name!r}: {_described(part)}' for name, part in batch.items())}"
-    if isinstance(batch, (tuple, list)):
-        return f"a {type(batch).__name__} of {', '.join(map(_described, batch))}"
-    return shown(batch)
