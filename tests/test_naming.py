@@ -83,7 +83,9 @@ class Language:
 
     @staticmethod
     def act(names: Names, definition: tuple[Callable[[Names], Any], str]) -> None:
-        run(definition[1], ON, Session(study=names))  # type: ignore[arg-type]
+        session = Session()
+        session.study = names  # type: ignore[assignment]
+        run(definition[1], ON, session)
 
 
 def meaning(names: Names, kind: str) -> tuple[dict[str, list[int]], dict[str, tuple[str, ...]]]:
@@ -138,6 +140,19 @@ def test_a_refused_definition_changes_nothing(by: Any, kind: str, old: str, numb
     with pytest.raises(AadslError):
         by.act(names, REFUSED[kind][number])
     assert meaning(names, kind) == expected(kind, old)
+
+
+def test_accents_may_be_typed_in_either_way() -> None:
+    apart, together = "fru\u0308h", "fr\u00fch"
+    names = Names(steps().assign({f"{apart}_x": ("step", np.arange(60))}))
+    names.stage(apart, slice(3))
+    names.behavior(apart, "margin", on=ON["probes"])
+    assert names.stage_names(together) == [together] == names.stage_names([apart])
+    assert names.behaviors_of(together)[0].name == together
+    names.family("it", {apart: slice(3)})
+    assert names.stage_names([f"it[{together}]", "it"]) == [f"it[{together}]"] * 2
+    names.stage("some", f"steps where {together}_x < 3")
+    assert int(names.stages["some"].sum()) == 3
 
 
 def test_a_family_may_be_made_from_the_one_it_replaces() -> None:

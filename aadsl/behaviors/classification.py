@@ -9,9 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from aadsl.behaviors.base import inputs_and_targets, logits
+from aadsl.core.arguments import checked
 from aadsl.core.errors import AadslError
 
 
+@checked
 @dataclass(frozen=True)
 class LogLikelihood:
     """log p(target | input), in nats: the paper's performance function.
@@ -32,6 +34,7 @@ class LogLikelihood:
         return torch.log_softmax(scores, dim=1).gather(1, classes[:, None])[:, 0]
 
 
+@checked
 @dataclass(frozen=True)
 class Probability:
     """p(target | input), between 0 and 1.
@@ -52,6 +55,7 @@ class Probability:
         return torch.softmax(scores, dim=1).gather(1, classes[:, None])[:, 0]
 
 
+@checked
 @dataclass(frozen=True)
 class Margin:
     """Score of the target minus the log-sum-exp of the other scores: log p/(1 − p), the log-odds.

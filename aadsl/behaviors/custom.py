@@ -8,7 +8,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from aadsl.core.arguments import checked
+from aadsl.core.calls import called
 
+
+@checked
 @dataclass(frozen=True)
 class Custom:
     """A callable ``function(model, examples)`` that returns one number an example, as a :class:`Metric`.
@@ -36,4 +40,5 @@ class Custom:
 
     def __call__(self, model: nn.Module, examples: Any) -> Tensor:
         """Return one number an example, (n,)."""
-        return self.function(model, examples)
+        numbers: Tensor = called("the behavior", self.function, model, examples, 'reduction="none"')
+        return numbers

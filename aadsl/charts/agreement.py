@@ -14,10 +14,12 @@ from aadsl.charts import theme, words
 from aadsl.charts.answers import HIDDEN, answer_table
 from aadsl.charts.frame import behaviors, rows, tooltips
 from aadsl.charts.needs import ESTIMATES, EXACT_EFFECTS, Need, demand
+from aadsl.core.arguments import checked
 
 COLUMNS = 2
 
 
+@checked
 @dataclass(frozen=True)
 class Agreement:
     """One point a stage: the exact effect (by retraining) to the right, the estimate upward; on the line they agree."""

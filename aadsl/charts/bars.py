@@ -13,11 +13,13 @@ from aadsl.charts import theme, words
 from aadsl.charts.answers import ESTIMATE, EXACT, HIDDEN, answer_table
 from aadsl.charts.frame import behaviors, rows, tooltips, zero_line
 from aadsl.charts.needs import EFFECTS, Need
+from aadsl.core.arguments import checked
 
 COLUMNS = 2
 STEP = 26
 
 
+@checked
 @dataclass(frozen=True)
 class Bars:
     """One bar a stage: to the right the stage helped, to the left it hurt.

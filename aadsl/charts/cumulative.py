@@ -18,10 +18,12 @@ from aadsl.charts.phases import phase_marks
 from aadsl.charts.schedule import stacked, step_axis
 from aadsl.charts.thin import outline
 from aadsl.charts.timeline import notes
+from aadsl.core.arguments import checked
 
 LINES = 12
 
 
+@checked
 @dataclass(frozen=True)
 class Cumulative:
     """One line a stage: the sum of its steps' effects so far. It ends at the first-order estimate of the whole stage.

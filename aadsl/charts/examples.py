@@ -15,11 +15,13 @@ from aadsl.charts.answers import ESTIMATE, EXACT, answer_table
 from aadsl.charts.frame import behaviors, rows, stages_of, zero_line
 from aadsl.charts.needs import EFFECTS, EXAMPLE_EFFECTS, Need, demand
 from aadsl.charts.thin import extremes
+from aadsl.core.arguments import checked
 from aadsl.core.errors import AadslError
 
 SLICES = 250
 
 
+@checked
 @dataclass(frozen=True)
 class ExampleStrip:
     """One dot an example: to the right the stage helped on it, to the left it hurt; hover to see the example.

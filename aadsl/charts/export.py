@@ -8,6 +8,7 @@ from typing import Any
 
 from aadsl.charts import theme
 from aadsl.charts.bundle import png
+from aadsl.core.arguments import checked
 from aadsl.core.errors import AadslError, did_you_mean
 
 
@@ -32,6 +33,7 @@ _FORMATS: dict[str, Callable[[Any], bytes]] = {
 }
 
 
+@checked
 def save(chart: Any, path: str | Path) -> Path:
     """Write ``chart`` to ``path``; the ending (.svg, .png or .html) says in which format."""
     target = Path(path)

@@ -15,12 +15,14 @@ from aadsl.charts.frame import field, rows, step_variables
 from aadsl.charts.needs import SCHEDULE, Need
 from aadsl.charts.phases import phase_marks
 from aadsl.charts.thin import SLICES, outline
+from aadsl.core.arguments import checked
 from aadsl.core.errors import AadslError
 
 SHOWN = ("lr", "momentum", "loss")
 WORDS = {"lr": "learning rate", "momentum": "momentum", "loss": "loss"}
 
 
+@checked
 @dataclass(frozen=True)
 class Schedule:
     """Learning rate, momentum and loss of every step, in strips under each other; ``height`` of one in pixels."""

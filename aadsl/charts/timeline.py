@@ -19,11 +19,13 @@ from aadsl.charts.needs import STEP_EFFECTS, Need, demand
 from aadsl.charts.phases import NAMES_ABOVE, phase_marks, phase_starts
 from aadsl.charts.schedule import schedule_panels, stacked, step_axis
 from aadsl.charts.thin import SLICES, extremes
+from aadsl.core.arguments import checked
 
 GAP = 5
 PALE = 0.4
 
 
+@checked
 @dataclass(frozen=True)
 class Timeline:
     """One bar a step: above zero the step helped, below it hurt; colored by stage.

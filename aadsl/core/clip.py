@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
 from typing import Literal
 
+from aadsl.core.arguments import checked
 from aadsl.core.errors import AadslError
 
 
+@checked
 @dataclass(frozen=True)
 class Clip:
     """Gradient clipping that the training loop does before each step.
@@ -29,7 +32,7 @@ class Clip:
         """
         if declared is None or isinstance(declared, Clip):
             return declared
-        if isinstance(declared, (int, float)) and declared > 0:
+        if isinstance(declared, Real) and float(declared) > 0:
             return cls("norm", float(declared))
         raise AadslError(
             f"clip={declared!r} is not a gradient clip",

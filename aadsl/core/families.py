@@ -2,10 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping
+import unicodedata
+from collections.abc import Iterable, Mapping, MutableMapping
 from typing import TypeVar
 
+from aadsl.core.arguments import shown
+from aadsl.core.errors import AadslError
+
 T = TypeVar("T")
+
+
+def composed(name: str) -> str:
+    """Return a name with its accents composed: "ü" is one character, however it was typed."""
+    return unicodedata.normalize("NFC", name)
+
+
+def named(given: str | Iterable[str]) -> tuple[str, ...]:
+    """Return names as a tuple: several, or one alone.
+
+    >>> named("night"), named(["day", "night"])
+    (('night',), ('day', 'night'))
+
+    Raises:
+        AadslError: one of them is no text.
+    """
+    names = (given,) if isinstance(given, str) else tuple(one.item() if hasattr(one, "item") else one for one in given)
+    for name in names:
+        if not isinstance(name, str):
+            raise AadslError(f"{shown(name)} is no name", hint="stages and behaviors go by the names they were given")
+    return tuple(map(composed, names))
 
 
 def define(
@@ -19,6 +44,7 @@ def define(
         name: what is defined.
         new: its meaning under ``name`` itself, or the meanings of a family's members under ``name[member]``.
     """
+    name, new = composed(name), {composed(full): meaning for full, meaning in new.items()}
     for old in [old for old in known if old == name or old.startswith(f"{name}[")]:
         del known[old]
     families.pop(name, None)

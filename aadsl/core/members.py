@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any
 
@@ -27,16 +27,6 @@ def member_of(kind: str, table: Mapping[str, type[Any]], name: str, options: Map
     if missing:
         raise AadslError(f"{kind} {name} needs {' and '.join(missing)}", hint=f"{name}({', '.join(known)})")
     return table[name](**options)
-
-
-def require_choice(option: str, value: Any, known: Sequence[str]) -> None:
-    """Raise where ``value`` is not one of the ``known`` words.
-
-    Raises:
-        AadslError: names the nearest one.
-    """
-    if value not in known:
-        raise AadslError(unknown_name(option, str(value), known))
 
 
 def describe(member: Any) -> str:

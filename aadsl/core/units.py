@@ -10,7 +10,7 @@ _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _UNITS |= {f"{prefix}i": 2 ** (10 * power) for power, prefix in enumerate("kmgt", 1)}
 
 
-def bytes_of(size: int | str) -> int:
+def bytes_of(size: float | str) -> int:
     """Return a size in bytes: a number, ``"500MB"``, ``"2GiB"``.
 
     >>> bytes_of("2KiB")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from aadsl.core.arguments import checked
 from aadsl.core.units import seconds_of
 from aadsl.estimators.base import Cost, Effects, Estimator, Query
 from aadsl.estimators.blocks import Blocks
@@ -15,6 +16,7 @@ from aadsl.replayed.history import History
 DEFAULT_BUDGET = "30 s"
 
 
+@checked
 @dataclass(frozen=True)
 class Auto(Estimator):
     """Exact answers where a budget of time allows them, and estimates that know their error for the rest.

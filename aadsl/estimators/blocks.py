@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import ClassVar, Literal, NamedTuple, get_args
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from aadsl.core.arguments import checked
 from aadsl.core.errors import AadslError
-from aadsl.core.members import require_choice
 from aadsl.core.progress import Progress
 from aadsl.estimators.base import Cost, Effects, Estimator, Floats, Query, final_readouts, final_tangents, relative
 from aadsl.estimators.defaults import candidates_for, curvature_for, finite_sweep, restricted
@@ -37,6 +37,7 @@ HELD_BYTES = 1 << 30
 """What the states and cotangents of open blocks may take; where it is not enough, the blocks are swept in portions."""
 
 
+@checked
 @dataclass(frozen=True)
 class Blocks(Estimator):
     """The block source: exact through each contiguous block of a stage, linear after it; adjoint sweeps alone.
@@ -63,7 +64,6 @@ class Blocks(Estimator):
     additive: ClassVar[bool | None] = False
 
     def __post_init__(self) -> None:
-        require_choice("read", self.read, get_args(Reading))
         if self.rank < 1:
             raise AadslError(f"rank must be at least 1, not {self.rank}", hint='for no eigenpair: read="linear"')
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from aadsl.core.members import require_choice
+from aadsl.core.arguments import checked
 from aadsl.estimators.additive import Additive, StepEffects, answer_by_sums, baseline_cost
 from aadsl.estimators.base import Behavior, Cost, Effects, Query, final_readouts
 from aadsl.estimators.defaults import default_curvature
@@ -22,6 +22,7 @@ from aadsl.replayed.history import History
 Rate = Literal["lr", "effective"]
 
 
+@checked
 @dataclass(frozen=True)
 class Dvemb(Additive):
     """Stage-level DVEmb (Wang et al., 2025): plain SGD, momentum and weight decay ignored; a baseline.
@@ -40,9 +41,6 @@ class Dvemb(Additive):
     exact: ClassVar[bool] = False
     needs_gradient: ClassVar[bool] = True
     additive: ClassVar[bool | None] = True
-
-    def __post_init__(self) -> None:
-        require_choice("rate", self.rate, get_args(Rate))
 
     def answer(self, history: History, query: Query, execution: Execution) -> Effects:
         """Return the sums of the steps' scores."""

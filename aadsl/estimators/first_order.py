@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from aadsl.core.arguments import checked
 from aadsl.estimators.additive import Additive, StepEffects, stage_sums
 from aadsl.estimators.base import Behavior, Cost, Effects, Floats, Query, final_readouts, final_tangents
 from aadsl.estimators.defaults import Answer, candidates_for, curvature_for, finite_sweep, restricted
@@ -15,6 +16,7 @@ from aadsl.replayed.execution import Execution
 from aadsl.replayed.history import History
 
 
+@checked
 @dataclass(frozen=True)
 class FirstOrder(Additive):
     """AA-Score (the paper's Estimators 4.1 to 4.3): the observed propagator everywhere, additive over steps.

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal
 
 import numpy as np
 
-from aadsl.core.members import require_choice
+from aadsl.core.arguments import checked
 from aadsl.estimators.base import Cost, Effects, Estimator, Query, final_readouts, final_tangents, relative
 from aadsl.estimators.defaults import candidates_for, curvature_for, finite_sweep, restricted
 from aadsl.interventions import counterfactual, first_change
@@ -18,6 +18,7 @@ from aadsl.replayed.history import History
 Read = Literal["plug_in", "linear"]
 
 
+@checked
 @dataclass(frozen=True)
 class Linearized(Estimator):
     """The recursion linearized around the observed run with the counterfactual's own Jacobians (eq. 24).
@@ -39,9 +40,6 @@ class Linearized(Estimator):
     exact: ClassVar[bool] = False
     needs_gradient: ClassVar[bool] = True
     additive: ClassVar[bool | None] = False
-
-    def __post_init__(self) -> None:
-        require_choice("read", self.read, get_args(Read))
 
     def answer(self, history: History, query: Query, execution: Execution) -> Effects:
         """Return the effect of each stage, read off e_T, with e_{t+1} = DΨ_t(ξ_t) e_t + Φ_t(ξ_t) − Ψ_t(ξ_t)."""

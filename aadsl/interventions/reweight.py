@@ -6,10 +6,12 @@ import math
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from aadsl.core.arguments import checked
 from aadsl.core.errors import AadslError
 from aadsl.propagation import Step
 
 
+@checked
 @dataclass(frozen=True)
 class Reweight:
     """The steps of the stage happen with their gradient times a weight.

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from aadsl.core.arguments import checked
 from aadsl.core.errors import AadslError
 from aadsl.propagation import Step
 
 
+@checked
 @dataclass(frozen=True)
 class ScaleLr:
     """The steps of the stage happen with their learning rate times a factor.

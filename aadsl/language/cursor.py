@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from lark import UnexpectedInput
 
+from aadsl.language.characters import readable
 from aadsl.language.layout import LEXEMES, statements_of
 from aadsl.language.parser import Parser
 from aadsl.language.syntax_errors import QUOTES, SILENT, keyword
@@ -54,7 +55,7 @@ class Cursor:
 
 def cursor_at(parser: Parser, text: str, position: int) -> Cursor:
     """Return the place of a cursor at ``text[position]``; only what stands before it counts."""
-    before = text[:position]
+    before = readable(text)[:position]
     extents = list(statements_of(before, parser.openers))
     start = extents[-1].start if extents else position
     if extents and _is_over(before, extents[-1].stop, parser):

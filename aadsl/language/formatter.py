@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 
+from aadsl.language.characters import readable
 from aadsl.language.layout import LEXEMES, Extent, statements_of
 from aadsl.language.parser import Parser
 
@@ -18,6 +19,7 @@ OPERATORS = frozenset(["==", "!=", "<", "<=", ">", ">=", "+", "-", "*", "/", "%"
 
 def format_program(text: str, parser: Parser) -> str:
     """Return ``text`` in the one style. Formatting twice changes nothing more; the meaning stays the same."""
+    text = readable(text)
     pieces: list[str] = []
     end = 0
     for extent in statements_of(text, parser.openers):

@@ -14,6 +14,10 @@ _NAMES = re.compile(r"\b[a-z_]+\b")
 _ALTERNATIVES = re.compile(r"^(AXIS|BOOLEAN)[.\d]*: /\(([\w|]+)\)", re.MULTILINE)
 
 
+MARK = "[\u0300-\u036f\u3099\u309a]"
+"""An accent that is a character of its own, as text copied from file names of a Mac has them."""
+
+
 class Words(NamedTuple):
     """The reserved words by kind, for everything that colors programs."""
 
@@ -43,7 +47,7 @@ def grammar_text(rules: str) -> str:
     keywords = keywords_of(rules)
     reserved = "|".join([*keywords, *(word for _, words in _ALTERNATIVES.findall(rules) for word in words.split("|"))])
     terminals = "\n".join(f"_{word.upper()}.2: /{word}\\b/" for word in keywords)
-    return f"{rules.replace('RESERVED)', f'{reserved})')}\n{terminals}\n"
+    return f"{rules.replace('RESERVED)', f'{reserved})').replace('MARK', MARK)}\n{terminals}\n"
 
 
 def keywords_of(rules: str) -> list[str]:

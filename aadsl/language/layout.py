@@ -10,14 +10,16 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from aadsl.language.grammar import MARK
+
 LEXEMES = re.compile(
-    r"""
+    rf"""
     (?P<string>  "(?:[^"\\\n]|\\.)*" | '(?:[^'\\\n]|\\.)*' | `[^`\n]+` )
   | (?P<comment> \#[^\n]* )
   | (?P<number>  (?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)? )
-  | (?P<word>    [^\W\d]\w* )
-  | (?P<open>    [\[({] )
-  | (?P<close>   [\])}] )
+  | (?P<word>    [^\W\d](?:\w|{MARK})* )
+  | (?P<open>    [\[({{] )
+  | (?P<close>   [\])}}] )
   | (?P<operator> == | != | <= | >= | [-+*/%<>=,:] )
   | (?P<newline> \n )
   | (?P<space>   [^\S\n]+ )
@@ -58,7 +60,8 @@ def statements_of(text: str, openers: frozenset[str]) -> Iterator[Extent]:
         if start is None:
             start, depth = match.start(), 0
         depth = max(0, depth + (kind == "open") - (kind == "close"))
-        goes_on = (kind == "operator" and lexeme != ":") or lexeme in CONTINUING_WORDS
+        # With a backslash it is meant to go on, and is mistaken as one statement.
+        goes_on = (kind == "operator" and lexeme != ":") or lexeme in CONTINUING_WORDS or lexeme == "\\"
         stop = match.end()
     if start is not None:
         yield Extent(start, stop)

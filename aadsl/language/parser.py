@@ -19,9 +19,11 @@ from lark.tree import Meta
 from lark.utils import TextSlice
 
 from aadsl.core.errors import Problem, Span
+from aadsl.core.families import composed
 from aadsl.core.scalars import member_name
 from aadsl.language import conditions, nodes, selections
-from aadsl.language.grammar import grammar_text, rules_text
+from aadsl.language.characters import readable
+from aadsl.language.grammar import MARK, grammar_text, rules_text
 from aadsl.language.layout import CONTINUING_WORDS, Extent, statements_of
 from aadsl.language.nodes import Node
 from aadsl.language.source import END_OF_LINE, ProgramText
@@ -72,10 +74,11 @@ class Parser:
         keywords = {keyword(self.lark, terminal.name) for terminal in self.lark.terminals}
         self.clauses = frozenset(keywords) - CONTINUING_WORDS - {""}
         self._nodes = _transformer(node for nodes in table.values() for node in nodes)
-        self._definition = re.compile(rf"(?:{'|'.join(_defining(table))})\s+(\w+)|(load)\b")
+        self._definition = re.compile(rf"(?:{'|'.join(_defining(table))})\s+((?:\w|{MARK})+)|(load)\b")
 
     def parse(self, text: str) -> Parsed:
         """Return the statements of ``text``; what does not parse becomes a problem, the rest still counts."""
+        text = readable(text)
         source = ProgramText(text)
         statements: list[Node] = []
         problems: list[Problem] = []
@@ -86,7 +89,7 @@ class Parser:
             except UnexpectedInput as error:
                 problems.append(explain_syntax(error, self.lark, source, extent, self.words))
                 if meant := self._definition.match(text, extent.start, extent.stop):
-                    lost.add(meant[1] or meant[2])
+                    lost.add(composed(meant[1] or meant[2]))
             except RecursionError:
                 span = source.span(extent.start, extent.stop)
                 problems.append(source.problem(span, "this is nested too deeply", "define a part of it first"))
@@ -139,8 +142,8 @@ class _Parts(Transformer[Token, Any]):
     """Words, values and plain lists; everything else is a node class of the rule's name."""
 
     def NAME(self, token: str) -> str:
-        """Return a name without its backticks."""
-        return token[1:-1] if token.startswith("`") else str(token)
+        """Return a name without its backticks, its accents composed."""
+        return composed(token[1:-1] if token.startswith("`") else str(token))
 
     def NUMBER(self, token: str) -> int | float:
         """Return a whole number as int, if it fits 64 bits, any other as float."""

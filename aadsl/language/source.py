@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
-from aadsl.core.errors import Problem, Span
+from aadsl.core.errors import AadslError, Problem, Span
 
 END_OF_LINE = 1 << 30
 """The end column of what goes on in a later line; :meth:`ProgramText.problem` cuts it to the line."""
@@ -28,6 +28,16 @@ class ProgramText:
         end = max(span.column + 1, min(span.end_column, len(line) + 1))
         # A tab would move the caret; one space keeps the columns.
         return Problem(message, hint, Span(span.line, span.column, end), line.replace("\t", " "))
+
+    def placed(self, error: AadslError, span: Span) -> AadslError:
+        """Return an error of a lower layer, which knows no place, with the place that it is about."""
+        place = self.problem(span, "")
+        return AadslError(
+            *(
+                problem if problem.span else replace(problem, span=place.span, source_line=place.source_line)
+                for problem in error.problems
+            )
+        )
 
     def span(self, start: int, stop: int) -> Span:
         """Return the place of ``text[start:stop]``."""

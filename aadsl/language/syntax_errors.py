@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from re import Match
@@ -9,6 +10,7 @@ from re import Match
 from lark import Lark, UnexpectedInput, UnexpectedToken
 
 from aadsl.core.errors import Problem, did_you_mean
+from aadsl.language.characters import ascii_of, invisible, unicode_name
 from aadsl.language.layout import LEXEMES, Extent
 from aadsl.language.source import ProgramText
 
@@ -60,6 +62,9 @@ def explain_syntax(
     at_end = isinstance(error, UnexpectedToken) and error.token.type == END
     start = extent.stop if at_end else error.pos_in_stream or extent.start
     here = None if at_end else LEXEMES.match(source.text, start, extent.stop)
+    if odd := next((match for match in lexemes if match.lastgroup == "other" and invisible(match.group())), None):
+        message = f"unexpected {unicode_name(odd.group())}, which cannot be seen"
+        return source.problem(source.span(*odd.span()), message, "delete it: pasted text may hold such characters")
     accepted = frozenset(error.interactive_parser.accepts())  # type: ignore[no-untyped-call]
     place = Place(
         found=here.group() if here else "",
@@ -102,7 +107,7 @@ def _expectation(place: Place, parser: Lark, reserved: Collection[str]) -> str:
 def _which_statement(place: Place) -> str:
     if place.found in AXES:
         return f"to name a set of steps: stage NAME = {place.found}[0:100]"
-    close = did_you_mean(place.found.lower(), place.words)
+    close = did_you_mean(unicodedata.normalize("NFKC", place.found).lower(), place.words)
     return f"{close} statements: {', '.join(place.words)}".strip()
 
 
@@ -136,6 +141,14 @@ def _operator(place: Place) -> str:
     return ""
 
 
+def _sign(place: Place) -> str:
+    plain = ascii_of(place.found)
+    if plain in QUOTES:
+        return f"text stands in straight quotes: {plain}…{plain}"
+    between = place.before[-1] != "[" and "INTEGER" not in place.accepted
+    return "" if plain == "-" and "[" in place.before and between else plain and f'did you mean "{plain}"?'
+
+
 def _slice(place: Place) -> str:
     if place.found == "(" and place.before[-1] in AXES:
         return f"a slice stands in square brackets: {place.before[-1]}[0:100]"
@@ -167,6 +180,10 @@ def _punctuation(place: Place) -> str:
         return "only behaviors, estimators, interventions, charts and predicates are written with parentheses"
     if place.found == ".":
         return "what a Python object holds cannot be reached; give it a name of its own in a cell above"
+    if place.found == "\\":
+        return "a statement goes on in the next line inside brackets, after a comma and after an operator"
+    if place.found == "," and place.before[-1].isdigit() and "COMPARISON" in place.accepted:
+        return "a decimal number is written with a point: 0.5"
     if place.found == ";":
         return "statements stand on lines of their own"
     if place.found[:1].isdigit() and place.accepted == {"NAME", "TRAJECTORY"}:
@@ -198,5 +215,5 @@ def _near_word(place: Place) -> str:
     return did_you_mean(place.found.lower(), place.words) if place.found.isidentifier() else ""
 
 
-RULES: tuple[Callable[[Place], str], ...] = (_operator, _slice, _text, _punctuation, _clause, _near_word)
+RULES: tuple[Callable[[Place], str], ...] = (_operator, _sign, _slice, _text, _punctuation, _clause, _near_word)
 """Each returns the way out of common mistakes, or an empty string; the first that knows one is taken."""

@@ -20,7 +20,8 @@ from aadsl.propagation.finite import NotFiniteError
 from aadsl.propagation.gradient_hooks import hooks_of, put_hooks
 from aadsl.propagation.kinks import kinks
 from aadsl.propagation.layout import FlatState, Layout, difference, inner
-from aadsl.propagation.objective import Evaluation, LossFunction, Objective
+from aadsl.propagation.loss import LossFunction
+from aadsl.propagation.objective import Evaluation, Objective
 from aadsl.propagation.readout import MetricFunction, Readout
 from aadsl.propagation.refusals import CannotAdvanceTogetherError
 from aadsl.propagation.rehearsal import Rehearsed, rehearse

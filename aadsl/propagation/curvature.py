@@ -15,6 +15,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from aadsl.core.arguments import checked
 from aadsl.core.errors import AadslError
 from aadsl.propagation.layout import FlatState
 from aadsl.propagation.objective import Evaluation, Objective
@@ -71,6 +72,7 @@ class Exact:
         return objective.curvature_pushforward(point.state, point.step, tangents)
 
 
+@checked
 @dataclass(frozen=True)
 class CentralDifference:
     """H c = [g(θ + hc) − g(θ − hc)] / 2h, two plain gradients a product.
@@ -102,6 +104,7 @@ class CentralDifference:
         return [_difference(objective, point, e, _stretch(self.radius, point, e[0])) for e in tangents]
 
 
+@checked
 @dataclass(frozen=True)
 class OneSidedDifference:
     """H c = [g(θ + hc) − g(θ)] / h: one plain gradient a product, since the replay knows g(θ) already.

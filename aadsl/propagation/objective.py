@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,13 +16,11 @@ from aadsl.core.generators import left_as_they_were, set_state
 from aadsl.propagation.aligned import AlignedTensors
 from aadsl.propagation.gradient_hooks import hooked, hooks_of, put_hooks
 from aadsl.propagation.layout import FlatState, Layout
+from aadsl.propagation.loss import LossFunction, evaluated
 from aadsl.propagation.model_buffers import ModelBuffers
 from aadsl.propagation.outputs import captured_output, only_tensor
 from aadsl.propagation.statistics import RunningStatistics
 from aadsl.propagation.step import Step
-
-LossFunction = Callable[[nn.Module, Any], Tensor]
-"""``loss(model, batch)``: the mean loss of the batch as a scalar tensor."""
 
 Shift = tuple[float, Tensor]
 """(h, e): parameters θ + h·e instead of θ."""
@@ -244,7 +242,7 @@ class Objective:
         batches = step.batches()
         for position, batch in enumerate(batches):
             seed(step, position)
-            value = self.loss(self.model, batch)
+            value = evaluated(self.loss, self.model, batch)
             yield value / len(batches) if len(batches) > 1 else value
 
     @contextmanager

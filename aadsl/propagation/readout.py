@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from aadsl.core.calls import called
 from aadsl.core.errors import AadslError
 from aadsl.propagation.layout import FlatState, zeros_like
 from aadsl.propagation.objective import Objective
@@ -112,7 +113,7 @@ class Readout:
         self.objective.model.eval()
 
     def _numbers(self, batch: Any) -> Tensor:
-        numbers = self.metric(self.objective.model, batch)
+        numbers = called("the behavior", self.metric, self.objective.model, batch)
         if not isinstance(numbers, Tensor) or numbers.dim() != 1:
             shape = tuple(numbers.shape) if isinstance(numbers, Tensor) else type(numbers).__name__
             raise AadslError(

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from aadsl.core.arguments import checked
 from aadsl.core.errors import AadslError
 from aadsl.propagation.curvature import Cotangent, Curvature, Exact, Pair, Point
 from aadsl.propagation.layout import Layout
@@ -48,6 +49,7 @@ class _Diagonal:
         return results
 
 
+@checked
 @dataclass(frozen=True)
 class Layerwise(_Diagonal):
     """One block for each module: layers are taken not to interact; costs one product a layer.
@@ -68,6 +70,7 @@ class Layerwise(_Diagonal):
                 start = position + 1
 
 
+@checked
 @dataclass(frozen=True)
 class Blockwise(_Diagonal):
     """Blocks of equally many neighboring parameters; costs one product a block.

@@ -25,6 +25,7 @@ def require_parameters(trajectory: Trajectory, model: nn.Module) -> None:
     own = dict(named_parameters(model))
     recorded = trajectory.parameters
     missing = [name for name in recorded if name not in own]
+    _require_ties(trajectory, model)
     if missing:
         raise AadslError(
             f'the model has no parameter "{missing[0]}", which the run trained',
@@ -43,6 +44,28 @@ def require_parameters(trajectory: Trajectory, model: nn.Module) -> None:
             + ", ".join(f'"{name}" is {dtype}' for dtype, name in by_dtype.items()),
             hint="train them all in one, with torch.autocast for the speed of the other",
         )
+
+
+def _require_ties(trajectory: Trajectory, model: nn.Module) -> None:
+    """Make sure that the tensors which are one under several names are those that were one in the run.
+
+    Raises:
+        AadslError: weights are tied in the one, and not in the other.
+    """
+    every = dict(model.named_parameters(remove_duplicate=False))
+    first = {id(parameter): name for name, parameter in model.named_parameters()}
+    for name, spec in trajectory.parameters.items():
+        for alias in spec.aliases:
+            if name in every and alias in every and every[name] is not every[alias]:
+                raise AadslError(
+                    f'"{name}" and "{alias}" were one tensor in the run (tied weights), and are two in the model',
+                    hint=f"tie them in the model that is given: model.{alias} = model.{name}",
+                )
+        if name in every and (tied := first[id(every[name])]) != name and tied in trajectory.parameters:
+            raise AadslError(
+                f'"{tied}" and "{name}" are one tensor in the model (tied weights), and were two in the run',
+                hint="give the model as it was when it was trained: untied",
+            )
 
 
 def moving_buffers(first: State, last: State) -> list[str]:

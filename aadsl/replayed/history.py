@@ -59,7 +59,7 @@ class History:
         loss: LossFunction,
         data: Any = None,
         device: str | torch.device = "auto",
-        memory: str | int | None = None,
+        memory: str | float | None = None,
     ) -> None:
         self.trajectory, self._model = trajectory, model
         self.device = device_of(device)

@@ -33,7 +33,7 @@ class RunSpec:
     loss: LossFunction
     data: Any = None
     device: str | torch.device = "auto"
-    memory: str | int | None = None
+    memory: str | float | None = None
 
     def history(self) -> History:
         """Return the run of these arguments."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aadsl.core.errors import Span, did_you_mean
+from aadsl.core.families import composed
 from aadsl.data.coordinates import useful
 from aadsl.language import Column, Expression, Name, Reference, Scalar
 
@@ -23,7 +24,8 @@ class Coordinates:
     """Columns along one axis by name; each is read and coded once, when it is first used."""
 
     def __init__(self, readers: Mapping[str, Callable[[], Column]], length: int) -> None:
-        self.readers, self.length, self.names = readers, length, tuple(readers)
+        self.readers = {composed(name): reader for name, reader in readers.items()}
+        self.length, self.names = length, tuple(self.readers)
         self._columns: dict[str, Column] = {}
 
     @classmethod

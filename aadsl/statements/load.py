@@ -7,9 +7,10 @@ from functools import partial
 from os import PathLike
 from typing import Any
 
+from aadsl.core.arguments import kinds_of
 from aadsl.core.errors import AadslError
 from aadsl.data.coordinates import useful
-from aadsl.language import Argument, Literal, Name, Positional
+from aadsl.language import Argument, Literal, Name, Positional, ProgramText
 from aadsl.statements.base import Action, Statement
 from aadsl.statements.scope import Scope
 from aadsl.statements.session import Result
@@ -47,18 +48,34 @@ class Load(Statement):
             scope.leave()
             return None
         scope.enter(study)
-        return partial(self.run, study=study)
+        return partial(self.run, study=study, source=scope.source)
 
-    def run(self, result: Result, study: Studied) -> None:
-        """Take up the study."""
+    def run(self, result: Result, study: Studied, source: ProgramText) -> None:
+        """Take up the study, if its loss is one."""
+        self._try_loss(study, source)
         result.session.study = study
         names = ", ".join(useful(result.session.coordinates(study).names))
         result.say(f"loaded {study.trajectory.length} steps, coordinates: {names}")
 
+    def _try_loss(self, study: Studied, source: ProgramText) -> None:
+        """Call the loss that was given once; what is wrong with it is a mistake of its option."""
+        from aadsl.replayed.trial import require_loss
+        from aadsl.study import Study
+
+        for argument in self.arguments or ():
+            if isinstance(study, Study) and isinstance(argument, Argument) and argument.name.text == "loss":
+                try:
+                    require_loss(study.history)
+                except AadslError as error:
+                    raise source.placed(error, argument.value.span) from error.__cause__
+
     def _given(self, scope: Scope) -> dict[str, Any] | None:
         """Return the options. A device that is not there is a mistake of its option, not of the run."""
-        mistakes = len(scope.problems)
-        given = given_options(scope, "load", self.arguments or (), OPTIONS)
+        from aadsl.study import Study
+
+        mistakes, kinds = len(scope.problems), kinds_of(Study.__init__)
+        known = {option: kinds.get(option, kind) for option, kind in OPTIONS.items()}
+        given = given_options(scope, "load", self.arguments or (), known)
         for argument in self.arguments or ():
             if given is not None and isinstance(argument, Argument) and argument.name.text == "device":
                 _check_device(scope, argument, given["device"])

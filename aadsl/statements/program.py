@@ -7,9 +7,9 @@ nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
+from aadsl.core.arguments import checked
 from aadsl.core.errors import AadslError, Problem
 from aadsl.core.progress import Progress
 from aadsl.language import Parsed, formatter
@@ -26,6 +26,7 @@ def format_program(text: str) -> str:
     return formatter.format_program(text, parser())
 
 
+@checked
 def run(
     text: str, names: Mapping[str, Any] | None = None, session: Session | None = None, progress: Progress | None = None
 ) -> Result:
@@ -57,7 +58,7 @@ def run_parsed(
         try:
             action(result)
         except AadslError as error:
-            raise _placed(error, parsed, statement) from error.__cause__
+            raise parsed.source.placed(error, statement.span) from error.__cause__
     return result
 
 
@@ -85,14 +86,3 @@ def resolve(parsed: Parsed, names: Mapping[str, Any], session: Session) -> list[
 
 def _position(problem: Problem) -> tuple[int, int]:
     return (problem.span.line, problem.span.column) if problem.span else (0, 0)
-
-
-def _placed(error: AadslError, parsed: Parsed, statement: Statement) -> AadslError:
-    """Return an error of a lower layer with the place of the statement that met it."""
-    place = parsed.source.problem(statement.span, "")
-    return AadslError(
-        *(
-            problem if problem.span else replace(problem, span=place.span, source_line=place.source_line)
-            for problem in error.problems
-        )
-    )

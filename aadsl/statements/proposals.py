@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from types import FunctionType
 from typing import Any
 
+from aadsl.core.arguments import kinds_of
 from aadsl.core.errors import AadslError
 from aadsl.language.columns import COMPARISONS
 from aadsl.language.cursor import Bracket, Cursor
@@ -19,7 +20,7 @@ from aadsl.statements.load import OPTIONS
 from aadsl.statements.scope import Scope
 from aadsl.statements.shares import SHARES_OPTIONS
 from aadsl.statements.verify import VERIFY_OPTIONS
-from aadsl.statements.vocabulary import HOMES, hints, options, table
+from aadsl.statements.vocabulary import HOMES, options, table
 
 VALUES_SHOWN = 40
 HOLDERS = (("torch.utils.data", "Dataset"), ("xarray", "Dataset"), ("pandas", "DataFrame"), ("datasets", "Dataset"))
@@ -78,7 +79,7 @@ def _options(place: Cursor, member: type[Any], scope: Scope) -> list[Completion]
         given = set(place.lexemes[len(place.brackets[-1].before) :])
         return of_kind("option", (f"{field.name}=" for field in options(member) if field.name not in given))
     name = place.lexemes[-2]
-    expected = hints(member).get(name, Any)
+    expected = kinds_of(member).get(name, Any)
     if name in HOMES:
         return of_kind(name, table(name))
     alternatives = [choice for part in (expected, *typing.get_args(expected)) for choice in typing.get_args(part)]

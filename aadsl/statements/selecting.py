@@ -23,7 +23,8 @@ def select(study: Studied, text: str) -> Mask:
     if not text.strip():
         raise AadslError("an empty text selects no steps", hint='write for example "steps[0:100] where lr < 0.1"')
     parsed = parser().parse(f"stage {NAME} =\n{text}")  # the text keeps its columns, and gets the lines from 2 on
-    scope = Scope(parsed, {}, Session(study=study))
+    scope = Scope(parsed, {}, Session())
+    scope.enter(study)
     for statement in parsed.statements[:1]:
         scope.span = statement.span
         statement.resolve(scope)

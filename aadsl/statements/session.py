@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from aadsl.core.arguments import checked
 from aadsl.core.attached import attached
 from aadsl.core.progress import Progress
 from aadsl.statements.answers import STEPS, AnswerOutline, labels
@@ -61,6 +62,7 @@ class Answered:
         return swept
 
 
+@checked
 @dataclass
 class Session:
     """The loaded study with its stages and behaviors, the answers so far, the newest last, and the newest chart."""

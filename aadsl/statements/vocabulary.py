@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import types
 import typing
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, Field, fields
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from aadsl.core.arguments import fits, in_words, kinds_of
 from aadsl.core.errors import AadslError, did_you_mean, unknown_name
 from aadsl.language import Argument, Call, Items, Literal, Name, Positional
 
@@ -105,7 +106,7 @@ def build(scope: Scope, call: Call, kind: str) -> Any | None:
 def _arguments(scope: Scope, call: Call, member: type[Any]) -> dict[str, Any]:
     """Return the values of the options that ``call`` gives; report unknown, repeated and unfitting ones."""
     known = {field.name: field for field in options(member)}
-    types_of = hints(member)
+    kinds = kinds_of(member)
     given: dict[str, Any] = {}
     for argument in call.arguments or ():
         if isinstance(argument, Positional):
@@ -122,7 +123,7 @@ def _arguments(scope: Scope, call: Call, member: type[Any]) -> dict[str, Any]:
         if option in given:
             scope.report(argument.name.span, f'"{option}" is given twice')
             continue
-        given[option] = value_of(scope, argument, types_of.get(option, Any))
+        given[option] = value_of(scope, argument, kinds.get(option, Any))
     return given
 
 
@@ -143,9 +144,10 @@ def given_options(
             scope.report(argument.name.span, f'"{argument.name.text}" is given twice')
         else:
             option, expected = argument.name.text, known[argument.name.text]
+            so_far = len(scope.problems)
             given[option] = value_of(scope, argument, expected)
-            if not isinstance(argument.value, Literal) and not fits(given[option], expected):
-                scope.report(argument.value.span, f"{option} must be {describe(expected)}")
+            if len(scope.problems) == so_far and not fits(given[option], expected):
+                scope.report(argument.value.span, f"{option} must be {in_words(expected)}")
     return given if len(scope.problems) == mistakes else None
 
 
@@ -157,7 +159,7 @@ def value_of(scope: Scope, argument: Argument, expected: Any) -> Any:
     if isinstance(value, Literal):
         if not fits(value.value, expected):
             option = argument.name.text
-            kinds = f"one of {', '.join(table(option))}" if option in HOMES else describe(expected)
+            kinds = f"one of {', '.join(table(option))}" if option in HOMES else in_words(expected)
             scope.report(value.span, f"{option} must be {kinds}", _way_out(option, value.value, expected))
         return value.value
     if argument.name.text in HOMES:
@@ -175,51 +177,13 @@ def notebook_value(scope: Scope, call: Call) -> Any:
 
 def notebook_name(scope: Scope, name: Name) -> Any:
     """Return what lives in the notebook under a name; report what does not."""
-    if name.text in scope.names:
-        return scope.names[name.text]
+    text = name.text if name.text in scope.names else unicodedata.normalize("NFKC", name.text)  # as Python names are
+    if text in scope.names:
+        return scope.names[text]
     close = did_you_mean(name.text, (known for known in scope.names if not known.startswith("_")))
     way_out = close or "define it in a cell above; outside notebooks, in the file given with --names"
     scope.report(name.span, f'no Python name "{name.text}"', way_out)
     return None
-
-
-_HINTS: dict[type[Any], dict[str, Any]] = {}
-
-
-def hints(member: type[Any]) -> dict[str, Any]:
-    """Return the types of a member's options, read once; nothing where they cannot be read."""
-    if member not in _HINTS:
-        try:
-            _HINTS[member] = typing.get_type_hints(member)
-        except (NameError, TypeError):
-            _HINTS[member] = {}
-    return _HINTS[member]
-
-
-def fits(value: Any, expected: Any) -> bool:
-    """Return whether a literal may stand for an option of the annotated type; True where that cannot be told."""
-    origin = typing.get_origin(expected)
-    if origin in (typing.Union, types.UnionType):
-        return any(fits(value, option) for option in typing.get_args(expected))
-    if origin is typing.Literal:
-        return value in typing.get_args(expected)
-    if expected is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if expected in (int, bool, str):
-        return type(value) is expected
-    return expected is Any or not isinstance(expected, type) or isinstance(value, expected)
-
-
-def describe(expected: Any) -> str:
-    """Return an annotated type in words."""
-    origin = typing.get_origin(expected)
-    if origin in (typing.Union, types.UnionType):
-        parts = [describe(option) for option in typing.get_args(expected) if option is not type(None)]
-        return " or ".join(dict.fromkeys(parts))
-    if origin is typing.Literal:
-        return "one of " + ", ".join(_written(choice) for choice in typing.get_args(expected))
-    words = {int: "a whole number", float: "a number", bool: "true or false", str: "text in quotes"}
-    return words.get(expected, f"a {getattr(expected, '__name__', expected)}")
 
 
 def _way_out(option: str, value: Any, expected: Any) -> str:

@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from aadsl.core.errors import AadslError
 from aadsl.estimators import Query
 from aadsl.estimators.base import Floats
 
@@ -41,7 +42,9 @@ def sampled_steps(length: int, samples: int, seed: int = 0) -> NDArray[np.int64]
 
 
 def single_steps(length: int, samples: int) -> NDArray[np.bool_]:
-    """Return (n, T) the :func:`sampled_steps`, each as a stage of its own."""
+    """Return (n, T) the :func:`sampled_steps`, each as a stage of its own. Raises AadslError where there is none."""
+    if samples < 1:
+        raise AadslError(f"samples must be at least 1, not {samples}", hint="from 15 on, estimates get intervals")
     return np.equal.outer(sampled_steps(length, samples), np.arange(length))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from typing import Any, Self, TypeVar
 
@@ -11,9 +11,10 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from aadsl.behaviors import BEHAVIORS, Custom, Metric
+from aadsl.core.arguments import checked
 from aadsl.core.attached import attached
 from aadsl.core.errors import AadslError, Problem, unknown_name
-from aadsl.core.families import define
+from aadsl.core.families import composed, define, named
 from aadsl.core.members import member_of
 from aadsl.core.scalars import member_name
 from aadsl.data.examples import Examples
@@ -27,6 +28,7 @@ Select = Callable[["Names", str], NDArray[np.bool_]]
 TEXT: Select = attached("Names.select")
 
 
+@checked
 class Names:
     """Stages and behaviors of one run, by name.
 
@@ -122,6 +124,7 @@ class Names:
         Raises:
             AadslError: an unknown metric, option or coordinate, or no example left.
         """
+        name = composed(name)
         examples = Examples.of(on)
         if where is not None:
             examples = examples.select(np.asarray(where, dtype=bool))
@@ -139,13 +142,13 @@ class Names:
         define(self.behaviors, self.behavior_families, name, family)
         return tuple(family.values())
 
-    def stage_names(self, stages: Sequence[str]) -> list[str]:
+    def stage_names(self, stages: str | Iterable[str]) -> list[str]:
         """Return the stages that these names mean, families taken apart.
 
         Raises:
             AadslError: a name is unknown, or there is none.
         """
-        names = [member for name in stages for member in self.families.get(name, (name,))]
+        names = [member for name in named(stages) for member in self.families.get(name, (name,))]
         unknown = [unknown_name("stage", n, [*self.stages, *self.families]) for n in names if n not in self.stages]
         if unknown or not names:
             raise AadslError(*unknown or [Problem("no stage is asked about", "name at least one stage")])
@@ -153,15 +156,15 @@ class Names:
 
     def members(self, names: Sequence[str]) -> NDArray[np.bool_]:
         """Return (S, T) true where a step belongs to a stage; ``names`` are those that :meth:`stage_names` gives."""
-        return np.stack([self.stages[name].to_numpy() for name in names])
+        return np.stack([self.stages[name].to_numpy() for name in self.stage_names(names)])
 
-    def behaviors_of(self, names: Sequence[str]) -> list[Behavior]:
+    def behaviors_of(self, names: str | Iterable[str]) -> list[Behavior]:
         """Return the behaviors that these names mean, families taken apart.
 
         Raises:
             AadslError: a name is unknown, or there is none.
         """
-        flat = [member for name in names for member in self.behavior_families.get(name, (name,))]
+        flat = [member for name in named(names) for member in self.behavior_families.get(name, (name,))]
         known = [*self.behaviors, *self.behavior_families]
         unknown = [unknown_name("behavior", name, known) for name in flat if name not in self.behaviors]
         if unknown or not flat:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
 import xarray as xr
 
+from aadsl.core.arguments import checked
 from aadsl.core.exclusive import one_at_a_time
+from aadsl.core.families import named
 from aadsl.core.progress import Progress, silent
 from aadsl.core.units import seconds_of
 from aadsl.estimators import Auto, Behavior, Estimator, Query
@@ -28,6 +30,7 @@ from aadsl.study.shares import shared, shares_dataset
 from aadsl.trajectory import Trajectory
 
 
+@checked
 class Questions(Names):
     """The questions that one can ask of a run, by the names of its stages and behaviors.
 
@@ -49,7 +52,7 @@ class Questions(Names):
     @one_at_a_time
     def step_effects(
         self,
-        behaviors: Sequence[str],
+        behaviors: str | Iterable[str],
         *,
         estimator: Estimator | str = DEFAULT_ESTIMATE,
         intervention: Intervention | str = DEFAULT_INTERVENTION,
@@ -62,7 +65,7 @@ class Questions(Names):
         Raises:
             AadslError: an unknown name, a behavior without gradient, or an estimator that is not additive.
         """
-        query, method = self._resolved(Question((), tuple(behaviors), estimator, intervention))
+        query, method = self._resolved(Question((), named(behaviors), estimator, intervention))
         method = of_steps(method)
         answer = self._answering.steps(query, method, progress or silent)
         title = "effects of single training steps on behaviors of the final model"
@@ -84,8 +87,8 @@ class Questions(Names):
     @one_at_a_time
     def score(
         self,
-        stages: Sequence[str],
-        behaviors: Sequence[str],
+        stages: str | Iterable[str],
+        behaviors: str | Iterable[str],
         *,
         estimator: Estimator | str = DEFAULT_ESTIMATOR,
         intervention: Intervention | str = DEFAULT_INTERVENTION,
@@ -95,8 +98,8 @@ class Questions(Names):
         """Return the effects of stages on behaviors: exact ones where they can be afforded.
 
         Args:
-            stages: names of stages or families.
-            behaviors: names of behaviors or behavior families.
+            stages: names of stages or families, or one name.
+            behaviors: names of behaviors or behavior families, or one name.
             estimator: a name from :data:`aadsl.estimators.ESTIMATORS`, or one of its members with parameters.
             intervention: a name from :data:`aadsl.interventions.INTERVENTIONS`, or one of its members.
             within: the budget of ``auto``, such as ``"2 min"``; unless given, that of the study.
@@ -113,7 +116,7 @@ class Questions(Names):
                 or a trajectory that fails.
         """
         names = self.stage_names(stages)
-        query, method = self._resolved(Question(tuple(names), tuple(behaviors), estimator, intervention), within)
+        query, method = self._resolved(Question(tuple(names), named(behaviors), estimator, intervention), within)
         answer = self._answering.answer(query, method, progress or silent)
         title = "effects of training stages on behaviors of the final model"
         attributes = provenance(title, plan_for(self.history, query, method, answer.method), self.trajectory, answer)
@@ -122,8 +125,8 @@ class Questions(Names):
     @one_at_a_time
     def retrain(
         self,
-        stages: Sequence[str],
-        behaviors: Sequence[str],
+        stages: str | Iterable[str],
+        behaviors: str | Iterable[str],
         *,
         intervention: Intervention | str = DEFAULT_INTERVENTION,
         progress: Progress | None = None,
@@ -135,8 +138,8 @@ class Questions(Names):
     @one_at_a_time
     def verify(
         self,
-        stages: Sequence[str],
-        behaviors: Sequence[str],
+        stages: str | Iterable[str],
+        behaviors: str | Iterable[str],
         *,
         estimator: Estimator | str = DEFAULT_ESTIMATE,
         intervention: Intervention | str = DEFAULT_INTERVENTION,
@@ -146,6 +149,7 @@ class Questions(Names):
 
         That is :meth:`score` with ``retrained_effect`` added, and ``trust``, ``trust_reason`` and ``noise`` of it.
         """
+        stages, behaviors = named(stages), named(behaviors)
         exact = self.retrain(stages, behaviors, intervention=intervention, progress=progress)
         estimate = self.score(stages, behaviors, estimator=estimator, intervention=intervention, progress=progress)
         of_exact = exact[["retrained_effect", "trust", "trust_reason", "noise"]]
@@ -154,8 +158,8 @@ class Questions(Names):
     @one_at_a_time
     def rank(
         self,
-        behaviors: Sequence[str],
-        stages: Sequence[str] = (),
+        behaviors: str | Iterable[str],
+        stages: str | Iterable[str] = (),
         *,
         top: int = 10,
         estimator: Estimator | str = DEFAULT_ESTIMATOR,
@@ -172,9 +176,10 @@ class Questions(Names):
             The answer over (stage or step, behavior), with ``ranked``, ``ranked_effect``, ``ranked_exact`` and
             ``ranked_trust`` over (rank, behavior).
         """
-        if stages:
+        behaviors = named(behaviors)
+        if asked := named(stages):
             answer = self.score(
-                stages,
+                asked,
                 behaviors,
                 estimator=estimator,
                 intervention=intervention,
@@ -182,7 +187,7 @@ class Questions(Names):
                 progress=progress,
             )
             return ranked(answer, "stage", top)
-        query, method = self._resolved(Question((), tuple(behaviors), estimator, intervention), within)
+        query, method = self._resolved(Question((), named(behaviors), estimator, intervention), within)
         budget = TimeBudget(seconds_of(method.budget if isinstance(method, Auto) else self._within))
         method = of_steps(method)
         effects = self.step_effects(behaviors, estimator=method, intervention=intervention, progress=progress)
@@ -192,8 +197,8 @@ class Questions(Names):
     @one_at_a_time
     def shares(
         self,
-        stages: str | Sequence[str],
-        behaviors: Sequence[str],
+        stages: str | Iterable[str],
+        behaviors: str | Iterable[str],
         *,
         intervention: Intervention | str = DEFAULT_INTERVENTION,
         permutations: int | None = None,
@@ -222,8 +227,8 @@ class Questions(Names):
             AadslError: an unknown name, a single stage, ``permutations`` that is odd or below 8, or a trajectory that
                 fails.
         """
-        names = list(dict.fromkeys(self.stage_names([stages] if isinstance(stages, str) else stages)))
-        query, method = self._resolved(Question(tuple(names), tuple(behaviors), METHOD, intervention))
+        names = list(dict.fromkeys(self.stage_names(stages)))
+        query, method = self._resolved(Question(tuple(names), named(behaviors), METHOD, intervention))
         query = replace(query, behaviors=tuple(replace(b, per_example=False) for b in query.behaviors))
         count = PERMUTATIONS if permutations is None else permutations
         found = shared(self._answering, query, count, progress or silent)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +13,10 @@ import torch
 import xarray as xr
 from torch import nn
 
+from aadsl.core.arguments import checked
 from aadsl.core.errors import AadslError
 from aadsl.core.exclusive import one_at_a_time
+from aadsl.core.families import named
 from aadsl.core.progress import Progress, silent
 from aadsl.core.units import bytes_of
 from aadsl.estimators import DEFAULT_BUDGET, Estimator
@@ -43,17 +45,18 @@ from aadsl.trajectory import Trajectory
 from aadsl.verification import Report
 
 
+@checked
 class Study(Questions):
     """What is asked of one run.
 
     Args:
-        trajectory: the recorded run.
+        trajectory: the recorded run, as ``aadsl.open_trajectory(path)`` gives it.
         model: a model with the recorded parameters; it is copied, its weights do not matter.
         loss: ``loss(model, batch)``, the mean loss of a batch as a scalar tensor.
         data: what the recorded indices point into: tensors, a map-style dataset, a table of pandas or Hugging Face
             ``datasets``, or an xarray Dataset; ``(inputs, targets, table)`` adds the table's columns for ``where``.
             Of runs that followed on each other, a dict gives each its own: ``{"pretrain": a, "finetune": b}``.
-        device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
+        device: ``"auto"``, ``"cpu"`` or ``"cuda"``, or the number of a GPU.
         memory: how much the states held during a sweep may take, such as ``"4GiB"``.
         within: the time that an answer may take, such as ``"2 min"``; within it exact answers come first.
         kept: how much disk the models trained without a stage may take beside the trajectory; those not used for
@@ -77,15 +80,16 @@ class Study(Questions):
         model: nn.Module,
         loss: LossFunction,
         data: Any = None,
-        device: str | torch.device = "auto",
-        memory: str | int | None = None,
+        device: str | int | torch.device = "auto",
+        memory: str | float | None = None,
         within: str | float = DEFAULT_BUDGET,
-        kept: str | int = "4 GiB",
+        kept: str | float = "4 GiB",
         executor: Executor | None = None,
         workers: int = 0,
         unverified: bool = False,
     ) -> None:
         self.data = data
+        device = f"cuda:{device}" if isinstance(device, int) else device
         history = History(trajectory, model=model, loss=loss, data=data, device=device, memory=memory)
         entries = EntryStore(Path(f"{trajectory.path}.effects"))
         cache = EffectCache(history, entries)
@@ -105,7 +109,7 @@ class Study(Questions):
     @one_at_a_time
     def counterfactual(
         self,
-        stages: str | Sequence[str],
+        stages: str | Iterable[str],
         *,
         intervention: Intervention | str = DEFAULT_INTERVENTION,
         progress: Progress | None = None,
@@ -117,7 +121,7 @@ class Study(Questions):
         Raises:
             AadslError: an unknown name, or a trajectory that fails.
         """
-        names = self.stage_names([stages] if isinstance(stages, str) else stages)
+        names = self.stage_names(stages)
         question = Question(tuple(names), (), intervention=intervention)
         together = np.any(self.members(names), axis=0, keepdims=True)
         state = self._answering.model(together, intervention_of(question), progress or silent)
@@ -126,7 +130,7 @@ class Study(Questions):
     def save_counterfactual(
         self,
         path: str | Path,
-        stages: str | Sequence[str],
+        stages: str | Iterable[str],
         *,
         intervention: Intervention | str = DEFAULT_INTERVENTION,
         progress: Progress | None = None,
@@ -154,7 +158,7 @@ class Study(Questions):
     @one_at_a_time
     def check(
         self,
-        behaviors: Sequence[str],
+        behaviors: str | Iterable[str],
         *,
         samples: int = 15,
         estimator: Estimator | str = DEFAULT_ESTIMATE,
@@ -170,14 +174,14 @@ class Study(Questions):
             A Dataset over ``behavior``: ``slope``, ``correlation``, ``relative_error`` and the ``low`` and ``high``
             end of its 90% interval.
         """
-        query, method = self._resolved(Question((), tuple(behaviors), estimator, intervention))
+        query, method = self._resolved(Question((), named(behaviors), estimator, intervention))
         query = replace(query, members=single_steps(self.history.length, samples))
         estimate, exact = self._answering.compared(query, method, progress or silent)
         found = calibrations(query, estimate.effects.effect, exact.effects.effect)
         return calibration_dataset([b.name for b in query.behaviors], found).assign_attrs(exact.notes)
 
     @one_at_a_time
-    def error_bound(self, stages: Sequence[str]) -> xr.Dataset:
+    def error_bound(self, stages: str | Iterable[str]) -> xr.Dataset:
         """Return Theorem 4.1's bound on the error of first-order effects, up to its constant, over ``stage``."""
         names = self.stage_names(stages)
         doubt = self.spot_check.require(self._answering.identifier.now(), silent)
@@ -186,8 +190,8 @@ class Study(Questions):
     @one_at_a_time
     def plan(
         self,
-        stages: Sequence[str],
-        behaviors: Sequence[str],
+        stages: str | Iterable[str],
+        behaviors: str | Iterable[str],
         estimator: Estimator | str = DEFAULT_ESTIMATOR,
         intervention: Intervention | str = DEFAULT_INTERVENTION,
     ) -> Plan:
@@ -196,5 +200,6 @@ class Study(Questions):
         One gradient and one Hessian-vector product are timed, and the memory that they take is measured. Without
         ``stages`` the plan is that of :meth:`step_effects`.
         """
-        query, method = self._resolved(Question(tuple(stages), tuple(behaviors), estimator, intervention))
-        return planned(self._answering, query, method if stages else of_steps(method))
+        asked = named(stages)
+        query, method = self._resolved(Question(asked, named(behaviors), estimator, intervention))
+        return planned(self._answering, query, method if asked else of_steps(method))

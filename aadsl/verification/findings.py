@@ -69,6 +69,7 @@ class Judge:
         self.wrong: list[Stretch] = []
         self.blurred: list[Compared] = []
         self.loose: dict[str, None] = {}
+        self.idle = 0  # stretches that fit whatever the loss
 
     def notes(self) -> Iterator[Finding]:
         """Yield in which way the run was computed otherwise than it is replayed."""
@@ -82,6 +83,7 @@ class Judge:
         found = Compared(stretch.start, stretch.stop, stretch.deviation, stretch.fits, stretch.exact)
         if stretch.fits:
             self.near.append(found)
+            self.idle += not stretch.moves
             return
         rounding = rounding_of(stretch)
         if rounding.explains:
@@ -101,7 +103,7 @@ class Judge:
             text += "; more stored states (states=) make stretches shorter"
             yield Finding("note", text, compared=tuple(self.blurred))
         if self.wrong:
-            yield from explain(trajectory, self.wrong, len(self.near) + len(self.wrong) + len(self.blurred))
+            yield from explain(trajectory, self.wrong, len(self.near) - self.idle + len(self.wrong) + len(self.blurred))
         elif self.near:
             yield Finding("passed", self._nearness(), compared=tuple(self.near))
 

@@ -61,23 +61,53 @@ def _data(job: Job, examples: Examples | None, run: str) -> Iterator[Finding]:
     if here.get("length") == recorded.get("length") and ("random" in here or "random" in recorded):
         yield Finding("note", "the data give other examples each time they are asked, so they cannot be compared")
         return
-    if here == recorded and len(here) == 1:
-        text = f"the data have as many examples as those of {run}; they are no tensors, so they are not compared"
-        yield Finding("note", text)
-        return
-    if here == recorded:
-        yield Finding("passed", f"the data are those of {run}: {len(here) - 1} sampled examples agree")
-        return
     if here.get("length") != recorded.get("length"):
         text = f"the data have {here.get('length', '?')} examples, those of {run} are {recorded.get('length', '?')}"
         yield Finding("failed", text, "other data")
         return
-    wanted = {digest for place, digest in recorded.items() if place != "length"}
-    searched = range(min(len(examples), SEARCHED))
-    found = wanted & {example_digest(examples, position) for position in searched}
-    if len(found) > len(wanted) / 2:
-        text = f"the data are in another order than in {run}: they were shuffled"
-        yield Finding("failed", text, "shuffled data")
+    sampled = here.keys() & recorded.keys() - {"length"}
+    if not sampled:
+        text = f"the data have as many examples as those of {run}; they are no tensors, so they are not compared"
+        yield Finding("note", text)
+        return
+    # Recordings of before hold no digests of parts.
+    differing = sorted((place for place in sampled if _whole(here[place]) != _whole(recorded[place])), key=int)
+    if not differing:
+        yield Finding("passed", f"the data are those of {run}: {len(sampled)} sampled examples agree")
+        return
+    places = ", ".join(differing[:3]) + (" …" if len(differing) > 3 else "")
+    some = f"{len(differing)} of {len(sampled)} sampled examples ({places})"
+    if parts := _same_inputs([(here[place], recorded[place]) for place in differing], examples):
+        yield Finding(
+            "failed", f"the {parts} of {some} are others than in {run}, the inputs are the same", "other labels"
+        )
+    elif len(differing) <= len(sampled) / 2:
+        yield Finding("failed", f"{some} are others than in {run}, the rest is where it was", "other data")
+    elif _found(examples, recorded) > len(sampled) / 2:
+        yield Finding("failed", f"the data are in another order than in {run}: they were shuffled", "shuffled data")
     else:
         text = f"the data have as many examples as those of {run}, but other ones"
         yield Finding("failed", text, "other data")
+
+
+def _whole(digest: str) -> str:
+    return digest.partition(" ")[0]
+
+
+def _same_inputs(pairs: list[tuple[str, str]], examples: Examples) -> str:
+    """Return which parts of examples differ, by their names, where the first ones, the inputs, all agree."""
+    parts = [(here.split(" ")[1:], recorded.split(" ")[1:]) for here, recorded in pairs]
+    if not all(len(here) == len(recorded) > 1 and here[0] == recorded[0] for here, recorded in parts):
+        return ""
+    numbers = sorted({k for here, recorded in parts for k in range(len(here)) if here[k] != recorded[k]})
+    example = examples.take([0])
+    if isinstance(example, dict):
+        return " and ".join(f'"{list(example)[number]}"' for number in numbers)
+    return "labels" if len(parts[0][0]) == 2 else f"part {' and '.join(map(str, numbers))}"
+
+
+def _found(examples: Examples, recorded: dict[str, str]) -> int:
+    """Return how many of the recorded examples are somewhere among these."""
+    wanted = {_whole(digest) for place, digest in recorded.items() if place != "length"}
+    searched = range(min(len(examples), SEARCHED))
+    return len(wanted & {_whole(example_digest(examples, position)) for position in searched})

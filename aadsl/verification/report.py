@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Literal, NamedTuple
 
+from aadsl.core.arguments import checked
 from aadsl.core.errors import AadslError
 
 MARKS = {"passed": "✓", "note": "·", "failed": "✗"}
@@ -19,9 +20,12 @@ REMEDIES = {
     "missing segment": _RESTORE,
     "changed file": _RESTORE,
     "schema": _RESTORE,
-    "changed record": _RESTORE,
     "broken chain": "chain runs of which each began with the weights, frozen ones too, that the one before ended with",
-    "changed weight": "restore the file of the state, or load into the model the frozen weights that the run had",
+    "changed weight": "let the optimizer alone change weights; load into the model the frozen ones that the run had",
+    "changed gradient": "put the change into the loss or the model, as a term or a mask; clip all parameters alike",
+    "autocast": "put the precision into the loss: with torch.autocast(device, dtype): return loss_fn(model, batch)",
+    "other dropout rate": "give the model with the dropout that it was trained with",
+    "other labels": "give the labels that the run was trained with",
     "model or data": "give the model, the loss and the data that were trained with",
     "other dtype": "give the model in the dtype of the run, say model.float()",
     "shuffled data": _DATA,
@@ -29,7 +33,7 @@ REMEDIES = {
     "random data": "record the batches themselves, recorder.batch((inputs, targets)), instead of their indices",
     "some steps differ": "record such steps as they were: batches where they are used, and a recorder for each loss",
     "weights written": "let the optimizer alone change weights; record what follows another change as another run",
-    "other loss": _LOSS,
+    "other loss": f"{_LOSS}; announce the batches that were used, by the indices that came with them or as they are",
     "other loss or data": f"{_LOSS}; {_DATA}",
     "other loss or other lr": f"{_LOSS}; {_RATE}",
     "other mode": "call model.train() or model.eval() before the forward of a step, as the run is to be repeated",
@@ -106,6 +110,7 @@ class Report:
         failed = [finding for finding in self.findings if finding.outcome == "failed"]
         return "; ".join(f"{finding.cause}: {finding.text}" for finding in failed)
 
+    @checked
     def require(self, hint: str = "trajectory.verify(...) shows everything that was checked") -> None:
         """Raise AadslError unless the trajectory is sound; ``hint`` is the way out."""
         if not self.ok:

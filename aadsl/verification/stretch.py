@@ -30,6 +30,12 @@ class Stretch:
         self.history, self.start, self.stop, self.tolerance = history, start, stop, tolerance
         self._firm = firm
 
+    @property
+    def firm(self) -> FlatState:
+        """1 over the numbers that are compared."""
+        everything = self.before.with_tensors(torch.ones_like(tensor) for tensor in self.before.tensors())
+        return everything if self._firm is None else self._firm
+
     def only(self, firm: FlatState) -> Stretch:
         """Return this stretch compared where ``firm`` is 1; what was replayed is not replayed again."""
         rest = Stretch(self.history, self.start, self.stop, self.tolerance, firm)
@@ -102,6 +108,12 @@ class Stretch:
         return 0.0 if self.exact else self.deviation_of(self.outcome)
 
     @property
+    def moves(self) -> bool:
+        """Whether the run moved anything there; else any replay fits that moves nothing, whatever the loss."""
+        pairs = zip(self.parts(self.target), self.parts(self.before), strict=True)
+        return not all(torch.equal(after, before) for after, before in pairs)
+
+    @property
     def fits(self) -> bool:
         """Whether the replay ends where the run did."""
         return self.deviation <= self.tolerance
@@ -111,14 +123,15 @@ class Stretch:
         """Whether it does so bit by bit."""
         return all(torch.equal(a, b) for a, b in zip(self.parts(self.outcome), self.parts(self.target), strict=True))
 
-    def solve(self, family: Callable[[float], Variation], iterations: int = 16) -> tuple[float, float]:
-        """Return the factor f for which ``family(f)`` comes closest to the stored end, and the deviation it leaves.
+    def solve(self, end: Callable[[float], FlatState], iterations: int = 16) -> tuple[float, float]:
+        """Return the factor f for which ``end(f)`` comes closest to the stored end, and the deviation it leaves.
 
         The secant method, in the least-squares sense, on log f: exact after one step where the end is linear in f.
         """
-        best = (1.0, self.deviation)
-        place, residual = 0.0, self.residual(self.outcome)
-        probes = [(self.residual(self.replay(family(exp(move)))) - residual) / move for move in (-1e-3, 1e-3)]
+        begin = end(1.0)
+        best = (1.0, self.deviation_of(begin))
+        place, residual = 0.0, self.residual(begin)
+        probes = [(self.residual(end(exp(move))) - residual) / move for move in (-1e-3, 1e-3)]
         # Where a unit switches on or off between two points, their difference is a jump and not a slope.
         slope = min(probes, key=lambda probe: float(probe.norm()))
         for done in range(iterations):
@@ -131,7 +144,7 @@ class Stretch:
             place += move
             if abs(move) < 1e-7 or abs(place) > 20:
                 break
-            here = self.replay(family(exp(place)))
+            here = end(exp(place))
             best = min(best, (exp(place), self.deviation_of(here)), key=lambda pair: pair[1])
             before, residual = residual, self.residual(here)
             secant = (residual - before) / move

@@ -9,11 +9,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from aadsl.core.arguments import checked
 from aadsl.core.errors import AadslError
 from aadsl.core.exclusive import one_at_a_time
 from aadsl.core.progress import Progress, silent
 from aadsl.replayed.history import History
 from aadsl.replayed.training_data import TrainingData
+from aadsl.replayed.trial import require_loss
 from aadsl.trajectory import Trajectory
 from aadsl.verification.findings import replayed, unfit
 from aadsl.verification.fit import fitting
@@ -25,6 +27,7 @@ FREE = 30  # steps whose replay is over before anyone waits
 Gaps = list[tuple[int, int]]
 
 
+@checked
 @one_at_a_time
 def verify(
     trajectory: Trajectory,
@@ -33,7 +36,7 @@ def verify(
     loss: Any = None,
     data: Any = None,
     samples: int = 8,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     progress: Progress = silent,
 ) -> Report:
     """Check a trajectory and say in plain words what does not match.
@@ -69,6 +72,7 @@ def verify_history(
     if not _failed(findings):
         findings += fitting(trajectory, history.objective.model, history.data)
         if not _failed(findings):
+            require_loss(history)
             findings += replayed(history, _chosen(trajectory, samples) if stretches is None else stretches, progress)
     return Report(str(trajectory.path), tuple(findings))
 
@@ -102,7 +106,7 @@ def _joined(
     loss: Any,
     data: Any,
     samples: int,
-    device: str,
+    device: str | torch.device,
     progress: Progress,
 ) -> Iterator[Finding]:
     try:
@@ -115,6 +119,7 @@ def _joined(
             yield Finding("note", "no step was replayed: there is none")
             return
         history = History(trajectory, model=model, loss=loss, data=given, device=device)
+        require_loss(history)
     except AadslError as error:
         yield unfit(error)
         return

@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 
+from aadsl.core.arguments import kinds_of
 from aadsl.core.errors import AadslError
+from aadsl.language.characters import readable
 from aadsl.language.layout import LEXEMES
 from aadsl.statements import Session, complete
 from aadsl.statements.program import resolve
 from aadsl.statements.table import parser
-from aadsl.statements.vocabulary import HOMES, hints, table
+from aadsl.statements.vocabulary import HOMES, table
 from tests.statements.snapshots import PRELUDE, cases, prepared
 from tests.statements.test_completion import CASES as CURSORS
 from tests.statements.test_selections import CASES as SELECTIONS
@@ -109,7 +111,7 @@ def test_mangled_programs_give_our_error_or_a_result(part: int) -> None:
     for text in {*texts}:  # imports what is imported lazily
         judge(text, names, session)
     for member in (member for kind in HOMES for member in table(kind).values()):
-        hints(member)  # reads our own annotations, once
+        kinds_of(member)  # reads our own annotations, once
     errors = 0
     with nothing_is_reached():
         for _ in range(MANGLED // 4):
@@ -123,7 +125,7 @@ def judge(program: str, names: dict[str, Any], session: Session) -> bool:
     try:
         resolve(parser().parse(program), names, session)
     except AadslError as error:
-        lines = program.split("\n")
+        lines = readable(program).split("\n")
         for problem in error.problems:
             assert problem.span is not None, program
             assert problem.span.line <= len(lines), program

@@ -17,6 +17,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from aadsl.core.arguments import checked
 from aadsl.core.attached import attached
 from aadsl.core.clip import Clip
 from aadsl.core.errors import AadslError
@@ -51,10 +52,11 @@ def _runs(one: Any) -> Sequence[RecordedRun]:
         return one._runs
     if isinstance(one, (str, os.PathLike)) and isinstance(path := os.fspath(one), str) and path:
         return [RecordedRun(source) for source in sources_of(path)]
-    said = "an empty path" if one == "" else f"a {type(one).__name__}"
+    said = "an empty path" if isinstance(one, str) else f"a {type(one).__name__}"
     raise AadslError(f"{said} is no trajectory", hint='give the path of one: aadsl.open_trajectory("runs/a")')
 
 
+@checked
 class Trajectory:
     """The recorded sequence of steps of one run, or of several chained one after the other.
 

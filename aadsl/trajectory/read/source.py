@@ -45,7 +45,10 @@ class Folder:
 
     def names(self) -> list[str]:
         """Return the names of all netCDF files."""
-        return [name for name in os.listdir(self._folder) if name.endswith(".nc")]  # noqa: PTH208  (a long run has many)
+        try:
+            return [name for name in os.listdir(self._folder) if name.endswith(".nc")]  # noqa: PTH208  (there may be many)
+        except FileNotFoundError:
+            raise gone(self._folder) from None
 
     @contextmanager
     def open(self, name: str) -> Iterator[Any]:

@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isqrt
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+from aadsl.core.arguments import checked
 from aadsl.core.errors import AadslError
 from aadsl.core.units import bytes_of
 
 
+@runtime_checkable
 class StatePlan(Protocol):
     """Chooses states. ξ_0 and the final state are stored in any case."""
 
@@ -83,18 +85,20 @@ class Budget:
         return sorted(set(stored) - set(kept))
 
 
+@checked
 def every(interval: int) -> Every:
     """Return the plan that keeps every ``interval``-th state.
 
     >>> [t for t in range(10) if every(4).due(t)]
     [0, 4, 8]
     """
-    if isinstance(interval, bool) or not isinstance(interval, int) or interval < 1:
+    if interval < 1:
         raise AadslError(f"every({interval!r}): the interval is a whole number of steps, at least 1")
-    return Every(interval)
+    return Every(int(interval))
 
 
-def budget(size: int | str) -> Budget:
+@checked
+def budget(size: float | str) -> Budget:
     """Return the plan that keeps as many states as fit into ``size`` bytes (a number, ``"500MB"``, ``"2GiB"``).
 
     >>> budget("2KiB").limit
@@ -109,11 +113,11 @@ def plan_of(states: str | int | StatePlan) -> StatePlan:
         return SquareRoot()
     if states == "all":
         return Every(1)
-    if isinstance(states, int):
+    if isinstance(states, StatePlan):
+        return states
+    if not isinstance(states, str):
         return every(states)
-    if isinstance(states, str):
-        raise AadslError(
-            f"states={states!r} is not a plan",
-            hint='say "sqrt", "all", a number k for every k-th state, or budget("2GiB")',
-        )
-    return states
+    raise AadslError(
+        f"states={states!r} is not a plan",
+        hint='say "sqrt", "all", a number k for every k-th state, or budget("2GiB")',
+    )

@@ -13,6 +13,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
+from aadsl.core.arguments import checked
 from aadsl.core.clip import Clip
 from aadsl.core.errors import AadslError
 from aadsl.data.examples import Examples
@@ -28,6 +29,7 @@ from aadsl.trajectory.record.vocabulary import Vocabulary, require_storable
 from aadsl.trajectory.record.watch import ForwardWatch
 
 
+@checked
 class Recorder:
     """Records every step that ``optimizer`` takes on ``model`` into the folder ``path``.
 
@@ -142,7 +144,7 @@ class Recorder:
         if self._open:
             self._watch.told()
 
-    def phase(self, name: str, reset: bool | None = None) -> None:
+    def phase(self, name: str | int, reset: bool | None = None) -> None:
         """Say that a new phase begins with the next step.
 
         ``reset``: whether the optimizer starts afresh there; left out, its buffers are looked at when the phase begins.

@@ -167,8 +167,8 @@ def require_seal(path: Path) -> str:
 def gone(path: Path) -> AadslError:
     """Return the error of a file that was there when the trajectory was opened."""
     return AadslError(
-        f"{path} is gone: it was deleted, or merged with others by a recorder at work",
-        hint="open the trajectory again",
+        f"{path} is gone: it was moved, deleted, or merged with others by a recorder at work",
+        hint="open the trajectory again, where it is now",
     )
 
 

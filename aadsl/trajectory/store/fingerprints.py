@@ -56,8 +56,11 @@ def data_fingerprint(data: Any) -> dict[str, str]:
 
 
 def example_digest(examples: Examples, position: int) -> str:
-    """Return the digest of one example."""
-    return _short(_content(examples.take([position])))
+    """Return the digest of one example and, where it has several parts, such as inputs and labels, of each of them."""
+    example = examples.take([position])
+    held = example.values() if isinstance(example, Mapping) else example
+    parts = list(held) if isinstance(example, (Mapping, tuple, list)) and len(example) > 1 else []
+    return " ".join(_short(_content(part)) for part in (example, *parts))
 
 
 def _content(part: Any) -> bytes:

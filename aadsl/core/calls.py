@@ -1,0 +1,58 @@
+"""Calls of what the user wrote, a loss or a behavior: where one fails, it is said what it was given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from aadsl.core.arguments import shown
+from aadsl.core.errors import AadslError
+
+
+def called(
+    what: str, function: Callable[[nn.Module, Any], Any], model: nn.Module, batch: Any, options: str = ""
+) -> Any:
+    """Return ``function(model, batch)``.
+
+    Args:
+        what: what the function is, in words.
+        function: a loss or a behavior.
+        model: its first argument.
+        batch: its second one.
+        options: what a loss of ``torch.nn`` would have to be made with.
+
+    Raises:
+        AadslError: the function fails; says what a batch is made of.
+    """
+    try:
+        return function(model, batch)
+    except (AadslError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        raise AadslError(
+            f"{what} fails: {type(error).__name__}: {error}",
+            hint=wrapped(function, options)
+            or f"it is called as {what.split()[1]}(model, batch); the batch is here {_described(batch)}",
+        ) from error
+
+
+def wrapped(function: Any, options: str = "") -> str:
+    """Return how to call what compares outputs with targets, as the losses of ``torch.nn`` do; nothing for others."""
+    name = function.__name__ if isinstance(function, type) else type(function).__name__
+    if getattr(nn, name, None) not in (function, type(function)):
+        return ""
+    return f"it compares outputs with targets: lambda model, batch: nn.{name}({options})(model(batch[0]), batch[1])"
+
+
+def _described(batch: Any) -> str:
+    """Return what a batch is made of."""
+    if isinstance(batch, Tensor):
+        return f"a tensor {tuple(batch.shape)}"
+    if isinstance(batch, Mapping):
+        return f"a dict of {', '.join(f'{name!r}: {_described(part)}' for name, part in batch.items())}"
+    if isinstance(batch, (tuple, list)):
+        return f"a {type(batch).__name__} of {', '.join(map(_described, batch))}"
+    return shown(batch)
