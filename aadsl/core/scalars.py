@@ -6,6 +6,9 @@ from typing import Any
 
 import numpy as np
 
+EXACT_AS_FLOAT = 1 << 53
+"""Whole numbers up to here are exact as floats."""
+
 
 def written(value: Any) -> str:
     """Return a scalar as the language writes it: ``true``, ``3``, ``0.5``, ``"text"``."""

@@ -100,8 +100,10 @@ class Examples:
         """Return the examples where the mask ``chosen`` is true, or at these positions.
 
         Raises:
-            AadslError: a position lies outside.
+            AadslError: a position lies outside, or the mask is not as long as the examples are many.
         """
+        if chosen.dtype == bool and chosen.shape != (len(self),):
+            raise AadslError(f"a mask of shape {chosen.shape} does not fit {len(self)} examples")
         where = np.flatnonzero(chosen) if chosen.dtype == bool else chosen
         self._require(where)
         return Examples(self.source, self.coordinates.isel(example=where), self.positions[where])
