@@ -26,6 +26,7 @@ from aadsl.trajectory.read.chain import Chain, Rule
 from aadsl.trajectory.read.consumed import examples_dataset
 from aadsl.trajectory.read.export import write_single_file
 from aadsl.trajectory.read.lazy import steps_dataset
+from aadsl.trajectory.read.naming import with_distinct_phases
 from aadsl.trajectory.read.run import Hyperparameters, RecordedRun
 from aadsl.trajectory.read.schema import violations
 from aadsl.trajectory.read.source import sources_of
@@ -87,6 +88,7 @@ class Trajectory:
     def steps(self) -> xr.Dataset:
         """Everything known of each step, over dimension ``step``; a variable is read when first used."""
         dataset = steps_dataset([part for run in self._runs for part in run.parts])
+        dataset = with_distinct_phases(dataset, [run.source.folder for run in self._runs], self._chain.starts)
         return dataset.assign_attrs(trajectory=str(self.path), Conventions="CF-1.11")
 
     @cached_property

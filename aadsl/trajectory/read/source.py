@@ -17,13 +17,19 @@ from aadsl.trajectory.read.fetched import Fetched
 from aadsl.trajectory.store import header
 from aadsl.trajectory.store.files import gone, netcdf_opened, require_seal
 
-RUN_GROUP = "run-"
+RUN_GROUP, FOLDER = "run-", "folder"
 
 
 class RunSource(Protocol):
-    """The named files of one run."""
+    """The named files of one run.
+
+    Attributes:
+        path: where they are.
+        folder: the path of the folder that they were recorded into, as far as it is known.
+    """
 
     path: Path | str
+    folder: str
 
     def names(self) -> list[str]:
         """Return the names of all files that are there now."""
@@ -40,6 +46,7 @@ class Folder:
 
     def __init__(self, path: Path) -> None:
         self.path: Path | str = path
+        self.folder = path.absolute().as_posix()
         self._folder = path
         self._checked: dict[str, str] = {}
 
@@ -73,6 +80,8 @@ class SingleFile:
         self.path: Path | str = path if isinstance(origin, Path) else origin.url
         self._file, self._group, self._origin = path, group, origin
         self._names: list[str] | None = None
+        with self._opened() as run:
+            self.folder = f"{path.absolute().with_suffix('').as_posix()}/{getattr(run, FOLDER, group)}"
 
     @cached_property
     def _digest(self) -> str:
@@ -109,6 +118,7 @@ class Remote:
 
     def __init__(self, fetched: Fetched) -> None:
         self.path: Path | str = fetched.url
+        self.folder = fetched.url.rstrip("/")
         self._fetched = fetched
         self._local = Folder(fetched.folder)
 
