@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from aadsl.behaviors import BEHAVIORS, Custom, Metric
+from aadsl.behaviors import BEHAVIORS, Custom, Metric, reads_labels
 from aadsl.core.attached import attached
 from aadsl.core.errors import AadslError, Problem, unknown_name
 from aadsl.core.families import define
@@ -126,9 +126,11 @@ class Names:
         examples = Examples.of(on)
         if where is not None:
             examples = those_of(name, examples, where)
-        if not len(examples):
-            raise AadslError(f'behavior "{name}" has no example', hint="the condition leaves none of them")
         function = _metric(metric, options)
+        if reads_labels(function) and not (labelled := examples.labelled()).all():
+            examples = examples.select(labelled)
+        if not len(examples):
+            raise AadslError(f'behavior "{name}" has no example', hint="the condition leaves none of them, or no label")
         if by is None:
             alone = Behavior(name, function, examples, per_example)
             define(self.behaviors, self.behavior_families, name, {name: alone})

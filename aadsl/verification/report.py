@@ -24,6 +24,7 @@ REMEDIES = {
     "changed weight": "restore the file of the state, or load into the model the frozen weights that the run had",
     "model or data": "give the model, the loss and the data that were trained with",
     "other dtype": "give the model in the dtype of the run, say model.float()",
+    "data of another dtype": "give the data in the dtype that the run had, such as inputs.float() or labels.long()",
     "shuffled data": _DATA,
     "other data": _DATA,
     "random data": "record the batches themselves, recorder.batch((inputs, targets)), instead of their indices",

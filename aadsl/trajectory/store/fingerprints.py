@@ -57,7 +57,12 @@ def data_fingerprint(data: Any) -> dict[str, str]:
 
 def example_digest(examples: Examples, position: int) -> str:
     """Return the digest of one example."""
-    return _short(_content(examples.take([position])))
+    return batch_digest(examples.take([position]))
+
+
+def batch_digest(batch: Any) -> str:
+    """Return the digest of the tensors of a batch, and of what else is in it."""
+    return _short(_content(batch))
 
 
 def _content(part: Any) -> bytes:
