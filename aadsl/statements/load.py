@@ -54,6 +54,8 @@ class Load(Statement):
         result.session.study = study
         names = ", ".join(useful(result.session.coordinates(study).names))
         result.say(f"loaded {study.trajectory.length} steps, coordinates: {names}")
+        for note in study.notes:
+            result.say(f"note: {note}")
 
     def _given(self, scope: Scope) -> dict[str, Any] | None:
         """Return the options. A device that is not there is a mistake of its option, not of the run."""

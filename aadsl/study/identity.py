@@ -66,7 +66,7 @@ class Identifier:
         """Return the identity.
 
         Raises:
-            AadslError: a file of the trajectory is damaged, so it has no digest.
+            AadslError: a file of the trajectory is damaged, so it has no digest; or another run was recorded there.
         """
         identity = self._identity()
         if identity.digest is None or identity.digest != self._latest:
@@ -76,6 +76,7 @@ class Identifier:
 
     def _identity(self) -> Identity:
         history, objective = self.history, self.history.objective
+        history.trajectory.require_same()
         loaded = frozenset([*objective.parameters.names, *history.trajectory.buffers])
         recorded = history.trajectory.digest
         try:

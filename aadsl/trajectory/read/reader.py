@@ -216,6 +216,11 @@ class Trajectory:
         """
         return attached("Trajectory.verify")(self, model=model, loss=loss, data=data, **options)
 
+    def require_same(self) -> None:
+        """Make sure that the files are those that were opened. Raises AadslError where they were recorded anew."""
+        for run in self._runs:
+            run.require_same()
+
     @property
     def digest(self) -> str:
         """Hash of the digests of all files: changes with any recorded byte."""
@@ -224,6 +229,7 @@ class Trajectory:
 
     def to_netcdf(self, path: PathLike) -> None:
         """Copy everything, bit by bit, into one netCDF-4 file, which :func:`open_trajectory` reads too."""
+        self.require_same()
         write_single_file(Path(path).expanduser(), [run.source for run in self._runs])
 
     def _repr_html_(self) -> str:
