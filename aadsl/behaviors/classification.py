@@ -20,6 +20,8 @@ from aadsl.core.scalars import IGNORED
 class LogLikelihood:
     """log p(target | input), in nats: the paper's performance function.
 
+    The model may return scores, their softmax or its logarithm. Examples labelled −100 do not count.
+
     Attributes:
         target: the class whose likelihood is meant; by default each example's own label.
     """
