@@ -191,6 +191,20 @@ def test_the_weights_of_an_earlier_step_are_told_by_its_number(run: Recorded) ->
     assert f"those of the run before step {step}" in note
 
 
+def test_best_weights_that_were_loaded_before_the_recorder_closed_are_told(tmp_path: Path) -> None:
+    model = small_model()
+    best = copy.deepcopy(model.state_dict())
+    optimizer = sgd(model)
+    with aadsl.Recorder(tmp_path / "run", model, optimizer, DATA) as recorder:
+        train(recorder, model, optimizer, 6)
+        model.load_state_dict({name: value + 1 for name, value in best.items()})
+    trajectory = aadsl.open_trajectory(tmp_path / "run")
+    assert trajectory.closed and 6 not in trajectory.checkpoints
+    (note,) = aadsl.Study(trajectory, model=model, loss=mean_loss, data=DATA, device="cpu").notes
+    assert "wrote to the model after the last step" in note
+    assert aadsl.Study(trajectory, model=small_model(), loss=mean_loss, data=DATA, device="cpu").notes == ()
+
+
 def test_of_a_run_that_was_not_closed_the_end_is_not_known(tmp_path: Path) -> None:
     data = images_and_labels()
     net = network()

@@ -17,15 +17,18 @@ def note_on_weights(trajectory: Trajectory, model: nn.Module, first: State, last
     Args:
         trajectory: the run.
         model: the model that was given.
-        first, last: the first and the last state that were stored. Where the last one is not that of the end, it is not
-            known what the end was.
+        first, last: the first and the last state that were stored. Of a run that was not closed, the end is not known.
     """
     own = {name: parameter.detach() for name, parameter in model.named_parameters() if name in trajectory.parameters}
     ended = trajectory.checkpoints[-1] == trajectory.length
-    if not ended or any(p.is_meta for p in own.values()) or _equal(own, last) or _equal(own, first):
+    if not (ended or trajectory.closed) or any(p.is_meta for p in own.values()):
+        return ""
+    if _equal(own, first) or (ended and _equal(own, last)):
         return ""
     step = _step_of(own, trajectory, first)
     which = "other ones than those of the run's end" if step is None else f"those of the run before step {step}"
+    if not ended:  # at the end of its recording the model was another one than the last step had left
+        which = f"{which}, or may be: something else than the optimizer wrote to the model after the last step"
     return (
         f"the weights of the model that was given are {which}; answers are about the run's end, the model after "
         f"{trajectory.length} steps, and say nothing of other weights: of best ones that were loaded, or of an average "

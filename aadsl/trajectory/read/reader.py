@@ -64,7 +64,7 @@ class Trajectory:
         length: T, the number of committed steps.
         optimizer: class name, ``"SGD"``, or ``"SGD then Adam"`` of runs; group_count: number of parameter groups.
         parameters, buffers: descriptions by name.
-        clip: gradient clipping declared for the last run; accumulation: micro-batches a step; None if undeclared.
+        closed: whether the last run was ended by its recorder; clip: gradient clipping declared for the last run; accumulation: micro-batches a step; None if undeclared.
     """
 
     def __init__(self, runs: Sequence[RecordedRun]) -> None:
@@ -77,6 +77,7 @@ class Trajectory:
         self.group_count: int = len(self._chain.groups)
         self.parameters: dict[str, ParameterSpec] = self._chain.parameters
         self.buffers: dict[str, ParameterSpec] = self._chain.buffers
+        self.closed: bool = last.length >= 0
         self.clip: Clip | None = last.clip
         self.accumulation: int | None = last.accumulation
         self.provenance: dict[str, str] = last.provenance
