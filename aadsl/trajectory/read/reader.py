@@ -64,7 +64,8 @@ class Trajectory:
         length: T, the number of committed steps.
         optimizer: class name, ``"SGD"``, or ``"SGD then Adam"`` of runs; group_count: number of parameter groups.
         parameters, buffers: descriptions by name.
-        closed: whether the last run was ended by its recorder; clip: gradient clipping declared for the last run; accumulation: micro-batches a step; None if undeclared.
+        closed: whether the last run was ended by its recorder.
+        clip: gradient clipping declared for the last run; accumulation: micro-batches a step; None if undeclared.
     """
 
     def __init__(self, runs: Sequence[RecordedRun]) -> None:
