@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from aadsl.behaviors.base import Metric
-from aadsl.behaviors.classification import Accuracy, LogLikelihood, Loss, Margin, Probability
+from aadsl.behaviors.classification import Accuracy, LogLikelihood, Loss, Margin, Probability, reads_labels
 from aadsl.behaviors.custom import Custom
 from aadsl.behaviors.language_model import TokenLogLikelihood
 from aadsl.behaviors.regression import SquaredError
 
-__all__ = ["BEHAVIORS", "Custom", "Metric"]
+__all__ = ["BEHAVIORS", "Custom", "Metric", "reads_labels"]
 
 BEHAVIORS: dict[str, type[Metric]] = {
     "log_likelihood": LogLikelihood,

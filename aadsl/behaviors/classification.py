@@ -1,4 +1,7 @@
-"""Behaviors of classifiers, read from the class scores that ``model(inputs)`` returns."""
+"""Behaviors of classifiers, read from the class scores that ``model(inputs)`` returns.
+
+Scores, their log softmax and their softmax are read alike. Examples labelled −100 do not count, as in PyTorch.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,18 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from aadsl.behaviors.base import inputs_and_targets, logits
+from aadsl.behaviors.base import Metric, inputs_and_targets, logits
 from aadsl.core.arguments import checked
 from aadsl.core.errors import AadslError
+from aadsl.core.scalars import IGNORED
 
 
 @checked
 @dataclass(frozen=True)
 class LogLikelihood:
     """log p(target | input), in nats: the paper's performance function.
+
+    The model may return scores, their softmax or its logarithm. Examples labelled −100 do not count.
 
     Attributes:
         target: the class whose likelihood is meant; by default each example's own label.
@@ -105,9 +111,18 @@ class Accuracy:
         return (scores.argmax(dim=1) == classes).to(scores.dtype)
 
 
+def reads_labels(metric: Metric) -> bool:
+    """Return whether a metric reads each example's own class, so that examples labelled −100 do not count."""
+    if isinstance(metric, LogLikelihood | Probability | Margin):
+        return metric.target is None
+    return isinstance(metric, Loss | Accuracy)
+
+
 def _scores(model: nn.Module, examples: Any, target: int | None) -> tuple[Tensor, Tensor]:
     inputs, labels = inputs_and_targets(examples)
     scores = logits(model, inputs)
+    if target is None and labels.is_floating_point() and not torch.equal(labels, labels.round()):
+        raise AadslError("the labels are no whole numbers", hint="give the number of each example's class")
     classes = labels.long() if target is None else torch.full_like(labels, target, dtype=torch.long)
     if classes.dim() != 1 or len(classes) != len(scores):
         raise AadslError(
@@ -117,5 +132,6 @@ def _scores(model: nn.Module, examples: Any, target: int | None) -> tuple[Tensor
     count = scores.shape[1]
     if len(classes) and not (int(classes.min()) >= 0 and int(classes.max()) < count):
         worst = int(classes.max()) if int(classes.max()) >= count else int(classes.min())
-        raise AadslError(f"class {worst} does not exist: the model has {count} classes, 0 to {count - 1}")
+        hint = f"leave out the examples that have no label: where=labels != {IGNORED}" if worst == IGNORED else ""
+        raise AadslError(f"class {worst} does not exist: the model has {count} classes, 0 to {count - 1}", hint=hint)
     return scores, classes

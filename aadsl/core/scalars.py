@@ -1,10 +1,16 @@
-"""How single values are written, in programs and in the names of families' members."""
+"""Single values: how they are written, in programs and in the names of families' members, and which are special."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+
+IGNORED = -100
+"""The label of an example, or of a token, that has none, as in PyTorch."""
+
+EXACT_AS_FLOAT = 1 << 53
+"""Whole numbers up to here are exact as floats."""
 
 
 def written(value: Any) -> str:

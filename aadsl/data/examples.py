@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,8 +15,10 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.data import TensorDataset, default_collate
 
 from aadsl.core.errors import AadslError
+from aadsl.core.scalars import IGNORED
 from aadsl.data.tables import Rows, columns_of, coordinates, is_frame
 
+TARGETS = ("label", "target", "labels", "targets")  # what the target of a Dataset is called
 CHUNK = 512  # examples evaluated at a time: bounds memory, and is large enough to keep the cores busy
 
 
@@ -40,13 +42,13 @@ class Examples:
 
         Args:
             data: a tuple of tensors or arrays of equal length (inputs, targets, …); a map-style dataset; an xarray
-                Dataset whose first variable is the model's input and whose ``label`` or ``target`` (else second)
-                variable the target, every 1-D variable over its first dimension being a coordinate; a
-                ``datasets.Dataset`` or a DataFrame, whose rows are dicts and whose scalar columns are coordinates.
-                Tables among the tensors of a tuple, (inputs, targets, frame), give coordinates only.
+                Dataset whose first variable is the model's input and whose ``label`` or ``target`` the target (else
+                the only other variable of numbers over its first dimension), every 1-D variable over that dimension
+                being a coordinate; a ``datasets.Dataset`` or a DataFrame, whose rows are dicts and whose scalar columns
+                are coordinates. Tables among the tensors of a tuple, (inputs, targets, frame), give coordinates only.
 
         Raises:
-            AadslError: ``data`` is none of these, or its parts differ in length.
+            AadslError: ``data`` is none of these, its parts differ in length, or it is not clear which is the target.
         """
         if isinstance(data, Examples):
             return data
@@ -100,11 +102,21 @@ class Examples:
         """Return the examples where the mask ``chosen`` is true, or at these positions.
 
         Raises:
-            AadslError: a position lies outside.
+            AadslError: a position lies outside, or the mask is not as long as the examples are many.
         """
+        if chosen.dtype == bool and chosen.shape != (len(self),):
+            raise AadslError(f"a mask of shape {chosen.shape} does not fit {len(self)} examples")
         where = np.flatnonzero(chosen) if chosen.dtype == bool else chosen
         self._require(where)
         return Examples(self.source, self.coordinates.isel(example=where), self.positions[where])
+
+    def labelled(self) -> NDArray[np.bool_]:
+        """Return (n,) false where an example is labelled −100: it has no label. Only labels in tensors are read."""
+        target = self.source[1] if self.tensors and len(self.source) == 2 else None
+        if target is None or target.dim() != 1:
+            return np.ones(len(self), dtype=bool)
+        mask: NDArray[np.bool_] = (target != IGNORED).numpy(force=True)[self.positions]
+        return mask
 
     def take(self, indices: NDArray[np.int64] | Sequence[int], device: torch.device | str = "cpu") -> Any:
         """Return one batch of the examples at ``indices``: a tuple of tensors, or what the dataset collates to.
@@ -185,9 +197,7 @@ def _of_dataset(data: xr.Dataset) -> Examples:
     if not names or not data[names[0]].dims:
         raise AadslError("the Dataset holds no variable with examples", hint="its first variable is the model's input")
     dimension = data[names[0]].dims[0]
-    targets = [name for name in ("label", "target") if name in data.variables and data[name].dtype.kind in "biuf"]
-    targets = targets or names[1:]
-    parts = [names[0], *[name for name in targets if name != names[0]][:1]]
+    parts = [names[0], *_target(data, names, dimension)]
     known = {
         str(name): ("example", variable.to_numpy())
         for name, variable in data.variables.items()
@@ -196,3 +206,16 @@ def _of_dataset(data: xr.Dataset) -> Examples:
     count = data.sizes[dimension]
     tensors = tuple(torch.as_tensor(data[name].to_numpy()) for name in parts)
     return Examples(tensors, xr.Dataset(known, {"example": np.arange(count)}), np.arange(count))
+
+
+def _target(data: xr.Dataset, names: Sequence[str], dimension: Hashable) -> list[str]:
+    """Return the name of the target, found by its name or since it is the only one that may be it; [] without any."""
+    may_be = {str(n) for n, v in data.variables.items() if v.dtype.kind in "biuf" and v.dims[:1] == (dimension,)}
+    named = [name for name in TARGETS if name in may_be and name != names[0]]
+    candidates = named or [name for name in names[1:] if name in may_be]
+    if len(candidates) > 1 and not named:
+        raise AadslError(
+            f"which variable is the target is not clear: {', '.join(candidates)}",
+            hint=f'name it "label", data.rename({candidates[-1]}="label"), or give tensors: (inputs, targets)',
+        )
+    return candidates[:1]

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
+from aadsl.core.scalars import EXACT_AS_FLOAT
+
 Readers = Mapping[str, Callable[[], NDArray[Any]]]
 
 # What pandas finds in columns whose values are numbers, truth values, texts or dates, perhaps with gaps.
@@ -90,12 +92,15 @@ def is_scalar(column: pd.Series[Any]) -> bool:
 
 
 def values_of(column: pd.Series[Any]) -> NDArray[Any]:
-    """Return the values of a pandas column: numbers with NaN where missing, else objects with None."""
+    """Return the values of a pandas column: numbers with NaN where missing, else objects with None;
+    so are whole numbers that a float does not hold."""
     if isinstance(column.dtype, pd.CategoricalDtype):
         column = column.astype(column.cat.categories.dtype if not column.hasnans else object)
     kinds = pd.api.types
     if kinds.is_numeric_dtype(column) and not (kinds.is_bool_dtype(column) and column.hasnans):
-        return column.to_numpy(dtype=float, na_value=np.nan) if column.hasnans else column.to_numpy()
+        if column.hasnans and not (kinds.is_integer_dtype(column) and column.abs().max() > EXACT_AS_FLOAT):
+            return column.to_numpy(dtype=float, na_value=np.nan)
+        return column.astype(object).where(column.notna(), None).to_numpy() if column.hasnans else column.to_numpy()
     if kinds.is_datetime64_any_dtype(column):
         column = column.astype(str).where(column.notna())
     return column.astype(object).where(column.notna(), None).to_numpy()

@@ -1,7 +1,8 @@
 """Values of conditions: one number, text or truth value a step (or example), any of which may be missing.
 
 Truth has three values: a comparison with a missing value is unknown, ``not unknown`` is unknown, and what is unknown
-never matches. Text is kept as integer codes into its distinct values, so a comparison touches each value once.
+never matches. Text is kept as integer codes into its distinct values, so a comparison touches each value once. Numbers
+compare and compute as Python's do: whole ones exactly, in up to 64 bits, and with floats by their true values.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from aadsl.core.scalars import written
+from aadsl.core.scalars import EXACT_AS_FLOAT, written
 
 Kind = Literal["number", "text", "boolean"]
 Known = NDArray[np.bool_] | np.bool_
@@ -34,7 +35,17 @@ ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {
     "/": np.divide,
     "%": np.mod,
 }
+EXACTLY: dict[str, Callable[[Any, Any], Any]] = {
+    "+": np.frompyfunc(operator.add, 2, 1),
+    "-": np.frompyfunc(operator.sub, 2, 1),
+    "*": np.frompyfunc(operator.mul, 2, 1),
+    "/": np.frompyfunc(lambda a, b: a / b if b else None, 2, 1),
+    "%": np.frompyfunc(lambda a, b: a % b if b else None, 2, 1),
+}
+"""The same of Python's numbers, of which whole ones never overflow; None where there is none."""
 KNOWN = np.True_
+# Whole numbers up to here have products that floats hold exactly.
+EXACT_PRODUCTS = 1 << 26
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +54,8 @@ class Column:
 
     Attributes:
         kind: how the values compare: ``"number"``, ``"text"`` or ``"boolean"``.
-        values: numbers; truth values, False where unknown; or codes into ``categories``, -1 where missing.
+        values: numbers, Python's own where no dtype holds them all; truth values, False where unknown; or codes into
+            ``categories``, -1 where missing.
         known: where there is a value; the scalar ``True`` where there is one everywhere.
         categories: the distinct texts of a text column, else empty.
     """
@@ -90,7 +102,7 @@ class Column:
         if self.kind == "text":
             return tuple(f'"{text}"' for text in self.categories[:limit])
         present = np.unique(self.values[np.broadcast_to(self.known, self.values.shape)])[:limit]
-        return tuple(written(value.item()) for value in present)
+        return tuple(written(value) for value in present.tolist())
 
     def matching(self) -> NDArray[np.bool_]:
         """Return where a boolean column is known to be true."""
@@ -120,8 +132,25 @@ def _of_mixed(array: NDArray[Any], codes: NDArray[np.intp], distinct: NDArray[An
     if all(isinstance(value, bool | np.bool_) for value in distinct):
         return Column("boolean", np.append(distinct.astype(bool), False)[codes].reshape(array.shape), known)
     if all(isinstance(value, int | float | np.number | bool) for value in distinct):
-        return Column("number", np.append(distinct.astype(float), np.nan)[codes].reshape(array.shape), known)
+        return Column("number", np.append(_numbers(distinct), 0)[codes].reshape(array.shape), known)
     return Column("text", codes.reshape(array.shape), known, tuple(str(value) for value in distinct))
+
+
+def _numbers(values: NDArray[Any]) -> NDArray[Any]:
+    """Return Python's numbers as an array: whole ones of up to 64 bits as such, others as floats.
+
+    Where no dtype holds all of them as they are, they stay Python's.
+    """
+    whole = [int(value) for value in values if isinstance(value, int | np.integer)]
+    low, high = min(whole, default=0), max(whole, default=0)
+    if len(whole) == len(values):
+        for kind in (np.int64, np.uint64):
+            if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max:
+                return values.astype(kind)
+    if max(-low, high) <= EXACT_AS_FLOAT:
+        return values.astype(float)
+    fitting = [value if isinstance(value, float) or -(1 << 63) <= value < 1 << 64 else float(value) for value in values]
+    return np.array(fitting, dtype=object)
 
 
 def _both(*masks: Known) -> Known:
@@ -135,10 +164,25 @@ def compare(left: Column, symbol: str, right: Column) -> Column:
     function = COMPARISONS[symbol]
     known = _both(left.known, right.known)
     if left.kind != "text":
-        return Column("boolean", function(left.values, right.values) & known, known)
+        with np.errstate(invalid="ignore"):  # NaN stands where a number is missing
+            return Column("boolean", function(*_comparable(left, right)) & known, known)
     if right.values.ndim == 0 and len(right.categories) == 1:
         return match(left, lambda text: function(text, right.categories[0]))
     return Column("boolean", np.asarray(function(left.texts(), right.texts()), dtype=bool) & known, known)
+
+
+def _comparable(left: Column, right: Column) -> tuple[Any, Any]:
+    """Return the values of two columns, as Python's numbers where NumPy would round a whole one to compare it."""
+    pair = (left, right), (right, left)
+    if any(one.values.dtype.kind == "f" and _largest(other) > EXACT_AS_FLOAT for one, other in pair):
+        return left.values.astype(object), right.values.astype(object)
+    return left.values, right.values
+
+
+def _largest(column: Column) -> int:
+    """Return the largest absolute value of a column of whole numbers, 0 for any other."""
+    values = column.values
+    return max(int(values.max()), -int(values.min())) if values.dtype.kind in "iu" and values.size else 0
 
 
 def match(column: Column, test: Callable[[str], Any]) -> Column:
@@ -148,7 +192,18 @@ def match(column: Column, test: Callable[[str], Any]) -> Column:
 
 
 def calculate(left: Column, symbol: str, right: Column) -> Column:
-    """Return ``left symbol right`` of two number columns; what has no finite value (1/0) is missing."""
+    """Return ``left symbol right`` of two number columns; what has no finite value (1/0) is missing.
+
+    Whole numbers give a whole number, which beyond 64 bits is the nearest float, as a quotient always is.
+    """
+    kinds = {left.values.dtype.kind, right.values.dtype.kind}
+    large = kinds <= {"i", "u"} and max(_largest(left), _largest(right)) > EXACT_PRODUCTS
+    if large or "O" in kinds:
+        exact = np.asarray(EXACTLY[symbol](left.values.astype(object), right.values.astype(object)), dtype=object)
+        there = np.asarray(exact != None, dtype=bool)  # noqa: E711  (of each element)
+        values = _numbers(np.where(there, exact, 0).ravel()).reshape(exact.shape)
+        there &= np.isfinite(values.astype(float))
+        return Column("number", values, _both(left.known, right.known, KNOWN if there.all() else there))
     with np.errstate(all="ignore"):
         values = ARITHMETIC[symbol](left.values.astype(float), right.values.astype(float))
     finite = np.isfinite(values)

@@ -147,7 +147,8 @@ class _Parts(Transformer[Token, Any]):
 
     def NUMBER(self, token: str) -> int | float:
         """Return a whole number as int, if it fits 64 bits, any other as float."""
-        return int(token) if re.fullmatch("-?[0-9]{1,18}", token) else float(token)
+        whole = int(token) if re.fullmatch("-?[0-9]{1,20}", token) else 1 << 64
+        return whole if -(1 << 63) <= whole < 1 << 64 else float(token)
 
     SIGNED = NUMBER
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from aadsl.core.calls import called
 from aadsl.core.errors import AadslError
@@ -33,6 +34,7 @@ class Readout:
         self.objective = objective
         self.metric = metric
         self.batches = batches
+        self._recast = False  # whether the examples are read in the model's precision instead of their own
 
     def values(self, state: FlatState) -> Tensor:
         """Return γ of every example, (n,) float64."""
@@ -113,7 +115,7 @@ class Readout:
         self.objective.model.eval()
 
     def _numbers(self, batch: Any) -> Tensor:
-        numbers = called("the behavior", self.metric, self.objective.model, batch)
+        numbers = self._read(batch)
         if not isinstance(numbers, Tensor) or numbers.dim() != 1:
             shape = tuple(numbers.shape) if isinstance(numbers, Tensor) else type(numbers).__name__
             raise AadslError(
@@ -128,9 +130,28 @@ class Readout:
             )
         return numbers
 
+    def _read(self, batch: Any) -> Any:
+        """Return what the metric returns; floats that the model refuses are given to it in its own precision."""
+        model = self.objective.model
+        if all(leaf.dtype == next(model.parameters()).dtype for leaf in _floats(batch)):
+            return called("the behavior", self.metric, model, batch)
+        if not self._recast:
+            try:
+                return self.metric(model, batch)
+            except RuntimeError:
+                self._recast = True
+        return called("the behavior", self.metric, model, tree_map_only(Tensor, self._cast, batch))
+
+    def _cast(self, part: Tensor) -> Tensor:
+        return part.to(next(self.objective.model.parameters()).dtype) if part.is_floating_point() else part
+
     def _require_gradient(self, numbers: Tensor) -> None:
         if not numbers.requires_grad:
             raise AadslError(
                 "this behavior has no gradient, so its effects cannot be estimated",
                 hint="ask for the exact answer, which needs none: retraining(); or for a smooth behavior like margin",
             )
+
+
+def _floats(batch: Any) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(batch) if isinstance(leaf, Tensor) and leaf.is_floating_point()]

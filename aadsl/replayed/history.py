@@ -24,6 +24,7 @@ from aadsl.dynamics import Dynamics, Slots, dynamics_of
 from aadsl.propagation import FlatState, Layout, LossFunction, Objective, Step, StepMap, final_state, kinks
 from aadsl.replayed.devices import device_of
 from aadsl.replayed.fitting import loaded, moving_buffers, require_parameters, restore_constants, slot_of
+from aadsl.replayed.given import note_on_weights
 from aadsl.replayed.training_data import TrainingData
 from aadsl.trajectory import Trajectory
 
@@ -44,7 +45,7 @@ class History:
         memory: how much the states held during a sweep may take, such as ``"4GiB"``; by default as needed.
 
     Attributes:
-        data: the training examples of each run.
+        data: the training examples of each run; given: what to know of the model's weights, as a rule nothing.
         witness: what is told where the replay of each stretch between two stored states ended.
 
     Raises:
@@ -76,6 +77,7 @@ class History:
         layout = Layout.of({n: s.shape for n, s in specs.items()}, {n: s.group for n, s in specs.items()})
         kinds = {name: spec.dtype for name, spec in trajectory.buffers.items()}
         first, last = (trajectory.state(t) for t in (0, trajectory.checkpoints[-1]))
+        self.given = note_on_weights(trajectory, model, first, last)
         moving = moving_buffers(first, last)
         self._integers = tuple(name for name in moving if "int" in kinds[name])
         buffers = Layout.of({n: trajectory.buffers[n].shape for n in moving if n not in self._integers})

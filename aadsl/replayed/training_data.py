@@ -94,8 +94,13 @@ class TrainingData:
 
 def _joined(parts: Sequence[Examples], name: str) -> NDArray[Any]:
     """Return the values of a coordinate over the examples of all parts; missing where a part lacks it."""
+    known = [part.coordinates[name].values if name in part.coordinates else None for part in parts]
+    kinds = {values.dtype.kind for values in known if values is not None}
+    # As a float, a large whole number would be another one.
+    whole = "Int64" if kinds == {"i"} else "UInt64" if kinds == {"u"} else None
+    absent = (pd.NA, whole) if whole else (np.nan, float)
     columns = [
-        pd.Series(part.coordinates[name].values if name in part.coordinates else np.full(len(part), np.nan))
-        for part in parts
+        pd.Series(absent[0], range(len(part)), absent[1]) if values is None else pd.Series(values)
+        for part, values in zip(parts, known, strict=True)
     ]
     return values_of(pd.concat(columns, ignore_index=True))

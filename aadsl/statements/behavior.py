@@ -49,7 +49,7 @@ class BehaviorDefinition(Definition):
         loaded = scope.needs_study(self.span)
         metric = self._metric(scope)
         data = notebook_name(scope, self.on)
-        chosen = None if data is None else self._chosen(scope, data)
+        chosen = None if data is None else self._chosen(scope, data, metric)
         if metric is None or chosen is None or not loaded:
             return None
         per_example = self.per_example is True
@@ -82,7 +82,7 @@ class BehaviorDefinition(Definition):
 
         return Custom(own)  # whatever it is: objects of the notebook are not looked into while names are resolved
 
-    def _chosen(self, scope: Scope, data: Any) -> tuple[Mask | None, Sequence[str]] | None:
+    def _chosen(self, scope: Scope, data: Any, metric: Metric | None) -> tuple[Mask | None, Sequence[str]] | None:
         """Return the mask over the examples, None for all of them, and the names of the behaviors."""
         name = self.name.text
         try:
@@ -96,7 +96,7 @@ class BehaviorDefinition(Definition):
         keys = None if self.by is None else examples.varying(self.by)
         if column is None or (self.by is not None and keys is None):
             return None
-        inside: Mask = np.broadcast_to(column.matching(), examples.length)
+        inside: Mask = np.broadcast_to(column.matching(), examples.length) & _counting(metric, data)
         if not inside.any():
             hint = why_empty(self.where, examples.coordinates)
             scope.report((self.where or self.on).span, f'no example of "{self.on.text}" matches', hint)
@@ -109,3 +109,13 @@ class BehaviorDefinition(Definition):
             scope.report(self.by.span, f'the family "{name}" would {problem}', "take another coordinate")
             return None
         return inside, [f"{name}[{key}]" for key in members]
+
+
+def _counting(metric: Metric | None, data: Any) -> Mask:
+    """Return where an example counts: where it has a label, if the metric reads labels."""
+    from aadsl.behaviors import reads_labels
+    from aadsl.data.examples import Examples
+
+    if metric is None or not reads_labels(metric):
+        return np.ones((), dtype=bool)
+    return Examples.of(data).labelled()

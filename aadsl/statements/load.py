@@ -31,6 +31,7 @@ class Load(Statement):
     Several paths are runs that were chained one after the other, each with its own optimizer. `model`, `loss` and
     `data` are names from the notebook: the model as it was trained, loss(model, batch) and the training data, or a dict
     of them by run, such as {"pretrain": digits, "finetune": letters}; `device` is "auto" unless given.
+    Answers are about the run's end; a model whose weights are neither those of its start nor of its end is told of.
     Scores are refused on a trajectory that fails verification, unless `unverified=true` is given; then they say so.
     Stages and behaviors of an earlier trajectory are left behind; those defined on a loaded study are there.
     `within` is the budget of answers, "30 s" unless given: within it exact answers come first.
@@ -56,6 +57,8 @@ class Load(Statement):
         result.session.study = study
         names = ", ".join(useful(result.session.coordinates(study).names))
         result.say(f"loaded {study.trajectory.length} steps, coordinates: {names}")
+        for note in study.notes:
+            result.say(f"note: {note}")
 
     def _try_loss(self, study: Studied, source: ProgramText) -> None:
         """Call the loss that was given once; what is wrong with it is a mistake of its option."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aadsl.core.errors import AadslError
+from aadsl.core.files import replacing
 from aadsl.language import Call, Literal, Reference
 from aadsl.statements.base import Action, Statement
 from aadsl.statements.scope import Scope
@@ -92,14 +93,16 @@ class Save(Statement):
     def run(self, result: Result, path: Path) -> None:
         """Write the file."""
         dataset = result.session.answers[-1].dataset
-        WRITERS[path.suffix.lower()](dataset, path)
+        with replacing(path) as unfinished:
+            WRITERS[path.suffix.lower()](dataset, unfinished)
         result.say(f"saved {path}")
 
     def draw(self, result: Result, path: Path) -> None:
         """Write the chart."""
         from aadsl.charts import save
 
-        save(result.session.chart, path)
+        with replacing(path) as unfinished:
+            save(result.session.chart, unfinished)
         result.say(f"saved {path}")
 
 

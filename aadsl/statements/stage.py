@@ -78,8 +78,13 @@ def why_empty(selection: Any, coordinates: Coordinates) -> str:
                 return never(name.text, literal.value, column)
             if column.kind == "number" and column.values[column.known].size:
                 low, high = np.min(column.values[column.known]), np.max(column.values[column.known])
-                return f"{name.text} runs from {low:g} to {high:g}"
+                return f"{name.text} runs from {_shown(low)} to {_shown(high)}"
     return ""
+
+
+def _shown(value: Any) -> str:
+    """Return a number as a hint shows it: a whole one in full."""
+    return str(value) if isinstance(value, int | np.integer) else f"{value:g}"
 
 
 def walk(node: Any) -> Iterator[Node]:

@@ -72,6 +72,10 @@ class Studied(Protocol):
     def trajectory(self) -> StudiedRun: ...  # noqa: D102
 
     @property
+    def notes(self) -> Sequence[str]:
+        """What is to be known before asking."""
+
+    @property
     def training_data(self) -> StudiedData: ...  # noqa: D102
 
     def branch(self) -> Self:

@@ -69,7 +69,7 @@ class Identifier:
         """Return the identity.
 
         Raises:
-            AadslError: a file of the trajectory is damaged, so it has no digest.
+            AadslError: a file of the trajectory is damaged, so it has no digest; or another run was recorded there.
         """
         identity = self._identity()
         if identity.digest is None or identity.digest != self._latest:
@@ -79,6 +79,7 @@ class Identifier:
 
     def _identity(self) -> Identity:
         history, objective = self.history, self.history.objective
+        history.trajectory.require_same()
         recorded = history.trajectory.digest
         try:
             model = fingerprint(self._model, code_fingerprint(objective.model), objective.hooks)

@@ -7,6 +7,7 @@ from pathlib import Path
 from torch import nn
 
 from aadsl.core.errors import AadslError
+from aadsl.core.files import replacing
 
 
 def save_model(model: nn.Module, path: Path) -> None:
@@ -20,11 +21,5 @@ def save_model(model: nn.Module, path: Path) -> None:
     except ImportError:
         hint = "pip install safetensors; or from Python: torch.save(study.counterfactual(…).state_dict(), …)"
         raise AadslError("saving a model needs safetensors", hint=hint) from None
-    unfinished = path.with_name(f".{path.name}.tmp")
-    try:
+    with replacing(path) as unfinished:
         write(model, str(unfinished))
-        unfinished.replace(path)
-    except OSError as error:
-        raise AadslError(f"{path} cannot be written: {error}", hint="save it somewhere else") from error
-    finally:
-        unfinished.unlink(missing_ok=True)

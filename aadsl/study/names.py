@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from aadsl.behaviors import BEHAVIORS, Custom, Metric
+from aadsl.behaviors import BEHAVIORS, Custom, Metric, reads_labels
 from aadsl.core.arguments import checked
 from aadsl.core.attached import attached
 from aadsl.core.errors import AadslError, Problem, unknown_name
@@ -20,7 +20,7 @@ from aadsl.core.scalars import member_name
 from aadsl.data.examples import Examples
 from aadsl.estimators import Behavior
 from aadsl.propagation import MetricFunction
-from aadsl.study.selection import step_mask
+from aadsl.study.selection import step_mask, those_of
 
 T = TypeVar("T")
 Select = Callable[["Names", str], NDArray[np.bool_]]
@@ -66,8 +66,8 @@ class Names:
 
         Args:
             name: how to call it.
-            selection: a boolean DataArray or array over the steps, an array of step numbers, a slice of them, or the
-                language's text: ``"steps[-200:] where lr < 1e-3"``.
+            selection: a mask over the steps, true or false (or 1 or 0) for each, step numbers, either as a list, array,
+                tensor or DataArray; a slice of steps; or the language's text: ``"steps[-200:] where lr < 1e-3"``.
 
         Returns:
             The boolean mask over ``step``.
@@ -94,7 +94,7 @@ class Names:
     def _mask(self, name: str, selection: Any) -> xr.DataArray:
         if isinstance(selection, str):
             selection = self._select(self, selection)
-        chosen = step_mask(name, selection, self.steps.sizes["step"])
+        chosen = step_mask(name, selection, self.steps)
         return xr.DataArray(chosen, {"step": self.steps.step}, ("step",), name=name)
 
     def behavior(
@@ -103,7 +103,7 @@ class Names:
         metric: str | Metric | MetricFunction,
         on: Any,
         *,
-        where: NDArray[np.bool_] | None = None,
+        where: Any = None,
         by: str | None = None,
         per_example: bool = False,
         **options: Any,
@@ -115,22 +115,25 @@ class Names:
             metric: the name of a behavior (``"log_likelihood"``), with its ``options``; or a callable
                 ``fn(model, examples)`` that returns one number an example.
             on: examples: a tuple of tensors, a map-style dataset or an xarray Dataset.
-            where: (n,) boolean mask over the examples.
+            where: a mask over the examples, true or false (or 1 or 0) for each, or their positions; as a list, array,
+                tensor or DataArray.
             by: a coordinate of the examples: one behavior ``name[value]`` for each of its values, named as the language
                 names them; an example without a value belongs to none.
             per_example: whether effects are wanted for every example.
             options: parameters of a named metric (``target=7``).
 
         Raises:
-            AadslError: an unknown metric, option or coordinate, or no example left.
+            AadslError: an unknown metric, option or coordinate, a ``where`` that does not fit, or no example left.
         """
         name = composed(name)
         examples = Examples.of(on)
         if where is not None:
-            examples = examples.select(np.asarray(where, dtype=bool))
-        if not len(examples):
-            raise AadslError(f'behavior "{name}" has no example', hint="the condition leaves none of them")
+            examples = those_of(name, examples, where)
         function = _metric(metric, options)
+        if reads_labels(function) and not (labelled := examples.labelled()).all():
+            examples = examples.select(labelled)
+        if not len(examples):
+            raise AadslError(f'behavior "{name}" has no example', hint="the condition leaves none of them, or no label")
         if by is None:
             alone = Behavior(name, function, examples, per_example)
             define(self.behaviors, self.behavior_families, name, {name: alone})

@@ -27,6 +27,7 @@ class Plan:
         choice: what a budget is spent on, and why; empty where there is none.
         way: whether runs advance together, and why; empty where there are none.
         store: what is kept beside the run.
+        note: what to know of the model that was given; empty where that is nothing.
     """
 
     question: str
@@ -42,6 +43,7 @@ class Plan:
     choice: str = ""
     way: str = ""
     store: str = ""
+    note: str = ""
 
     @property
     def is_exact(self) -> bool:
@@ -66,6 +68,8 @@ class Plan:
             lines.append(f"  runs without a stage are trained {self.way}")
         if self.store:
             lines.append(f"  {self.store}")
+        if self.note:
+            lines.append(f"  note: {self.note}")
         if self.kept:
             lines.append("  the answer is in the cache: asking takes no work")
         return "\n".join(lines)
@@ -93,4 +97,5 @@ def plan_for(history: History, query: Query, method: Estimator, answered_by: Est
         exact if (answered_by or method).exact else (answered_by or method).cost(history, query),
         exact,
         history.length,
+        note=history.given,
     )

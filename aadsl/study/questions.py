@@ -13,6 +13,7 @@ from aadsl.core.exclusive import one_at_a_time
 from aadsl.core.families import named
 from aadsl.core.progress import Progress, silent
 from aadsl.core.units import seconds_of
+from aadsl.data.coordinates import beside_answers
 from aadsl.estimators import Auto, Behavior, Estimator, Query
 from aadsl.estimators.base import Floats, final_readouts
 from aadsl.interventions import Intervention
@@ -44,7 +45,7 @@ class Questions(Names):
     """
 
     def __init__(self, trajectory: Trajectory, answering: Answering, within: str | float) -> None:
-        super().__init__(trajectory.steps)
+        super().__init__(beside_answers(trajectory.steps))
         seconds_of(within)
         self.trajectory, self.history = trajectory, answering.history
         self._answering, self._within = answering, within

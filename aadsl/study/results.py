@@ -116,6 +116,7 @@ def provenance(title: str, plan: Plan, trajectory: Trajectory, answer: Outcome) 
         "trajectory_digest": trajectory.digest,
         "aadsl_version": __version__,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        **({"given_weights": plan.note} if plan.note else {}),
         **answer.notes,
     }
 

@@ -1,47 +1,50 @@
-"""Sets of steps, from the forms in which Python code gives them."""
+"""Which steps a stage holds, and which examples a behavior is read on, from the forms that Python code gives."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
 from aadsl.core.errors import AadslError
+from aadsl.data.choices import chosen
+from aadsl.data.examples import Examples
 
 
-def step_mask(name: str, selection: Any, length: int) -> NDArray[np.bool_]:
+def step_mask(name: str, selection: Any, steps: xr.Dataset) -> NDArray[np.bool_]:
     """Return a mask (T,) of the steps of the stage ``name``.
 
     Args:
         name: the stage, for messages.
-        selection: a boolean DataArray or array over the steps, an array of step numbers, or a slice of them.
-        length: T.
+        selection: a mask over the steps, step numbers, or a slice of them, as :func:`aadsl.data.choices.chosen` takes.
+        steps: what was recorded of every step.
 
     Raises:
         AadslError: the selection does not fit the run, or holds no step.
     """
-    mask = np.zeros(length, dtype=bool)
-    mask[selection if isinstance(selection, slice) else _chosen(name, selection, length)] = True
+    mask = np.zeros(steps.sizes["step"], dtype=bool)
+    mask[chosen(f'stage "{name}"', selection, steps, "step")] = True
     if not mask.any():
         raise AadslError(
             f'stage "{name}" holds no step',
-            hint=f"the run has the steps 0 to {length - 1}; look at study.steps for their metadata",
+            hint=f"the run has the steps 0 to {len(mask) - 1}; look at study.steps for their metadata",
         )
     return mask
 
 
-def _chosen(name: str, selection: Any, length: int) -> NDArray[Any]:
-    chosen = np.asarray(selection)
-    if chosen.dtype == bool:
-        if chosen.shape != (length,):
-            raise AadslError(f'stage "{name}": a mask of shape {chosen.shape} does not fit {length} steps')
-        return chosen
-    if chosen.size and chosen.dtype.kind not in "iu":
+def those_of(name: str, examples: Examples, where: Any) -> Examples:
+    """Return the examples that a mask or positions choose for the behavior ``name``.
+
+    Raises:
+        AadslError: ``where`` does not fit the examples, leaves none of them, or names one twice.
+    """
+    picked = chosen(f'behavior "{name}"', where, examples.coordinates, "example")
+    if picked.dtype != bool and len(np.unique(picked)) < len(picked):
+        numbers, counts = np.unique(picked, return_counts=True)
         raise AadslError(
-            f'stage "{name}" cannot be read from {type(selection).__name__}',
-            hint="give a boolean mask over the steps, an array of step numbers, or a slice",
+            f'behavior "{name}": example {numbers[counts > 1][0]} is named more than once',
+            hint="an example counts once; name each once, or give a mask",
         )
-    if chosen.size and not (-length <= chosen.min() and chosen.max() < length):
-        raise AadslError(f'stage "{name}": step {int(chosen.max())} is not one of the steps 0 to {length - 1}')
-    return chosen.astype(np.int64)
+    return examples.select(picked)

@@ -51,7 +51,8 @@ class Study(Questions):
 
     Args:
         trajectory: the recorded run, as ``aadsl.open_trajectory(path)`` gives it.
-        model: a model with the recorded parameters; it is copied, its weights do not matter.
+        model: a model with the recorded parameters; it is copied, its weights do not matter: answers are about the end
+            of the run. Where they are neither those it began nor those it ended with, ``notes`` and answers say so.
         loss: ``loss(model, batch)``, the mean loss of a batch as a scalar tensor.
         data: what the recorded indices point into: tensors, a map-style dataset, a table of pandas or Hugging Face
             ``datasets``, or an xarray Dataset; ``(inputs, targets, table)`` adds the table's columns for ``where``.
@@ -102,6 +103,11 @@ class Study(Questions):
         super().__init__(trajectory, answering, within)
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What is to be known before asking: whether the model that was given is not the run's end."""
+        return (self.history.given,) if self.history.given else ()
+
+    @property
     def training_data(self) -> TrainingData:
         """What the recorded indices point into, of each run."""
         return self.history.data
@@ -149,6 +155,7 @@ class Study(Questions):
         Returns:
             A report in plain words; where it fails, later questions are refused, unless ``unverified`` was given.
         """
+        self.trajectory.require_same()
         try:
             identity = self._answering.identifier.now()
         except AadslError:  # files that are damaged have no digest; the report says so

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from aadsl.core.wrappers import named_parameters
 from aadsl.data.examples import Examples
 from aadsl.replayed.training_data import TrainingData
 from aadsl.trajectory import Job, Trajectory
-from aadsl.trajectory.store.fingerprints import data_fingerprint, example_digest, tensor_digest
+from aadsl.trajectory.store.fingerprints import batch_digest, data_fingerprint, example_digest, tensor_digest
 from aadsl.verification.report import Finding
 
 # Where the order changed, this many examples are searched for the recorded ones.
 SEARCHED = 20_000
+# What data may have been when they are recorded: as NumPy and PyTorch make them.
+DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.uint8)
+MEMBERS = 3  # of an example; of more, too many combinations would have to be tried
 
 
 def fitting(trajectory: Trajectory, model: nn.Module, data: TrainingData) -> list[Finding]:
@@ -75,6 +81,10 @@ def _data(job: Job, examples: Examples | None, run: str) -> Iterator[Finding]:
     if not differing:
         yield Finding("passed", f"the data are those of {run}: {len(sampled)} sampled examples agree")
         return
+    if recast := _recast(examples, {place: _whole(recorded[place]) for place in sampled}):
+        text = f"the data are the examples of {run} in another dtype: {recast}"
+        yield Finding("failed", text, "data of another dtype")
+        return
     places = ", ".join(differing[:3]) + (" …" if len(differing) > 3 else "")
     some = f"{len(differing)} of {len(sampled)} sampled examples ({places})"
     if parts := _same_inputs([(here[place], recorded[place]) for place in differing], examples):
@@ -111,3 +121,23 @@ def _found(examples: Examples, recorded: dict[str, str]) -> int:
     wanted = {_whole(digest) for place, digest in recorded.items() if place != "length"}
     searched = range(min(len(examples), SEARCHED))
     return len(wanted & {_whole(example_digest(examples, position)) for position in searched})
+
+
+def _recast(examples: Examples, recorded: Mapping[str, str]) -> str:
+    """Return in which dtypes, other than they have, the examples are the recorded ones; "" where in none."""
+    places = [place for place in recorded if place.isdigit() and int(place) < len(examples)]
+    if not places:
+        return ""
+    parts, _ = tree_flatten(examples.take([int(places[0])]))
+    if len(parts) > MEMBERS or not all(isinstance(part, Tensor) for part in parts):
+        return ""
+    for dtypes in product(DTYPES, repeat=len(parts)):
+        if all(_digest_in(dtypes, examples, int(place)) == recorded[place] for place in places):
+            changed = [(part.dtype, dtype) for part, dtype in zip(parts, dtypes, strict=True) if part.dtype != dtype]
+            return ", ".join(f"{here} instead of {there}".replace("torch.", "") for here, there in changed)
+    return ""
+
+
+def _digest_in(dtypes: Sequence[torch.dtype], examples: Examples, position: int) -> str:
+    parts, form = tree_flatten(examples.take([position]))
+    return batch_digest(tree_unflatten([part.to(dtype) for part, dtype in zip(parts, dtypes, strict=True)], form))

@@ -28,6 +28,7 @@ REMEDIES = {
     "other labels": "give the labels that the run was trained with",
     "model or data": "give the model, the loss and the data that were trained with",
     "other dtype": "give the model in the dtype of the run, say model.float()",
+    "data of another dtype": "give the data in the dtype that the run had, such as inputs.float() or labels.long()",
     "shuffled data": _DATA,
     "other data": _DATA,
     "random data": "record the batches themselves, recorder.batch((inputs, targets)), instead of their indices",

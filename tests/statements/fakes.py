@@ -48,6 +48,8 @@ class FakeStudy(Names):
         super().__init__(steps() if known is None else known)
         self.calls: list[tuple[Any, ...]] = []
 
+    notes = ()
+
     @property
     def trajectory(self) -> Any:
         index = np.concatenate([batch(step) for step in range(LENGTH)])

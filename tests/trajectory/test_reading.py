@@ -277,6 +277,29 @@ def test_chained_runs(tmp_path: Path) -> None:
     assert open_trajectory([open_trajectory(tmp_path / "pretrain"), tmp_path / "finetune"]).phases == trajectory.phases
 
 
+def test_runs_in_folders_of_one_name_stay_apart(tmp_path: Path) -> None:
+    model = small_model()
+    for name in ("a/run", "b/run", "b/tail"):
+        optimizer = sgd(model)
+        with Recorder(tmp_path / name, model, optimizer, DATA) as recorder:
+            train(recorder, model, optimizer, 2)
+            recorder.phase("end")
+            train(recorder, model, optimizer, 1)
+    chain = open_trajectory([tmp_path / name for name in ("a/run", "b/run", "b/tail")])
+    names = ["a/run", "a/run", "end", "b/run", "b/run", "end", "tail", "tail", "end"]
+    assert chain.steps["phase"].values.tolist() == names
+    assert [phase.name for phase in chain.phases] == ["a/run", "end", "b/run", "end", "tail", "end"]
+    assert [job.name for job in chain.jobs] == ["a/run", "b/run", "tail"]
+    chain.to_netcdf(tmp_path / "all.nc")
+    whole = open_trajectory(tmp_path / "all.nc")
+    assert whole.steps["phase"].values.tolist() == names and whole.phases == chain.phases
+    assert open_trajectory(tmp_path / "b/run").steps["phase"].values.tolist() == ["run", "run", "end"]
+    for name in ("a", "b"):
+        open_trajectory(tmp_path / name / "run").to_netcdf(tmp_path / f"{name}.nc")
+    files = open_trajectory([tmp_path / "a.nc", tmp_path / "b.nc"])
+    assert files.steps["phase"].values.tolist() == names[:6]
+
+
 def test_a_chain_is_replayed_across_its_boundary(tmp_path: Path) -> None:
     model = small_model()
     for name in ("a", "b"):

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from aadsl.core.errors import AadslError
-from aadsl.trajectory.read.source import RUN_GROUP, RunSource
+from aadsl.trajectory.read.naming import distinct_names
+from aadsl.trajectory.read.source import FOLDER, RUN_GROUP, RunSource
 from aadsl.trajectory.store import header
 from aadsl.trajectory.store.files import commit
 from aadsl.trajectory.store.segments import cover, segments_in, state_name, states_in
@@ -25,8 +26,9 @@ def write_single_file(path: Path, sources: Sequence[RunSource]) -> None:
         raise AadslError(f"{path.parent} is the folder of a recorded run", hint="write the file beside it, not into it")
 
     def write(dataset: Any) -> None:
-        for number, source in enumerate(sources):
+        for number, (source, name) in enumerate(zip(sources, distinct_names([s.folder for s in sources]), strict=True)):
             run = dataset.createGroup(f"{RUN_GROUP}{number}")
+            run.setncattr(FOLDER, name)
             for name in _true_files(source):
                 with source.open(name) as original:
                     copy_group(original, run.createGroup(name.removesuffix(".nc")))

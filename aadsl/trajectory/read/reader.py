@@ -27,6 +27,7 @@ from aadsl.trajectory.read.chain import Chain, Rule
 from aadsl.trajectory.read.consumed import examples_dataset
 from aadsl.trajectory.read.export import write_single_file
 from aadsl.trajectory.read.lazy import steps_dataset
+from aadsl.trajectory.read.naming import with_distinct_phases
 from aadsl.trajectory.read.run import Hyperparameters, RecordedRun
 from aadsl.trajectory.read.schema import violations
 from aadsl.trajectory.read.source import sources_of
@@ -65,6 +66,7 @@ class Trajectory:
         length: T, the number of committed steps.
         optimizer: class name, ``"SGD"``, or ``"SGD then Adam"`` of runs; group_count: number of parameter groups.
         parameters, buffers: descriptions by name.
+        closed: whether the last run was ended by its recorder.
         clip: gradient clipping declared for the last run; accumulation: micro-batches a step; None if undeclared.
     """
 
@@ -78,6 +80,7 @@ class Trajectory:
         self.group_count: int = len(self._chain.groups)
         self.parameters: dict[str, ParameterSpec] = self._chain.parameters
         self.buffers: dict[str, ParameterSpec] = self._chain.buffers
+        self.closed: bool = last.length >= 0
         self.clip: Clip | None = last.clip
         self.accumulation: int | None = last.accumulation
         self.provenance: dict[str, str] = last.provenance
@@ -89,6 +92,7 @@ class Trajectory:
     def steps(self) -> xr.Dataset:
         """Everything known of each step, over dimension ``step``; a variable is read when first used."""
         dataset = steps_dataset([part for run in self._runs for part in run.parts])
+        dataset = with_distinct_phases(dataset, [run.source.folder for run in self._runs], self._chain.starts)
         return dataset.assign_attrs(trajectory=str(self.path), Conventions="CF-1.11")
 
     @cached_property
@@ -217,6 +221,11 @@ class Trajectory:
         """
         return attached("Trajectory.verify")(self, model=model, loss=loss, data=data, **options)
 
+    def require_same(self) -> None:
+        """Make sure that the files are those that were opened. Raises AadslError where they were recorded anew."""
+        for run in self._runs:
+            run.require_same()
+
     @property
     def digest(self) -> str:
         """Hash of the digests of all files: changes with any recorded byte."""
@@ -225,6 +234,7 @@ class Trajectory:
 
     def to_netcdf(self, path: PathLike) -> None:
         """Copy everything, bit by bit, into one netCDF-4 file, which :func:`open_trajectory` reads too."""
+        self.require_same()
         write_single_file(Path(path).expanduser(), [run.source for run in self._runs])
 
     def _repr_html_(self) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from aadsl.core.errors import AadslError
 from aadsl.core.state import State
 from aadsl.trajectory.read.batches import BatchReader
 from aadsl.trajectory.read.lazy import StepColumn, part_of
@@ -39,6 +40,22 @@ class RecordedRun:
         self.states = tuple(step for step in states_in(names) if step <= self.length)
         self._latest: dict[int, tuple[int, Hyperparameters]] = {}
         self.batches = BatchReader(source, cover(segments_in(names, "batches")))
+
+    def require_same(self) -> None:
+        """Make sure that what lies there is what was opened; a recorder may have added to it.
+
+        Raises:
+            AadslError: another run was recorded there since, or the run was resumed from an earlier step, or is gone.
+        """
+        changed = self.source.changed()
+        if changed == {header.NAME}:  # closing a run writes its length
+            with self.source.open(header.NAME) as dataset:
+                changed = set() if header.read_header(dataset).run == self.header.run else changed
+        if changed:
+            raise AadslError(
+                f"{self.source.path} was recorded anew since it was opened: {', '.join(sorted(changed)[:3])} changed",
+                hint="open it again: aadsl.open_trajectory(path), or in a cell the load statement",
+            )
 
     def state(self, step: int, device: str | torch.device = "cpu") -> State:
         """Read a stored state."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,13 +17,19 @@ from aadsl.trajectory.read.fetched import Fetched
 from aadsl.trajectory.store import header
 from aadsl.trajectory.store.files import gone, netcdf_opened, require_seal
 
-RUN_GROUP = "run-"
+RUN_GROUP, FOLDER = "run-", "folder"
 
 
 class RunSource(Protocol):
-    """The named files of one run."""
+    """The named files of one run.
+
+    Attributes:
+        path: where they are.
+        folder: the path of the folder that they were recorded into, as far as it is known.
+    """
 
     path: Path | str
+    folder: str
 
     def names(self) -> list[str]:
         """Return the names of all files that are there now."""
@@ -34,21 +40,37 @@ class RunSource(Protocol):
     def digest(self, name: str) -> str:
         """Return the checked digest of one file's bytes."""
 
+    def changed(self) -> set[str]:
+        """Return what has other bytes now than when it was read; of files that look as they did nothing is read.
+
+        Raises:
+            AadslError: nothing is there any more.
+        """
+
 
 class Folder:
     """The files of a folder; each one's digest is checked when it is first opened."""
 
     def __init__(self, path: Path) -> None:
         self.path: Path | str = path
+        self.folder = path.absolute().as_posix()
         self._folder = path
         self._checked: dict[str, str] = {}
+        self._looks, self._changed = looks_of(path), set[str]()
 
     def names(self) -> list[str]:
         """Return the names of all netCDF files."""
         try:
-            return [name for name in os.listdir(self._folder) if name.endswith(".nc")]  # noqa: PTH208  (there may be many)
-        except FileNotFoundError:
-            raise gone(self._folder) from None
+            return [name for name in os.listdir(self._folder) if name.endswith(".nc")]  # noqa: PTH208  (of a long run)
+        except OSError as error:
+            raise _moved(self._folder, error) from error
+
+    def changed(self) -> set[str]:
+        """Return the files whose bytes were read, and are other ones now, of those that neither came nor went."""
+        before, self._looks = self._looks, looks_of(self._folder)
+        touched = {name for name, look in self._looks.items() if before.get(name, look) != look}
+        self._changed |= {name for name in touched if _differs(self._folder / name, self._checked.pop(name, None))}
+        return self._changed
 
     @contextmanager
     def open(self, name: str) -> Iterator[Any]:
@@ -76,10 +98,21 @@ class SingleFile:
         self.path: Path | str = path if isinstance(origin, Path) else origin.url
         self._file, self._group, self._origin = path, group, origin
         self._names: list[str] | None = None
+        self._changed: set[str] = set()
+        with self._opened() as run:
+            self.folder = f"{path.absolute().with_suffix('').as_posix()}/{getattr(run, FOLDER, group)}"
 
     @cached_property
     def _digest(self) -> str:
+        self._look = looks_of(self._file)
         return require_seal(self._file)
+
+    def changed(self) -> set[str]:
+        """Return the name of the file where it has other bytes now."""
+        before, self._look = self._look, looks_of(self._file)
+        if self._look != before and _differs(self._file, self.__dict__.pop("_digest", None)):
+            self._changed = {self._file.name}
+        return self._changed
 
     def names(self) -> list[str]:
         """Return the groups' names as those of files."""
@@ -112,6 +145,7 @@ class Remote:
 
     def __init__(self, fetched: Fetched) -> None:
         self.path: Path | str = fetched.url
+        self.folder = fetched.url.rstrip("/")
         self._fetched = fetched
         self._local = Folder(fetched.folder)
 
@@ -129,6 +163,45 @@ class Remote:
     def digest(self, name: str) -> str:
         """Fetch one, and return its checked digest."""
         return self._local.digest(self._fetched.file(name).name)
+
+    def changed(self) -> set[str]:
+        """Return nothing: what was fetched is a copy."""
+        return set()
+
+
+Look = tuple[int, int, int]
+
+
+def looks_of(place: Path) -> dict[str, Look]:
+    """Return size, time of change and number of a file, or of each netCDF file of a folder, as they are now.
+
+    Raises:
+        AadslError: there is no such place any more.
+    """
+    try:
+        files = [e for e in os.scandir(place) if e.name.endswith(".nc")] if place.is_dir() else [place]
+        found = {}
+        for file in files:
+            with suppress(FileNotFoundError) if file is not place else nullcontext():
+                seen = file.stat()
+                found[file.name] = (seen.st_size, seen.st_mtime_ns, seen.st_ino)
+    except OSError as error:
+        raise _moved(place, error) from error
+    return found
+
+
+def _moved(place: Path, error: OSError) -> AadslError:
+    if isinstance(error, FileNotFoundError):
+        return gone(place)
+    return AadslError(f"{place} cannot be read: {error.strerror}")
+
+
+def _differs(path: Path, digest: str | None) -> bool:
+    """Return whether a file is whole and has another digest. What is damaged is found where it is read."""
+    try:
+        return digest is not None and require_seal(path) != digest
+    except (AadslError, OSError):
+        return False
 
 
 def sources_of(place: Path | str) -> list[RunSource]:

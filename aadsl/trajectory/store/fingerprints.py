@@ -60,7 +60,12 @@ def example_digest(examples: Examples, position: int) -> str:
     example = examples.take([position])
     held = example.values() if isinstance(example, Mapping) else example
     parts = list(held) if isinstance(example, (Mapping, tuple, list)) and len(example) > 1 else []
-    return " ".join(_short(_content(part)) for part in (example, *parts))
+    return " ".join(batch_digest(part) for part in (example, *parts))
+
+
+def batch_digest(batch: Any) -> str:
+    """Return the digest of the tensors of a batch, and of what else is in it."""
+    return _short(_content(batch))
 
 
 def _content(part: Any) -> bytes:

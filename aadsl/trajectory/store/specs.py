@@ -52,7 +52,8 @@ class Phase:
 class Job:
     """Steps ``start <= t < stop`` that one recorder recorded; several of them make a chain.
 
-    ``name`` is that of its first phase: the folder it was recorded into, if nothing else was said.
+    ``name`` is that of its first phase: the folder it was recorded into, if nothing else was said, with
+    as much of its path as tells it from the folders of other jobs.
     ``fingerprints`` are digests of what is not stored: ``"data"`` by position, ``"frozen"`` weights by name.
     """
 
