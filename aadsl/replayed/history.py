@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from aadsl.core.errors import AadslError, did_you_mean
 from aadsl.core.state import State
 from aadsl.core.units import bytes_of
-from aadsl.data.examples import nbytes
+from aadsl.data.examples import nbytes, to_device
 from aadsl.dynamics import Dynamics, Slots, dynamics_of
 from aadsl.propagation import FlatState, Layout, LossFunction, Objective, Step, StepMap, final_state, kinks
 from aadsl.replayed.devices import device_of
@@ -64,7 +64,7 @@ class History:
         require_parameters(trajectory, model)
         self.data = TrainingData.of(data, trajectory)
         for job in trajectory.jobs:
-            if job.start < job.stop and trajectory.batch_tensors(job.start) is None:
+            if job.start < job.stop and trajectory.micro_batches(job.start) is None:
                 self.data.at(job.start)
         self._rules = [[(dynamics_of(name), hyper) for name, hyper in rules] for rules in trajectory.rules]
         named = [name for name, _ in model.named_parameters() if name in trajectory.parameters]
@@ -172,6 +172,7 @@ class History:
             resets_optimizer=index in self._phases,
             training=bool(self._training[index]),
             off_mode=tuple(str(self._off_mode[index]).split()),
+            weights=self.trajectory.micro_batch_weights(index),
             rng_states=self._rng_states(index),
             clip=self.trajectory.declared_clip(index),
         )
@@ -248,13 +249,10 @@ class History:
         return tuple({d: state for d, state in own.items() if d in devices} for own in states)
 
     def _load_batches(self, index: int) -> tuple[Any, ...]:
-        stored = self.trajectory.batch_tensors(index)
+        stored = self.trajectory.micro_batches(index)
         if stored is None:
             return self.look_up(index, self.data)
-        sizes = list(self.trajectory.micro_batch_sizes(index))
-        names, tensors = zip(*stored.items(), strict=True) if isinstance(stored, dict) else (None, stored)
-        parts = zip(*(torch.split(tensor.to(self.device), sizes) for tensor in tensors), strict=True)
-        return tuple(part if names is None else dict(zip(names, part, strict=True)) for part in parts)
+        return tuple(to_device(batch, self.device) for batch in stored)
 
     def look_up(self, index: int, data: TrainingData) -> tuple[Any, ...]:
         """Return the micro-batches of step ``index``, its examples taken from ``data``.
@@ -290,7 +288,9 @@ class RecordedBatches:
     def __call__(self) -> tuple[Any, ...]:
         """Return the micro-batches, on the run's device."""
         if self._data is None:
-            return self._history.recent_batches(self._index)
+            batches = self._history.recent_batches(self._index)
+            # Their containers anew: a loss may take members out of them.
+            return tuple(to_device(batch, self._history.device) for batch in batches)
         return self._history.look_up(self._index, TrainingData.of(self._data, self._history.trajectory))
 
     def looked_up_in(self, data: Any) -> RecordedBatches:

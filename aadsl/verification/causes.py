@@ -30,7 +30,7 @@ def explain(trajectory: Trajectory, wrong: list[Stretch], count: int) -> Iterato
     steps = f"steps {stretch.start} … {stretch.stop - 1}" if len(stretch) > 1 else f"step {stretch.start}"
     where = f"the replay of {steps} ends elsewhere than the run"
     where += f" (off by {stretch.deviation:.1%} of what it moved; {len(wrong)} of {count} stretches do not fit)"
-    for suspicion in (_single_weights, _mode, _learning_rate, _clipping, _one_step, _noise):
+    for suspicion in (_single_weights, _mode, _accumulation, _learning_rate, _clipping, _one_step, _noise):
         found = suspicion(trajectory, stretch)
         if found:
             cause, text = found
@@ -74,6 +74,26 @@ def _mode(trajectory: Trajectory, stretch: Stretch) -> Suspicion:
     modules = trajectory.modules_off_mode(stretch.start)
     if modules and _mended(stretch, lambda step: replace(step, off_mode=())):
         return "other mode", f"{', '.join(modules[:3])} were in the model's mode, although the other was recorded"
+    return None
+
+
+def _accumulation(trajectory: Trajectory, stretch: Stretch) -> Suspicion:
+    """Micro-batches whose losses were not averaged, as those are that were told no weights."""
+    said = "and recorder.batch(…, weight=…) was not told so"
+    for counted, how in (
+        (True, "the losses of micro-batches were weighted by their numbers of examples"),
+        (False, "the losses of micro-batches were added up, not averaged"),
+    ):
+
+        def weighted(step: Step, counted: bool = counted) -> Step:
+            sizes = trajectory.micro_batch_sizes(step.index)
+            if step.weights or len(sizes) < 2:
+                return step
+            return replace(step, weights=tuple(size / max(1, sum(sizes)) if counted else 1.0 for size in sizes))
+
+        steps = map(stretch.history.step, range(stretch.start, stretch.stop))
+        if any(weighted(step) is not step for step in steps) and _mended(stretch, weighted):
+            return "untold weights", f"{how}, {said}"
     return None
 
 
@@ -250,7 +270,7 @@ def _what_remains(trajectory: Trajectory, stretch: Stretch) -> tuple[str, str]:
             "stored state was changed, or the gradient was, between backward and step"
         )
     said = f"{off[1]}: " if off else ""
-    stored = trajectory.batch_tensors(stretch.start) is not None
+    stored = trajectory.micro_batches(stretch.start) is not None
     known = _job(trajectory, stretch.start).fingerprints.get("data", {})
     if "random" in known and not stored:
         return "random data", f"{said}the data give other examples each time they are asked, or this is another loss"

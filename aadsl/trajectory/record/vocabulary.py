@@ -10,11 +10,11 @@ from typing import Any
 from aadsl.core.errors import AadslError
 from aadsl.trajectory.store.files import opened
 from aadsl.trajectory.store.segments import cover, is_rewritten, segments_in
-from aadsl.trajectory.store.specs import WEIGHTS_WRITTEN
+from aadsl.trajectory.store.specs import WEIGHT, WEIGHTS_WRITTEN
 
 # Names that the recorder gives itself.
 RESERVED = {
-    WEIGHTS_WRITTEN,
+    WEIGHT, WEIGHTS_WRITTEN,
     "step", "phase", "batch_size", "micro_batch_count", "training", "modules_off_mode", "phase_boundary",
     "row_size", "index", "example", "micro_batch",
 }  # fmt: skip

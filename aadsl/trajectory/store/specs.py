@@ -11,6 +11,10 @@ WEIGHTS_WRITTEN = "weights_written"
 """Metadata that the recorder gives itself: true where something else than the optimizer wrote to weights."""
 
 
+STRUCTURE, WEIGHT = "tensor_structure", "micro_batch_weight"
+"""What is known of some micro-batches only: how their tensors lie in them, and the factor of their loss."""
+
+
 @dataclass(frozen=True)
 class ParameterSpec:
     """A parameter or buffer as the recorder met it.
