@@ -154,7 +154,7 @@ def put_together(structure: str, tensors: Mapping[str, Tensor]) -> Any:
         return tuple(tensors.values()) if all(name.isdigit() for name in tensors) else dict(tensors)
     try:
         return _Decoder(tensors).value(json.loads(structure))
-    except (KeyError, TypeError, RuntimeError, RecursionError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, RuntimeError, RecursionError, AttributeError) as error:
         raise ValueError(f"the structure of a batch does not fit its tensors: {error}") from error
 
 

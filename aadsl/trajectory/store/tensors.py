@@ -85,7 +85,7 @@ def pack(entries: Iterable[StateEntry]) -> Packed:
         first = members[0]
         cuda = any(member.tensor.is_cuda for member in members)
         on_gpu |= cuda
-        flats[variable] = _flatten([_dense(member.tensor.detach()) for member in members], pinned=cuda)
+        flats[variable] = _flatten([_dense(member) for member in members], pinned=cuda)
         layout[variable] = {
             "role": first.role,
             "slot": first.slot,
@@ -99,9 +99,10 @@ def pack(entries: Iterable[StateEntry]) -> Packed:
     return Packed(flats, layout, ready)
 
 
-def _dense(tensor: Tensor) -> Tensor:
-    """Return a tensor with its zeros: buffers of sparse gradients are sparse."""
-    return tensor.to_dense() if tensor.is_sparse else tensor
+def _dense(entry: StateEntry) -> Tensor:
+    """Return a tensor of the state; what an optimizer keeps of sparse gradients is sparse, and gets its zeros."""
+    tensor = entry.tensor.detach()
+    return tensor.to_dense() if tensor.is_sparse and entry.role == "optimizer" else tensor
 
 
 def _flatten(tensors: list[Tensor], pinned: bool) -> Tensor:
