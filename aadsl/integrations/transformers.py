@@ -71,6 +71,7 @@ class RecorderCallback(TrainerCallback):  # type: ignore[misc]  # the library is
         self._model: nn.Module | None = None
         self._trainer: Any = None
         self._training_step: Any = None
+        self._replaced: dict[str, Any] = {}
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Begin to record: the optimizer exists now."""
@@ -80,6 +81,7 @@ class RecorderCallback(TrainerCallback):  # type: ignore[misc]  # the library is
         broken_off = self.recorder if model is self._model else None
         self.recorder = recorder_of(self.path, model, kwargs["optimizer"], options, state.global_step, broken_off)
         self._model, self._trainer, self._training_step = model, trainer, trainer.training_step
+        self._replaced = {name: value for name, value in vars(trainer).items() if name == "training_step"}
         trainer.training_step = self._recorded_step
 
     def _recorded_step(self, model: nn.Module, inputs: Any, num_items_in_batch: Any = None, **kwargs: Any) -> Tensor:
@@ -110,7 +112,8 @@ class RecorderCallback(TrainerCallback):  # type: ignore[misc]  # the library is
     def _leave(self) -> None:
         """Give the Trainer its own step again."""
         if self._trainer is not None:
-            self._trainer.training_step = self._training_step
+            del self._trainer.training_step
+            vars(self._trainer).update(self._replaced)
             self._trainer = None
 
 
