@@ -60,4 +60,4 @@ def _recorded_before(path: Path, global_step: int) -> int | None:
             f"the Trainer goes on with step {global_step}, and {path} holds its steps up to {int(numbers[-1])} only",
             hint="record into a new folder; open_trajectory([first, second]) joins runs that follow on each other",
         )
-    return sum(int(number) < global_step for number in numbers)
+    return sum(not number >= global_step for number in numbers)  # NaN where an earlier recording did not know it

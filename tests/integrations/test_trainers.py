@@ -172,7 +172,7 @@ def test_the_losses_of_a_trainer(tmp_path: Path, name: str) -> None:
     effect = float(study.retrain(["skipped"], ["probe"]).effect.item())
     other = by_hand(trajectory, make(), losses, (2, 3)).eval()
     wanted = other(**probe).loss.item() - model.eval()(**probe).loss.item()
-    assert effect == pytest.approx(wanted, abs=1e-4) and abs(effect) > 1e-3
+    assert effect == pytest.approx(wanted, abs=1e-6) and abs(effect) > 1e-3
 
 
 def test_a_loss_of_its_own_finds_the_labels(tmp_path: Path) -> None:

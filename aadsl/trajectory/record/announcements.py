@@ -39,7 +39,7 @@ def announced(
     if size is not None:
         length = _size(size, positions)
     batch = MicroBatch(length, positions, taken.tensors, taken.structure)
-    if isinstance(weight, (list, tuple)) or getattr(weight, "ndim", 0):
+    if isinstance(weight, (list, tuple)) or getattr(weight, "ndim", False):
         metadata = {**metadata, "weight": weight}  # of each example
     elif weight is not None:
         batch.weight = _weight(weight)
