@@ -1,4 +1,4 @@
-"""Recording where people train: each module needs the library it is named after, and nothing else does.
+"""Recording where people train: a module that is named after a library needs it, and nothing else does.
 
 * :mod:`aadsl.integrations.transformers`: ``Trainer(…, callbacks=[RecorderCallback("runs/name")])``, also with PEFT
 * :mod:`aadsl.integrations.lightning`: ``Trainer(…, callbacks=[RecorderCallback("runs/name")])``

@@ -8,14 +8,16 @@ from typing import Any
 from lightning.pytorch.callbacks import Callback
 
 from aadsl.core.errors import AadslError
+from aadsl.integrations.resumption import GLOBAL_STEP, recorder_of
 from aadsl.trajectory import Clip, Recorder
 
 
 class RecorderCallback(Callback):  # type: ignore[misc]  # the library is optional, and not looked into
     """Records a Trainer's run into ``path``, with one optimizer.
 
-    Each training batch is stored (a tensor, tuple or dict of tensors); accumulated ones are micro-batches of a step.
-    The Trainer's gradient clipping is declared, its epoch is metadata. To replay, the loss is
+    Each training batch is stored; accumulated ones are micro-batches of a step, with the weight that the Trainer gives
+    their losses. The Trainer's gradient clipping is declared; its step and epoch are metadata. A Trainer that resumes
+    from a checkpoint goes on with the recording. To replay, the loss is
     ``lambda module, batch: module.training_step(batch, 0)``.
 
     Args:
@@ -41,13 +43,23 @@ class RecorderCallback(Callback):  # type: ignore[misc]  # the library is option
         by_value = str(trainer.gradient_clip_algorithm).lower().endswith("value")
         clip = Clip("value" if by_value else "norm", float(limit)) if limit else None
         options = {"clip": clip, **self._options}
-        self.recorder = Recorder(self.path, pl_module, trainer.optimizers[0], **options)
+        optimizer = trainer.optimizers[0]
+        self.recorder = recorder_of(self.path, pl_module, optimizer, options, trainer.global_step, self.recorder)
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
         """Announce the batch; its forward pass comes next."""
         if self.recorder is not None:
-            self.recorder.batch(batch, epoch=trainer.current_epoch, **self._metadata)
+            # Lightning divides by this number also where an epoch ends with fewer batches.
+            count = trainer.accumulate_grad_batches
+            weight = 1 / count if count > 1 and pl_module.automatic_optimization else None
+            told = {"epoch": trainer.current_epoch, GLOBAL_STEP: trainer.global_step, **self._metadata}
+            self.recorder.batch(batch, weight=weight, **told)
             self.recorder.forward_begins()
+
+    def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        """Commit the steps so far: a Trainer may resume from here."""
+        if self.recorder is not None:
+            self.recorder.flush()
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
         """Keep what was recorded."""
@@ -60,3 +72,4 @@ class RecorderCallback(Callback):  # type: ignore[misc]  # the library is option
     def _close(self) -> None:
         if self.recorder is not None:
             self.recorder.close()
+            self.recorder = None

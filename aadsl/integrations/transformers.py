@@ -3,32 +3,59 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import TrainerCallback
+from transformers import Trainer, TrainerCallback
 
+from aadsl.core.errors import AadslError
+from aadsl.integrations.resumption import GLOBAL_STEP, recorder_of
 from aadsl.trajectory import Recorder
 
 ITEMS = "num_items_in_batch"
 
 
-def model_loss(model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
-    """Return the loss that the model computes itself, over the items that the Trainer counted."""
-    inputs = {name: value for name, value in batch.items() if name != ITEMS}
+def model_loss(model: nn.Module, batch: Mapping[str, Any]) -> Tensor:
+    """Return the loss that the model computes itself, over the items that the Trainer counted.
+
+    Raises:
+        AadslError: it computes none of what the batch holds.
+    """
     items = {ITEMS: batch[ITEMS][0]} if ITEMS in batch else {}
-    loss: Tensor = model(**inputs, **items).loss
+    output = model(**{**batch, **items})
+    loss: Tensor | None = output["loss"] if isinstance(output, dict) else output[0]
+    if loss is None:
+        raise AadslError(
+            f"the model computes no loss of what was recorded: {', '.join(batch)}",
+            hint="give the loss that was trained with: loss=trainer_loss(trainer), or a function of model and batch",
+        )
+    return loss
+
+
+def trainer_loss(trainer: Trainer) -> Callable[[nn.Module, Any], Tensor]:
+    """Return the loss as a Trainer computes it: with its label smoothing, or what a subclass of it computes."""
+
+    def loss(model: nn.Module, batch: Mapping[str, Any]) -> Tensor:
+        inputs = {name: value for name, value in batch.items() if name != ITEMS}
+        items = batch[ITEMS][0] if ITEMS in batch else None
+        value: Tensor = trainer.compute_loss(model, inputs, num_items_in_batch=items)
+        return value
+
     return loss
 
 
 class RecorderCallback(TrainerCallback):  # type: ignore[misc]  # the library is optional, and not looked into
     """Records a Trainer's run into ``path``; PEFT models record their adapters only.
 
-    Each forward pass of a training step is a micro-batch; its tensors are stored, so no data set is needed later. The
-    Trainer's gradient clipping is declared, its epoch and loss are metadata. To replay, give :func:`model_loss` as the
-    loss.
+    Each batch that the Trainer trains on is a micro-batch, stored as the data loader gave it, so no data set is needed
+    later; its weight is what the Trainer scales its loss by. The Trainer's gradient clipping is declared; its step, its
+    epoch and the loss are metadata. A Trainer that resumes from a checkpoint, or begins anew with smaller batches, goes
+    on with the recording.
+
+    To replay, give as the loss :func:`model_loss` where the model computes it, else ``trainer_loss(trainer)``.
 
     Args:
         path: folder to record into.
@@ -41,36 +68,70 @@ class RecorderCallback(TrainerCallback):  # type: ignore[misc]  # the library is
         self.recorder: Recorder | None = None
         self._metadata = metadata or {}
         self._options = options
-        self._state: Any = None
-        self._accumulated = 1
-        self._hook: Any = None
+        self._model: nn.Module | None = None
+        self._trainer: Any = None
+        self._training_step: Any = None
+        self._replaced: dict[str, Any] = {}
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Begin to record: the optimizer exists now."""
+        trainer, model = _calling_trainer(), kwargs["model"]
+        self._leave()
         options = {"clip": args.max_grad_norm or None, **self._options}
-        model = kwargs["model"]
-        self.recorder = Recorder(self.path, model, kwargs["optimizer"], **options)
-        self._state, self._accumulated = state, args.gradient_accumulation_steps
-        self._hook = model.register_forward_hook(self._on_forward, with_kwargs=True)
+        broken_off = self.recorder if model is self._model else None
+        self.recorder = recorder_of(self.path, model, kwargs["optimizer"], options, state.global_step, broken_off)
+        self._model, self._trainer, self._training_step = model, trainer, trainer.training_step
+        self._replaced = {name: value for name, value in vars(trainer).items() if name == "training_step"}
+        trainer.training_step = self._recorded_step
 
-    def _on_forward(self, module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> None:
-        if self.recorder is None or not torch.is_grad_enabled():
-            return
-        told = {"epoch": self._state.epoch, **self._metadata}
-        tensors = {name: value for name, value in kwargs.items() if isinstance(value, Tensor) and value.ndim}
-        items, parts = kwargs.get("num_items_in_batch"), 1
-        if items is not None:
-            # The losses of micro-batches are shares of the whole step's items: here they add up, a trajectory means.
-            parts = self._accumulated
-            tensors[ITEMS] = torch.as_tensor(items / parts).expand(len(next(iter(tensors.values()))))
-        loss = output.get("loss") if hasattr(output, "get") else None
-        if loss is not None:
-            told["loss"] = loss.detach() * parts
-        self.recorder.batch(tensors, **told)
+    def _recorded_step(self, model: nn.Module, inputs: Any, num_items_in_batch: Any = None, **kwargs: Any) -> Tensor:
+        """Do the Trainer's step, forward and backward, and announce the batch as it was before."""
+        trainer, recorder = self._trainer, self.recorder
+        batch = dict(inputs) if isinstance(inputs, Mapping) else inputs
+        loss: Tensor = self._training_step(model, inputs, num_items_in_batch, **kwargs)
+        if recorder is not None:
+            if num_items_in_batch is not None and isinstance(batch, dict):
+                batch[ITEMS] = torch.as_tensor(num_items_in_batch).reshape(1)
+            state, weight = trainer.state, _weight(trainer, num_items_in_batch)
+            told = {"epoch": state.epoch, GLOBAL_STEP: state.global_step, **self._metadata}
+            recorder.batch(batch, weight=weight, loss=loss if weight is None else loss / weight, **told)
+        return loss
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Commit the steps so far: the Trainer may resume from here."""
+        if self.recorder is not None:
+            self.recorder.flush()
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Commit everything."""
-        if self._hook is not None:
-            self._hook.remove()
+        self._leave()
         if self.recorder is not None:
             self.recorder.close()
+            self.recorder = None
+
+    def _leave(self) -> None:
+        """Give the Trainer its own step again."""
+        if self._trainer is not None:
+            del self._trainer.training_step
+            vars(self._trainer).update(self._replaced)
+            self._trainer = None
+
+
+def _weight(trainer: Trainer, items: Any) -> float | None:
+    """Return what the Trainer scales the loss of a micro-batch by; None where a step has but one."""
+    if trainer.args.gradient_accumulation_steps == 1:
+        return None
+    scaled = getattr(trainer, "loss_is_scaled_for_ga", None)  # since version 5.15
+    if scaled is None:
+        scaled = (trainer.model_accepts_loss_kwargs and items is not None) or trainer.compute_loss_func is not None
+    return 1.0 if scaled else 1 / trainer.current_gradient_accumulation_steps
+
+
+def _calling_trainer() -> Any:
+    """Return the Trainer that calls the callback: it hands over all but itself."""
+    frame = sys._getframe()
+    while frame is not None:
+        if isinstance(trainer := frame.f_locals.get("self"), Trainer):
+            return trainer
+        frame = frame.f_back  # type: ignore[assignment]
+    raise AadslError("the callback was called by no Trainer", hint="give it to one: Trainer(…, callbacks=[callback])")

@@ -89,7 +89,7 @@ class Layout:
     def flatten(self, tensors: Iterable[Tensor | None], like: Tensor) -> Tensor:
         """Return the tensors, in the order of ``names``, as one vector like ``like``; None is zero."""
         parts = [
-            like.new_zeros(count) if tensor is None else tensor.reshape(-1).to(like)
+            like.new_zeros(count) if tensor is None else _dense(tensor).reshape(-1).to(like)
             for tensor, count in zip(tensors, self.counts, strict=True)
         ]
         return torch.cat(parts) if parts else like.new_zeros(0)
@@ -157,3 +157,7 @@ def total(a: FlatState, b: FlatState) -> FlatState:
 def zeros_like(state: FlatState) -> FlatState:
     """Return the zero of the state space."""
     return state.with_tensors(torch.zeros_like(t) for t in state.tensors())
+
+
+def _dense(tensor: Tensor) -> Tensor:
+    return tensor.to_dense() if tensor.is_sparse else tensor

@@ -30,7 +30,7 @@ class Evaluation(NamedTuple):
     """What one forward and backward pass gives.
 
     Attributes:
-        loss: mean loss, a scalar.
+        loss: of the step, a scalar.
         gradient: (P,) its gradient.
         present: (P,) false over parameters that took no part in the loss; None where all did.
         buffers: (B,) buffers after the forward pass.
@@ -93,7 +93,7 @@ class Objective:
             self._buffers.load(state.buffers, state.integers)
 
     def evaluate(self, state: FlatState, step: Step, shift: Shift | None = None) -> Evaluation:
-        """Return loss and gradient of the mean over the step's micro-batches, and the buffers after it."""
+        """Return loss and gradient of the step, over all its micro-batches, and the buffers after it."""
         loss: Tensor | None = None
         gradients: list[Tensor | None] = [None] * len(self.leaves)
         with self._at(state, step, shift):
@@ -111,7 +111,7 @@ class Objective:
         )
 
     def loss_of(self, state: FlatState, step: Step) -> Tensor:
-        """Return the mean loss alone."""
+        """Return the loss alone."""
         with self._at(state, step), torch.no_grad():
             return sum(self._losses(step), start=torch.zeros_like(self._like))
 
@@ -238,12 +238,11 @@ class Objective:
             self.model.get_submodule(name).training = not step.training
 
     def _losses(self, step: Step) -> Iterator[Tensor]:
-        """Yield the loss of each micro-batch over their number: they add up to the loss of the step."""
+        """Yield the share of each micro-batch: they add up to the loss of the step."""
         batches = step.batches()
         for position, batch in enumerate(batches):
             seed(step, position)
-            value = evaluated(self.loss, self.model, batch)
-            yield value / len(batches) if len(batches) > 1 else value
+            yield step.share(evaluated(self.loss, self.model, batch), position, len(batches))
 
     @contextmanager
     def traced_buffers(self) -> Iterator[Tensor]:

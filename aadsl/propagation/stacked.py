@@ -45,7 +45,7 @@ class StackedObjective:
     def evaluate(
         self, parameters: Tensor, buffers: Tensor, integers: Sequence[Tensor], step: Step
     ) -> StackedEvaluation:
-        """Return the gradients of the mean over the step's micro-batches, each row's own, and its buffers after it.
+        """Return the gradients of the step's loss over all micro-batches, each row's own, and its buffers after it.
 
         All rows see the recorded random numbers.
         """
@@ -60,7 +60,7 @@ class StackedObjective:
                 seed(step, position)
                 together = torch.vmap(self._loss.at(batch), randomness="same")
                 values, floating, whole = together(leaves, floating, whole)
-                found = torch.autograd.grad(values.sum() / len(batches), leaves, allow_unused=True)
+                found = torch.autograd.grad(step.share(values.sum(), position, len(batches)), leaves, allow_unused=True)
                 total = [_sum(old, new) for old, new in zip(total, found, strict=True)]
         return StackedEvaluation(
             total,
@@ -156,7 +156,7 @@ def _restart(layout: Layout, replicas: Replicas, steps: Sequence[Step]) -> None:
 
 def _read_the_same(one: Step, other: Step) -> bool:
     """Return whether two steps of one time evaluate the same loss."""
-    modes = one.training == other.training and one.off_mode == other.off_mode
+    modes = one.training == other.training and one.off_mode == other.off_mode and one.weights == other.weights
     nothing = (one.gradient_weight == 0) == (other.gradient_weight == 0)
     return one is other or (one.batches is other.batches and modes and nothing)
 

@@ -17,7 +17,7 @@ class Batches(Protocol):
     """The micro-batches of one step, loaded when they are needed."""
 
     def __call__(self) -> tuple[Any, ...]:
-        """Return the micro-batches whose mean gradient the step uses."""
+        """Return the micro-batches whose gradients the step adds up."""
         ...
 
     def looked_up_in(self, data: Any) -> Batches:
@@ -41,6 +41,7 @@ class Step:
         off_mode: modules that were in the other mode than the model (frozen normalization).
         rng_states: for each micro-batch the states of the random generators by name (``"cpu"``, ``"cuda:0"``,
             ``"python"``, ``"numpy"``) at the start of its forward pass; empty where nothing random happened.
+        weights: for each micro-batch the factor of its loss in the loss of the step; empty where that is their mean.
         clip: gradient clipping.
     """
 
@@ -53,8 +54,15 @@ class Step:
     gradient_weight: float = 1.0
     training: bool = True
     off_mode: tuple[str, ...] = ()
+    weights: tuple[float, ...] = ()
     rng_states: tuple[Mapping[str, Tensor], ...] = ()
     clip: Clip | None = None
+
+    def share(self, loss: Tensor, micro_batch: int, count: int) -> Tensor:
+        """Return what the loss of one micro-batch of ``count`` adds to the loss of the step."""
+        if self.weights:
+            return loss * self.weights[micro_batch]
+        return loss / count if count > 1 else loss
 
 
 class Run(Protocol):

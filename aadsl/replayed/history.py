@@ -19,7 +19,7 @@ from aadsl.core.generators import NUMPY, PYTHON
 from aadsl.core.state import State
 from aadsl.core.units import bytes_of
 from aadsl.core.wrappers import named_parameters
-from aadsl.data.examples import nbytes
+from aadsl.data.examples import nbytes, to_device
 from aadsl.dynamics import Dynamics, Slots, dynamics_of
 from aadsl.propagation import FlatState, Layout, LossFunction, Objective, Step, StepMap, final_state, kinks
 from aadsl.replayed.devices import device_of
@@ -69,7 +69,7 @@ class History:
         require_parameters(trajectory, model)
         self.data = TrainingData.of(data, trajectory)
         for job in trajectory.jobs:
-            if job.start < job.stop and trajectory.batch_tensors(job.start) is None:
+            if job.start < job.stop and trajectory.micro_batches(job.start) is None:
                 self.data.at(job.start)
         self._rules = [[(dynamics_of(name), hyper) for name, hyper in rules] for rules in trajectory.rules]
         named = [name for name, _ in named_parameters(model) if name in trajectory.parameters]
@@ -179,6 +179,7 @@ class History:
             resets_optimizer=index in self._phases,
             training=bool(self._training[index]),
             off_mode=tuple(str(self._off_mode[index]).split()),
+            weights=self.trajectory.micro_batch_weights(index),
             rng_states=self._rng_states(index),
             clip=self.trajectory.declared_clip(index),
         )
@@ -260,13 +261,10 @@ class History:
         return tuple({name: state for name, state in own.items() if name in here} for own in states)
 
     def _load_batches(self, index: int) -> tuple[Any, ...]:
-        stored = self.trajectory.batch_tensors(index)
+        stored = self.trajectory.micro_batches(index)
         if stored is None:
             return self.look_up(index, self.data)
-        sizes = list(self.trajectory.micro_batch_sizes(index))
-        names, tensors = zip(*stored.items(), strict=True) if isinstance(stored, dict) else (None, stored)
-        parts = zip(*(torch.split(tensor.to(self.device), sizes) for tensor in tensors), strict=True)
-        return tuple(part if names is None else dict(zip(names, part, strict=True)) for part in parts)
+        return tuple(to_device(batch, self.device) for batch in stored)
 
     def look_up(self, index: int, data: TrainingData) -> tuple[Any, ...]:
         """Return the micro-batches of step ``index``, its examples taken from ``data``.
@@ -302,7 +300,9 @@ class RecordedBatches:
     def __call__(self) -> tuple[Any, ...]:
         """Return the micro-batches, on the run's device."""
         if self._data is None:
-            return self._history.recent_batches(self._index)
+            batches = self._history.recent_batches(self._index)
+            # Their containers anew: a loss may take members out of them.
+            return tuple(to_device(batch, self._history.device) for batch in batches)
         return self._history.look_up(self._index, TrainingData.of(self._data, self._history.trajectory))
 
     def looked_up_in(self, data: Any) -> RecordedBatches:

@@ -10,7 +10,7 @@ import torch
 
 from aadsl.trajectory import WEIGHTS_WRITTEN, Job, Trajectory
 from aadsl.verification.forwards import Suspicion, autocast, dropout_rate, mode, noise, unrecorded_draws
-from aadsl.verification.gradients import clipping, first_off, of_a_part, one_step, other_rate, other_scale
+from aadsl.verification.gradients import accumulation, clipping, first_off, of_a_part, one_step, other_rate, other_scale
 from aadsl.verification.report import Finding
 from aadsl.verification.stretch import Stretch
 
@@ -31,6 +31,7 @@ def explain(trajectory: Trajectory, wrong: list[Stretch], count: int) -> Iterato
         or _single_weights(trajectory, stretch)
         or dropout_rate(trajectory, stretch)
         or mode(trajectory, stretch)
+        or accumulation(trajectory, stretch)
         or other_scale(trajectory, wrong)
         or other_rate(trajectory, stretch)
         or clipping(trajectory, stretch)
@@ -114,7 +115,7 @@ def _what_remains(trajectory: Trajectory, stretch: Stretch) -> tuple[str, str]:
             "between backward and step, or something else than the optimizer's step changed what it keeps"
         )
     said = f"{off[1]}: " if off else ""
-    stored = trajectory.batch_tensors(stretch.start) is not None
+    stored = trajectory.micro_batches(stretch.start) is not None
     known = _job(trajectory, stretch.start).fingerprints.get("data", {})
     if "random" in known and not stored:
         return "random data", f"{said}the data give other examples each time they are asked, or this is another loss"

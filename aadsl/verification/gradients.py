@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from aadsl.core.clip import Clip
-from aadsl.propagation import FlatState, Variation
+from aadsl.propagation import FlatState, Step, Variation
 from aadsl.trajectory import Trajectory
-from aadsl.verification.forwards import LONGEST, Suspicion
+from aadsl.verification.forwards import LONGEST, Suspicion, mended
 from aadsl.verification.rounding import pieces
 from aadsl.verification.stretch import Stretch
 
@@ -40,6 +40,26 @@ def _weight(factor: float) -> Variation:
 def _clipped(by_value: bool, limit: float, factor: float) -> Variation:
     clip = Clip("value" if by_value else "norm", limit * factor)
     return lambda step: replace(step, clip=clip)
+
+
+def accumulation(trajectory: Trajectory, stretch: Stretch) -> Suspicion:
+    """Micro-batches whose losses were not averaged, as those are that were told no weights."""
+    said = "and recorder.batch(…, weight=…) was not told so"
+    for counted, how in (
+        (True, "the losses of micro-batches were weighted by their numbers of examples"),
+        (False, "the losses of micro-batches were added up, not averaged"),
+    ):
+
+        def weighted(step: Step, counted: bool = counted) -> Step:
+            sizes = trajectory.micro_batch_sizes(step.index)
+            if step.weights or len(sizes) < 2:
+                return step
+            return replace(step, weights=tuple(size / max(1, sum(sizes)) if counted else 1.0 for size in sizes))
+
+        steps = map(stretch.history.step, range(stretch.start, stretch.stop))
+        if any(weighted(step) is not step for step in steps) and mended(stretch, weighted):
+            return "untold weights", f"{how}, {said}"
+    return None
 
 
 def _varied(stretch: Stretch, family: Callable[[float], Variation], factor: float) -> FlatState:

@@ -33,6 +33,7 @@ REMEDIES = {
     "other data": _DATA,
     "random data": "record the batches themselves, recorder.batch((inputs, targets)), instead of their indices",
     "some steps differ": "record such steps as they were: batches where they are used, and a recorder for each loss",
+    "untold weights": "say what the loss of each micro-batch was multiplied by: recorder.batch(…, weight=…)",
     "weights written": "let the optimizer alone change weights; record what follows another change as another run",
     "other loss": f"{_LOSS}; announce the batches that were used, by the indices that came with them or as they are",
     "other loss or data": f"{_LOSS}; {_DATA}",

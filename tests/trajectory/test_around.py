@@ -327,7 +327,7 @@ def test_complex_parameters_and_batches(tmp_path: Path) -> None:
             recorder.batch(inputs)
             optimizer.step()
     trajectory = open_trajectory(tmp_path)
-    assert not trajectory.violations() and torch.equal(trajectory.batch_tensors(1)[0], inputs)  # type: ignore[index]
+    assert not trajectory.violations() and torch.equal(trajectory.batch_tensors(1), inputs)
     assert torch.equal(trajectory.state(2).parameters["weight"], weight.weight)
 
 

@@ -117,9 +117,21 @@ def test_an_optimizer_of_another_model(tmp_path: Path) -> None:
         ({"indices": [-1]}, "index -1 is outside"),
         ({"indices": [0.5]}, "indices are float64, not whole numbers"),
         ({"indices": torch.ones(2, requires_grad=True)}, "indices are float32, not whole numbers"),
-        ({"indices": None, "tensors": ("a",)}, "member 0 of the batch is a str, not a tensor"),
-        ({"loss": float("nan")}, "the loss is nan"),
-        ({"loss": torch.tensor(torch.inf)}, "the loss is inf"),
+        ({"indices": None, "tensors": ("a", b"b")}, "member 1 of the batch is a bytes"),
+        (
+            {"indices": None, "tensors": {"x": [{(1, 2): 3}]}},
+            "x of the batch is a dict with a key that is a tuple",
+        ),
+        ({"indices": None, "tensors": nn.Linear(1, 1)}, "the batch is a Linear"),
+        ({"indices": None, "tensors": np.array([object()])}, "the batch is an array of object"),
+        (
+            {"indices": None, "tensors": {"edges": torch.eye(2).to_sparse()}},
+            "edges of the batch is a sparse tensor",
+        ),
+        ({"size": 3}, "size=3 is not the number of examples of the batch, and there are 1 indices"),
+        ({"size": -1, "indices": None}, "size=-1 is not the number of examples of the batch"),
+        ({"weight": float("nan")}, "weight=nan is no number that the loss of a micro-batch can be multiplied by"),
+        ({"weight": "a"}, "weight='a' is no number"),
     ],
 )
 def test_what_cannot_be_announced(tmp_path: Path, announcement: dict[str, Any], message: str) -> None:
@@ -255,12 +267,42 @@ def test_declared_accumulation_is_checked(tmp_path: Path) -> None:
 
 def test_two_recorders_on_one_folder(tmp_path: Path) -> None:
     model = small_model()
-    first = Recorder(tmp_path, model, sgd(model))
-    with pytest.raises(AadslError, match="being recorded into by another recorder"):
-        Recorder(tmp_path, model, sgd(model))
+    optimizer = sgd(model)
+    first = Recorder(tmp_path, model, optimizer)
+    train(first, model, optimizer, 3)
+    second = Recorder(tmp_path, model, optimizer)  # of a cell that is run again: it goes on
+    assert second.step == 3
+    train(second, model, optimizer, 2, first=3)
+    with pytest.raises(AadslError, match=r"another recorder of this process took .* over"):
+        first.batch(indices=[0])
     first.close()
-    other = small_model()
-    Recorder(tmp_path, other, sgd(other)).close()
+    gradient_step(second, model, optimizer)
+    anew = Recorder(tmp_path, model, optimizer, overwrite=True, on_error="warn")
+    train(anew, model, optimizer, 1)
+    Recorder(tmp_path, model, optimizer).close()
+    with pytest.warns(UserWarning, match="another recorder of this process"):
+        anew.batch(indices=[0])
+    anew.batch(indices=[0])
+    assert open_trajectory(tmp_path).length == 1
+
+
+@pytest.mark.parametrize("loss", [torch.tensor(torch.inf), float("nan")])
+def test_a_loss_that_is_not_finite_is_kept_and_training_goes_on(tmp_path: Path, loss: Any) -> None:
+    model = small_model()
+    optimizer = sgd(model)
+    with Recorder(tmp_path, model, optimizer) as recorder:
+        for step in range(4):  # mixed precision skips the step of such a loss
+            model(INPUTS).sum().backward()
+            recorder.batch(indices=[step], loss=loss if step == 1 else 1.0)
+            if step != 1:
+                optimizer.step()
+            optimizer.zero_grad()
+        model(INPUTS).sum().backward()
+        recorder.batch(indices=[4], loss=loss)
+        optimizer.step()
+    trajectory = open_trajectory(tmp_path)
+    assert trajectory.steps["loss"].values[:-1].tolist() == [1.0] * 3
+    assert not np.isfinite(trajectory.steps["loss"].values[-1]) and trajectory.batch_indices(1).tolist() == [2]
 
 
 def disk_full(*_: Any, **__: Any) -> None:

@@ -143,7 +143,7 @@ def test_every_file_is_plain_netcdf(tmp_path: Path) -> None:
         with xr.open_dataset(file) as dataset:
             dataset.load()
             assert dataset.attrs["Conventions"] == "CF-1.11" and dataset.attrs["title"]
-            assert dataset.attrs["aadsl_schema"] == 1
+            assert dataset.attrs["aadsl_schema"] == 2
             for name, variable in dataset.variables.items():
                 assert "/" not in str(name)
                 assert variable.attrs["long_name"], (file, name)

@@ -101,7 +101,7 @@ def swap_shape(parts: dict[str, Any]) -> None:
 
 FAULTS: list[tuple[str, Change, str]] = [
     (RUN, attribute("aadsl_schema", 0), "no known schema version"),
-    (RUN, attribute("aadsl_schema", 99), "written with schema 99, this aadsl reads up to 1"),
+    (RUN, attribute("aadsl_schema", 99), "written with schema 99, this aadsl reads up to 2"),
     (RUN, attribute("fingerprints", "[1]"), "fingerprints is no JSON object of objects"),
     (RUN, attribute("clip", "{"), "run.nc is whole, but not what the schema of trajectories says"),
     (RUN, attribute("length", 20), "closed after 20 steps, but only 6 are here"),

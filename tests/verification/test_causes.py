@@ -297,3 +297,22 @@ def test_a_model_that_does_not_fit(tmp_path: Path) -> None:
     record(tmp_path)
     report = replayed(tmp_path, nn.Linear(6, 3))
     assert causes(report) == "model or data" and "has no parameter" in str(report)
+
+
+@pytest.mark.parametrize(("counted", "said"), [(True, "by their numbers of examples"), (False, "were added up")])
+def test_weights_of_micro_batches_that_were_not_told(tmp_path: Path, counted: bool, said: str) -> None:
+    for told in (False, True):
+        model = small_model()
+        optimizer = sgd(model)
+        with Recorder(tmp_path, model, optimizer, DATA, overwrite=True) as recorder:
+            for step in range(6):
+                optimizer.zero_grad()
+                for rows in (torch.arange(18) + step, torch.arange(6) + 30 + step):
+                    weight = len(rows) / 24 if counted else 1.0
+                    (mean_loss(model, (INPUTS[rows], TARGETS[rows])) * weight).backward()
+                    recorder.batch(indices=rows, **({"weight": weight} if told else {}))
+                optimizer.step()
+        report = replayed(tmp_path, small_model())
+        assert report.ok is told, report
+        if not told:
+            assert said in str(report) and "recorder.batch(…, weight=…)" in str(report), report

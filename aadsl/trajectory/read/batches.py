@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from math import isnan, nan
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from aadsl.core.errors import AadslError
 from aadsl.trajectory.read.source import RunSource
 from aadsl.trajectory.store.columns import Columns, column_names, read_column
 from aadsl.trajectory.store.segments import Segment
+from aadsl.trajectory.store.specs import STRUCTURE, WEIGHT
+from aadsl.trajectory.store.structure import put_together
 from aadsl.trajectory.store.tensors import from_array
 
 # Segments kept in memory; a sweep goes through them one after the other.
@@ -91,6 +95,22 @@ class Loaded:
         found = self.ragged("index", row, "row_size")
         return None if len(found) == 0 or found[0] < 0 else found
 
+    def batch(self, row: int) -> Any:
+        """Return a micro-batch as it was announced, None where it was not stored. Raises AadslError if damaged."""
+        tensors = self.tensors(row)
+        structure = self.columns[STRUCTURE].values[row] if STRUCTURE in self.columns else ""
+        if not (structure or tensors):
+            return None
+        try:
+            return put_together(structure, tensors)
+        except ValueError as error:
+            raise AadslError(str(error), hint="trajectory.violations() says which file is damaged") from error
+
+    def weight(self, row: int) -> float | None:
+        """Return the factor of a micro-batch's loss in the loss of its step, None where it was not told."""
+        value = float(self.columns[WEIGHT].values[row]) if WEIGHT in self.columns else nan
+        return None if isnan(value) else value
+
     def tensors(self, row: int) -> dict[str, Tensor]:
         """Return a micro-batch's stored tensors by name."""
         found = {}
@@ -112,3 +132,29 @@ class Loaded:
                 device = variable.removeprefix("rng_").replace("cuda", "cuda:")
                 found[device] = torch.from_numpy(state.copy())
         return found
+
+
+def joined(batches: Sequence[Any]) -> Any:
+    """Return micro-batches as one, their tensors joined along the first dimension; what has none is alike in all.
+
+    Raises ValueError where they cannot be joined.
+    """
+    if len(batches) == 1:
+        return batches[0]
+    flat = [tree_flatten(batch) for batch in batches]
+    if any(structure != flat[0][1] for _, structure in flat):
+        raise ValueError("their members are not the same")
+    return tree_unflatten(
+        [_joined(members) for members in zip(*(leaves for leaves, _ in flat), strict=True)], flat[0][1]
+    )
+
+
+def _joined(members: Sequence[Any]) -> Any:
+    first = members[0]
+    if isinstance(first, (Tensor, np.ndarray)) and first.ndim:
+        if any(member.shape[1:] != first.shape[1:] for member in members):
+            raise ValueError("their tensors are not of one shape beyond the first dimension")
+        return torch.cat(list(members)) if isinstance(first, Tensor) else np.concatenate(members)
+    if any(not bool(member == first) for member in members):
+        raise ValueError("they hold text or numbers, each its own")
+    return first

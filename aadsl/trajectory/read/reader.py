@@ -22,7 +22,7 @@ from aadsl.core.attached import attached
 from aadsl.core.clip import Clip
 from aadsl.core.errors import AadslError
 from aadsl.core.state import State
-from aadsl.trajectory.read.batches import Loaded
+from aadsl.trajectory.read.batches import Loaded, joined
 from aadsl.trajectory.read.chain import Chain, Rule
 from aadsl.trajectory.read.consumed import examples_dataset
 from aadsl.trajectory.read.export import write_single_file
@@ -159,17 +159,30 @@ class Trajectory:
         known = [indices for indices in found if indices is not None]
         return np.concatenate(known) if known and len(known) == len(found) else None
 
-    def batch_tensors(self, step: int) -> tuple[Tensor, ...] | dict[str, Tensor] | None:
-        """Return the stored tensors that step consumed, as the tuple or dict that was announced.
+    def micro_batches(self, step: int) -> tuple[Any, ...] | None:
+        """Return the batches that step consumed, each as it was announced, on the CPU; None where they were not."""
+        found = tuple(loaded.batch(row) for loaded, row in self._consumed(step))
+        return None if any(batch is None for batch in found) else found
 
-        Micro-batches are joined along the first dimension. None where the tensors were not stored.
+    def micro_batch_weights(self, step: int) -> tuple[float, ...]:
+        """Return the factor that each micro-batch's loss has in the loss of a step; () where it is their mean."""
+        found = [loaded.weight(row) for loaded, row in self._consumed(step)]
+        return tuple(weight for weight in found if weight is not None)
+
+    def batch_tensors(self, step: int) -> Any:
+        """Return the stored batch that step consumed, as it was announced; None where it was not stored.
+
+        Micro-batches are joined along the first dimension of their tensors. Raises AadslError where those differ beyond
+        it: :meth:`micro_batches` returns each.
         """
-        found = [loaded.tensors(row) for loaded, row in self._consumed(step)]
-        if not all(found):
-            return None
-        joined = {name: torch.cat([part[name] for part in found]) if len(found) > 1 else found[0][name]
-                  for name in found[0]}  # fmt: skip
-        return tuple(joined.values()) if all(name.isdigit() for name in joined) else joined
+        found = self.micro_batches(step)
+        try:
+            return None if found is None else joined(found)
+        except ValueError as error:
+            raise AadslError(
+                f"the micro-batches of step {step} cannot be joined: {error}",
+                hint=f"trajectory.micro_batches({step}) returns each",
+            ) from error
 
     def micro_batch_sizes(self, step: int) -> tuple[int, ...]:
         """Return the number of examples of each micro-batch of a step."""

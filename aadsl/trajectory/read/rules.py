@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from aadsl.trajectory.store.header import Header
 from aadsl.trajectory.store.segments import Segment
-from aadsl.trajectory.store.specs import BOUNDARY
+from aadsl.trajectory.store.specs import BOUNDARY, STRUCTURE
 from aadsl.trajectory.store.tensors import to_array
 
 # What each variable holds: "integer", "truth" (int8 with dtype = "bool"), "text" (numbers into labels) or "number".
@@ -78,6 +78,12 @@ def faults_of_batches(dataset: Any, segment: Segment) -> Iterator[str]:
         index = _values(dataset, "index")
         if index is None or (len(index) and index.min() < -1):
             yield "index holds other numbers than positions in the data, or -1"
+    if f"{STRUCTURE}_labels" in dataset.variables:
+        for structure in filter(None, dataset.variables[f"{STRUCTURE}_labels"][:]):
+            try:
+                json.loads(structure)
+            except ValueError:
+                yield f"{STRUCTURE} holds {str(structure)[:40]!r}, which is no JSON"
 
 
 def faults_of_state(dataset: Any, step: int, run: Header) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The schema of a trajectory, version 1, and a validator that names what is wrong.
+"""The schema of a trajectory, version 2, and a validator that names what is wrong.
 
 A trajectory is a folder of sealed netCDF-4 files (:mod:`aadsl.trajectory.store.files`), all with the attributes
 ``Conventions``, ``aadsl_schema`` (the version) and ``run`` (the same in all files of one run).
@@ -18,7 +18,9 @@ A trajectory is a folder of sealed netCDF-4 files (:mod:`aadsl.trajectory.store.
     CF contiguous ragged arrays. Over ``micro_batch``: ``step``, ``row_size`` and for each stored tensor its
     ``*_size`` and ``*_shape``; over ``example``: ``index`` (-1: unknown) and per-example metadata;
     ``tensor_<name>_<dtype>`` and ``rng_<device>`` (generator states, also
-    ``rng_python`` and ``rng_numpy``) end to end.
+    ``rng_python`` and ``rng_numpy``) end to end. Since version 2, where some need them:
+    ``micro_batch_weight``, the factor of a micro-batch's loss in the loss of the step (NaN: one over their number), and
+    ``tensor_structure``, how containers hold the tensors (:mod:`aadsl.trajectory.store.structure`).
 ``state-<t>.nc``
     ξ_t: ``step`` is t; ``parameters_<dtype>``, ``optimizer_<slot>_<dtype>``, ``buffers_<dtype>`` are all tensors end to
     end; the attribute ``layout`` (JSON) names them in order, with their shapes. Dtypes that netCDF lacks are stored as

@@ -8,26 +8,41 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from aadsl.core.errors import AadslError
 from aadsl.trajectory.record.rows import NOTHING, MicroBatch
 from aadsl.trajectory.record.vocabulary import Vocabulary, require_storable
 from aadsl.trajectory.store.specs import BOUNDARY
+from aadsl.trajectory.store.structure import Taken, taken_apart
 
 _INT64 = np.dtype(np.int64)
 _BASES = (str, bool, int, float)
 _SCALARS = set(_BASES)
+_NONE = Taken("", NOTHING, 0)
 
 
 def announced(
-    tensors: Any, indices: Any, metadata: Mapping[str, Any], vocabulary: Vocabulary, data_length: int | None
+    tensors: Any,
+    indices: Any,
+    size: Any,
+    weight: Any,
+    metadata: Mapping[str, Any],
+    vocabulary: Vocabulary,
+    data_length: int | None,
 ) -> tuple[MicroBatch, dict[str, Any]]:
     """Return the micro-batch and the step's metadata. Raises AadslError for what cannot be recorded."""
-    kept = NOTHING if tensors is None else _tensors(tensors)
+    taken = _NONE if tensors is None else taken_apart(tensors)
     positions = None if indices is None else _indices(indices, data_length)
-    size = len(positions) if positions is not None else len(next(iter(kept.values()), ()))
-    batch = MicroBatch(size, positions, kept)
+    length = taken.length if positions is None else len(positions)
+    if size is not None:
+        length = _size(size, positions)
+    batch = MicroBatch(length, positions, taken.tensors, taken.structure)
+    if isinstance(weight, (list, tuple)) or getattr(weight, "ndim", False):
+        metadata = {**metadata, "weight": weight}  # of each example
+    elif weight is not None:
+        batch.weight = _weight(weight)
     scalars: dict[str, Any] = {}
     for name, value in metadata.items():
         if type(value) not in _SCALARS:
@@ -42,10 +57,28 @@ def announced(
         if text or type(value) is int:
             require_storable(name, value)
         scalars[name] = value
-    loss = scalars.get("loss")
-    if isinstance(loss, float) and not isfinite(loss):
-        raise AadslError(f"the loss is {loss}", hint="what was recorded before stays readable")
     return batch, scalars
+
+
+def _size(size: Any, positions: NDArray[np.int64] | None) -> int:
+    """Return the number of examples that was told."""
+    if type(size) is not int or size < 0 or (positions is not None and size != len(positions)):
+        count = "" if positions is None else f", and there are {len(positions)} indices"
+        raise AadslError(f"size={size!r} is not the number of examples of the batch{count}", hint="leave size= out")
+    return size
+
+
+def _weight(weight: Any) -> float:
+    """Return the weight of a micro-batch as a number."""
+    scalar = (
+        not weight.ndim if isinstance(weight, (Tensor, np.ndarray)) else isinstance(weight, (int, float, np.number))
+    )
+    if not (scalar and isfinite(float(weight))):
+        raise AadslError(
+            f"weight={weight!r} is no number that the loss of a micro-batch can be multiplied by",
+            hint="give the part that its loss has in the loss of the step, 0.75 say; metadata need another name",
+        )
+    return float(weight)
 
 
 class ComingStep:
@@ -75,13 +108,18 @@ class ComingStep:
         self._interrupted |= self.begun  # the loop goes on, and the optimizer has not ended
 
     def metadata(self, used: Sequence[MicroBatch]) -> dict[str, Any]:
-        """Return what was told with the batches that were used: of each name the latest, but of the loss the mean."""
-        if len(self._told) == 1:
+        """Return what was told with the batches that were used.
+
+        Of each name the latest counts, but the loss is of all: Σ weight·loss, or the mean.
+        """
+        if len(self._told) == 1 and self.batches[0].weight is None:
             return self._told[0]
-        told = [one for batch, one in zip(self.batches, self._told, strict=True) if any(batch is own for own in used)]
-        losses = [one["loss"] for one in told if "loss" in one]
-        together = {name: value for one in told for name, value in one.items()}
-        return together | {"loss": sum(losses) / len(losses)} if losses else together
+        told = [pair for pair in zip(self.batches, self._told, strict=True) if any(pair[0] is own for own in used)]
+        losses = [(batch.weight, one["loss"]) for batch, one in told if "loss" in one]
+        together = {name: value for _, one in told for name, value in one.items()}
+        if losses:
+            together["loss"] = sum(loss / len(losses) if weight is None else loss * weight for weight, loss in losses)
+        return together
 
     def forget(self) -> None:
         """Forget what was announced: no step came of it."""
@@ -91,7 +129,7 @@ class ComingStep:
         """Make sure that the optimizer may take the step.
 
         Raises:
-            AadslError: no micro-batch was announced, or the step was interrupted.
+            AadslError: no micro-batch was announced, only some with their weights, or the step was interrupted.
         """
         count = len(self.batches)
         if self._interrupted:
@@ -109,6 +147,11 @@ class ComingStep:
             raise AadslError(
                 f"step {self.number} was not announced",
                 hint="call recorder.batch(indices=…) or recorder.batch((inputs, targets)) before optimizer.step()",
+            )
+        if count > 1 and len({batch.weight is None for batch in self.batches}) > 1:
+            raise AadslError(
+                f"of the {count} micro-batches of step {self.number} some were told their weight, others were not",
+                hint="say recorder.batch(…, weight=…) of each: the part that its loss has in the loss of the step",
             )
 
 
@@ -172,30 +215,3 @@ def _indices(indices: Any, data_length: int | None) -> np.ndarray[Any, np.dtype[
                 hint="indices count from 0 in the data set given to the recorder",
             )
     return array
-
-
-def _tensors(tensors: Any) -> Mapping[str, Tensor]:
-    """Return copies on the CPU by name; the members of a tuple are named "0", "1", …"""
-    if tensors is None:
-        return NOTHING
-    if isinstance(tensors, Tensor):
-        tensors = (tensors,)
-    if isinstance(tensors, Mapping):
-        named = {str(name): value for name, value in tensors.items()}
-    elif isinstance(tensors, (tuple, list)):
-        named = {str(position): value for position, value in enumerate(tensors)}
-    else:
-        named = {"0": tensors}
-    for name, value in named.items():
-        if not isinstance(value, Tensor):
-            raise AadslError(
-                f"member {name} of the batch is a {type(value).__name__}, not a tensor",
-                hint="give a tuple or dict of tensors, or indices= into the data",
-            )
-        if not value.ndim:
-            raise AadslError(
-                f"member {name} of the batch is a single number, not one entry for each example",
-                hint=f"leave it out of the tensors; as metadata it can be told: recorder.batch(…, {name}=…)",
-            )
-    return {name: torch.clone(value.detach().cpu(), memory_format=torch.contiguous_format)
-            for name, value in named.items()}  # fmt: skip

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Protocol
 
 from aadsl.core.errors import AadslError
@@ -14,6 +15,13 @@ from aadsl.core.errors import AadslError
 
 class Recording(Protocol):
     """What runs until it is closed."""
+
+    @property
+    def path(self) -> Path:
+        """The folder it writes."""
+
+    def superseded(self) -> None:
+        """Say, from now on, that another recording took its folder over."""
 
     def close(self) -> None:
         """Finish it. Raises AadslError where that fails."""
@@ -34,6 +42,13 @@ def ended(recording: Recording) -> None:
     """Say that it ended, or never began."""
     if close := _running.pop(recording, None):
         atexit.unregister(close)
+
+
+def take_over(folder: Path) -> None:
+    """Close what this process still records into a folder: a cell of a notebook was interrupted, and is run again."""
+    for recording in [known for known in _running if known.path.resolve() == folder.resolve()]:
+        _close(recording)
+        recording.superseded()
 
 
 def _close(recording: Recording) -> None:

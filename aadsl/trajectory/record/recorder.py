@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
@@ -22,7 +22,7 @@ from aadsl.trajectory.record.description import describe
 from aadsl.trajectory.record.journal import Journal
 from aadsl.trajectory.record.loop import Loop
 from aadsl.trajectory.record.plans import StatePlan, plan_of
-from aadsl.trajectory.record.process import begun, ended
+from aadsl.trajectory.record.process import begun, ended, take_over
 from aadsl.trajectory.record.resume import Start, prepared
 from aadsl.trajectory.record.subject import Subject
 from aadsl.trajectory.record.vocabulary import Vocabulary, require_storable
@@ -75,8 +75,9 @@ class Recorder:
         self._vocabulary.steps["loss"] = False  # recorded where the backward pass is seen, and the loop tells no other
         self._data_length = None if data is None else len(Examples.of(data))
         self._hooks: list[Any] = []
-        self._open, self._ended, self._failed = False, True, False
+        self._open, self._ended, self._failed, self._superseded = False, True, False, False
         header = describe(self._subject, data, Clip.of(clip), accumulate)
+        take_over(self.path)
         try:
             start = prepared(self.path, self._subject, self._vocabulary, header, overwrite, step)
         except (OSError, UnicodeError) as error:
@@ -114,23 +115,37 @@ class Recorder:
         self._open = True
         self._loop.begin_what_is_due()
 
-    def batch(self, tensors: Any = None, *, indices: Any = None, **metadata: Any) -> None:
+    def batch(
+        self,
+        tensors: Any = None,
+        *,
+        indices: Any = None,
+        size: int | None = None,
+        weight: float | Tensor | None = None,
+        **metadata: Any,
+    ) -> None:
         """Announce the data of the coming step, before or after its forward and backward pass.
 
         Args:
-            tensors: the batch itself (tensor, tuple or dict of tensors), stored; or
+            tensors: the batch itself, stored: tensors, NumPy arrays, text, numbers and None in tuples, lists and dicts,
+                however they lie in each other, as the loss is to get them again; or
             indices: positions in the recorder's ``data``.
+            size: number of examples; left out, that of the indices, or else the length of the first tensor.
+            weight: factor of this micro-batch's loss in the loss of the step, Σ weight·loss; left out of all
+                micro-batches of a step, its loss is their mean. (A list is metadata of the examples.)
             metadata: text, true/false, number or 0-dim tensor for the step (``tag="badnet"``, ``loss=loss``), or a
                 list as long as the batch for its examples. Without it the ``loss`` is what ``backward()`` is called
-                on, in all; that of accumulated micro-batches which is told is averaged.
+                on, in all; that of accumulated micro-batches which is told is weighted alike.
                 Where some steps lack a number, it is kept as a float: exact up to 2**53.
         """
         if not self._open:
+            self._require_folder()
             return
         try:
             if error := self._journal.problem():
                 raise error
-            self._loop.announce(*announced(tensors, indices, metadata, self._vocabulary, self._data_length))
+            given = tensors, indices, size, weight, metadata
+            self._loop.announce(*announced(*given, self._vocabulary, self._data_length))
         except AadslError as error:
             self._fail(AadslError(f"step {self.step}: {error}"))
         except Exception as error:
@@ -245,6 +260,16 @@ class Recorder:
     def _remove_hooks(self) -> None:
         for hook in self._hooks:
             hook.remove()
+
+    def superseded(self) -> None:
+        """Say at the next batch that another recorder took the folder over."""
+        self._superseded = True
+
+    def _require_folder(self) -> None:
+        if self._superseded:
+            self._superseded = self._on_error == "raise"  # a warning is said once
+            hint = "go on with that one, or record into another folder"
+            self._fail(AadslError(f"another recorder of this process took {self.path} over", hint=hint))
 
     def leave_to_parent(self) -> None:
         """In a forked process: leave the recording to the one that began it."""

@@ -14,7 +14,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from aadsl.trajectory.store.columns import Columns, StoredColumn, column_of
-from aadsl.trajectory.store.specs import BOUNDARY, BUFFERS_WRITTEN, OPTIMIZER_WRITTEN, WEIGHTS_WRITTEN
+from aadsl.trajectory.store.specs import (
+    BOUNDARY,
+    BUFFERS_WRITTEN,
+    OPTIMIZER_WRITTEN,
+    STRUCTURE,
+    WEIGHT,
+    WEIGHTS_WRITTEN,
+)
 from aadsl.trajectory.store.tensors import dtype_name, to_array
 
 _DESCRIPTIONS = {
@@ -43,13 +50,15 @@ class MicroBatch:
     size: int
     indices: NDArray[np.int64] | None = None
     tensors: Mapping[str, Tensor] = field(default_factory=lambda: NOTHING)
+    structure: str = ""
     examples: Mapping[str, NDArray[Any]] = field(default_factory=lambda: NOTHING)
     rng: Mapping[str, Tensor] = field(default_factory=lambda: NOTHING)
+    weight: float | None = None
 
     @property
     def nbytes(self) -> int:
         """Memory held until it is written."""
-        held = 0 if self.indices is None else self.indices.nbytes
+        held = len(self.structure) + (0 if self.indices is None else self.indices.nbytes)
         for parts in (self.tensors, self.examples, self.rng):
             if parts is not NOTHING:
                 held += sum(part.nbytes for part in parts.values())
@@ -138,6 +147,13 @@ def batch_columns(start: int, rows: Sequence[Row]) -> Columns:
     if any(batch.indices is not None for batch in batches):
         indices = [np.full(b.size, -1) if b.indices is None else b.indices for b in batches]
         columns["index"] = _flat("example", indices, "position of the example in the data set")
+    if any(batch.weight is not None for batch in batches):
+        weights = np.array([batch.weight for batch in batches], dtype=np.float64)
+        columns[WEIGHT] = _micro(weights, "factor of the micro-batch's loss in the loss of the step")
+    if any(batch.structure for batch in batches):
+        structures = np.array([batch.structure for batch in batches], dtype=object)
+        described = {"long_name": "how the tensors of the micro-batch lie in it"}
+        columns[STRUCTURE] = StoredColumn("micro_batch", structures, described)
     columns |= _example_columns(batches)
     for position, name in enumerate(dict.fromkeys(name for batch in batches for name in batch.tensors)):
         columns |= _tensor_columns(name, position, [batch.tensors.get(name) for batch in batches])

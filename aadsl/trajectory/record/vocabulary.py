@@ -11,11 +11,11 @@ from aadsl.core.errors import AadslError
 from aadsl.data.coordinates import ANSWERED
 from aadsl.trajectory.store.files import opened
 from aadsl.trajectory.store.segments import cover, is_rewritten, segments_in
-from aadsl.trajectory.store.specs import WRITTEN
+from aadsl.trajectory.store.specs import WEIGHT, WRITTEN
 
 # Names that the recorder gives itself.
 RESERVED = {
-    *WRITTEN,
+    *WRITTEN, WEIGHT,
     "step", "phase", "batch_size", "micro_batch_count", "training", "modules_off_mode", "phase_boundary",
     "row_size", "index", "example", "micro_batch",
 }  # fmt: skip

@@ -22,7 +22,7 @@ from xarray.backends.locks import HDF5_LOCK, NETCDFC_LOCK
 from aadsl.core.errors import AadslError
 from aadsl.trajectory.store.direct import write_direct
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SEAL_LENGTH = 79
 _SEAL = re.compile(rb"\naadsl sha256 ([0-9a-f]{64})\n")
 _BLOCK = 1 << 20

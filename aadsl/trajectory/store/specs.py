@@ -16,6 +16,10 @@ WEIGHTS_WRITTEN, OPTIMIZER_WRITTEN, BUFFERS_WRITTEN = WRITTEN = (
 optimizer's state, to buffers, since the step before."""
 
 
+STRUCTURE, WEIGHT = "tensor_structure", "micro_batch_weight"
+"""What is known of some micro-batches only: how their tensors lie in them, and the factor of their loss."""
+
+
 @dataclass(frozen=True)
 class ParameterSpec:
     """A parameter or buffer as the recorder met it.

@@ -85,7 +85,7 @@ def pack(entries: Iterable[StateEntry]) -> Packed:
         first = members[0]
         cuda = any(member.tensor.is_cuda for member in members)
         on_gpu |= cuda
-        flats[variable] = _flatten([member.tensor.detach() for member in members], pinned=cuda)
+        flats[variable] = _flatten([_dense(member) for member in members], pinned=cuda)
         layout[variable] = {
             "role": first.role,
             "slot": first.slot,
@@ -97,6 +97,12 @@ def pack(entries: Iterable[StateEntry]) -> Packed:
         ready = torch.cuda.Event()  # type: ignore[no-untyped-call]
         ready.record()
     return Packed(flats, layout, ready)
+
+
+def _dense(entry: StateEntry) -> Tensor:
+    """Return a tensor of the state; what an optimizer keeps of sparse gradients is sparse, and gets its zeros."""
+    tensor = entry.tensor.detach()
+    return tensor.to_dense() if tensor.is_sparse and entry.role == "optimizer" else tensor
 
 
 def _flatten(tensors: list[Tensor], pinned: bool) -> Tensor:
