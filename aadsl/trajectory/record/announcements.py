@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from aadsl.core.errors import AadslError
 from aadsl.trajectory.record.rows import NOTHING, MicroBatch
 from aadsl.trajectory.record.vocabulary import Vocabulary, require_storable
 from aadsl.trajectory.store.specs import BOUNDARY
+from aadsl.trajectory.store.tensors import Packed
 
 _INT64 = np.dtype(np.int64)
 _BASES = (str, bool, int, float)
@@ -55,18 +57,39 @@ class ComingStep:
         number: of the step.
         batches, metadata: what was announced.
         boundary: what begins with it, a value of ``BOUNDARY``.
-        begun: whether the optimizer has begun to take it.
+        fresh: the parameter groups that start afresh with it, where others go on.
+        taken: the optimizers that have taken their step in it.
+        after: the state after them, where it is to be kept.
     """
 
-    __slots__ = ("_forgotten", "_interrupted", "batches", "begun", "boundary", "metadata", "number")
+    __slots__ = (
+        "_begun", "_forgotten", "_interrupted", "after", "batches", "boundary", "fresh", "metadata", "number", "taken",
+    )  # fmt: skip
 
     def __init__(self, number: int, boundary: int = BOUNDARY["none"]) -> None:
         self.number = number
         self.batches: list[MicroBatch] = []
         self.metadata: dict[str, Any] = {}
         self.boundary = boundary
-        self.begun = False
+        self.fresh: list[int] = []
+        self.taken: tuple[Optimizer, ...] = ()
+        self.after: Packed | None = None
+        self._begun: Optimizer | None = None  # the last one that began to step
         self._forgotten = self._interrupted = False
+
+    @property
+    def stepping(self) -> bool:
+        """Whether an optimizer has begun to step and has not ended."""
+        return self._begun is not None and self._begun not in self.taken
+
+    def begin(self, optimizer: Optimizer) -> None:
+        """Note that an optimizer begins to step."""
+        self._begun, self.after = optimizer, None
+
+    def end(self) -> None:
+        """Note that it has ended. Whatever interrupts this call, it has or it has not."""
+        assert self._begun is not None
+        self.taken = (*self.taken, self._begun)
 
     def add(self, batch: MicroBatch, told: dict[str, Any]) -> None:
         """Add a micro-batch. Of its metadata the latest count, but the loss is the mean of all."""
@@ -78,20 +101,20 @@ class ComingStep:
             told = self.metadata | told | loss
         self.batches.append(batch)
         self.metadata = told
-        self._interrupted |= self.begun  # the loop goes on, and the optimizer has not ended
+        self._interrupted |= self.stepping  # the loop goes on, and the optimizer has not ended
 
     def forget(self) -> None:
         """Forget what was announced: no step came of it."""
         self.batches, self.metadata, self._forgotten = [], {}, True
 
-    def require_ready(self, declared: int | None) -> None:
+    def require_ready(self, optimizer: Optimizer, declared: int | None) -> None:
         """Make sure that the optimizer may take the step.
 
         Raises:
             AadslError: no micro-batch was announced, another number than was declared, or the step was interrupted.
         """
         count = len(self.batches)
-        if self._interrupted:
+        if self._interrupted or (self.stepping and optimizer is not self._begun):
             raise AadslError(
                 f"step {self.number} was interrupted halfway, so it is not known what it changed",
                 hint="close this recorder, and record what follows into a new folder",

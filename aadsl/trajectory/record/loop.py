@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from torch.optim import Optimizer
+
 from aadsl.trajectory.record.announcements import ComingStep
 from aadsl.trajectory.record.journal import Journal
 from aadsl.trajectory.record.plans import StatePlan
@@ -12,17 +14,20 @@ from aadsl.trajectory.record.rows import MicroBatch, Row
 from aadsl.trajectory.record.subject import Subject
 from aadsl.trajectory.record.watch import ForwardWatch
 from aadsl.trajectory.store.specs import BOUNDARY, WEIGHTS_WRITTEN
-from aadsl.trajectory.store.tensors import pack
+from aadsl.trajectory.store.tensors import Packed, pack
 
 
 class Loop:
     """Follows a loop over the steps of ``subject`` and tells ``journal``.
 
-    Its methods are called where the loop announces a batch, begins a forward pass, and before and after the optimizer's
+    Its methods are called where the loop announces a batch, begins a forward pass, and before and after an optimizer's
     step. What cannot be recorded raises AadslError.
 
+    A step is what the optimizers do after one batch, each once at most. It is complete when all have stepped; or when
+    what can only come after it does, such as the next batch: then the others rest in it.
+
     Args:
-        subject: model and optimizer.
+        subject: model and optimizers.
         watch: notes the forward passes.
         journal: where steps and states go.
         plan: which states are kept.
@@ -55,7 +60,13 @@ class Loop:
     @property
     def step(self) -> int:
         """Number of the next step."""
-        return self._journal.step
+        coming = self._coming
+        return self._journal.step + (self._is_pending and not coming.stepping)
+
+    @property
+    def _is_pending(self) -> bool:
+        """Whether some optimizers have taken a step that is not added yet."""
+        return bool(self._coming.taken) and self._coming.number == self._journal.step
 
     def announce(self, batch: MicroBatch, told: dict[str, Any]) -> None:
         """Add a micro-batch, and metadata, to the coming step."""
@@ -64,14 +75,16 @@ class Loop:
 
     def begin_phase(self, name: str, reset: bool | None) -> None:
         """Let a phase begin with the next step."""
+        self.complete()
         self._phase, self._reset = name, reset
         self._phase_due = self._state_due = True
 
     def enter_step(self) -> None:
         """Begin with what comes before a step's first micro-batch."""
-        coming = self._next()
-        if coming.begun:  # a closure's forward pass is within the step
+        if self._next().stepping:  # a closure's forward pass is within the step
             return
+        self.complete()
+        coming = self._next()
         if coming.batches and self._watch.gradients_discarded():
             # zero_grad() came instead of a step, as when mixed precision skips one.
             coming.forget()
@@ -81,54 +94,79 @@ class Loop:
     def begin_what_is_due(self) -> None:
         """Begin a phase and keep the state, where they are due."""
         if self._phase_due:
-            fresh = self._subject.optimizer_is_fresh() if self._reset is None else self._reset
-            self._coming.boundary = BOUNDARY["optimizer_reset" if fresh else "phase"]
+            every = list(range(self._subject.groups[-1]))
+            fresh = self._subject.fresh_groups() if self._reset is None else every if self._reset else []
+            self._coming.boundary = BOUNDARY["optimizer_reset" if fresh == every else "phase"]
+            self._coming.fresh = [] if fresh == every else fresh
             self._phase_due = False
         if self._state_due:
             self._capture()
 
-    def before_step(self) -> None:
-        """Check that the optimizer may take the step, and note how."""
+    def before_step(self, optimizer: Optimizer) -> None:
+        """Check that an optimizer may take the step, and note how."""
+        if optimizer in self._coming.taken:  # it takes the next one, which is to be announced
+            self.complete()
         coming = self._next()
-        coming.require_ready(self._accumulate)
+        coming.require_ready(optimizer, self._accumulate)
         self._subject.require_unchanged()
-        self.begin_what_is_due()
-        if not self._watch.seen:
-            self._watch.look_at_mode()
         if self._subject.written_since(self._versions):
             coming.metadata = {**coming.metadata, WEIGHTS_WRITTEN: True}
-        self._hyperparameters = self._subject.hyperparameters()
-        coming.begun = True
+        if coming.taken:
+            self._hyperparameters = self._subject.hyperparameters_of(optimizer, self._hyperparameters)
+        else:
+            self.begin_what_is_due()
+            if not self._watch.seen:
+                self._watch.look_at_mode()
+            self._hyperparameters = self._subject.hyperparameters()
+        coming.begin(optimizer)
 
     def after_step(self) -> None:
-        """Add the step that was taken, and keep the state after it where the plan says so."""
-        coming, watch = self._coming, self._watch
-        if not coming.begun or coming.number != self.step:
+        """Note the step that an optimizer took, and add it where it was the last of them."""
+        coming = self._next()
+        if not coming.stepping:
             return
-        watch.finish_step(coming.batches)
+        if not coming.taken:
+            self._watch.finish_step(coming.batches)
         # With this the step is taken: whatever interrupts, before or after it, leaves nothing half done.
+        coming.end()
+        self._versions = self._subject.versions()
+        if self._plan.due(coming.number + 1):
+            coming.after = self._packed()  # now, because much may happen until the next batch comes
+        if len(coming.taken) == len(self._subject.optimizers):
+            self.complete()
+
+    def complete(self) -> None:
+        """Add the step that optimizers have taken, and the state after it; those that have not rest in it."""
+        coming, watch = self._coming, self._watch
+        if not self._is_pending or coming.stepping:
+            return
+        resting = self._subject.groups_without(coming.taken)
         self._journal.add(
             Row(
                 coming.metadata, self._hyperparameters, self._phase, coming.boundary,
-                watch.training, watch.off_mode, coming.batches,
+                watch.training, watch.off_mode, coming.batches, resting, coming.fresh,
             )
         )  # fmt: skip
-        self._versions = self._subject.versions()
-        if self._plan.due(self.step):
-            self._capture()
+        if coming.after is not None:
+            self._keep(coming.after)
         if self._journal.is_full:
-            self.commit()
+            self._commit()
 
     def commit(self) -> None:
         """Queue the steps so far."""
+        self.complete()
+        self._commit()
+
+    def _commit(self) -> None:
         self._watch.settle()
         self._journal.commit()
 
     def capture_end(self) -> None:
         """Keep ξ_T, if it is that: since the last step nothing may have moved the parameters or the buffers."""
-        stale = self._phase_due or (self._coming.begun and self._coming.number == self.step)
+        self.complete()
+        stale = self._phase_due or self._next().stepping
         moved = (self._watch.seen and self._subject.buffer_specs) or self._subject.versions() != self._versions
-        known = self._captured == self.step or self._journal.problem() is not None
+        known = self._captured == self._journal.step or self._journal.problem() is not None
         if not (stale or moved or known or self._subject.change()):
             self._capture()
 
@@ -139,7 +177,13 @@ class Loop:
         return self._coming
 
     def _capture(self) -> None:
+        self._keep(self._packed())
+
+    def _packed(self) -> Packed:
         self._subject.require_unchanged_tensors()
-        self._journal.state(self.step, pack(self._subject.entries()))
-        self._captured = self.step
+        return pack(self._subject.entries())
+
+    def _keep(self, state: Packed) -> None:
+        self._journal.state(self._journal.step, state)
+        self._captured = self._journal.step
         self._state_due = False

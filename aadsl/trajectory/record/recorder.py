@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Literal
 
 from torch import nn
+from torch.optim import Optimizer
 
 from aadsl.core.clip import Clip
 from aadsl.core.errors import AadslError
@@ -31,10 +32,13 @@ class Recorder:
     Call :meth:`batch` before each ``optimizer.step()``; several calls before one step are its micro-batches. Use it
     as a context manager, or call :meth:`close`; a loop that ends in an exception leaves a readable trajectory.
 
+    Several optimizers of one model are recorded together. What they do between one batch and the next is one step: each
+    steps once in it, or rests.
+
     Args:
         path: folder to record into; made if need be. A run that is there is continued where the model stands.
         model: what is trained. Its forward is watched for train/eval mode and random numbers.
-        optimizer: any ``torch.optim`` optimizer over parameters of ``model``.
+        optimizer: any ``torch.optim`` optimizer over parameters of ``model``; or a list of them, ``[body, head]``.
         data: the data set that ``indices`` point into; described, not stored.
         states: ``"sqrt"`` (about √(T/2) states), ``"all"``, a number k or ``every(k)``, ``budget("2GiB")``.
         overwrite: replace a run that is there.
@@ -99,11 +103,11 @@ class Recorder:
         self._ended = False
         name = self.path.name or "run"
         self._loop = Loop(self._subject, self._watch, self._journal, plan, start, name, accumulate)
-        optimizer = self._subject.optimizer
-        self._hooks += [
-            optimizer.register_step_pre_hook(self._before_step),
-            optimizer.register_step_post_hook(self._after_step),
-        ]
+        for optimizer in self._subject.optimizers:
+            self._hooks += [
+                optimizer.register_step_pre_hook(self._before_step),
+                optimizer.register_step_post_hook(self._after_step),
+            ]
         begun(self)
         self._open = True
         self._loop.begin_what_is_due()
@@ -190,10 +194,10 @@ class Recorder:
                 self._fail(error)
         return self._open
 
-    def _before_step(self, *given: Any) -> None:
+    def _before_step(self, optimizer: Optimizer, *given: Any) -> None:
         if self._open:
             try:
-                self._loop.before_step()
+                self._loop.before_step(optimizer)
             except Exception as error:
                 self._fail(error)
 
@@ -223,6 +227,8 @@ class Recorder:
         """Commit what waits and let go of the folder; where that was interrupted, it may be called again."""
         if self._ended:
             return
+        if hasattr(self, "_loop"):
+            self._loop.complete()
         self._watch.settle()
         self._journal.close()
         self._lock.release()

@@ -10,6 +10,9 @@ BOUNDARY = {"none": 0, "phase": 1, "optimizer_reset": 2}
 WEIGHTS_WRITTEN = "weights_written"
 """Metadata that the recorder gives itself: true where something else than the optimizer wrote to weights."""
 
+RESTING_GROUPS, FRESH_GROUPS = "resting_groups", "fresh_groups"
+"""Columns of numbers of parameter groups: whose optimizer took no step; which start afresh while others go on."""
+
 
 @dataclass(frozen=True)
 class ParameterSpec:
