@@ -60,13 +60,8 @@ class Loop:
     @property
     def step(self) -> int:
         """Number of the next step."""
-        coming = self._coming
-        return self._journal.step + (self._is_pending and not coming.stepping)
-
-    @property
-    def _is_pending(self) -> bool:
-        """Whether some optimizers have taken a step that is not added yet."""
-        return bool(self._coming.taken) and self._coming.number == self._journal.step
+        coming = self._next()
+        return coming.number + (bool(coming.taken) and not coming.stepping)
 
     def announce(self, batch: MicroBatch, told: dict[str, Any]) -> None:
         """Add a micro-batch, and metadata, to the coming step."""
@@ -81,10 +76,12 @@ class Loop:
 
     def enter_step(self) -> None:
         """Begin with what comes before a step's first micro-batch."""
-        if self._next().stepping:  # a closure's forward pass is within the step
-            return
-        self.complete()
         coming = self._next()
+        if coming.stepping:  # a closure's forward pass is within the step
+            return
+        if coming.taken:
+            self.complete()
+            coming = self._next()
         if coming.batches and self._watch.gradients_discarded():
             # zero_grad() came instead of a step, as when mixed precision skips one.
             coming.forget()
@@ -104,9 +101,10 @@ class Loop:
 
     def before_step(self, optimizer: Optimizer) -> None:
         """Check that an optimizer may take the step, and note how."""
-        if optimizer in self._coming.taken:  # it takes the next one, which is to be announced
-            self.complete()
         coming = self._next()
+        if optimizer in coming.taken:  # it takes the next one, which is to be announced
+            self.complete()
+            coming = self._next()
         coming.require_ready(optimizer, self._accumulate)
         self._subject.require_unchanged()
         if self._subject.written_since(self._versions):
@@ -137,8 +135,8 @@ class Loop:
 
     def complete(self) -> None:
         """Add the step that optimizers have taken, and the state after it; those that have not rest in it."""
-        coming, watch = self._coming, self._watch
-        if not self._is_pending or coming.stepping:
+        coming, watch = self._next(), self._watch
+        if not coming.taken or coming.stepping:
             return
         resting = self._subject.groups_without(coming.taken)
         self._journal.add(

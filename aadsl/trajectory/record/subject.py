@@ -61,7 +61,8 @@ class Subject:
         self.model = unwrapped_model(model)
         given = optimizer if optimizer and isinstance(optimizer, Sequence) else [optimizer]
         self.optimizers = [unwrapped_optimizer(one) for one in given]
-        self.groups = [0, *accumulate(len(one.param_groups) for one in self.optimizers)]
+        self._counts = [(one, len(one.param_groups)) for one in self.optimizers]
+        self.groups = [0, *accumulate(count for _, count in self._counts)]
         self.modules = dict(self.model.named_modules())
         names: dict[int, list[str]] = {}
         for name, parameter in self.model.named_parameters(remove_duplicate=False):
@@ -130,8 +131,9 @@ class Subject:
         for name, parameter in self.idle.items():
             if parameter.grad is not None:
                 raise _changed(f'"{name}" did not require gradients when recording began, and is trained now')
-        if sum([len(one.param_groups) for one in self.optimizers]) != self.groups[-1]:
-            raise _changed("the optimizer was given another parameter group after recording began")
+        for one, count in self._counts:
+            if len(one.param_groups) != count:
+                raise _changed("the optimizer was given another parameter group after recording began")
         if self._witness.dtype is not self._dtype:
             self.require_unchanged_tensors()
 
