@@ -128,7 +128,9 @@ def test_a_question_costs_no_reading(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_a_folder_that_was_moved_is_said_to_be_gone(tmp_path: Path, question: Any) -> None:
     study = asked(recorded(tmp_path / "run"))
     (tmp_path / "run").rename(tmp_path / "archived")
-    with pytest.raises(aadsl.AadslError, match=r"run is gone: it was moved or deleted(.|\n)*open it where it is now"):
+    with pytest.raises(
+        aadsl.AadslError, match=r"run is gone: it was moved, deleted(.|\n)*open the trajectory again, where it is now"
+    ):
         question(study)
 
 
@@ -136,7 +138,7 @@ def test_a_file_that_was_deleted_is_said_to_be_gone(tmp_path: Path) -> None:
     aadsl.open_trajectory(recorded(tmp_path / "run")).to_netcdf(tmp_path / "whole.nc")
     study = asked(tmp_path / "whole.nc")
     (tmp_path / "whole.nc").unlink()
-    with pytest.raises(aadsl.AadslError, match=r"whole.nc is gone: it was moved or deleted"):
+    with pytest.raises(aadsl.AadslError, match=r"whole.nc is gone: it was moved, deleted"):
         QUESTIONS["retrain"](study)
 
 

@@ -6,14 +6,16 @@ from aadsl.core.errors import AadslError
 from aadsl.dynamics.adagrad import Adagrad
 from aadsl.dynamics.adam import Adam
 from aadsl.dynamics.adamax import Adamax
-from aadsl.dynamics.base import Dynamics, Hyper, Resting, Slots
+from aadsl.dynamics.base import Dynamics, Hyper, Pausing, Resting, Slots
 from aadsl.dynamics.fused import fused_step, has_fused_step
 from aadsl.dynamics.nadam import NAdam
 from aadsl.dynamics.radam import RAdam
 from aadsl.dynamics.rmsprop import RMSprop
 from aadsl.dynamics.sgd import SGD
 
-__all__ = ["DYNAMICS", "RESTING", "Dynamics", "Hyper", "Slots", "dynamics_of", "fused_step", "has_fused_step"]
+__all__ = [
+    "DYNAMICS", "RESTING", "Dynamics", "Hyper", "Pausing", "Slots", "dynamics_of", "fused_step", "has_fused_step",
+]  # fmt: skip
 
 DYNAMICS: dict[str, Dynamics] = {
     "SGD": SGD(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 import torch
@@ -49,7 +50,7 @@ class Dynamics(Protocol):
 
 
 class Resting:
-    """A parameter group that a run did not train: nothing moves."""
+    """A parameter group that a run did not train: nothing moves, and there are no gradients."""
 
     def initial(self, parameter: Tensor, hyper: Hyper) -> Slots:
         """Return nothing."""
@@ -58,6 +59,29 @@ class Resting:
     def restore(self, recorded: Slots, initial: Slots) -> Slots:
         """Return ``initial``."""
         return initial
+
+    def step(self, parameter: Tensor, slots: Slots, gradient: Tensor, hyper: Hyper) -> tuple[Tensor, Slots]:
+        """Return θ."""
+        return parameter, {}
+
+    def linear(self, hyper: Hyper) -> bool:
+        """Return True: it is the identity."""
+        return True
+
+
+@dataclass(frozen=True)
+class Pausing:
+    """A parameter group whose optimizer, ``rule``, takes no step: nothing moves, but gradients are there."""
+
+    rule: Dynamics
+
+    def initial(self, parameter: Tensor, hyper: Hyper) -> Slots:
+        """Return the slots of the rule before its first step."""
+        return self.rule.initial(parameter, hyper)
+
+    def restore(self, recorded: Slots, initial: Slots) -> Slots:
+        """Return what the rule keeps."""
+        return self.rule.restore(recorded, initial)
 
     def step(self, parameter: Tensor, slots: Slots, gradient: Tensor, hyper: Hyper) -> tuple[Tensor, Slots]:
         """Return θ."""

@@ -98,7 +98,7 @@ def source(step_map: StepMap, taken: ObservedStep, varied: Variation) -> FlatSta
     other = varied(taken.step)
     if other is taken.step:
         return None
-    if not other.applied and not other.resets_optimizer:
+    if not other.applied and not other.restarted:
         return taken.change
     after, _ = step_map.advance(taken.state, other, taken.evaluation_for(step_map, other))
     return difference(taken.after, after)

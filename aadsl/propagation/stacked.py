@@ -144,13 +144,12 @@ def _update(
 
 
 def _restart(layout: Layout, replicas: Replicas, steps: Sequence[Step]) -> None:
-    """Start the slots of those rows afresh whose step resets the optimizer."""
+    """Start the slots of those rows afresh whose step restarts an optimizer."""
     for row, step in enumerate(steps):
-        if not step.resets_optimizer:
-            continue
-        for group, (s, dynamics, hyper) in enumerate(zip(layout.group_slices, step.dynamics, step.hyper, strict=True)):
-            fresh = dynamics.initial(replicas.parameters[row : row + 1, s], hyper)
+        for group in step.restarted:
             own = replicas.slots([row], group)
+            parameters = replicas.parameters[row : row + 1, layout.group_slices[group]]
+            fresh = step.dynamics[group].initial(parameters, step.hyper[group])
             replicas.put_slots([row], group, {n: fresh.get(n, torch.zeros_like(t)) for n, t in own.items()})
 
 

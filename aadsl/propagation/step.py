@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -33,9 +33,11 @@ class Step:
         index: t.
         batches: the data it reads.
         hyper: one dictionary of optimizer scalars per parameter group.
-        dynamics: the optimizer of each parameter group; ``RESTING`` for a group that was not trained.
+        dynamics: the optimizer of each parameter group; ``RESTING`` for a group that was not trained, ``Pausing`` for
+            one whose optimizer took no step.
         applied: False for a step that is skipped: the state stays as it is.
         resets_optimizer: the optimizer's slots start afresh before this step, also where the step is skipped.
+        restarts: the parameter groups whose slots alone start afresh before it.
         gradient_weight: factor on the gradient; 0 needs no gradient at all.
         training: whether the model was in train mode.
         off_mode: modules that were in the other mode than the model (frozen normalization).
@@ -51,6 +53,7 @@ class Step:
     dynamics: tuple[Dynamics, ...]
     applied: bool = True
     resets_optimizer: bool = False
+    restarts: tuple[int, ...] = ()
     gradient_weight: float = 1.0
     training: bool = True
     off_mode: tuple[str, ...] = ()
@@ -63,6 +66,11 @@ class Step:
         if self.weights:
             return loss * self.weights[micro_batch]
         return loss / count if count > 1 else loss
+
+    @property
+    def restarted(self) -> Sequence[int]:
+        """The parameter groups whose slots start afresh before it."""
+        return range(len(self.dynamics)) if self.resets_optimizer else self.restarts
 
 
 class Run(Protocol):

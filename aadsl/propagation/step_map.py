@@ -92,19 +92,21 @@ class StepMap:
 
 
 def started(layout: Layout, state: FlatState, step: Step) -> FlatState:
-    """Return the state as ``step`` reads it: where the step resets the optimizer, its slots are as they start."""
-    if not step.resets_optimizer:
+    """Return the state as ``step`` reads it: where the step restarts an optimizer, its slots are as they start."""
+    if not step.restarted:
         return state
-    slots = []
-    for s, own, dynamics, hyper in zip(layout.group_slices, state.slots, step.dynamics, step.hyper, strict=True):
-        fresh = dynamics.initial(state.parameters[s], hyper)
-        slots.append({name: fresh.get(name, torch.zeros_like(t)) for name, t in own.items()})
+    slots = list(state.slots)
+    for group in step.restarted:
+        fresh = step.dynamics[group].initial(state.parameters[layout.group_slices[group]], step.hyper[group])
+        slots[group] = {name: fresh.get(name, torch.zeros_like(t)) for name, t in slots[group].items()}
     return state._replace(slots=tuple(slots))
 
 
 def restarted(state: FlatState, step: Step) -> FlatState:
-    """Return a cotangent or tangent as ``step`` reads it: where it resets the slots, what they were does not matter."""
-    if not step.resets_optimizer:
+    """Return a cotangent or tangent as ``step`` reads it: where it restarts slots, what they were does not matter."""
+    if not step.restarted:
         return state
-    slots = tuple({name: torch.zeros_like(t) for name, t in own.items()} for own in state.slots)
-    return state._replace(slots=slots)
+    slots = list(state.slots)
+    for group in step.restarted:
+        slots[group] = {name: torch.zeros_like(t) for name, t in slots[group].items()}
+    return state._replace(slots=tuple(slots))

@@ -20,11 +20,11 @@ from aadsl.core.state import State
 from aadsl.core.units import bytes_of
 from aadsl.core.wrappers import named_parameters
 from aadsl.data.examples import nbytes, to_device
-from aadsl.dynamics import Dynamics, Slots, dynamics_of
 from aadsl.propagation import FlatState, Layout, LossFunction, Objective, Step, StepMap, final_state, kinks
 from aadsl.replayed.devices import device_of
 from aadsl.replayed.fitting import loaded, moving_buffers, require_parameters, restore_constants, slot_of
 from aadsl.replayed.given import note_on_weights
+from aadsl.replayed.rules import Rules
 from aadsl.replayed.training_data import TrainingData
 from aadsl.trajectory import Trajectory
 
@@ -71,7 +71,7 @@ class History:
         for job in trajectory.jobs:
             if job.start < job.stop and trajectory.micro_batches(job.start) is None:
                 self.data.at(job.start)
-        self._rules = [[(dynamics_of(name), hyper) for name, hyper in rules] for rules in trajectory.rules]
+        self._rules = Rules(trajectory)
         named = [name for name, _ in named_parameters(model) if name in trajectory.parameters]
         specs = {name: trajectory.parameters[name] for name in named}
         layout = Layout.of({n: s.shape for n, s in specs.items()}, {n: s.group for n, s in specs.items()})
@@ -87,7 +87,6 @@ class History:
         self.step_map = StepMap(objective)
         self.witness: Callable[[int, int, FlatState], None] | None = None
         self._memory = None if memory is None else bytes_of(memory)
-        self._phases = {phase.start for phase in trajectory.phases if phase.resets_optimizer and phase.start}
         self._training = trajectory.steps["training"].to_numpy()
         self._off_mode = trajectory.steps["modules_off_mode"].to_numpy()
 
@@ -171,12 +170,14 @@ class History:
         return lru_cache(maxsize=STEPS)(self._make_step)
 
     def _make_step(self, index: int) -> Step:
+        restarted = self._rules.restarted(index)
         return Step(
             index,
             RecordedBatches(self, index),
             self.trajectory.hyperparameters(index),
-            self._dynamics(index),
-            resets_optimizer=index in self._phases,
+            self._rules.at(index),
+            resets_optimizer=len(restarted) == len(self._rules),
+            restarts=restarted,
             training=bool(self._training[index]),
             off_mode=tuple(str(self._off_mode[index]).split()),
             weights=self.trajectory.micro_batch_weights(index),
@@ -206,12 +207,12 @@ class History:
         """Return ``state``, recorded before step ``index``, in flat form."""
         layout, buffers = self.objective.parameters, self.objective.buffers
         parameters = self._flatten(layout, state.parameters)
-        dynamics = self._dynamics(min(index, self.length - 1))
+        dynamics = self._rules.of_run(min(index, self.length - 1))
         slots = []
         for group, stretch in enumerate(layout.group_slices):
             names = [n for n, g in zip(layout.names, layout.groups, strict=True) if g == group]
             part = Layout.of({n: state.parameters[n].shape for n in names})
-            everything, used = self._slots(group, parameters[stretch], dynamics[group])
+            everything, used = self._rules.slots(group, parameters[stretch], dynamics[group])
             counters = {slot for slot, value in everything.items() if not value.dim()}
             recorded = {
                 slot: slot_of(part, values, parameters, is_counter=slot in counters)
@@ -235,23 +236,6 @@ class History:
     def _flatten(self, layout: Layout, tensors: dict[str, Tensor]) -> Tensor:
         like = next(iter(tensors.values())).to(self.device)
         return layout.flatten([tensors[name] for name in layout.names], like)
-
-    def _dynamics(self, index: int) -> tuple[Dynamics, ...]:
-        return tuple(dynamics_of(name) for name in self.trajectory.optimizers(index))
-
-    def _slots(self, group: int, parameter: Tensor, dynamics: Dynamics) -> tuple[Slots, Slots]:
-        """Return slots of a group: all that are ever used, at zero, and those of ``dynamics``, as they start.
-
-        That of a momentum which starts at 0 is among them.
-        """
-        everything: Slots = {}
-        own: Slots = {}
-        for rule, hyper in self._rules[group]:
-            initial = rule.initial(parameter, hyper)
-            everything |= {name: torch.zeros_like(value) for name, value in initial.items()}
-            if rule is dynamics:
-                own |= initial
-        return everything, own
 
     def _rng_states(self, index: int) -> tuple[dict[str, Tensor], ...]:
         states = self.trajectory.rng_states(index)

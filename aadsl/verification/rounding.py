@@ -73,9 +73,9 @@ def pieces(stretch: Stretch, state: FlatState) -> Iterator[tuple[str, Tensor]]:
     layouts = stretch.history.objective
     yield from layouts.parameters.named_views(state.parameters).items()
     yield from layouts.buffers.named_views(state.buffers).items()
-    if stretch.restarts:
-        return
     for group, slots in enumerate(state.slots):
+        if group in stretch.restarts:
+            continue
         names = [
             name for name, own in zip(layouts.parameters.names, layouts.parameters.groups, strict=True) if own == group
         ]

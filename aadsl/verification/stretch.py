@@ -67,16 +67,17 @@ class Stretch:
             state = self.history.step_map(moved(state) if moved else state, varied(self.history.step(index)))
         return state
 
-    @property
-    def restarts(self) -> bool:
-        """Whether the optimizer starts afresh at its end, so that the slots there are not compared."""
-        return any(phase.start == self.stop and phase.resets_optimizer for phase in self.history.trajectory.phases)
+    @cached_property
+    def restarts(self) -> frozenset[int]:
+        """The parameter groups whose optimizer starts afresh at its end, so that their slots there are not compared."""
+        return frozenset(self.history.step(self.stop).restarted if self.stop < self.history.length else ())
 
     def parts(self, state: FlatState) -> list[Tensor]:
         """Return what is compared: all of a state, but not slots that the next step starts afresh."""
         if self._firm is not None:
             state = state.with_tensors(t * firm for t, firm in zip(state.tensors(), self._firm.tensors(), strict=True))
-        return [state.parameters, state.buffers] if self.restarts else state.tensors()
+        slots = tuple({} if group in self.restarts else own for group, own in enumerate(state.slots))
+        return state._replace(slots=slots).tensors()
 
     @cached_property
     def _scales(self) -> list[Tensor]:

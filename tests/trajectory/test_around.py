@@ -236,7 +236,7 @@ def test_closures_and_optimizers_that_look_twice(tmp_path: Path) -> None:
             model.zero_grad()
             mean_loss(model, (INPUTS, TARGETS)).backward()
         with pytest.raises(AadslError, match=r"step 0 was announced, but then its gradients[\s\S]*SAM"):
-            recorder._subject.optimizer.step()
+            recorder._subject.optimizers[0].step()
 
 
 def run(program: str, folder: Path) -> str:

@@ -36,7 +36,7 @@ class Chain:
         starts: number of the first step of each run, and the length of all as the last entry.
         parameters, buffers: all that any run has, by name.
         groups: for each parameter group of the chain, the group of each run it stands for; None where not trained.
-        optimizer: class of the optimizer; those of all runs, in order, where it changes ("SGD then Adam").
+        optimizer: classes of the optimizers; of all runs, in order, where they change ("SGD and AdamW then Adam").
     """
 
     def __init__(self, runs: Sequence[RecordedRun]) -> None:
@@ -59,37 +59,61 @@ class Chain:
         return number, step - self.starts[number]
 
     def hyperparameters(self, step: int) -> tuple[Hyperparameters, ...]:
-        """Return the scalars that each group used; a group that was not trained has the learning rate 0."""
+        """Return the scalars that each group used; one that was not trained, or rested, has the learning rate 0."""
         number, local = self.locate(step)
         run = self.runs[number]
+        resting = run.resting.get(local, ())
         return tuple(
-            run.hyperparameters(local, 0) | _AT_REST if group is None else run.hyperparameters(local, group)
+            run.hyperparameters(local, 0) | _AT_REST
+            if group is None
+            else run.hyperparameters(local, group) | ({"lr": 0.0} if group in resting else {})
             for group in (membership[number] for membership in self.groups)
         )
 
     def optimizers(self, step: int) -> tuple[str | None, ...]:
-        """Return the optimizer that trained each group in a step; None where it was not trained."""
-        number, _ = self.locate(step)
-        name = self.runs[number].header.optimizer
-        return tuple(None if membership[number] is None else name for membership in self.groups)
+        """Return the optimizer that trained each group in a step; None where it rested, or the run did not train it."""
+        number, local = self.locate(step)
+        resting = self.runs[number].resting.get(local, ())
+        of_run = zip(self.groups, self.optimizers_of_run(step), strict=True)
+        return tuple(None if membership[number] in resting else name for membership, name in of_run)
+
+    def optimizers_of_run(self, step: int) -> tuple[str | None, ...]:
+        """Return the optimizer that trains each group in the run of a step; None where the run does not train it."""
+        return self._classes[self.locate(step)[0]]
+
+    @cached_property
+    def _classes(self) -> list[tuple[str | None, ...]]:
+        """For each run the optimizer of each group."""
+        found = []
+        for number, run in enumerate(self.runs):
+            groups = [membership[number] for membership in self.groups]
+            found.append(tuple(None if group is None else run.header.optimizers[group] for group in groups))
+        return found
 
     def rules(self) -> tuple[list[Rule], ...]:
         """Return for each group what trained it in each run, every scalar at the largest value it had there."""
         return tuple(
             [
-                (run.header.optimizer, run.largest_hyperparameters(group))
+                (run.header.optimizers[group], run.largest_hyperparameters(group))
                 for run, group in zip(self.runs, membership, strict=True)
                 if group is not None and run.length
             ]
             for membership in self.groups
         )
 
-    def replaces_optimizer(self, step: int) -> bool:
-        """Return whether a run begins here with another kind of optimizer than the one before it had."""
+    def renewed(self, step: int) -> tuple[bool, ...]:
+        """Return for each group whether its optimizer is another one than before, or alone starts afresh.
+
+        Another one is of another class than that which trained the group last, in a run that begins here.
+        """
         number, local = self.locate(step)
-        return (
-            local == 0 and number > 0 and self.runs[number].header.optimizer != self.runs[number - 1].header.optimizer
-        )
+        fresh = self.runs[number].fresh.get(local, ())
+        found = []
+        for group, membership in enumerate(self.groups):
+            now, *before = [own[group] for own in reversed(self._classes[: number + 1])]
+            last = next((name for name in before if name), now)
+            found.append(membership[number] in fresh or (local == 0 and now is not None and now != last))
+        return tuple(found)
 
     def clip(self, step: int) -> Clip | None:
         """Return the gradient clipping that was declared for the run of a step."""

@@ -64,7 +64,8 @@ class Trajectory:
     Attributes:
         path: where it is (of the first run, when chained).
         length: T, the number of committed steps.
-        optimizer: class name, ``"SGD"``, or ``"SGD then Adam"`` of runs; group_count: number of parameter groups.
+        optimizer: class name, ``"SGD"``; ``"SGD and AdamW"`` of several, ``"SGD then Adam"`` of runs.
+        group_count: number of parameter groups.
         parameters, buffers: descriptions by name.
         closed: whether the last run was ended by its recorder.
         clip: gradient clipping declared for the last run; accumulation: micro-batches a step; None if undeclared.
@@ -115,11 +116,19 @@ class Trajectory:
         starts = sorted({0, *np.flatnonzero(boundary).tolist(), *self._chain.starts[:-1]})
         starts = [start for start in starts if start < self.length]
         names = self.steps["phase"].values
-        reset, replaces = BOUNDARY["optimizer_reset"], self._chain.replaces_optimizer
         return tuple(
-            Phase(str(names[start]), start, stop, bool(boundary[start] == reset or replaces(start)))
+            Phase(str(names[start]), start, stop, self._resets(start))
             for start, stop in zip(starts, [*starts[1:], self.length], strict=True)
         )
+
+    def _resets(self, step: int) -> bool:
+        trained = self._chain.optimizers_of_run(step)
+        return all(own for own, name in zip(self.restarted(step), trained, strict=True) if name)
+
+    def restarted(self, step: int) -> tuple[bool, ...]:
+        """Return for each group whether its optimizer starts afresh before a step."""
+        everything = self.steps["phase_boundary"].values[step] == BOUNDARY["optimizer_reset"]
+        return tuple(bool(everything or own) for own in self._chain.renewed(step))
 
     def state(self, step: int, device: str | torch.device = "cpu") -> State:
         """Return the stored ξ_step, as torch had it. Raises AadslError where it is not among ``checkpoints``."""
@@ -135,8 +144,12 @@ class Trajectory:
         return self._chain.hyperparameters(step)
 
     def optimizers(self, step: int) -> tuple[str | None, ...]:
-        """Return the class of the optimizer that trained each group in a step; None where it was not trained."""
+        """Return the class of the optimizer that trained each group in a step; None where it rested, or had none."""
         return self._chain.optimizers(step)
+
+    def optimizers_of_run(self, step: int) -> tuple[str | None, ...]:
+        """Return the class of the optimizer that each group has in the run of a step; None where it has none."""
+        return self._chain.optimizers_of_run(step)
 
     @property
     def rules(self) -> tuple[list[Rule], ...]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from aadsl.trajectory.store.header import Header
 from aadsl.trajectory.store.segments import Segment
-from aadsl.trajectory.store.specs import BOUNDARY, STRUCTURE
+from aadsl.trajectory.store.specs import BOUNDARY, FRESH_GROUPS, RESTING_GROUPS, STRUCTURE
 from aadsl.trajectory.store.tensors import to_array
 
 # What each variable holds: "integer", "truth" (int8 with dtype = "bool"), "text" (numbers into labels) or "number".
@@ -35,11 +35,27 @@ def faults_of_steps(dataset: Any, segment: Segment, run: Header) -> Iterator[str
     boundary = _values(dataset, "phase_boundary")
     if boundary is not None and not np.isin(boundary, list(BOUNDARY.values())).all():
         yield "phase_boundary has values that are no flags"
+    yield from _groups(dataset, run.group_count)
     yield from _hyperparameters(dataset, run.group_count)
 
 
+def _groups(dataset: Any, groups: int) -> Iterator[str]:
+    """Numbers of groups are numbers of groups that the run has."""
+    known = set(map(str, range(groups)))
+    for name in (RESTING_GROUPS, FRESH_GROUPS):
+        if name in dataset.variables:
+            yield from _required(dataset, {name: "text"})
+            texts = dataset.variables.get(f"{name}_labels")
+            strangers = {word for text in ([] if texts is None else texts[:]) for word in text.split()} - known
+            if strangers:
+                yield f'{name} names the group "{min(strangers)}", the run has {groups} groups'
+
+
 def _hyperparameters(dataset: Any, groups: int) -> Iterator[str]:
-    """There is a learning rate; each scalar has one column, or one for each group, as exact as Python's numbers."""
+    """There is a learning rate; each scalar has one column, or one for each group, as exact as Python's numbers.
+
+    A scalar that not all optimizers have has columns for the groups of those that do.
+    """
     found: dict[str, list[str]] = {}
     for name, variable in dataset.variables.items():
         if "hyperparameter" in variable.ncattrs():
@@ -47,7 +63,8 @@ def _hyperparameters(dataset: Any, groups: int) -> Iterator[str]:
             if variable.dtype not in (np.int8, np.int64, np.float64):
                 yield f"the hyperparameter {name} is {variable.dtype}, neither int8, int64 nor float64"
     for key, names in found.items():
-        if sorted(names) not in ([key], sorted(f"{key}_{group}" for group in range(groups))):
+        of_groups = {f"{key}_{group}" for group in range(groups)}
+        if names != [key] and (not of_groups.issuperset(names) or (key == "lr" and len(names) < groups)):
             yield f"the hyperparameter {key} has the columns {', '.join(sorted(names))}, the run has {groups} groups"
     if "lr" not in found:
         yield "no variable has the attribute hyperparameter = lr: the learning rate is missing"

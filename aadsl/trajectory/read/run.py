@@ -16,6 +16,7 @@ from aadsl.trajectory.read.lazy import StepColumn, part_of
 from aadsl.trajectory.read.source import RunSource
 from aadsl.trajectory.store import header
 from aadsl.trajectory.store.segments import cover, segments_in, state_name, states_in
+from aadsl.trajectory.store.specs import FRESH_GROUPS, RESTING_GROUPS
 from aadsl.trajectory.store.states import read_state
 
 Hyperparameters = dict[str, float | int | bool]
@@ -63,34 +64,52 @@ class RecordedRun:
             return read_state(dataset, device)
 
     @cached_property
-    def _hyperparameters(self) -> dict[str, list[NDArray[Any]]]:
-        """Values over steps by torch's name, one array for each group."""
+    def _hyperparameters(self) -> list[dict[str, NDArray[Any]]]:
+        """For each group values over steps by torch's name, of those that its optimizer has."""
         attributes = {name: found for part in self.parts for name, found in part.attributes.items()}
         keys = dict.fromkeys(found["hyperparameter"] for found in attributes.values() if "hyperparameter" in found)
-        columns: dict[str, list[NDArray[Any]]] = {}
+        columns: dict[str, NDArray[Any]] = {}
+        groups: list[dict[str, NDArray[Any]]] = [{} for _ in self.header.optimizers]
         for key in keys:
-            together = f"{key}_0" not in attributes
-            names = [key if together else f"{key}_{group}" for group in range(self.header.group_count)]
-            columns[key] = [StepColumn(name, key, self.parts).values() for name in names]
-        return columns
+            for group, own in enumerate(groups):
+                name = next((name for name in (f"{key}_{group}", key) if name in attributes), None)
+                if name is not None:
+                    own[key] = columns.setdefault(name, StepColumn(name, key, self.parts).values())
+        return groups
 
     def largest_hyperparameters(self, group: int) -> Hyperparameters:
         """Return each scalar of a parameter group at its largest: it shows what was ever switched on."""
-        return {key: values[group].max().item() for key, values in self._hyperparameters.items()}
+        return {key: values.max().item() for key, values in self._hyperparameters[group].items()}
 
     @cached_property
     def _stretches(self) -> NDArray[np.int64]:
         """Return for each step the first one of the stretch of steps that share all hyperparameters."""
         changed = np.zeros(self.length, dtype=bool)
-        for groups in self._hyperparameters.values():
-            for values in groups:
-                changed[1:] |= values[1:] != values[:-1]
+        for values in {id(values): values for own in self._hyperparameters for values in own.values()}.values():
+            changed[1:] |= values[1:] != values[:-1]
         return np.maximum.accumulate(np.where(changed, np.arange(self.length), 0))
 
     def hyperparameters(self, step: int, group: int) -> Hyperparameters:
         """Return the scalars that one parameter group used in a step."""
         stretch = int(self._stretches[step])
         if self._latest.get(group, (-1,))[0] != stretch:
-            scalars = {key: values[group][stretch].item() for key, values in self._hyperparameters.items()}
+            scalars = {key: values[stretch].item() for key, values in self._hyperparameters[group].items()}
             self._latest[group] = stretch, scalars
         return dict(self._latest[group][1])
+
+    @cached_property
+    def resting(self) -> dict[int, frozenset[int]]:
+        """The groups whose optimizer took no step, by the steps at which there are some."""
+        return self._groups_in(RESTING_GROUPS)
+
+    @cached_property
+    def fresh(self) -> dict[int, frozenset[int]]:
+        """The groups that start afresh where others go on, by the steps at which there are some."""
+        return self._groups_in(FRESH_GROUPS)
+
+    def _groups_in(self, name: str) -> dict[int, frozenset[int]]:
+        if not any(name in part.dtypes for part in self.parts):
+            return {}
+        texts = StepColumn(name, name, self.parts).values()
+        sets = {text: frozenset(map(int, text.split())) for text in set(texts)}
+        return {step: sets[text] for step, text in enumerate(texts) if text}

@@ -4,16 +4,19 @@ A trajectory is a folder of sealed netCDF-4 files (:mod:`aadsl.trajectory.store.
 ``Conventions``, ``aadsl_schema`` (the version) and ``run`` (the same in all files of one run).
 
 ``run.nc``
-    The run. Attributes: ``optimizer``, ``group_count``, ``length`` (-1 while it is recorded), ``clip`` (JSON or empty),
-    ``accumulation`` (0: undeclared), ``fingerprints`` (JSON), ``provenance_*``. Variables over ``parameter`` and
-    ``buffer``: ``*_name``, ``*_shape`` ("128x784"), ``*_dtype``, ``*_group``, ``*_aliases``.
+    The run. Attributes: ``optimizer`` (its class, or that of each parameter group: "SGD AdamW"), ``group_count``,
+    ``length`` (-1 while it is recorded), ``clip`` (JSON or empty), ``accumulation`` (0: undeclared), ``fingerprints``
+    (JSON), ``provenance_*``. Variables over ``parameter`` and ``buffer``: ``*_name``, ``*_shape`` ("128x784"),
+    ``*_dtype``, ``*_group``, ``*_aliases``.
 ``steps-<start>-<stop>.nc``
     One value for each step: ``step``, the hyperparameters (``lr``, or ``lr_0`` … where groups differ), ``batch_size``,
     ``micro_batch_count``, ``training``, ``modules_off_mode``, ``phase``, ``phase_boundary`` (a CF flag), and the user's
     metadata, with ``weights_written``, ``optimizer_written`` and ``buffers_written`` among them: 1 where, since the
     step before, something else than a training step wrote to weights, optimizer state, buffers. Text is a number into
     ``<name>_labels``; the attribute ``labels`` says so. Truth values are int8 with the attribute ``dtype = "bool"``, as
-    xarray writes them.
+    xarray writes them. With several optimizers also, where there are some, the numbers of the parameter groups whose
+    optimizer took no step, ``resting_groups`` ("1 2"), and of those that start afresh while others go on,
+    ``fresh_groups``.
 ``batches-<start>-<stop>.nc``
     CF contiguous ragged arrays. Over ``micro_batch``: ``step``, ``row_size`` and for each stored tensor its
     ``*_size`` and ``*_shape``; over ``example``: ``index`` (-1: unknown) and per-example metadata;

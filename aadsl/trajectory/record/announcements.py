@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from math import isfinite
 from typing import Any
 
@@ -10,12 +10,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.optim import Optimizer
 
 from aadsl.core.errors import AadslError
 from aadsl.trajectory.record.rows import NOTHING, MicroBatch
 from aadsl.trajectory.record.vocabulary import Vocabulary, require_storable
 from aadsl.trajectory.store.specs import BOUNDARY
 from aadsl.trajectory.store.structure import Taken, taken_apart
+from aadsl.trajectory.store.tensors import Packed
 
 _INT64 = np.dtype(np.int64)
 _BASES = (str, bool, int, float)
@@ -88,51 +90,81 @@ class ComingStep:
         number: of the step.
         batches: what was announced.
         boundary: what begins with it, a value of ``BOUNDARY``.
-        begun: whether the optimizer has begun to take it.
+        used: of these what the step used.
+        loss: what ``backward()`` was called on, in all; None where that was not seen.
+        fresh: the parameter groups that start afresh with it, where others go on.
+        taken: the optimizers that have taken their step in it.
+        after: the state after them, where it is to be kept.
     """
 
-    __slots__ = ("_forgotten", "_interrupted", "_told", "batches", "begun", "boundary", "number")
+    __slots__ = (
+        "_begun", "_forgotten", "_interrupted", "_told", "after", "batches", "boundary", "fresh", "loss", "number",
+        "taken", "used",
+    )  # fmt: skip
 
     def __init__(self, number: int, boundary: int = BOUNDARY["none"]) -> None:
         self.number = number
         self.batches: list[MicroBatch] = []
         self._told: list[dict[str, Any]] = []
+        self.used: list[MicroBatch] = []
+        self.loss: Tensor | float | None = None
         self.boundary = boundary
-        self.begun = False
+        self.fresh: list[int] = []
+        self.taken: tuple[Optimizer, ...] = ()
+        self.after: Packed | None = None
+        self._begun: Optimizer | None = None  # the last one that began to step
         self._forgotten = self._interrupted = False
+
+    @property
+    def stepping(self) -> bool:
+        """Whether an optimizer has begun to step and has not ended."""
+        return self._begun is not None and self._begun not in self.taken
+
+    def begin(self, optimizer: Optimizer) -> None:
+        """Note that an optimizer begins to step."""
+        self._begun, self.after = optimizer, None
+
+    def end(self) -> None:
+        """Note that it has ended. Whatever interrupts this call, it has or it has not."""
+        assert self._begun is not None
+        self.taken = (*self.taken, self._begun)
 
     def add(self, batch: MicroBatch, told: dict[str, Any]) -> None:
         """Add a micro-batch, and the metadata told with it."""
         self.batches.append(batch)
         self._told.append(told)
-        self._interrupted |= self.begun  # the loop goes on, and the optimizer has not ended
+        self._interrupted |= self.stepping  # the loop goes on, and the optimizer has not ended
 
-    def metadata(self, used: Sequence[MicroBatch]) -> dict[str, Any]:
-        """Return what was told with the batches that were used.
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What was told with the batches that were used.
 
-        Of each name the latest counts, but the loss is of all: Σ weight·loss, or the mean.
+        Of each name the latest counts, but the loss is of all: Σ weight·loss, or the mean. Where it was not told, it is
+        what was differentiated.
         """
+        seen = {} if self.loss is None else {"loss": self.loss}
         if len(self._told) == 1 and self.batches[0].weight is None:
-            return self._told[0]
-        told = [pair for pair in zip(self.batches, self._told, strict=True) if any(pair[0] is own for own in used)]
+            return seen | self._told[0]
+        told = [pair for pair in zip(self.batches, self._told, strict=True) if any(pair[0] is own for own in self.used)]
         losses = [(batch.weight, one["loss"]) for batch, one in told if "loss" in one]
-        together = {name: value for _, one in told for name, value in one.items()}
+        together = seen | {name: value for _, one in told for name, value in one.items()}
         if losses:
             together["loss"] = sum(loss / len(losses) if weight is None else loss * weight for weight, loss in losses)
         return together
 
     def forget(self) -> None:
         """Forget what was announced: no step came of it."""
-        self.batches, self._told, self._forgotten = [], [], True
+        self._forgotten |= bool(self.batches)
+        self.batches, self._told = [], []
 
-    def require_ready(self) -> None:
+    def require_ready(self, optimizer: Optimizer) -> None:
         """Make sure that the optimizer may take the step.
 
         Raises:
             AadslError: no micro-batch was announced, only some with their weights, or the step was interrupted.
         """
         count = len(self.batches)
-        if self._interrupted:
+        if self._interrupted or (self.stepping and optimizer is not self._begun):
             raise AadslError(
                 f"step {self.number} was interrupted halfway, so it is not known what it changed",
                 hint="close this recorder, and record what follows into a new folder",

@@ -18,10 +18,9 @@ def describe(subject: Subject, data: object, clip: Clip | None, accumulation: in
     """Return the header of a new run."""
     device = next(iter(subject.parameters.values())).device
     return Header(
-        optimizer=type(subject.optimizer).__name__,
+        optimizers=tuple(type(one).__name__ for one in subject.optimizers for _ in one.param_groups),
         parameters=subject.specs,
         buffers=subject.buffer_specs,
-        group_count=len(subject.optimizer.param_groups),
         clip=clip,
         accumulation=accumulation,
         fingerprints={
@@ -31,7 +30,7 @@ def describe(subject: Subject, data: object, clip: Clip | None, accumulation: in
         provenance={
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "model": _qualified(subject.model),
-            "optimizer_class": _qualified(subject.optimizer),
+            "optimizer_class": ", ".join(dict.fromkeys(map(_qualified, subject.optimizers))),
             "data": "" if data is None else _qualified(data),
             "device": str(device) if device.type == "cpu" else torch.cuda.get_device_name(device),
             "threads": str(torch.get_num_threads()),

@@ -9,6 +9,7 @@ from torch.optim import Optimizer
 
 from aadsl.core.errors import AadslError
 from aadsl.trajectory.record.announcements import ComingStep
+from aadsl.trajectory.record.around import Surroundings
 from aadsl.trajectory.record.journal import Journal
 from aadsl.trajectory.record.plans import StatePlan
 from aadsl.trajectory.record.resume import Start
@@ -16,17 +17,20 @@ from aadsl.trajectory.record.rows import MicroBatch, Row
 from aadsl.trajectory.record.subject import Subject
 from aadsl.trajectory.record.watch import ForwardWatch
 from aadsl.trajectory.store.specs import BOUNDARY, BUFFERS_WRITTEN, OPTIMIZER_WRITTEN, WEIGHTS_WRITTEN
-from aadsl.trajectory.store.tensors import pack
+from aadsl.trajectory.store.tensors import Packed, pack
 
 
 class Loop:
     """Follows a loop over the steps of ``subject`` and tells ``journal``.
 
-    Its methods are called where the loop announces a batch, begins a forward pass, and before and after the optimizer's
+    Its methods are called where the loop announces a batch, begins a forward pass, and before and after an optimizer's
     step. What cannot be recorded raises AadslError.
 
+    A step is what the optimizers do after one batch, each once at most. It is complete when all have stepped; or when
+    what can only come after it does, such as the next batch: then the others rest in it.
+
     Args:
-        subject: model and optimizer.
+        subject: model and optimizers.
         watch: notes the forward passes.
         journal: where steps and states go.
         plan: which states are kept.
@@ -55,6 +59,7 @@ class Loop:
         self._coming = ComingStep(start.step)
         self._hyperparameters: list[dict[str, Any]] = []
         self._versions = subject.versions()
+        self._around = Surroundings(subject, journal.header.fingerprints["frozen"])
         self._first = start.step
         self._written: dict[str, bool] = {}
         self._wrote_before = False
@@ -62,7 +67,8 @@ class Loop:
     @property
     def step(self) -> int:
         """Number of the next step."""
-        return self._journal.step
+        coming = self._next()
+        return coming.number + (bool(coming.taken) and not coming.stepping)
 
     def announce(self, batch: MicroBatch, told: dict[str, Any]) -> None:
         """Add a micro-batch, and metadata, to the coming step."""
@@ -72,19 +78,23 @@ class Loop:
 
     def begin_phase(self, name: str, reset: bool | None) -> None:
         """Let a phase begin with the next step."""
+        self.complete()
         self._phase, self._reset = name, reset
         self._phase_due = self._state_due = True
 
     def enter_step(self) -> None:
         """Begin with what comes before a step's first micro-batch."""
         coming = self._next()
-        if coming.begun:  # a closure's forward pass is within the step
+        if coming.stepping:  # a closure's forward pass is within the step
             return
+        if coming.taken:
+            self.complete()
+            coming = self._next()
         if self._watch.gradients_discarded():
             # zero_grad() came instead of a step, as when mixed precision skips one, or accumulation is broken off.
             coming.forget()
             self._watch.forget()
-        if self._subject.state_was_replaced():
+        if self._around.state_was_replaced():
             self._optimizer_replaced()
         if coming.number == self._first and not coming.batches and self._subject.written_since(self._versions):
             self._state_due = True  # weights were loaded after the recorder was made
@@ -92,80 +102,72 @@ class Loop:
         self.begin_what_is_due()
 
     def _optimizer_replaced(self) -> None:
-        """The optimizer's state was emptied, which begins a phase, or another one was loaded."""
-        if self._subject.optimizer_is_fresh() and self.step:
+        """An optimizer's state was emptied, which begins a phase, or another one was loaded."""
+        step = self._journal.step
+        if self._subject.fresh_groups() and step:
             if not self._phase_due:
-                self.begin_phase(f"{self._phase}, optimizer reset at {self.step}", True)
-        elif self.step > self._first:
+                self.begin_phase(f"{self._phase}, optimizer reset at {step}", None)
+        elif step > self._first:
             self._written[OPTIMIZER_WRITTEN] = True
         self._state_due = True
 
     def stepped_by(self, other: Optimizer) -> None:
-        """Go on with another optimizer that is about to step, where it takes the place of the one that was followed.
+        """Go on with another optimizer that is about to step, where it takes the place of one that was followed.
 
         Raises:
             AadslError: it trains parameters of the model beside that one.
         """
-        name = self._subject.trains(other)
+        name = self._around.trained_by(other)
         if not name:
             return
-        if not self._subject.follow(other):
+        if not self._around.follow(other):
             raise AadslError(
                 f'another optimizer ({type(other).__name__}) is about to step "{name}", and is not recorded',
                 hint="record all optimizers of a model together: Recorder(path, model, [first, second])",
             )
         if not self._phase_due:
-            self.begin_phase(f"{self._phase}, new optimizer at {self.step}", None)
+            self.begin_phase(f"{self._phase}, new optimizer at {self._journal.step}", None)
         # What the forward pass has already done to buffers belongs to this step, so ξ_t is gone.
         self._state_due = not self._subject.buffer_specs
 
     def begin_what_is_due(self) -> None:
         """Begin a phase and keep the state, where they are due."""
         if self._phase_due:
-            fresh = self._subject.optimizer_is_fresh() if self._reset is None else self._reset
-            self._coming.boundary = BOUNDARY["optimizer_reset" if fresh else "phase"]
+            every = list(range(self._subject.groups[-1]))
+            fresh = self._subject.fresh_groups() if self._reset is None else every if self._reset else []
+            self._coming.boundary = BOUNDARY["optimizer_reset" if fresh == every else "phase"]
+            self._coming.fresh = [] if fresh == every else fresh
             self._phase_due = False
         if self._state_due:
             self._capture()
 
-    def before_step(self) -> None:
-        """Check that the optimizer may take the step, and note how."""
+    def before_step(self, optimizer: Optimizer) -> None:
+        """Check that an optimizer may take the step, and note how."""
         coming = self._next()
-        coming.require_ready()
-        self._require_declared(coming)
+        if optimizer in coming.taken:  # it takes the next one, which is to be announced
+            self.complete()
+            coming = self._next()
+        coming.require_ready(optimizer)
         self._subject.require_unchanged()
-        self.begin_what_is_due()
-        if not self._watch.seen:
-            self._watch.look_at_mode()
-        if wrote := self._subject.written_since(self._versions):
+        if coming.taken:
+            self._hyperparameters = self._subject.hyperparameters_of(optimizer, self._hyperparameters)
+        else:
+            self._require_declared(coming)
+            self.begin_what_is_due()
+            if not self._watch.seen:
+                self._watch.look_at_mode()
+            self._hyperparameters = self._subject.hyperparameters()
+        self._look_at_weights(coming)
+        coming.begin(optimizer)
+
+    def _look_at_weights(self, coming: ComingStep) -> None:
+        """Note that something else than the optimizers wrote to weights, and keep the state after it."""
+        wrote = self._subject.written_since(self._versions)
+        if wrote:
             self._written[WEIGHTS_WRITTEN] = True
-            if not self._wrote_before and not self._subject.buffer_specs:
+            if not (self._wrote_before or self._subject.buffer_specs or coming.taken):
                 self._capture()  # so that it is known between which steps this was
         self._wrote_before = wrote
-        self._hyperparameters = self._subject.hyperparameters()
-        coming.begun = True
-
-    def after_step(self) -> None:
-        """Add the step that was taken, and keep the state after it where the plan says so."""
-        coming, watch = self._coming, self._watch
-        if not coming.begun or coming.number != self.step:
-            return
-        loss = {} if watch.loss is None else {"loss": watch.loss}
-        batches = watch.finish_step(coming.batches)
-        if watch.buffers_written and self.step > self._first:
-            self._written[BUFFERS_WRITTEN] = True
-        # With this the step is taken: whatever interrupts, before or after it, leaves nothing half done.
-        self._journal.add(
-            Row(
-                loss | coming.metadata(batches) | self._written, self._hyperparameters, self._phase, coming.boundary,
-                watch.training, watch.off_mode, batches,
-            )
-        )  # fmt: skip
-        self._versions, self._written = self._subject.versions(), {}
-        if self._plan.due(self.step):
-            self._capture()
-        if self._journal.is_full:
-            self.commit()
 
     def _require_declared(self, coming: ComingStep) -> None:
         """Raise AadslError where another number of micro-batches is used than declared; say which are left out."""
@@ -179,23 +181,65 @@ class Loop:
                 hint="leave accumulate= out where steps differ",
             )
 
+    def after_step(self) -> None:
+        """Note the step that an optimizer took, and add it where it was the last of them."""
+        coming = self._next()
+        if not coming.stepping:
+            return
+        if not coming.taken:
+            coming.loss = self._watch.loss
+            coming.used = self._watch.finish_step(coming.batches)
+            if self._watch.buffers_written and coming.number > self._first:
+                self._written[BUFFERS_WRITTEN] = True
+        # With this the step is taken: whatever interrupts, before or after it, leaves nothing half done.
+        coming.end()
+        self._versions = self._subject.versions()
+        if self._plan.due(coming.number + 1):
+            coming.after = self._packed()  # now, because much may happen until the next batch comes
+        if len(coming.taken) == len(self._subject.optimizers):
+            self.complete()
+
+    def complete(self) -> None:
+        """Add the step that optimizers have taken, and the state after it; those that have not rest in it."""
+        coming, watch = self._next(), self._watch
+        if not coming.taken or coming.stepping:
+            return
+        resting = self._subject.groups_without(coming.taken)
+        self._journal.add(
+            Row(
+                coming.metadata | self._written, self._hyperparameters, self._phase, coming.boundary,
+                watch.training, watch.off_mode, coming.used, resting, coming.fresh,
+            )
+        )  # fmt: skip
+        self._written = {}
+        if coming.after is not None:
+            self._keep(coming.after)
+        if self._journal.is_full:
+            self._commit()
+
     def commit(self) -> None:
         """Queue the steps so far."""
+        self.complete()
+        self._commit()
+
+    def _commit(self) -> None:
         self._watch.settle()
         self._journal.commit()
 
     def capture_end(self) -> None:
         """Keep ξ_T, if it is that: since the last step nothing may have moved the parameters or the buffers."""
-        stale = self._phase_due or (self._coming.begun and self._coming.number == self.step)
+        self.complete()
+        stale = self._phase_due or self._next().stepping
         moved = (self._watch.seen and self._subject.buffer_specs) or self._subject.versions() != self._versions
-        known = self._captured == self.step or self._journal.problem() is not None
+        known = self._captured == self._journal.step or self._journal.problem() is not None
         if not (stale or moved or known or self._subject.change()):
             self._capture()
 
     def tell_what_is_left(self) -> None:
         """Say that batches were announced of which no step came."""
+        self.complete()
         coming = self._next()
-        if coming.batches and not coming.begun and not self._watch.gradients_discarded():
+        if coming.batches and not coming.stepping and not self._watch.gradients_discarded():
             _tell_unused(len(coming.batches), coming.number)
 
     def _next(self) -> ComingStep:
@@ -205,10 +249,16 @@ class Loop:
         return self._coming
 
     def _capture(self) -> None:
+        self._keep(self._packed())
+
+    def _packed(self) -> Packed:
         self._subject.require_unchanged_tensors()
-        self._subject.require_frozen(self._journal.header.fingerprints["frozen"])
-        self._journal.state(self.step, pack(self._subject.entries()))
-        self._captured = self.step
+        self._around.require_frozen()
+        return pack(self._subject.entries())
+
+    def _keep(self, state: Packed) -> None:
+        self._journal.state(self._journal.step, state)
+        self._captured = self._journal.step
         self._state_due = False
 
 

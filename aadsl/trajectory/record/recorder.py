@@ -36,10 +36,13 @@ class Recorder:
     Call :meth:`batch` before each ``optimizer.step()``; several calls before one step are its micro-batches. Use it
     as a context manager, or call :meth:`close`; a loop that ends in an exception leaves a readable trajectory.
 
+    Several optimizers of one model are recorded together. What they do between one batch and the next is one step: each
+    steps once in it, or rests.
+
     Args:
         path: folder to record into; made if need be. A run that is there is continued where the model stands.
         model: what is trained. Its forward is watched for train/eval mode and random numbers.
-        optimizer: any ``torch.optim`` optimizer over parameters of ``model``.
+        optimizer: any ``torch.optim`` optimizer over parameters of ``model``; or a list of them, ``[body, head]``.
         data: the data set that ``indices`` point into; described, not stored.
         states: ``"sqrt"`` (about √(T/2) states), ``"all"``, a number k or ``every(k)``, ``budget("2GiB")``.
         overwrite: replace a run that is there.
@@ -217,15 +220,15 @@ class Recorder:
     def _before_step(self, optimizer: Optimizer, *given: Any) -> None:
         if self._open:
             try:
-                if optimizer is not self._subject.optimizer:
+                if optimizer not in self._subject.optimizers:
                     self._loop.stepped_by(optimizer)
-                if optimizer is self._subject.optimizer:
-                    self._loop.before_step()
+                if optimizer in self._subject.optimizers:
+                    self._loop.before_step(optimizer)
             except Exception as error:
                 self._fail(error)
 
     def _after_step(self, optimizer: Optimizer, *given: Any) -> None:
-        if self._open and optimizer is self._subject.optimizer:
+        if self._open and optimizer in self._subject.optimizers:
             try:
                 self._loop.after_step()
             except Exception as error:
@@ -251,6 +254,8 @@ class Recorder:
         """Commit what waits and let go of the folder; where that was interrupted, it may be called again."""
         if self._ended:
             return
+        if hasattr(self, "_loop"):
+            self._loop.complete()
         self._watch.settle()
         self._journal.close()
         self._lock.release()

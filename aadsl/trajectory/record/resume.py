@@ -146,12 +146,11 @@ def _same_subject(path: Path, header: Header, new: Header) -> None:
             f"{path} was recorded with {header.optimizer}, not {new.optimizer}",
             hint="record into a new folder; open_trajectory([first, second]) joins them",
         )
-    if header.parameters != new.parameters:
-        names = sorted(
-            name
-            for name in header.parameters.keys() | new.parameters.keys()
-            if header.parameters.get(name) != new.parameters.get(name)
-        )
+    before, now = (
+        {name: (spec, one.optimizers[spec.group]) for name, spec in one.parameters.items()} for one in (header, new)
+    )
+    if before != now:
+        names = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
         raise AadslError(
             f"{path} was recorded with other parameters: {', '.join(names[:5])}",
             hint="record into a new folder; open_trajectory([first, second]) joins them",

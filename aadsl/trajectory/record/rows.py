@@ -17,7 +17,9 @@ from aadsl.trajectory.store.columns import Columns, StoredColumn, column_of
 from aadsl.trajectory.store.specs import (
     BOUNDARY,
     BUFFERS_WRITTEN,
+    FRESH_GROUPS,
     OPTIMIZER_WRITTEN,
+    RESTING_GROUPS,
     STRUCTURE,
     WEIGHT,
     WEIGHTS_WRITTEN,
@@ -66,7 +68,11 @@ class MicroBatch:
 
 
 class Row(NamedTuple):
-    """One step: what the user said, the hyperparameters of each group, what was observed, the data."""
+    """One step: what the user said, the hyperparameters of each group, what was observed, the data.
+
+    ``resting`` are the numbers of the parameter groups whose optimizer did not step, ``fresh`` of those that start
+    afresh where others go on.
+    """
 
     metadata: dict[str, Any]
     hyperparameters: list[dict[str, Any]]
@@ -75,6 +81,8 @@ class Row(NamedTuple):
     training: bool
     off_mode: str
     batches: list[MicroBatch]
+    resting: Sequence[int] = ()
+    fresh: Sequence[int] = ()
 
 
 def step_columns(start: int, rows: Sequence[Row]) -> Columns:
@@ -96,6 +104,8 @@ def step_columns(start: int, rows: Sequence[Row]) -> Columns:
     columns["phase_boundary"] = column(
         np.array([row.boundary for row in rows], dtype=np.int8), "what begins at this step", **meanings
     )
+    columns |= _group_column(RESTING_GROUPS, [row.resting for row in rows], "parameter groups that did not step")
+    columns |= _group_column(FRESH_GROUPS, [row.fresh for row in rows], "parameter groups that alone start afresh")
     for name in dict.fromkeys(name for row in rows for name in row.metadata):
         values = [_number(row.metadata.get(name)) for row in rows]
         columns[name] = _metadata("step", values, _DESCRIPTIONS.get(name, f"{name}, as told to the recorder"))
@@ -112,28 +122,35 @@ def _text(values: list[str], long_name: str) -> StoredColumn:
     return StoredColumn("step", np.array(values, dtype=object), {"long_name": long_name})
 
 
+def _group_column(name: str, groups: Sequence[Sequence[int]], long_name: str) -> Columns:
+    """Return a column of the numbers of groups, as text; none where there are none at any step."""
+    return {name: _text([" ".join(map(str, some)) for some in groups], long_name)} if any(groups) else {}
+
+
 def _number(value: Any) -> Any:
     """Return a 0-dim tensor that waited on its device as a Python number."""
     return value.item() if isinstance(value, Tensor) else value
 
 
 def _hyperparameter_columns(rows: Sequence[Row]) -> Columns:
-    """Return ``lr`` where all groups agree at every step, else ``lr_0``, ``lr_1``, …"""
+    """Return ``lr`` where all groups agree at every step, else ``lr_0``, ``lr_1``, … for the groups that have it."""
     # Steps between two changes share one list.
     stretches = [list(stretch) for _, stretch in groupby((row.hyperparameters for row in rows), key=id)]
     lengths = [len(stretch) for stretch in stretches]
+    first = rows[0].hyperparameters
     columns: Columns = {}
-    for key in rows[0].hyperparameters[0]:
-        groups = [
-            np.repeat(column_of([stretch[0][group].get(key) for stretch in stretches]), lengths)
-            for group in range(len(rows[0].hyperparameters))
-        ]
-        alike = all(np.array_equal(values, groups[0], equal_nan=True) for values in groups[1:])
-        names = [key] if alike else [f"{key}_{group}" for group in range(len(groups))]
-        for group, (name, values) in enumerate(zip(names, groups, strict=False)):
+    for key in dict.fromkeys(key for scalars in first for key in scalars):
+        groups = {
+            group: np.repeat(column_of([stretch[0][group].get(key) for stretch in stretches]), lengths)
+            for group, scalars in enumerate(first)
+            if key in scalars
+        }
+        one, *others = groups.values()
+        alike = len(groups) == len(first) and all(np.array_equal(values, one, equal_nan=True) for values in others)
+        for group, values in list(groups.items())[: 1 if alike else None]:
             described = _DESCRIPTIONS.get(key, key) + ("" if alike else f" of parameter group {group}")
             attributes = {"long_name": described, "units": "1", "hyperparameter": key}
-            columns[name] = StoredColumn("step", values, attributes)
+            columns[key if alike else f"{key}_{group}"] = StoredColumn("step", values, attributes)
     return columns
 
 

@@ -1,8 +1,9 @@
-"""What is recorded of a model and its optimizer: names, states, hyperparameters."""
+"""What is recorded of a model and its optimizers: names, states, hyperparameters."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -11,13 +12,9 @@ from torch.optim import Optimizer
 
 from aadsl.core.errors import AadslError
 from aadsl.core.wrappers import named_buffers, named_modules, named_parameters, require_initialized, unwrapped
-from aadsl.trajectory.store.fingerprints import tensor_digest
+from aadsl.trajectory.record.group_scalars import GroupScalars, Scalars
 from aadsl.trajectory.store.specs import ParameterSpec
 from aadsl.trajectory.store.tensors import StateEntry, dtype_name
-
-# How PyTorch computes a step, not what it computes. (Fused kernels, and of some optimizers those for many tensors at
-# once, round otherwise, so a replay must know of them.)
-_IMPLEMENTATION = {"capturable", "differentiable"}
 
 
 def unwrapped_optimizer(optimizer: Any) -> Optimizer:
@@ -33,18 +30,30 @@ def unwrapped_optimizer(optimizer: Any) -> Optimizer:
 
 
 class Subject:
-    """A model and its optimizer.
+    """A model and its optimizers, whose parameter groups are numbered one optimizer after the other.
+
+    Args:
+        model: what is trained.
+        optimizer: what trains it; or a sequence of those that do, each parameter in one of them.
 
     Attributes:
-        parameters: what the optimizer trains by its name in the model: what PyTorch gives no gradient, it does not.
+        optimizers: they, unwrapped.
+        groups: the number of the first parameter group of each, and how many there are as the last entry.
+        parameters: what they train by its name in the model: what PyTorch gives no gradient, they do not.
         specs, buffer_specs: their descriptions.
-        idle: what the optimizer has, but does not train, by name.
+        idle: what the optimizers have, but do not train, by name.
+
+    Raises:
+        AadslError: an optimizer is none, has what is not in the model, or what another one trains; nothing is trained.
     """
 
     def __init__(self, model: nn.Module, optimizer: Any) -> None:
         self.model = unwrapped(model)
-        self.optimizer = unwrapped_optimizer(optimizer)
         require_initialized(self.model)
+        given = optimizer if optimizer and isinstance(optimizer, Sequence) else [optimizer]
+        self.optimizers = [unwrapped_optimizer(one) for one in given]
+        self._counts = [(one, len(one.param_groups)) for one in self.optimizers]
+        self.groups = [0, *accumulate(count for _, count in self._counts)]
         self.modules = dict(named_modules(self.model))
         names: dict[int, list[str]] = {}
         for name, parameter in named_parameters(self.model, remove_duplicate=False):
@@ -52,13 +61,16 @@ class Subject:
         self.parameters: dict[str, nn.Parameter] = {}
         self.specs: dict[str, ParameterSpec] = {}
         self.idle: dict[str, nn.Parameter] = {}
-        for group, content in enumerate(self.optimizer.param_groups):
+        self._owners: dict[str, Optimizer] = {}
+        for group, (owner, content) in enumerate((one, each) for one in self.optimizers for each in one.param_groups):
             for parameter in content["params"]:
                 name, *aliases = names.get(id(parameter)) or self._refuse_stranger(parameter)
                 if not parameter.requires_grad:
                     self.idle[name] = parameter
                     continue
-                self.parameters[name] = parameter
+                if name in self.parameters:
+                    raise AadslError(f'two of the optimizers train "{name}"', hint="leave it in one of them")
+                self.parameters[name], self._owners[name] = parameter, owner
                 self.specs[name] = _spec(name, parameter, group, aliases)
         if not self.parameters:
             raise AadslError(
@@ -67,15 +79,10 @@ class Subject:
             )
         self.buffer_specs = {name: _spec(name, buffer, -1, []) for name, buffer in named_buffers(self.model)}
         self.frozen = {name: frozen for name, frozen in named_parameters(self.model) if name not in self.parameters}
-        self._frozen_versions = {name: parameter._version for name, parameter in self.frozen.items()}
-        self._slots, self._held = self.optimizer.state, bool(self.optimizer.state)
-        self._group_count = len(self.optimizer.param_groups)
         self._trained = list(self.parameters.values())
         self._witness = self._trained[0]
         self._dtype = self._witness.dtype
-        self._keys = _scalar_keys(self.optimizer)
-        self._values: list[Any] | None = None
-        self._scalars: list[dict[str, Any]] = []
+        self._hyperparameters = GroupScalars(self.optimizers)
 
     def _refuse_stranger(self, parameter: Tensor) -> list[str]:
         raise AadslError(
@@ -83,66 +90,34 @@ class Subject:
             hint="put all modules the optimizer trains into one nn.Module and record that",
         )
 
+    def replace(self, optimizer: Optimizer, other: Optimizer) -> None:
+        """Let another optimizer, which trains the same, take the place of one."""
+        self.optimizers[self.optimizers.index(optimizer)] = other
+        self._counts = [(one, len(one.param_groups)) for one in self.optimizers]
+        self._owners = {name: other if owner is optimizer else owner for name, owner in self._owners.items()}
+        self._hyperparameters = GroupScalars(self.optimizers)
+
     def entries(self) -> Iterator[StateEntry]:
         """Yield every tensor of the present state."""
         for name, parameter in self.parameters.items():
             yield StateEntry("parameters", "", name, parameter)
         for name, parameter in self.parameters.items():
-            for slot, value in self.optimizer.state.get(parameter, {}).items():
+            for slot, value in self._owners[name].state.get(parameter, {}).items():
                 yield from _slot_entries(str(slot), name, value)
         for name, buffer in named_buffers(self.model):
             yield StateEntry("buffers", "", name, buffer)
 
-    def optimizer_is_fresh(self) -> bool:
-        """Return whether the optimizer took no step: it holds no state, or has counted none (as Adagrad at first).
+    def fresh_groups(self) -> list[int]:
+        """Return the groups whose optimizer took no step: it holds no state, or has counted none (as Adagrad at first).
 
         Where it counts no steps, it holds nothing but zeros.
         """
-        return not any(
-            bool(torch.as_tensor(value).any())
-            for slots in self.optimizer.state.values()
-            for value in ([slots["step"]] if "step" in slots else slots.values())
-            if isinstance(value, (Tensor, float, int))
-        )
-
-    def state_was_replaced(self) -> bool:
-        """Return whether the optimizer's state was emptied, or loaded, since this was last asked."""
-        state, before = self.optimizer.state, (self._slots, self._held)
-        self._slots, self._held = state, bool(state)
-        return state is not before[0] or (before[1] and not self._held)
-
-    def require_frozen(self, digests: Mapping[str, str]) -> None:
-        """Raise AadslError where a weight that the optimizer does not train is no longer what it was.
-
-        Args:
-            digests: of these weights, when recording began.
-        """
-        for name, parameter in self.frozen.items():
-            if parameter._version != self._frozen_versions[name]:
-                if tensor_digest(parameter) != digests.get(name):
-                    raise AadslError(
-                        f'"{name}" is not trained by the optimizer that is recorded, and was changed since',
-                        hint="record all optimizers of a model together, load weights before the recorder is made, and "
-                        "keep what follows the model, as a teacher does, outside of it",
-                    )
-                self._frozen_versions[name] = parameter._version
-
-    def trains(self, optimizer: Optimizer) -> str:
-        """Return the first parameter of the model, by name, that another optimizer has; "" where it has none."""
-        own = {id(parameter): name for name, parameter in (self.frozen | self.parameters).items()}
-        theirs = (parameter for group in optimizer.param_groups for parameter in group["params"])
-        return next((own[id(parameter)] for parameter in theirs if id(parameter) in own), "")
-
-    def follow(self, optimizer: Optimizer) -> bool:
-        """Go on with another optimizer, if it is of the same kind and trains the same parameters in the same groups."""
-        mine, theirs = (
-            [[id(p) for p in group["params"]] for group in one.param_groups] for one in (self.optimizer, optimizer)
-        )
-        if type(optimizer) is not type(self.optimizer) or mine != theirs or _scalar_keys(optimizer) != self._keys:
-            return False
-        self.optimizer = optimizer
-        self._slots, self._held = optimizer.state, bool(optimizer.state)
-        return True
+        return [
+            group
+            for optimizer, first, end in zip(self.optimizers, self.groups, self.groups[1:], strict=False)
+            if _is_fresh(optimizer)
+            for group in range(first, end)
+        ]
 
     def require_unchanged(self) -> None:
         """Raise AadslError where the coming step trains something else than when recording began.
@@ -152,8 +127,9 @@ class Subject:
         for name, parameter in self.idle.items():
             if parameter.grad is not None:
                 raise _changed(f'"{name}" did not require gradients when recording began, and is trained now')
-        if len(self.optimizer.param_groups) != self._group_count:
-            raise _changed("the optimizer was given another parameter group after recording began")
+        for one, count in self._counts:
+            if len(one.param_groups) != count:
+                raise _changed("the optimizer was given another parameter group after recording began")
         if self._witness.dtype is not self._dtype:
             self.require_unchanged_tensors()
 
@@ -185,24 +161,44 @@ class Subject:
                 raise _changed(f'"{name}" was trained when recording began, and requires no gradients now')
         return True
 
-    def hyperparameters(self) -> list[dict[str, Any]]:
-        """Return the scalars of each parameter group, as torch names them; tuples are numbered (beta1, beta2).
+    def groups_of(self, optimizer: Optimizer) -> range:
+        """Return the numbers of an optimizer's parameter groups."""
+        position = self.optimizers.index(optimizer)
+        return range(*self.groups[position : position + 2])
 
-        Returns the same object as long as nothing changes.
+    def groups_without(self, taken: Sequence[Optimizer]) -> Sequence[int]:
+        """Return the numbers of the parameter groups of all other optimizers than these."""
+        if len(taken) == len(self.optimizers):
+            return ()
+        return [group for one in self.optimizers if one not in taken for group in self.groups_of(one)]
+
+    def hyperparameters(self) -> Scalars:
+        """Return the scalars of each parameter group; the same object as long as nothing changes."""
+        return self._hyperparameters.present()
+
+    def hyperparameters_of(self, optimizer: Optimizer, others: Scalars) -> Scalars:
+        """Return the scalars of each parameter group: an optimizer's own are the present ones, those of ``others`` not.
+
+        A schedule may have moved on between the steps of two optimizers.
         """
-        values = [group.get(key) for group in self.optimizer.param_groups for key in self._keys]
-        if values != self._values:
-            # A tensor may change in place, and is then still equal to itself.
-            self._values = None if any(isinstance(value, Tensor) for value in values) else values
-            scalars = [_scalars(group, self._keys) for group in self.optimizer.param_groups]
-            if scalars != self._scalars:
-                self._scalars = scalars
-        return self._scalars
+        present, own = self.hyperparameters(), self.groups_of(optimizer)
+        if present is others:
+            return others
+        return [*others[: own.start], *present[own.start : own.stop], *others[own.stop :]]
 
     def modules_off_mode(self) -> str:
         """Return the names of the modules whose train/eval mode differs from the model's, separated by spaces."""
         mode = self.model.training
         return " ".join([name for name, module in self.modules.items() if module.training is not mode])
+
+
+def _is_fresh(optimizer: Optimizer) -> bool:
+    return not any(
+        bool(torch.as_tensor(value).any())
+        for slots in optimizer.state.values()
+        for value in ([slots["step"]] if "step" in slots else slots.values())
+        if isinstance(value, (Tensor, float, int))
+    )
 
 
 def _changed(what: str) -> AadslError:
@@ -229,28 +225,3 @@ def _slot_entries(slot: str, name: str, value: Any) -> Iterator[StateEntry]:
 
 
 _PYTHON_DTYPES = {bool: torch.bool, int: torch.int64, float: torch.float64}
-
-
-def _scalar_keys(optimizer: Optimizer) -> list[str]:
-    """Return the hyperparameters, those of every group, which are numbers or tuples of numbers."""
-    found: dict[str, None] = {}
-    for group in optimizer.param_groups:
-        for key, value in group.items():
-            numbers = value if isinstance(value, tuple) else (value,)
-            # Learning rate schedulers leave further keys of their own in the groups.
-            known = key in optimizer.defaults and key not in _IMPLEMENTATION
-            if known and all(isinstance(number, (bool, int, float, Tensor)) for number in numbers):
-                found[key] = None
-    return list(found)
-
-
-def _scalars(group: dict[str, Any], keys: list[str]) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for key in keys:
-        value = group.get(key)
-        if type(value) is tuple:
-            stem = key.removesuffix("s")
-            values.update({f"{stem}{number}": item for number, item in enumerate(value, 1)})
-        else:
-            values[key] = value.item() if isinstance(value, Tensor) else value
-    return values

@@ -24,21 +24,31 @@ NAME = "run.nc"
 class Header:
     """A run's description.
 
+    ``optimizers`` are their classes, one for each parameter group.
     ``length`` is the number of steps when the run was closed properly, and -1 while it is recorded.
     ``fingerprints`` are digests of what is not stored: ``"data"`` by position, ``"frozen"`` weights by name.
     ``provenance`` says with what it was made; it is for readers, nothing is computed from it.
     """
 
-    optimizer: str
+    optimizers: tuple[str, ...]
     parameters: dict[str, ParameterSpec]
     buffers: dict[str, ParameterSpec]
-    group_count: int
     clip: Clip | None = None
     accumulation: int | None = None
     run: str = field(default_factory=lambda: uuid4().hex)
     length: int = -1
     fingerprints: dict[str, dict[str, str]] = field(default_factory=dict)
     provenance: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def group_count(self) -> int:
+        """Number of parameter groups."""
+        return len(self.optimizers)
+
+    @property
+    def optimizer(self) -> str:
+        """The classes of its optimizers in words: "SGD and AdamW"."""
+        return " and ".join(dict.fromkeys(self.optimizers))
 
     @property
     def attributes(self) -> dict[str, Any]:
@@ -52,7 +62,8 @@ def write_header(folder: Path, header: Header) -> None:
         "title": "a recorded training run",
         "source": f"aadsl, PyTorch {header.provenance.get('torch', '')}",
         "history": f"{header.provenance.get('created', '')} recorded",
-        "optimizer": header.optimizer,
+        # One class stands for all groups.
+        "optimizer": " ".join(header.optimizers if len(set(header.optimizers)) > 1 else header.optimizers[:1]),
         "group_count": header.group_count,
         "length": header.length,
         "clip": json.dumps(asdict(header.clip)) if header.clip else "",
@@ -98,6 +109,9 @@ def read_header(dataset: Any) -> Header:
             hint="update aadsl",
         )
     group_count = int(values["group_count"])
+    classes = values["optimizer"].split()
+    if len(classes) not in (1, group_count):
+        raise ValueError(f"it names {len(classes)} optimizers for {group_count} parameter groups")
     parameters = _read_specs(dataset, "parameter", range(group_count))
     buffers = _read_specs(dataset, "buffer", range(-1, 0))
     fingerprints = json.loads(values["fingerprints"])
@@ -105,10 +119,9 @@ def read_header(dataset: Any) -> Header:
         raise ValueError("fingerprints is no JSON object of objects")
     prefix = "provenance_"
     return Header(
-        optimizer=values["optimizer"],
+        optimizers=tuple(classes if len(classes) == group_count else classes * group_count),
         parameters=parameters,
         buffers=buffers,
-        group_count=group_count,
         clip=Clip(**json.loads(values["clip"])) if values["clip"] else None,
         accumulation=int(values["accumulation"]) or None,
         run=values["run"],

@@ -19,6 +19,9 @@ optimizer's state, to buffers, since the step before."""
 STRUCTURE, WEIGHT = "tensor_structure", "micro_batch_weight"
 """What is known of some micro-batches only: how their tensors lie in them, and the factor of their loss."""
 
+RESTING_GROUPS, FRESH_GROUPS = "resting_groups", "fresh_groups"
+"""Columns of numbers of parameter groups: whose optimizer took no step; which start afresh while others go on."""
+
 
 @dataclass(frozen=True)
 class ParameterSpec:

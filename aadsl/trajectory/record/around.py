@@ -1,0 +1,65 @@
+"""What happens around a recorded run: other optimizers step, states are loaded, weights that are not trained change."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch.optim import Optimizer
+
+from aadsl.core.errors import AadslError
+from aadsl.trajectory.record.group_scalars import scalar_keys
+from aadsl.trajectory.record.subject import Subject
+from aadsl.trajectory.store.fingerprints import tensor_digest
+
+
+class Surroundings:
+    """Sees what else than the recorded steps changes the model of ``subject``, or its optimizers.
+
+    Args:
+        subject: model and optimizers.
+        digests: of the weights that are not trained, when recording began.
+    """
+
+    def __init__(self, subject: Subject, digests: Mapping[str, str]) -> None:
+        self._subject, self._digests = subject, digests
+        self._versions = {name: parameter._version for name, parameter in subject.frozen.items()}
+        self._states = [(one.state, bool(one.state)) for one in subject.optimizers]
+
+    def state_was_replaced(self) -> bool:
+        """Return whether the state of an optimizer was emptied, or loaded, since this was last asked."""
+        before, self._states = self._states, [(one.state, bool(one.state)) for one in self._subject.optimizers]
+        return any(
+            now is not then or (held and not holds)
+            for (now, holds), (then, held) in zip(self._states, before, strict=True)
+        )
+
+    def trained_by(self, other: Optimizer) -> str:
+        """Return the first parameter of the model, by name, that another optimizer has; "" where it has none."""
+        own = {id(p): name for name, p in (self._subject.frozen | self._subject.parameters).items()}
+        theirs = (parameter for group in other.param_groups for parameter in group["params"])
+        return next((own[id(parameter)] for parameter in theirs if id(parameter) in own), "")
+
+    def follow(self, other: Optimizer) -> bool:
+        """Go on with another optimizer in the place of one of its kind that trains the same, if there is one."""
+        for one in self._subject.optimizers:
+            if type(one) is type(other) and _trained(one) == _trained(other) and scalar_keys(one) == scalar_keys(other):
+                self._subject.replace(one, other)
+                self.state_was_replaced()
+                return True
+        return False
+
+    def require_frozen(self) -> None:
+        """Raise AadslError where a weight that no recorded optimizer trains is not what it was when recording began."""
+        for name, parameter in self._subject.frozen.items():
+            if parameter._version != self._versions[name]:
+                if tensor_digest(parameter) != self._digests.get(name):
+                    raise AadslError(
+                        f'"{name}" is not trained by the optimizer that is recorded, and was changed since',
+                        hint="record all optimizers of a model together, load weights before the recorder is made, and "
+                        "keep what follows the model, as a teacher does, outside of it",
+                    )
+                self._versions[name] = parameter._version
+
+
+def _trained(optimizer: Optimizer) -> list[list[int]]:
+    return [[id(parameter) for parameter in group["params"]] for group in optimizer.param_groups]
