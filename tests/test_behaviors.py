@@ -121,7 +121,7 @@ def test_examples_of_another_precision_are_read_in_that_of_the_model(run: Record
 
 def test_an_error_that_is_not_of_precision_stays_what_it_is(run: Recorded) -> None:
     study = run.study()
-    with pytest.raises(RuntimeError, match="cannot be multiplied"):
+    with pytest.raises(AadslError, match="cannot be multiplied"):
         observed(study, "log_likelihood", (run.data[0][:5, :100].double(), run.data[1][:5]))
 
 

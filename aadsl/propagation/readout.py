@@ -138,7 +138,7 @@ class Readout:
         if not self._recast:
             try:
                 return self.metric(model, batch)
-            except RuntimeError:
+            except (RuntimeError, AadslError):  # a behavior of the user's own fails in words
                 self._recast = True
         return called("the behavior", self.metric, model, tree_map_only(Tensor, self._cast, batch))
 

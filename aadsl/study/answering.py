@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from aadsl.core.errors import AadslError
 from aadsl.core.members import describe
 from aadsl.core.progress import Progress
-from aadsl.core.units import in_words, seconds_of
+from aadsl.core.units import seconds_of
 from aadsl.estimators import Additive, Auto, Effects, Estimator, Query, require_differentiable, stage_sums
 from aadsl.estimators.base import Floats
 from aadsl.interventions import Intervention
 from aadsl.propagation import FlatState, NotFiniteError
 from aadsl.replayed.history import History
 from aadsl.replayed.workers import Workers
-from aadsl.study.budget import TimeBudget, allotted
+from aadsl.study.budget import TimeBudget, allotted, unaffordable, unestimable
 from aadsl.study.cache import EffectCache
 from aadsl.study.cost_model import Costs
 from aadsl.study.evidence import Bounds, Comparisons
@@ -191,7 +191,7 @@ class Answering:
         try:
             answer = self._estimated(identity, query, estimate, progress)
         except NotFiniteError as error:
-            raise _unestimable(error, price.total) from error
+            raise unestimable(error, price.total) from error
         chosen = allotted(answer.effects.effect, price.stages, max(0.0, budget.left - price.control))
         return self.confirmed(identity, query, estimate, answer, chosen, progress) if chosen.any() else answer
 
@@ -204,7 +204,7 @@ class Answering:
         if price.total <= budget.left:
             return METHOD
         if not all(behavior.differentiable for behavior in query.behaviors):
-            raise _unaffordable(query, price.total, budget)
+            raise unaffordable(query, price.total, budget)
         estimate = method.estimate
         longer = self.costs.seconds(estimate, estimate.cost(self.history, query))
         return METHOD if price.total <= longer else estimate
@@ -286,19 +286,3 @@ def _no_bounds(query: Query) -> Bounds:
 
 def _count(stages: int) -> str:
     return f"{stages} {'stage' if stages == 1 else 'stages'}"
-
-
-def _unestimable(error: NotFiniteError, seconds: float) -> AadslError:
-    """Return what is said where no estimate is finite: the exact answer with its price."""
-    needed = in_words(seconds)
-    hint = f"the exact answer takes about {needed}: allow that by within={needed!r}, or using retraining()"
-    return AadslError(error.problems[0].message, hint=hint)
-
-
-def _unaffordable(query: Query, seconds: float, budget: TimeBudget) -> AadslError:
-    name = next(behavior.name for behavior in query.behaviors if not behavior.differentiable)
-    needed = in_words(seconds)
-    return AadslError(
-        f'behavior "{name}" has no gradient, so it takes exact answers: about {needed}, more than {budget}',
-        hint=f"allow that: using retraining(), or within={needed!r}; or ask about a smooth behavior such as margin",
-    )

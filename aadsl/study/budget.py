@@ -8,8 +8,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from aadsl.core.errors import AadslError
 from aadsl.core.units import in_words
+from aadsl.estimators import Query
 from aadsl.estimators.base import Floats
+from aadsl.propagation import NotFiniteError
 from aadsl.study.intervals import FEWEST
 
 
@@ -46,3 +49,20 @@ def allotted(estimates: Floats, seconds: Floats, left: float, seed: int = 0) -> 
             chosen[s] = True
             left -= seconds[s]
     return chosen
+
+
+def unestimable(error: NotFiniteError, seconds: float) -> AadslError:
+    """Return what is said where no estimate is finite: the exact answer with its price."""
+    needed = in_words(seconds)
+    hint = f"the exact answer takes about {needed}: allow that by within={needed!r}, or using retraining()"
+    return AadslError(error.problems[0].message, hint=hint)
+
+
+def unaffordable(query: Query, seconds: float, budget: TimeBudget) -> AadslError:
+    """Return what is said where the budget does not cover the exact answer, which a behavior needs."""
+    name = next(behavior.name for behavior in query.behaviors if not behavior.differentiable)
+    needed = in_words(seconds)
+    return AadslError(
+        f'behavior "{name}" has no gradient, so it takes exact answers: about {needed}, more than {budget}',
+        hint=f"allow that: using retraining(), or within={needed!r}; or ask about a smooth behavior such as margin",
+    )
