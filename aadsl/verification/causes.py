@@ -8,7 +8,7 @@ from math import inf
 import numpy as np
 import torch
 
-from aadsl.trajectory import WEIGHTS_WRITTEN, Job, Trajectory
+from aadsl.trajectory import BUFFERS_WRITTEN, OPTIMIZER_WRITTEN, WEIGHTS_WRITTEN, Job, Trajectory
 from aadsl.verification.forwards import Suspicion, autocast, dropout_rate, mode, noise, unrecorded_draws
 from aadsl.verification.gradients import accumulation, clipping, first_off, of_a_part, one_step, other_rate, other_scale
 from aadsl.verification.report import Finding
@@ -28,6 +28,7 @@ def explain(trajectory: Trajectory, wrong: list[Stretch], count: int) -> Iterato
     where += f" (off by {stretch.deviation:.1%} of what it moved; {len(wrong)} of {count} stretches do not fit)"
     cause, text = (
         unrecorded_draws(trajectory, stretch)
+        or _buffers(trajectory, wrong)
         or _single_weights(trajectory, stretch)
         or dropout_rate(trajectory, stretch)
         or mode(trajectory, stretch)
@@ -37,9 +38,9 @@ def explain(trajectory: Trajectory, wrong: list[Stretch], count: int) -> Iterato
         or clipping(trajectory, stretch)
         or one_step(trajectory, stretch)
         or autocast(trajectory, stretch)
+        or _writing(trajectory, wrong)
         or of_a_part(trajectory, stretch)
         or noise(trajectory, stretch)
-        or _writing(trajectory, wrong)
         or _part(trajectory, wrong, count)
         or _what_remains(trajectory, stretch)
     )
@@ -70,20 +71,43 @@ def _single_weights(trajectory: Trajectory, stretch: Stretch) -> Suspicion:
     )
 
 
-def _writing(trajectory: Trajectory, wrong: list[Stretch]) -> Suspicion:
-    """In all that does not fit, something wrote to the weights between two steps."""
-    if WEIGHTS_WRITTEN not in trajectory.steps:
-        return None
-    written = np.flatnonzero(trajectory.steps[WEIGHTS_WRITTEN].values == 1)
-    within = [written[(stretch.start <= written) & (written <= stretch.stop)] for stretch in wrong]
-    if not all(map(len, within)):
-        return None
-    more = f" and before {len(written) - 1} other steps" if len(written) > 1 else ""
+def _buffers(trajectory: Trajectory, wrong: list[Stretch]) -> Suspicion:
+    """Weights end where the run did, and what the optimizer keeps; buffers, which no loss read, do not."""
+    for stretch in wrong:
+        *others, buffers = stretch.distances(stretch.outcome, stretch.target)
+        if max(others) > stretch.tolerance or not buffers > stretch.tolerance:
+            return None
+    names = wrong[0].history.objective.buffers.names
     return (
-        "weights written",
-        f"before step {min(part[0] for part in within)}{more}, something else than the optimizer wrote to the weights; "
-        "unless it wrote what was there, this is why",
+        "buffers written",
+        f"the weights end where the run did, but buffers ({', '.join(names[:2])}{' …' if len(names) > 2 else ''}) do "
+        "not: the model was called in train mode outside of its training steps, or something else wrote to them",
     )
+
+
+_KINDS = {
+    WEIGHTS_WRITTEN: ("weights written", "something else than the optimizer wrote to the weights"),
+    OPTIMIZER_WRITTEN: ("optimizer written", "another state was loaded into the optimizer"),
+    BUFFERS_WRITTEN: ("buffers written", "something else than training passes wrote to the model's buffers"),
+}
+
+
+def _writing(trajectory: Trajectory, wrong: list[Stretch]) -> Suspicion:
+    """In all that does not fit, something wrote to the state between two steps, up to where the losses agree."""
+    for name, (cause, what) in _KINDS.items():
+        if name not in trajectory.steps:
+            continue
+        written = np.flatnonzero(trajectory.steps[name].values == 1)
+        within = [written[(stretch.start <= written) & (written <= stretch.stop)] for stretch in wrong]
+        if not all(map(len, within)):
+            continue
+        off = first_off(trajectory, wrong[0])
+        if off and off[0] < within[0][0]:
+            continue
+        more = f" and before {len(written) - 1} other steps" if len(written) > 1 else ""
+        first = min(part[0] for part in within)
+        return cause, f"before step {first}{more}, {what}; unless that is what was there, this is why"
+    return None
 
 
 def _part(trajectory: Trajectory, wrong: list[Stretch], count: int) -> Suspicion:
@@ -91,9 +115,18 @@ def _part(trajectory: Trajectory, wrong: list[Stretch], count: int) -> Suspicion
     if len(wrong) == count:
         return None
     off = first_off(trajectory, wrong[0])
-    if off and off[0] > wrong[0].start:
+    if off:
         text = f"until step {off[0]} the losses are those that were recorded: {off[1]}"
-        return "some steps differ", f"{text}; another batch was used than the one announced, or the loss was another"
+        return "some steps differ", (
+            f"{text}; another batch was used there than the one announced, or the loss was another, or the step before "
+            "was not as recorded (its gradient, or what the optimizer keeps)"
+        )
+    if "loss" in trajectory.steps:
+        steps = f"{wrong[0].start} … {wrong[0].stop - 1}"
+        return "changed gradient", (
+            f"the losses of steps {steps} are those that were recorded, but the steps end elsewhere: gradients were "
+            "changed between backward and step, or something else than a step changed what the optimizer keeps"
+        )
     places = ", ".join(f"{stretch.start} … {stretch.stop - 1}" for stretch in wrong[:3])
     return (
         "some steps differ",

@@ -34,6 +34,8 @@ REMEDIES = {
     "random data": "record the batches themselves, recorder.batch((inputs, targets)), instead of their indices",
     "some steps differ": "record such steps as they were: batches where they are used, and a recorder for each loss",
     "untold weights": "say what the loss of each micro-batch was multiplied by: recorder.batch(…, weight=…)",
+    "optimizer written": "go on with a state loaded into the optimizer as another run: a recorder of its own",
+    "buffers written": "call model.eval() before validation, and recalibrate statistics after the recorder is closed",
     "weights written": "let the optimizer alone change weights; record what follows another change as another run",
     "other loss": f"{_LOSS}; announce the batches that were used, by the indices that came with them or as they are",
     "other loss or data": f"{_LOSS}; {_DATA}",

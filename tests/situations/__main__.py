@@ -10,6 +10,7 @@ import torch
 
 from tests.situations.harness import tried
 from tests.situations.loops import LOOPS
+from tests.situations.sound import NOT_SOUND, SOUND
 
 
 def main() -> None:
@@ -17,7 +18,7 @@ def main() -> None:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     print("| situation | answer | truth | verdict | refusal |\n| --- | ---: | ---: | --- | --- |")
-    for name, situation in LOOPS.items():
+    for name, situation in (LOOPS | NOT_SOUND | SOUND).items():
         with tempfile.TemporaryDirectory() as folder:
             found = tried(situation, Path(folder) / "run")
         answer = "" if found.answer is None else f"{found.answer:+.5f} ({found.trust})"

@@ -88,9 +88,14 @@ class Try:
         self._recorder = aadsl.Recorder(self.folder, model, optimizer, **({"data": DATA} | options))
         return self._recorder
 
+    @property
+    def leaves_out(self) -> bool:
+        """Whether the next step is left out."""
+        return self.taken in self.skipped
+
     def step(self, *optimizers: torch.optim.Optimizer) -> None:
         """Take the next step, unless it is left out."""
-        if self.taken not in self.skipped:
+        if not self.leaves_out:
             for optimizer in optimizers:
                 optimizer.step()
         self.taken += 1

@@ -8,12 +8,15 @@ import pytest
 
 from tests.situations.harness import Verdict, tried
 from tests.situations.loops import LOOPS
+from tests.situations.sound import NOT_SOUND, SOUND
+
+SITUATIONS = LOOPS | NOT_SOUND | SOUND
 
 
 @pytest.mark.filterwarnings("ignore:.*left out:UserWarning")
-@pytest.mark.parametrize("name", LOOPS)
+@pytest.mark.parametrize("name", SITUATIONS)
 def test_situation(name: str, tmp_path: Path) -> None:
-    situation = LOOPS[name]
+    situation = SITUATIONS[name]
     found = tried(situation, tmp_path / "run")
     assert found.word == situation.expected, found
     assert situation.because in found.said

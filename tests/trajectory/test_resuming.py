@@ -241,7 +241,7 @@ def test_a_step_is_a_whole_number(tmp_path: Path, step: Any) -> None:
     model, optimizer = fresh()
     with Recorder(tmp_path, model, optimizer) as recorder:
         step_on(recorder, model, optimizer, range(3))
-    with pytest.raises(AadslError, match="is not the number of a step"):
+    with pytest.raises(AadslError, match="step must be a whole number"):
         Recorder(tmp_path, model, optimizer, step=step)
     assert open_trajectory(tmp_path).length == 3
 

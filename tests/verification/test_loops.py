@@ -48,12 +48,14 @@ def usual(number: int, model: nn.Module, indices: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("told", [False, True])
 def test_one_step_used_another_batch(told: bool, tmp_path: Path) -> None:
+    """The loss is recorded where the loop tells none."""
+
     def step(number: int, model: nn.Module, indices: Tensor) -> Tensor:
         return usual(number, model, (indices + 1) % 60 if number == 12 else indices)
 
     report = verified(tmp_path, step, told)
     assert report.causes == ("some steps differ",), report
-    assert ("until step 12 the losses" if told else "somewhere in 8 … 17 the loss was another") in str(report)
+    assert "until step 12 the losses" in str(report)
     assert "1 of 5 stretches do not fit" in str(report)
 
 

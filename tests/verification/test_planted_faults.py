@@ -99,7 +99,7 @@ def test_the_loss_is_a_sum(make: Any, parts: int, tmp_path: Path) -> None:
 def test_micro_batches_that_were_added_up(tmp_path: Path) -> None:
     trajectory = recorded(tmp_path, trained=lambda model, batch: 4 * mean_loss(model, batch), make=adam, parts=4)
     report = verified(trajectory)
-    assert report.causes == ("other loss",) and "4 times this one: micro-batches added up" in str(report), report
+    assert report.causes == ("untold weights",) and "were added up, not averaged" in str(report), report
 
 
 @pytest.mark.parametrize("make", [momentum, adam])
@@ -187,6 +187,12 @@ class LayerDrop(nn.Module):
         return self.rest(x if self.draw() < 0.5 else x + torch.tanh(self.layer(x)))
 
 
+@pytest.mark.parametrize("whose", ["Python", "NumPy"])
+def test_random_numbers_of_the_forward_pass_are_replayed(whose: str, tmp_path: Path) -> None:
+    model = LayerDrop({"Python": random.random, "NumPy": lambda: np.random.rand()}[whose])
+    assert verified(recorded(tmp_path, model=model), model=model).ok
+
+
 @pytest.mark.parametrize("whose", ["Python", "NumPy", "its own"])
 def test_random_numbers_that_are_not_recorded(whose: str, tmp_path: Path) -> None:
     own = torch.Generator().manual_seed(0)
@@ -195,8 +201,12 @@ def test_random_numbers_that_are_not_recorded(whose: str, tmp_path: Path) -> Non
         "NumPy": lambda: np.random.rand(),
         "its own": lambda: float(torch.rand((), generator=own)),
     }
-    model = LayerDrop(draws[whose])
-    report = verified(recorded(tmp_path, model=model), model=model)
+    model = plain()
+
+    def smoothed(model: nn.Module, batch: Any) -> Tensor:
+        return F.cross_entropy(model(batch[0]), batch[1], label_smoothing=draws[whose]())
+
+    report = verified(recorded(tmp_path, model=model, trained=smoothed), model=model, loss=smoothed)
     assert report.causes == ("other dropout",), report
     assert ("two replays" if whose == "its own" else f"{whose}'s") in str(report)
 

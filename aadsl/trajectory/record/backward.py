@@ -9,13 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-Seen = Callable[[Tensor], None]
+Seen = Callable[[Tensor | float | None], None]
 _watching: list[Seen] = []
 _plain = torch.autograd.backward
 
 
 class BackwardHook:
-    """Calls ``seen(root)`` after each backward pass from a single number, until :meth:`remove`."""
+    """Calls ``seen(loss)`` after each backward pass from a single number, until :meth:`remove`.
+
+    ``loss`` is that number; None where it is a loss that was scaled for mixed precision.
+    """
 
     def __init__(self, seen: Seen) -> None:
         self._seen = seen
@@ -31,14 +34,15 @@ class BackwardHook:
 
 
 def _watched(tensors: Any, *given: Any, **named: Any) -> None:
+    alone = isinstance(tensors, Tensor) and not tensors.dim()
+    loss = _loss_of(tensors) if alone else None  # before it: what the graph saved is gone afterwards
     _plain(tensors, *given, **named)
-    if isinstance(tensors, Tensor) and not tensors.dim():
+    if alone:
         for seen in _watching:
-            seen(tensors)
+            seen(loss)
 
 
-def loss_of(root: Tensor) -> Tensor | float | None:
-    """Return the value of what was differentiated; None where it is a loss that was scaled for mixed precision."""
+def _loss_of(root: Tensor) -> Tensor | float | None:
     function = root.grad_fn
     if type(function).__name__ == "MulBackward0":
         factor = function._saved_other  # type: ignore[union-attr]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+import torch
 from torch.optim import Optimizer
 
 from aadsl.core.errors import AadslError
@@ -63,6 +64,7 @@ class Loop:
         self._first = start.step
         self._written: dict[str, bool] = {}
         self._wrote_before = False
+        self._end = [sample.clone() for sample in subject.samples]  # what they were after the last step
 
     @property
     def step(self) -> int:
@@ -194,6 +196,7 @@ class Loop:
         # With this the step is taken: whatever interrupts, before or after it, leaves nothing half done.
         coming.end()
         self._versions = self._subject.versions()
+        self._end = [sample.clone() for sample in self._subject.samples]
         if self._plan.due(coming.number + 1):
             coming.after = self._packed()  # now, because much may happen until the next batch comes
         if len(coming.taken) == len(self._subject.optimizers):
@@ -227,10 +230,15 @@ class Loop:
         self._journal.commit()
 
     def capture_end(self) -> None:
-        """Keep ξ_T, if it is that: since the last step nothing may have moved the parameters or the buffers."""
+        """Keep ξ_T, if it is that: since the last step nothing may have moved the parameters or the buffers.
+
+        What was written to, and has the same samples, had an average in it for a while, as far as can be told here: a
+        replay that ends elsewhere tells otherwise.
+        """
         self.complete()
         stale = self._phase_due or self._next().stepping
-        moved = (self._watch.seen and self._subject.buffer_specs) or self._subject.versions() != self._versions
+        touched = self._watch.buffers_touched or self._subject.versions() != self._versions
+        moved = touched and not all(map(torch.equal, self._end, self._subject.samples))
         known = self._captured == self._journal.step or self._journal.problem() is not None
         if not (stale or moved or known or self._subject.change()):
             self._capture()

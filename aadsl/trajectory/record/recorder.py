@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
@@ -123,8 +123,8 @@ class Recorder:
         tensors: Any = None,
         *,
         indices: Any = None,
-        size: int | None = None,
-        weight: float | Tensor | None = None,
+        size: Any = None,
+        weight: Any = None,
         **metadata: Any,
     ) -> None:
         """Announce the data of the coming step, before or after its forward and backward pass.

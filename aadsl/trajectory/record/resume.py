@@ -63,8 +63,6 @@ def prepared(
             raise AadslError(
                 f"{path} holds parts of a trajectory without {NAME}", hint="say overwrite=True to replace it"
             )
-        if step is not None and type(step) is not int:
-            raise AadslError(f"step={step!r} is not the number of a step")
         if NAME in names and recorded and not overwrite:
             start = _continued(path, subject, new, lock, recorded, step)
             vocabulary.learn(path)

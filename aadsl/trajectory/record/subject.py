@@ -41,6 +41,7 @@ class Subject:
         groups: the number of the first parameter group of each, and how many there are as the last entry.
         parameters: what they train by its name in the model: what PyTorch gives no gradient, they do not.
         specs, buffer_specs: their descriptions.
+        samples: the smallest trained parameter, and the smallest buffer.
         idle: what the optimizers have, but do not train, by name.
 
     Raises:
@@ -50,7 +51,7 @@ class Subject:
     def __init__(self, model: nn.Module, optimizer: Any) -> None:
         self.model = unwrapped(model)
         require_initialized(self.model)
-        given = optimizer if optimizer and isinstance(optimizer, Sequence) else [optimizer]
+        given = optimizer if isinstance(optimizer, Sequence) and len(optimizer) else [optimizer]
         self.optimizers = [unwrapped_optimizer(one) for one in given]
         self._counts = [(one, len(one.param_groups)) for one in self.optimizers]
         self.groups = [0, *accumulate(count for _, count in self._counts)]
@@ -80,6 +81,8 @@ class Subject:
         self.buffer_specs = {name: _spec(name, buffer, -1, []) for name, buffer in named_buffers(self.model)}
         self.frozen = {name: frozen for name, frozen in named_parameters(self.model) if name not in self.parameters}
         self._trained = list(self.parameters.values())
+        buffers = [buffer for _, buffer in named_buffers(self.model)]
+        self.samples = [min(some, key=Tensor.numel).detach() for some in (self._trained, buffers) if some]
         self._witness = self._trained[0]
         self._dtype = self._witness.dtype
         self._hyperparameters = GroupScalars(self.optimizers)

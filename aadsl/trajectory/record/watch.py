@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from aadsl.core.generators import NUMPY, PYTHON, as_tensor, state_of
-from aadsl.trajectory.record.backward import BackwardHook, loss_of
+from aadsl.trajectory.record.backward import BackwardHook
 from aadsl.trajectory.record.hook import Hook
 from aadsl.trajectory.record.matching import ForwardPass, matched, training_passes
 from aadsl.trajectory.record.rows import MicroBatch
@@ -135,9 +135,9 @@ class ForwardWatch:
         gradient = parameter.grad
         self._versions[number] = None if gradient is None else gradient._version
 
-    def _on_backward(self, root: Tensor) -> None:
+    def _on_backward(self, loss: Tensor | float | None) -> None:
         if len(self._tasks) > len(self._losses):
-            self._losses += [loss_of(root)] * (len(self._tasks) - len(self._losses))
+            self._losses += [loss] * (len(self._tasks) - len(self._losses))
 
     @property
     def loss(self) -> Tensor | float | None:
@@ -176,6 +176,11 @@ class ForwardWatch:
     def used(self, batches: Sequence[MicroBatch]) -> int:
         """Return how many of the announced micro-batches the coming step uses."""
         return len(matched(self._events, batches, self._tasks))
+
+    @property
+    def buffers_touched(self) -> bool:
+        """Whether buffers were written to since the last training pass."""
+        return self._buffer_versions() != self._written
 
     def _buffer_versions(self) -> list[int]:
         return [buffer._version for buffer in self._buffers]
