@@ -5,12 +5,11 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from tests.situations.harness import Situation, Try, Verdict, batch, cross_entropy, dropout, rows, tried
+from tests.situations.harness import Situation, Try, batch, cross_entropy, dropout, rows
 from tests.situations.loops import smoothed
 
 LENGTHS = 40, 300, 1000
@@ -99,8 +98,3 @@ def plants(count: int, seed: int, lengths: tuple[int, ...] = LENGTHS) -> Iterato
             draw.randrange(0, length - 4),
             draw.choice(["SGD", "Adam"]),
         )
-
-
-def planted(plant: Plant, folder: Path) -> Verdict:
-    """Record the run with the change, ask, and compare with plain loops."""
-    return tried(plant.situation, folder)

@@ -8,6 +8,7 @@ import pytest
 
 from tests.situations.harness import Verdict, tried
 from tests.situations.loops import LOOPS
+from tests.situations.plants import Plant, plants
 from tests.situations.sound import NOT_SOUND, SOUND
 
 SITUATIONS = LOOPS | NOT_SOUND | SOUND
@@ -21,6 +22,14 @@ def test_situation(name: str, tmp_path: Path) -> None:
     assert found.word == situation.expected, found
     assert situation.because in found.said
     assert found.word != "right" or found.trust == "high"
+
+
+@pytest.mark.parametrize(
+    "plant", plants(18, seed=1, lengths=(40, 300)), ids=lambda plant: f"{plant.kind}-{plant.length}"
+)
+def test_a_change_at_one_step_leads_to_no_wrong_number(plant: Plant, tmp_path: Path) -> None:
+    found = tried(plant.situation, tmp_path / "run")
+    assert not found.wrong, found
 
 
 def test_a_wrong_answer_would_be_seen() -> None:

@@ -193,3 +193,29 @@ def test_generators_are_set_and_left_as_they_were() -> None:
     for name, state in states.items():
         set_state(name, state)
     assert drawn() == first
+
+
+def test_pytorch_is_as_it_was_after_a_recording(tmp_path: Path) -> None:
+    plain = torch.autograd.backward
+    model, other = small_model(), small_model()
+    with Recorder(tmp_path / "a", model, sgd(model), DATA), Recorder(tmp_path / "b", other, sgd(other), DATA):
+        assert torch.autograd.backward is not plain
+    assert torch.autograd.backward is plain
+
+
+def test_the_loss_is_that_of_the_model_and_of_all_micro_batches(tmp_path: Path) -> None:
+    model, other = small_model(norm=False), small_model(norm=False)
+    optimizer, expected = sgd(model), []
+    with Recorder(tmp_path, model, optimizer, DATA) as recorder:
+        for step in range(3):
+            mean_loss(other, DATA[:8]).backward()  # of another model
+            losses = [mean_loss(model, DATA[8 * part : 8 * part + 8]) / 2 for part in range(2)]
+            optimizer.zero_grad()
+            for part, loss in enumerate(losses):
+                recorder.batch(indices=range(8 * part, 8 * part + 8))
+                (loss * torch.tensor(1024.0) if step == 2 else loss).backward()
+            expected.append(float(sum(losses)))
+            optimizer.step()
+    recorded = open_trajectory(tmp_path).steps["loss"].values
+    np.testing.assert_allclose(recorded[:2], expected[:2], rtol=1e-6)
+    assert np.isnan(recorded[2])  # scaled, as for mixed precision
