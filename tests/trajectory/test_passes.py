@@ -219,3 +219,21 @@ def test_the_loss_is_that_of_the_model_and_of_all_micro_batches(tmp_path: Path) 
     recorded = open_trajectory(tmp_path).steps["loss"].values
     np.testing.assert_allclose(recorded[:2], expected[:2], rtol=1e-6)
     assert np.isnan(recorded[2])  # scaled, as for mixed precision
+
+
+def test_parameters_that_others_took_the_place_of_are_refused_at_that_step(tmp_path: Path) -> None:
+    model = small_model()
+    optimizer = sgd(model)
+    told = 'has another parameter "0.weight" now than when recording began'
+    with pytest.raises(AadslError, match=told), Recorder(tmp_path, model, optimizer, DATA) as recorder:
+        train(recorder, model, optimizer, 3)
+        model.load_state_dict({name: value.clone() for name, value in model.state_dict().items()}, assign=True)
+        train(recorder, model, optimizer, 1, first=3)
+    assert open_trajectory(tmp_path).length == 3
+
+
+def test_an_optimizer_that_cannot_be_replayed_is_told_before_the_training(tmp_path: Path) -> None:
+    model = small_model()
+    with pytest.warns(UserWarning, match="the steps of ASGD cannot be replayed .* not scored") as told:
+        Recorder(tmp_path, model, torch.optim.ASGD(model.parameters()), DATA).close()
+    assert told[0].filename == __file__

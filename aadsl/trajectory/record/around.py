@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 
 from torch.optim import Optimizer
 
 from aadsl.core.errors import AadslError
+from aadsl.dynamics import DYNAMICS
 from aadsl.trajectory.record.group_scalars import scalar_keys
 from aadsl.trajectory.record.subject import Subject
 from aadsl.trajectory.store.fingerprints import tensor_digest
+
+
+def warn_of_unknown(subject: Subject) -> None:
+    """Say, before the training, that steps of an optimizer will not be replayed."""
+    for kind in dict.fromkeys(type(one).__name__ for one in subject.optimizers):
+        if kind not in DYNAMICS:
+            warnings.warn(
+                f"the steps of {kind} cannot be replayed or differentiated yet: the recording can be read and charted, "
+                f"not scored (known optimizers: {', '.join(DYNAMICS)})",
+                stacklevel=4,
+            )
 
 
 class Surroundings:

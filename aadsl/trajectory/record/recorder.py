@@ -18,6 +18,7 @@ from aadsl.core.clip import Clip
 from aadsl.core.errors import AadslError
 from aadsl.data.examples import Examples
 from aadsl.trajectory.record.announcements import announced
+from aadsl.trajectory.record.around import warn_of_unknown
 from aadsl.trajectory.record.description import describe
 from aadsl.trajectory.record.journal import Journal
 from aadsl.trajectory.record.loop import Loop
@@ -74,6 +75,7 @@ class Recorder:
         self._on_error = on_error
         plan = plan_of(states)
         self._subject = Subject(model, optimizer)
+        warn_of_unknown(self._subject)
         self._vocabulary = Vocabulary(set().union(*self._subject.hyperparameters()))
         self._vocabulary.steps["loss"] = False  # recorded where the backward pass is seen, and the loop tells no other
         self._data_length = None if data is None else len(Examples.of(data))

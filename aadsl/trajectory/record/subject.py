@@ -137,13 +137,18 @@ class Subject:
             self.require_unchanged_tensors()
 
     def require_unchanged_tensors(self) -> None:
-        """Raise AadslError where a parameter has another dtype or shape than when recording began."""
+        """Raise AadslError where a parameter, its dtype or its shape is another one than when recording began."""
         if change := self.change():
             raise _changed(change)
 
     def change(self) -> str:
-        """Return which parameter has another dtype or shape than when recording began; nothing where none has."""
+        """Return which parameter, or its dtype or shape, is another one than when recording began; nothing where none is."""
+        present = dict(named_parameters(self.model, remove_duplicate=False))
         for name, parameter in self.parameters.items():
+            if present.get(name) is not parameter:
+                return (
+                    f'the model has another parameter "{name}" now than when recording began (loaded by assign=True?)'
+                )
             was = self.specs[name]
             now = _spec(name, parameter, was.group, list(was.aliases))
             if now != was:

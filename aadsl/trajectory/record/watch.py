@@ -140,6 +140,11 @@ class ForwardWatch:
             self._losses += [loss] * (len(self._tasks) - len(self._losses))
 
     @property
+    def fruitless(self) -> bool:
+        """Whether there was a forward pass, and the parameters that are watched got no gradients."""
+        return self.seen and not self._tasks
+
+    @property
     def loss(self) -> Tensor | float | None:
         """What was differentiated since the last step, in all: the loss of the step; None where that is not known."""
         known = [loss for loss in self._losses if loss is not None]
