@@ -142,7 +142,7 @@ class Subject:
             raise _changed(change)
 
     def change(self) -> str:
-        """Return which parameter, or its dtype or shape, is another one than when recording began; nothing where none is."""
+        """Return which parameter, dtype or shape is another one than when recording began; nothing where none is."""
         present = dict(named_parameters(self.model, remove_duplicate=False))
         for name, parameter in self.parameters.items():
             if present.get(name) is not parameter:
