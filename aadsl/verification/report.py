@@ -11,6 +11,9 @@ from aadsl.core.errors import AadslError
 
 MARKS = {"passed": "✓", "note": "·", "failed": "✗"}
 
+_OWN_RUN = (
+    "let steps alone change weights and optimizer; what follows another change is a run of its own, of its own recorder"
+)
 _RESTORE = "restore the files from a copy, or record the run again"
 _DATA = "give the data set that the run was trained on, in the order to which the recorded indices belong"
 _LOSS = "give the loss that was trained with, as the mean over the batch"
@@ -34,9 +37,9 @@ REMEDIES = {
     "random data": "record the batches themselves, recorder.batch((inputs, targets)), instead of their indices",
     "some steps differ": "record such steps as they were: batches where they are used, and a recorder for each loss",
     "untold weights": "say what the loss of each micro-batch was multiplied by: recorder.batch(…, weight=…)",
-    "optimizer written": "go on with a state loaded into the optimizer as another run: a recorder of its own",
+    "optimizer written": _OWN_RUN,
     "buffers written": "call model.eval() before validation, and recalibrate statistics after the recorder is closed",
-    "weights written": "let the optimizer alone change weights; record what follows another change as another run",
+    "weights written": _OWN_RUN,
     "other loss": f"{_LOSS}; announce the batches that were used, by the indices that came with them or as they are",
     "other loss or data": f"{_LOSS}; {_DATA}",
     "other loss or other lr": f"{_LOSS}; {_RATE}",
