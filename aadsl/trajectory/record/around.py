@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from weakref import WeakSet
 
 from torch.optim import Optimizer
 
@@ -37,6 +38,7 @@ class Surroundings:
         self._subject, self._digests = subject, digests
         self._versions = {name: parameter._version for name, parameter in subject.frozen.items()}
         self._states = [(one.state, bool(one.state)) for one in subject.optimizers]
+        self._strangers: WeakSet[Optimizer] = WeakSet()  # they step as often, and are not looked through each time
 
     def state_was_replaced(self) -> bool:
         """Return whether the state of an optimizer was emptied, or loaded, since this was last asked."""
@@ -48,9 +50,14 @@ class Surroundings:
 
     def trained_by(self, other: Optimizer) -> str:
         """Return the first parameter of the model, by name, that another optimizer has; "" where it has none."""
+        if other in self._strangers:
+            return ""
         own = {id(p): name for name, p in (self._subject.frozen | self._subject.parameters).items()}
         theirs = (parameter for group in other.param_groups for parameter in group["params"])
-        return next((own[id(parameter)] for parameter in theirs if id(parameter) in own), "")
+        name = next((own[id(parameter)] for parameter in theirs if id(parameter) in own), "")
+        if not name:
+            self._strangers.add(other)
+        return name
 
     def follow(self, other: Optimizer) -> bool:
         """Go on with another optimizer in the place of one of its kind that trains the same, if there is one."""
