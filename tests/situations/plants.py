@@ -90,7 +90,7 @@ def plants(count: int, seed: int, lengths: tuple[int, ...] = LENGTHS) -> Iterato
     """Yield random changes; the kinds and lengths take turns."""
     draw = random.Random(seed)
     for number in range(count):
-        length = lengths[number % len(lengths)]
+        length = lengths[number // len(KINDS) % len(lengths)]
         yield Plant(
             KINDS[number % len(KINDS)],
             draw.randrange(1, length),
