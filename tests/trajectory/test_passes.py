@@ -32,7 +32,7 @@ def used(events: str) -> list[tuple[int, int | None]]:
             seen.append(None)
         else:
             one = ForwardPass(True, "", {})
-            one.tasks = {TASK} if letter == "F" else set()
+            one.tasks = (TASK,) if letter == "F" else ()
             passes.append(one)
             seen.append(one)
     return [(batch.size, None if one is None else passes.index(one)) for batch, one in matched(seen, batches, {TASK})]

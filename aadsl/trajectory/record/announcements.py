@@ -144,7 +144,7 @@ class ComingStep:
         """
         seen = {} if self.loss is None else {"loss": self.loss}
         if len(self._told) == 1 and self.batches[0].weight is None:
-            return seen | self._told[0]
+            return self._told[0] if "loss" in self._told[0] else seen | self._told[0]
         told = [pair for pair in zip(self.batches, self._told, strict=True) if any(pair[0] is own for own in self.used)]
         losses = [(batch.weight, one["loss"]) for batch, one in told if "loss" in one]
         together = seen | {name: value for _, one in told for name, value in one.items()}

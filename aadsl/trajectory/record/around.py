@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from typing import Any
 from weakref import WeakSet
 
 from torch.optim import Optimizer
@@ -37,16 +38,19 @@ class Surroundings:
     def __init__(self, subject: Subject, digests: Mapping[str, str]) -> None:
         self._subject, self._digests = subject, digests
         self._versions = {name: parameter._version for name, parameter in subject.frozen.items()}
-        self._states = [(one.state, bool(one.state)) for one in subject.optimizers]
+        self._states: list[dict[Any, Any]] = [one.state for one in subject.optimizers]
+        self._held = [bool(state) for state in self._states]
         self._strangers: WeakSet[Optimizer] = WeakSet()  # they step as often, and are not looked through each time
 
     def state_was_replaced(self) -> bool:
         """Return whether the state of an optimizer was emptied, or loaded, since this was last asked."""
-        before, self._states = self._states, [(one.state, bool(one.state)) for one in self._subject.optimizers]
-        return any(
-            now is not then or (held and not holds)
-            for (now, holds), (then, held) in zip(self._states, before, strict=True)
-        )
+        replaced = False
+        for number, one in enumerate(self._subject.optimizers):  # at every step, so that no list is made
+            state = one.state
+            if state is not self._states[number] or (self._held[number] and not state):
+                self._states[number], replaced = state, True
+            self._held[number] = bool(state)
+        return replaced
 
     def trained_by(self, other: Optimizer) -> str:
         """Return the first parameter of the model, by name, that another optimizer has; "" where it has none."""

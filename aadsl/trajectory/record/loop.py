@@ -96,12 +96,17 @@ class Loop:
             # zero_grad() came instead of a step, as when mixed precision skips one, or accumulation is broken off.
             coming.forget()
             self._watch.forget()
+        if not (coming.batches or self._watch.seen):
+            self._look_around(coming)
+        self.begin_what_is_due()
+
+    def _look_around(self, coming: ComingStep) -> None:
+        """See what happened before a step: an optimizer's state was replaced, or weights were loaded at first."""
         if self._around.state_was_replaced():
             self._optimizer_replaced()
-        if coming.number == self._first and not coming.batches and self._subject.written_since(self._versions):
-            self._state_due = True  # weights were loaded after the recorder was made
+        if coming.number == self._first and self._subject.written_since(self._versions):
+            self._state_due = True
             self._versions = self._subject.versions()
-        self.begin_what_is_due()
 
     def _optimizer_replaced(self) -> None:
         """An optimizer's state was emptied, which begins a phase, or another one was loaded."""
@@ -202,17 +207,21 @@ class Loop:
         if self._plan.due(coming.number + 1):
             coming.after = self._packed()  # now, because much may happen until the next batch comes
         if len(coming.taken) == len(self._subject.optimizers):
-            self.complete()
+            self._add(coming)
 
     def complete(self) -> None:
         """Add the step that optimizers have taken, and the state after it; those that have not rest in it."""
-        coming, watch = self._next(), self._watch
-        if not coming.taken or coming.stepping:
-            return
+        coming = self._next()
+        if coming.taken and not coming.stepping:
+            self._add(coming)
+
+    def _add(self, coming: ComingStep) -> None:
+        watch = self._watch
         resting = self._subject.groups_without(coming.taken)
+        metadata = coming.metadata | self._written if self._written else coming.metadata
         self._journal.add(
             Row(
-                coming.metadata | self._written, self._hyperparameters, self._phase, coming.boundary,
+                metadata, self._hyperparameters, self._phase, coming.boundary,
                 watch.training, watch.off_mode, coming.used, resting, coming.fresh,
             )
         )  # fmt: skip

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
-from aadsl.trajectory.record.rows import MicroBatch
+from aadsl.trajectory.record.rows import NOTHING, MicroBatch
+
+# The number of the backward pass that runs now.
+task_now = torch._C._current_graph_task_id
 
 
 class ForwardPass:
@@ -19,20 +22,20 @@ class ForwardPass:
         states: of PyTorch's generators where it began, by device.
         others: those of Python's and NumPy's generators, if it drew from them.
         tasks: the backward passes that went through its output.
-        buffers: how often each buffer had been written to when it began, and when it ended.
+        buffers: how often each buffer had been written to when it began, and when it ended; None where there are none.
     """
 
     __slots__ = ("buffers", "off_mode", "others", "states", "tasks", "training")
 
     def __init__(self, training: bool, off_mode: str, states: dict[str, bytes]) -> None:
         self.training, self.off_mode, self.states = training, off_mode, states
-        self.others: dict[str, bytes] = {}
-        self.tasks: set[int] = set()
-        self.buffers: tuple[list[int], list[int]] = [], []
+        self.others: Mapping[str, bytes] = NOTHING
+        self.tasks: tuple[int, ...] = ()
+        self.buffers: tuple[list[int], list[int]] | None = None
 
     def differentiated(self, gradient: Tensor) -> None:
         """Note that a backward pass goes through its output."""
-        self.tasks.add(torch._C._current_graph_task_id())
+        self.tasks = (*self.tasks, task_now())
 
 
 Events: TypeAlias = Sequence[ForwardPass | None]
@@ -53,8 +56,8 @@ def matched(events: Events, batches: Sequence[MicroBatch], tasks: set[int]) -> U
         tasks: the backward passes in which the parameters got their gradients.
     """
     training = training_passes(events, tasks)
-    if not training:
-        return [(batch, None) for batch in batches]
+    if not training or len(batches) == 1:
+        return [(batch, training[0] if training else None) for batch in batches]
     before = _announced_first(events, training)
     first: list[ForwardPass | None] = [None] * len(batches)
     count = 0
@@ -62,7 +65,7 @@ def matched(events: Events, batches: Sequence[MicroBatch], tasks: set[int]) -> U
         if event is None:
             count += 1
         elif event in training:
-            place = 0 if len(batches) == 1 else count - before
+            place = count - before
             if 0 <= place < len(batches) and first[place] is None:
                 first[place] = event
     pairs: Used = list(zip(batches, first, strict=True))
@@ -73,7 +76,7 @@ def matched(events: Events, batches: Sequence[MicroBatch], tasks: set[int]) -> U
 def training_passes(events: Events, tasks: set[int]) -> list[ForwardPass]:
     """Return the passes that were differentiated; all where that was not seen, as in the parts of a model."""
     passes = [event for event in events if event is not None]
-    return [one for one in passes if one.tasks & tasks] or [one for one in passes if one.tasks] or passes
+    return [one for one in passes if not tasks.isdisjoint(one.tasks)] or [one for one in passes if one.tasks] or passes
 
 
 def _announced_first(events: Events, training: list[ForwardPass]) -> bool:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from aadsl.core.generators import NUMPY, PYTHON, as_tensor, state_of
 from aadsl.trajectory.record.backward import BackwardHook
 from aadsl.trajectory.record.hook import Hook
-from aadsl.trajectory.record.matching import ForwardPass, matched, training_passes
+from aadsl.trajectory.record.matching import ForwardPass, matched, task_now, training_passes
 from aadsl.trajectory.record.rows import MicroBatch
 from aadsl.trajectory.record.subject import Subject
 
@@ -25,9 +25,9 @@ _WITNESSES = 3
 # one a step has to do. What is drawn between two steps then counts as drawn in the first, which does no harm.
 # (Who sets the same seed before each forward, and draws only later, is found out by verification.)
 _WARY = 100
-# A look at Python's and NumPy's takes more: after so many passes that drew nothing from them, one pass of so many is
-# looked at. (What begins to draw later is not reproduced until then, which verification finds out.)
-_RARELY = 16
+# A look at Python's and NumPy's takes ten times as much: after a few passes that drew nothing from them, one of so many
+# is looked at. (What begins to draw later is not reproduced until then, which verification finds out.)
+_FEW, _RARELY = 16, 64
 
 
 class ForwardWatch:
@@ -72,7 +72,7 @@ class ForwardWatch:
             model.register_forward_hook(Hook(self._on_output)),
             BackwardHook(self._on_backward),
             *(
-                witness.register_post_accumulate_grad_hook(Hook(partial(self._on_gradient, number)))  # type: ignore[no-untyped-call]
+                witness.register_post_accumulate_grad_hook(partial(self._on_gradient, number))  # type: ignore[no-untyped-call]
                 for number, witness in enumerate(self._witnesses)
             ),
         ]
@@ -107,7 +107,7 @@ class ForwardWatch:
         states = {device: state_of(device) for device in self._devices}
         self.settle(states)
         one = ForwardPass(self._subject.model.training, self._subject.modules_off_mode(), states)
-        if self._quiet < _WARY or not self._quiet % _RARELY:
+        if self._quiet < _FEW or not self._quiet % _RARELY:
             one.others = {name: state_of(name) for name in (PYTHON, NUMPY)}
         if len(self._events) >= self._room:
             self._events = [event for event in self._events if event is None or event.tasks]
@@ -125,15 +125,17 @@ class ForwardWatch:
         if one.others:
             one.others = {name: state for name, state in one.others.items() if state_of(name) != state}
         self._quiet = 0 if one.others else self._quiet + 1
-        one.buffers[1][:] = self._buffer_versions()
+        if one.buffers:
+            one.buffers[1][:] = self._buffer_versions()
         for tensor in (output,) if isinstance(output, Tensor) else _tensors(output):
             if tensor.grad_fn is not None:
                 tensor.register_hook(one.differentiated)  # type: ignore[no-untyped-call]
 
     def _on_gradient(self, number: int, parameter: Tensor) -> None:
-        self._tasks.add(torch._C._current_graph_task_id())
+        self._tasks.add(task_now())
         gradient = parameter.grad
-        self._versions[number] = None if gradient is None else gradient._version
+        assert gradient is not None  # it was just accumulated
+        self._versions[number] = gradient._version
 
     def _on_backward(self, loss: Tensor | float | None) -> None:
         if len(self._tasks) > len(self._losses):
@@ -194,10 +196,9 @@ class ForwardWatch:
         """Return whether buffers were written to between the training passes, those of the last step included."""
         found = False
         for one in training_passes(self._events, self._tasks):
-            began, ended = one.buffers
-            if ended:  # of what the loop tells of, the end is not seen
-                found |= began != self._written
-                self._written = ended
+            if one.buffers and one.buffers[1]:  # of what the loop tells of, the end is not seen
+                found |= one.buffers[0] != self._written
+                self._written = one.buffers[1]
         return found
 
     def settle(self, now: dict[str, bytes] | None = None) -> None:
@@ -209,7 +210,7 @@ class ForwardWatch:
         drew = [device for device, state in now.items() if state != began[device]]
         self._wary = _WARY if drew else max(0, self._wary - 1)
         for batch, one in pairs:
-            states = {device: one.states[device] for device in drew} | one.others
+            states = {device: one.states[device] for device in drew} | dict(one.others)
             if states:
                 batch.rng = {name.replace(":", ""): as_tensor(state) for name, state in states.items() if state}
 
