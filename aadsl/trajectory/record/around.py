@@ -68,7 +68,7 @@ class Surroundings:
         for one in self._subject.optimizers:
             if type(one) is type(other) and _trained(one) == _trained(other) and scalar_keys(one) == scalar_keys(other):
                 self._subject.replace(one, other)
-                self.state_was_replaced()
+                self.state_was_replaced()  # it is known now that it was
                 return True
         return False
 

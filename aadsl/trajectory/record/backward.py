@@ -42,12 +42,18 @@ def _watched(tensors: Any, *given: Any, **named: Any) -> None:
             seen(loss)
 
 
+def _scales(factor: Tensor) -> bool:
+    """Return whether a factor is a scale as GradScaler's, a power of two; on a GPU, where it may be one.
+
+    To look at it there would mean to wait for all queued work, as it would for the loss: the writer does that later.
+    """
+    return not factor.is_cpu or (float(factor) > 1 and frexp(float(factor))[0] == 0.5)
+
+
 def _loss_of(root: Tensor) -> Tensor | float | None:
     function = root.grad_fn
     if type(function).__name__ == "MulBackward0":
         factor = function._saved_other  # type: ignore[union-attr]
-        scale = isinstance(factor, Tensor) and factor.dtype == torch.float32 and not factor.dim()
-        if scale and frexp(float(factor))[0] == 0.5 and float(factor) > 1:  # a power of two, as GradScaler's
+        if isinstance(factor, Tensor) and factor.dtype == torch.float32 and not factor.dim() and _scales(factor):
             return None
-    # On a GPU .item() would wait for all queued work; the writer does that later.
     return root.item() if root.is_cpu else root.detach().clone()

@@ -160,7 +160,7 @@ class Loop:
             self._hyperparameters = self._subject.hyperparameters_of(optimizer, self._hyperparameters)
         else:
             self._require_declared(coming)
-            if self._watch.fruitless:
+            if self._watch.without_gradients:
                 self._subject.require_unchanged_tensors()
             self.begin_what_is_due()
             if not self._watch.seen:

@@ -142,7 +142,7 @@ class ForwardWatch:
             self._losses += [loss] * (len(self._tasks) - len(self._losses))
 
     @property
-    def fruitless(self) -> bool:
+    def without_gradients(self) -> bool:
         """Whether there was a forward pass, and the parameters that are watched got no gradients."""
         return self.seen and not self._tasks
 
