@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import torch
-
+from aadsl.core.generators import NUMPY, PYTHON, left_as_they_were
 from aadsl.replayed.history import History
 
 
@@ -13,5 +12,5 @@ def require_loss(history: History) -> None:
     Raises:
         AadslError: the loss fails there, or returns something else than a number with a gradient.
     """
-    with torch.random.fork_rng([] if history.device.type == "cpu" else [history.device]):
+    with left_as_they_were({"cpu", str(history.device), PYTHON, NUMPY}):
         history.objective.evaluate(history.state(0), history.step(0))

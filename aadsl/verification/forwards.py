@@ -37,13 +37,11 @@ def unrecorded_draws(trajectory: Trajectory, stretch: Stretch) -> Suspicion:
     """
     step = stretch.history.step(stretch.start)
     step.batches()  # data that draw are another cause
-    python, array = random.getstate(), np.random.get_state()
-    stretch.history.objective.evaluate(stretch.before, step)
-    moved = [("Python's random", random.getstate() != python)]
-    moved += [("NumPy's", any(np.any(a != b) for a, b in zip(np.random.get_state(), array, strict=True)))]
-    random.setstate(python)
-    np.random.set_state(array)
-    drawn = [whose for whose, has_moved in moved if has_moved]
+    generators = {PYTHON: "Python's random", NUMPY: "NumPy's"}
+    with left_as_they_were(generators):
+        before = {name: state_of(name) for name in generators}
+        stretch.history.objective.evaluate(stretch.before, step)
+        drawn = [whose for name, whose in generators.items() if state_of(name) != before[name]]
     if not drawn and not _differs(stretch):
         return None
     whose = f" from {' and '.join(drawn)} generator outside of the model's forward pass, where it is not recorded"
