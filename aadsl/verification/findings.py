@@ -35,13 +35,19 @@ def replayed(history: History, chosen: Sequence[tuple[int, int]], progress: Prog
         return
     judge = Judge(history)
     yield from judge.notes()
-    for done, (start, stop) in enumerate(chosen, 1):
+    done, total = 0, sum(stop - start for start, stop in chosen)
+
+    def stepped() -> None:
+        nonlocal done
+        done = min(done + 1, total)  # where something does not fit, steps are replayed again
+        progress("verifying", done, total)
+
+    for start, stop in chosen:
         try:
-            judge.add(Stretch(history, start, stop, judge.tolerance))
+            judge.add(Stretch(history, start, stop, judge.tolerance, stepped=stepped))
         except AadslError as error:
             yield unfit(error)
             return
-        progress("verifying", done, len(chosen))
         if len(judge.wrong) == ENOUGH:
             break
     yield from judge.findings(trajectory)
