@@ -84,6 +84,9 @@ class Blow:
         return count
 
 
+CALM = Blow()
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How a process ended.
@@ -103,7 +106,7 @@ class Outcome:
 class Child:
     """A process that does ``work(told, step)``: ``told`` is where it writes, ``step`` what it calls as it goes on."""
 
-    def __init__(self, work: Callable[[int, Any], Any], blow: Blow = Blow(), plant: Plant = nothing) -> None:
+    def __init__(self, work: Callable[[int, Any], Any], blow: Blow = CALM, plant: Plant = nothing) -> None:
         self._blow, self._began = blow, time.monotonic()
         self._told, told = os.pipe()
         self._result, result = os.pipe()
@@ -161,7 +164,7 @@ def _done(work: Callable[[int, Any], Any], told: int, blow: Blow) -> tuple[str, 
         return "raw", None, traceback.format_exc()
 
 
-def alone(work: Callable[[int, Any], Any], blow: Blow = Blow(), plant: Plant = nothing) -> Outcome:
+def alone(work: Callable[[int, Any], Any], blow: Blow = CALM, plant: Plant = nothing) -> Outcome:
     """Do work in a process, to its end."""
     return Child(work, blow, plant).end()
 

@@ -33,7 +33,7 @@ def save(kind: str, folder: Path, asked: Question, path: Path) -> None:
 
 
 def fault_of(path: Path, truths: Sequence[tuple[Floats, Weights]]) -> str:
-    """Return what is wrong with a saved file, that has to hold one of these effects (or models); "" where nothing is."""
+    """Return what is wrong with a saved file, that has to hold one of these effects, or models; "" where nothing is."""
     if not path.exists():
         return "it is gone"
     try:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from tests.soak.children import Blow, Child, Outcome, Plant, alone, nothing
+from tests.soak.children import CALM, Blow, Child, Outcome, Plant, alone, nothing
 from tests.soak.damage import damaged
 from tests.soak.kinds import KINDS, STEPS, TOLD, Question, ask, record, weights_of
 from tests.soak.saves import FORMATS, fault_of, save
@@ -137,7 +137,7 @@ class World:
 
     def _score_twice(self, run: RecordedRun) -> None:
         asked = self._question(run)
-        blows = [Blow(), Blow.drawn(self._dice, self._dice.random() < 0.5)]
+        blows = [CALM, Blow.drawn(self._dice, self._dice.random() < 0.5)]
         children = [Child(self._asking(run, asked), blow, self._plant) for blow in blows]
         for child, blow in zip(children, blows, strict=True):
             outcome = child.end()
@@ -193,7 +193,7 @@ class World:
         truths = [(self._truths.effect(run.kind, length, q), self._truths.model(run.kind, length, q)) for q in may_be]
         return fault_of(path, truths)
 
-    def _do(self, act: str, run: RecordedRun, work: Any, blow: Blow = Blow()) -> Outcome:
+    def _do(self, act: str, run: RecordedRun, work: Any, blow: Blow = CALM) -> Outcome:
         outcome = alone(work, blow, self._plant)
         self._count(act, run, outcome, blow)
         return outcome
