@@ -209,15 +209,14 @@ class History:
 
     def replay_end(self, progress: Progress = silent) -> FlatState:
         """Return :attr:`final`; the first time, ``progress`` is told of a replay."""
-        if self._final is None:
-            self._final = final_state(self, self.step_map, progress)
+        self._final = self._final or final_state(self, self.step_map, progress)
         return self._final
 
     def flat(self, state: State, index: int) -> FlatState:
         """Return ``state``, recorded before step ``index``, in flat form."""
         layout, buffers = self.objective.parameters, self.objective.buffers
-        like = next(iter(state.parameters.values())).to(self.device)
-        parameters = layout.flatten([state.parameters[name] for name in layout.names], like)
+        trained = {name: state.parameters[name] for name in layout.names}
+        parameters = layout.flatten([*trained.values()], trained[layout.names[0]].to(self.device))
         dynamics = self._rules.of_run(min(index, self.length - 1))
         slots = []
         for group, stretch in enumerate(layout.group_slices):
