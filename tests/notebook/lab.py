@@ -19,12 +19,12 @@ LIMIT = 180
 DIGITS = 0.006
 """How far, relatively, a number that is shown with three digits may be from the one that is meant."""
 # What notebooks begin with, no more than they use: PyTorch alone takes a new kernel seconds.
-LANGUAGE = "%load_ext aadsl"
-CHARTS = f"""import sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r})
+WITH_LANGUAGE = "%load_ext aadsl"
+WITH_CHARTS = f"""import sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r})
 from tests.charts.answers import answer
 from aadsl.charts import CHARTS
-{LANGUAGE}"""
-DIGITS = f"""{CHARTS}
+{WITH_LANGUAGE}"""
+WITH_RUNS = f"""{WITH_CHARTS}
 from tests.digits import images_and_labels, loss_fn, network
 digits, net = images_and_labels(), network()
 test = (digits[0][:20], digits[1][:20])"""

@@ -26,7 +26,7 @@ def program(recorded):
 def explored(page, address, root, recorded):
     """An explorer with steps 5 to 12 brushed, in a saved notebook."""
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    cells = [lab.DIGITS, f"%%aascore --explore\n{program(recorded)}"]
+    cells = [lab.WITH_RUNS, f"%%aascore --explore\n{program(recorded)}"]
     book = nbformat.v4.new_notebook(metadata={"kernelspec": kernel})
     book.cells = [nbformat.v4.new_code_cell(source) for source in cells]
     nbformat.write(book, root / "explorer.ipynb")
