@@ -7,8 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
+from aadsl.core.errors import AadslError
 from aadsl.trajectory.read.run import RecordedRun
 from aadsl.trajectory.store.columns import Columns, StoredColumn, concatenate
+
+
+# Their number is all that there is in the file, however large it is.
+_MOST_UNKNOWN = 10_000_000
 
 
 def examples_dataset(runs: Sequence[RecordedRun], starts: Sequence[int]) -> xr.Dataset:
@@ -27,6 +32,13 @@ def examples_dataset(runs: Sequence[RecordedRun], starts: Sequence[int]) -> xr.D
 def _parts(run: RecordedRun, start: int) -> list[Columns]:
     parts = []
     for loaded in run.batches.all():
+        known = any(column.dimension == "example" for column in loaded.columns.values())
+        count = sum(loaded.columns["row_size"].values.tolist())
+        if not known and count > _MOST_UNKNOWN:
+            raise AadslError(
+                f"{run.source.path}: nothing is known of {count:,} examples but how many there were",
+                hint="trajectory.steps.batch_size says how many each step had",
+            )
         steps = np.repeat(loaded.columns["step"].values, loaded.columns["row_size"].values)
         committed = steps < run.length
         part = {
