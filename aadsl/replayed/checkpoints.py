@@ -75,8 +75,8 @@ class SweepCheckpoints:
                 sweep = type(start)(**{name: _restored(name, arrays, like) for name in start._fields})
         except (AadslError, OSError):  # damaged: the sweep begins afresh
             return None
-        finite = all(bool(array.isfinite().all()) for array in arrays.values())
-        return sweep if finite and sweep.follows(start, length) else None
+        whole = arrays.keys() == _flattened(sweep).keys() and all(bool(a.isfinite().all()) for a in arrays.values())
+        return sweep if whole and sweep.follows(start, length) else None
 
     def keep(self, sweep: Stand) -> None:
         """Say how far the sweep is now; it is written when it is time."""

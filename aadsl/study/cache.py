@@ -23,7 +23,6 @@ from aadsl.study.entries import Entry, EntryStore
 from aadsl.study.fingerprint import NoFingerprint, fingerprint
 from aadsl.study.identity import Identity, Key
 
-
 _EFFECT, _STEPS = ("effect",), StepEffects._fields
 # These may be unknown, or beyond all bounds.
 _UNBOUNDED = {"growth", "disagreement"}
@@ -109,7 +108,7 @@ class EffectCache:
 
     def _sound(self, entry: Entry, behavior: Behavior, needed: Collection[str]) -> bool:
         """Return whether an answer can be made of an entry: every number has its form, and is one."""
-        forms = {name: (self.history.length,) for name in ("per_step", "resets", "step_effect")}
+        forms = dict.fromkeys(("per_step", "resets", "step_effect"), (self.history.length,))
         forms["example_effect"] = (len(behavior.examples),)
         examples = {"example_effect"} if behavior.per_example and "effect" in needed else set()
         return {*needed, *examples} <= entry.keys() and all(

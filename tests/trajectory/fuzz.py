@@ -52,7 +52,7 @@ class Ending(NamedTuple):
     said: str
 
 
-class Interrupted(Exception):
+class StoppedError(Exception):
     """Ends a sweep on its way."""
 
 
@@ -62,6 +62,7 @@ def model() -> torch.nn.Module:
 
 def study(trajectory: Trajectory) -> aadsl.Study:
     given = aadsl.Study(trajectory, model=model(), loss=mean_loss, data=DATA, device="cpu")
+    torch.manual_seed(1)  # not that of the run, or a replay draws the right numbers without knowing them
     given.stage("odd", [1, 3])
     given.behavior("right", "log_likelihood", on=(INPUTS[:10], TARGETS[:10]))
     given.behavior("wide", "margin", on=(INPUTS[10:20], TARGETS[10:20]))
@@ -88,7 +89,7 @@ def prepare(folder: Path) -> dict[str, float]:
     given = study(aadsl.open_trajectory(work / "run"))
     ask(given, "retraining of right")
     for name in SWEPT:
-        with suppress(Interrupted):
+        with suppress(StoppedError):
             given.score(["odd"], ["right"], estimator=name, progress=_interrupting)
     shutil.copytree(work / "run.effects", good / "run.effects")
     shutil.rmtree(work)
@@ -98,7 +99,7 @@ def prepare(folder: Path) -> dict[str, float]:
 
 def _interrupting(label: str, done: int, total: int) -> None:
     if label == "sweep" and done >= 2:
-        raise Interrupted
+        raise StoppedError
 
 
 def asked(good: Path) -> list[tuple[str, str]]:
@@ -210,7 +211,9 @@ def endings(count: int, seed: int) -> Iterator[Ending]:
                     yield ending
                     case = ending.case + 1
             if server.returncode:
-                killer = signal.Signals(-server.returncode).name if server.returncode < 0 else f"exit {server.returncode}"
+                killer = (
+                    signal.Signals(-server.returncode).name if server.returncode < 0 else f"exit {server.returncode}"
+                )
                 yield Ending(case, "hang" if killer in ("SIGALRM", "SIGVTALRM") else "death", "?", killer)
                 case += 1
 

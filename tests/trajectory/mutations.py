@@ -22,8 +22,8 @@ import numpy as np
 NUMBERS = (0, 1, -1, 7, 255, 10**9, 2**31, 2**63 - 1, -(2**63), 0.5, 1e300, float("nan"), float("inf"), -float("inf"))
 TEXTS = (
     "", " ", "x", "-1", "1000000000", "9" * 5000, "3x", "x3", "-2x-3", "1000000000x1000000000", "nan", "SGD SGD SGD",
-    "Adam", "float64", "bfloat16", "Tensor", "{}", "[]", "null", '{"a": 1}', "[" * 5000, '{"a":' * 5000, "\u2028", "a\tb\n",
-    "\U0001f600" * 50, "../../etc/passwd", "0.weight", "y" * 10**5,
+    "Adam", "float64", "bfloat16", "Tensor", "{}", "[]", "null", '{"a": 1}', "[" * 5000, '{"a":' * 5000, "\u2028",
+    "a\tb\n", "\U0001f600" * 50, "../../etc/passwd", "0.weight", "y" * 10**5,
 )  # fmt: skip
 SIZES = (0, 1, 2, 3, 5, 7, 64, 10**5, 10**9, 2**40)
 DTYPES = ("i1", "u1", "i2", "i4", "i8", "u8", "f4", "f8", "text")
@@ -55,7 +55,9 @@ class Group:
 
 
 def read(dataset: Any) -> Group:
-    found = Group({k: dataset.getncattr(k) for k in dataset.ncattrs()}, {k: len(d) for k, d in dataset.dimensions.items()})
+    found = Group(
+        {k: dataset.getncattr(k) for k in dataset.ncattrs()}, {k: len(d) for k, d in dataset.dimensions.items()}
+    )
     for name, variable in dataset.variables.items():
         variable.set_auto_maskandscale(False)
         found.variables[name] = Variable(
@@ -190,8 +192,8 @@ class Hand:
             small = size and variable.values.size * size <= MOST
             variable.values = np.repeat(variable.values[..., None], size, -1) if small else None
             return f"{name} has one more axis of {size}"
-        variable.dimensions, variable.values = (), variable.values.reshape(-1)[0] if variable.values.size else None
-        variable.values = None if variable.values is None else np.array(variable.values, dtype=variable.values.__class__ if variable.dtype is not str else object)
+        first = variable.values.reshape(-1)[:1]
+        variable.dimensions, variable.values = (), first.reshape(()) if len(first) else None
         return f"{name} is a scalar"
 
     def _own(self, group: Group) -> str:
@@ -255,7 +257,9 @@ class Hand:
         group.dimensions["extra_axis"] = size
         values = np.zeros(size, dtype) if size <= MOST else None
         zlib = self._dice.random() < 0.5
-        group.variables[name] = Variable(("extra_axis",), np.dtype(dtype), values, {"tensor": name, "position": 0}, zlib)
+        group.variables[name] = Variable(
+            ("extra_axis",), np.dtype(dtype), values, {"tensor": name, "position": 0}, zlib
+        )
         return f"{name} besides, of {size}"
 
     def _nested(self, group: Group) -> str:
@@ -288,7 +292,8 @@ def outside(path: Path, dice: random.Random) -> str:
         choices = {
             "truncated": sealed(inner[:place]), "flipped": sealed(bytes(flipped)), "a stretch": sealed(bytes(stretch)),
             "flipped near the beginning": sealed(_flip(inner, dice, 4096)), "garbage": sealed(dice.randbytes(1000)),
-            "empty": b"", "seal alone": sealed(b""), "not sealed": bytes(flipped), "longer": sealed(inner + b"\0" * 10**6),
+            "empty": b"", "seal alone": sealed(b""), "not sealed": bytes(flipped),
+            "longer": sealed(inner + b"\0" * 10**6),
         }  # fmt: skip
         kind = dice.choice(sorted(choices))
         path.write_bytes(choices[kind])

@@ -11,7 +11,6 @@ from aadsl.core.errors import AadslError
 from aadsl.trajectory.read.run import RecordedRun
 from aadsl.trajectory.store.columns import Columns, StoredColumn, concatenate
 
-
 # Their number is all that there is in the file, however large it is.
 _MOST_UNKNOWN = 10_000_000
 

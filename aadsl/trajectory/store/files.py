@@ -7,6 +7,7 @@ library sees the file, because HDF5 can crash the process on damaged input.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -169,10 +170,13 @@ def require_seal(path: Path) -> str:
 def _regular(path: Path) -> int:
     """Open a file, and nothing else that has a name: a pipe would be waited for, a device never ends."""
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
-        os.close(handle)
-        raise AadslError(f"{path} is no file, but a pipe, a device or a folder", hint="restore the file")
-    return handle
+    mode = os.fstat(handle).st_mode
+    if stat.S_ISREG(mode):
+        return handle
+    os.close(handle)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    raise AadslError(f"{path} is no file, but a pipe or a device", hint="restore the file, or record the run again")
 
 
 def gone(path: Path) -> AadslError:
@@ -195,8 +199,8 @@ def opened(path: Path) -> Iterator[Any]:
 def netcdf_opened(path: Path, *groups: str) -> Iterator[Any]:
     """Open a file whose seal was checked before, or one of its groups.
 
-    A seal says who changed nothing, not that what is in the file makes sense: the sizes that it claims are compared with
-    its own before anything is read. Raises AadslError where it does not hold what is read from it.
+    A seal says that bytes are unchanged, not that they make sense: the sizes that the file claims are compared with its
+    own before anything is read. Raises AadslError where it does not hold what is read from it.
     """
     try:
         with netcdf_lock(), closing(netCDF4.Dataset(path, "r")) as dataset:
