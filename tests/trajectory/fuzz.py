@@ -3,9 +3,10 @@
     python -m tests.trajectory.fuzz 5000 --seed 0
 
 A case copies a small good recording, with what is kept beside it, changes one file (:mod:`tests.trajectory.mutations`)
-and uses it. It may end in the answer of the good recording, or in a problem of ours; never in another number, another
-exception, more memory than MEMORY, a hang or the death of the process. Cases run in a process of their own with limits;
-where that dies, another goes on behind the case that killed it.
+and uses it; of changes in the recording itself half are only looked at, which takes less time. It may end in the answer
+of the good recording, or in a problem of ours; never in another number, another exception, more memory than MEMORY, a
+hang or the death of the process. Cases run in a process of their own with limits; where that dies, another goes on
+behind the case that killed it.
 """
 
 from __future__ import annotations
@@ -112,7 +113,7 @@ def targets(good: Path) -> list[tuple[Path, str, str]]:
     found = []
     for path in sorted((good / "run").glob("*.nc")) + sorted((good / "stored").glob("[bs]*.nc")):
         found += [(path, path.parent.name, question) for question in ("retraining of right", "first_order of right")]
-    found += [(good / "one.nc", "one.nc", "retraining of right")] * 6
+    found += [(good / "one.nc", "one.nc", "retraining of right")] * 3
     for path in sorted((good / "run.effects").glob("*.nc")):
         swept = next((name for name in SWEPT if path.stem.endswith(_SWEEPS[name])), None)
         if swept:
@@ -125,18 +126,27 @@ def targets(good: Path) -> list[tuple[Path, str, str]]:
 _SWEEPS = {"first_order": "-sweep", "linearized": "-tangents", "blocks": "-blocksweep"}
 
 
-def use(place: Path, question: str, save: bool) -> float:
-    """Look at all that was recorded, ask, and save."""
+def use(place: Path, question: str, save: bool = False) -> float:
+    """Look at all that was recorded, ask if there is a question, and save."""
     trajectory = aadsl.open_trajectory(place)
     repr(trajectory), trajectory.steps.load(), trajectory.examples
     for step in range(min(trajectory.length, STEPS)):
         trajectory.batch_indices(step), trajectory.micro_batches(step), trajectory.rng_states(step)
+    if not question:
+        return _looked_at(trajectory)
     given = study(trajectory)
     effect = ask(given, question)
     if save:
         trajectory.to_netcdf(place.parent / "saved.nc")
         given.counterfactual(["odd"])
     return effect
+
+
+def _looked_at(trajectory: Trajectory) -> float:
+    """Return a number that no answer is where the files are as they should be; raise what is wrong with them."""
+    if problems := trajectory.violations():
+        raise aadsl.AadslError(*problems, hint="restore the files")
+    return float("inf")
 
 
 def one_case(folder: Path, truth: dict[str, float], case: int, seed: int) -> Ending:
@@ -152,13 +162,15 @@ def one_case(folder: Path, truth: dict[str, float], case: int, seed: int) -> End
     change = f"{path.parent.name}/{path.name}: " + (
         outside(victim, dice) if dice.random() < 0.3 else Hand(dice, honest_numbers=kept).inside(victim)
     )
+    if not kept and dice.random() < 0.5:
+        question = ""
     try:
         effect = use(work / place, question, save=case % 10 == 0)
     except aadsl.AadslError as error:
         return Ending(case, _refused(error), change, str(error)[:300])
     except Exception:
         return Ending(case, "raw", change, traceback.format_exc(limit=-6))
-    true = truth[f"{place} {question}"]
+    true = truth[f"{place} {question}"] if question else float("inf")
     return Ending(case, "equal" if np.isclose(effect, true, rtol=1e-5, atol=0) else "wrong", change, f"{effect} {true}")
 
 
