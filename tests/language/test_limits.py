@@ -1,4 +1,4 @@
-"""A program has a length and a depth; what has more is said to have, wherever text is read, in little time and memory."""
+"""A program has a length and a depth; what has more is told so, wherever text is read, in little time and memory."""
 
 from __future__ import annotations
 
@@ -56,6 +56,7 @@ PIECES = st.sampled_from(
 
 @pytest.mark.parametrize("text", ["x" * MUCH, '"' + "x" * MUCH + '"', "score a on b\n" * (MUCH // 10)])
 def test_what_is_too_long(text: str) -> None:
+    parser()
     tracemalloc.start()
     with pytest.raises(aadsl.AadslError, match=TOO_LONG) as caught:
         aadsl.run(text)

@@ -3,7 +3,7 @@
     python -m tests.trajectory.fuzz 5000 --seed 0
 
 A case copies a small good recording, with what is kept beside it, changes one file (:mod:`tests.trajectory.mutations`)
-and uses it; of changes in the recording itself half are only looked at, which takes less time. It may end in the answer
+and uses it; of changes in the recording itself most are only looked at, which takes less time. It may end in the answer
 of the good recording, or in a problem of ours; never in another number, another exception, more memory than MEMORY, a
 hang or the death of the process. Cases run in a process of their own with limits; where that dies, another goes on
 behind the case that killed it.
@@ -162,7 +162,7 @@ def one_case(folder: Path, truth: dict[str, float], case: int, seed: int) -> End
     change = f"{path.parent.name}/{path.name}: " + (
         outside(victim, dice) if dice.random() < 0.3 else Hand(dice, honest_numbers=kept).inside(victim)
     )
-    if not kept and dice.random() < 0.5:
+    if not kept and dice.random() < 0.7:
         question = ""
     try:
         effect = use(work / place, question, save=case % 10 == 0)

@@ -32,13 +32,14 @@ def _parts(run: RecordedRun, start: int) -> list[Columns]:
     parts = []
     for loaded in run.batches.all():
         known = any(column.dimension == "example" for column in loaded.columns.values())
-        count = sum(loaded.columns["row_size"].values.tolist())
+        sizes = loaded.columns["row_size"].values.astype(np.int64)
+        count = sum(sizes.tolist())
         if not known and count > _MOST_UNKNOWN:
             raise AadslError(
                 f"{run.source.path}: nothing is known of {count:,} examples but how many there were",
                 hint="trajectory.steps.batch_size says how many each step had",
             )
-        steps = np.repeat(loaded.columns["step"].values, loaded.columns["row_size"].values)
+        steps = np.repeat(loaded.columns["step"].values.astype(np.int64), sizes)
         committed = steps < run.length
         part = {
             "step": StoredColumn("example", steps[committed] + start, {"long_name": "step that consumed the example"})

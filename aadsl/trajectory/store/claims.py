@@ -39,6 +39,7 @@ def require_room(dataset: Any, size: int) -> None:
 
 def _claimed(variable: Any) -> int:
     """Return the bytes that reading a variable takes: all of it, or a single chunk, which is read as a whole."""
-    width = _TEXT if variable.dtype is str else variable.dtype.itemsize
+    width: int = _TEXT if variable.dtype is str else variable.dtype.itemsize
     chunks = variable.chunking()
-    return width * max(prod(variable.shape), prod(chunks) if isinstance(chunks, list) else 0)
+    values: int = max(prod(variable.shape), prod(chunks) if isinstance(chunks, list) else 0)
+    return width * values
