@@ -175,9 +175,18 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "spectral norm": changed(parametrizations.spectral_norm), "old spectral norm": changed(spectral_norm),
     "gradient hook": changed(lambda layer: layer.weight.register_hook(lambda gradient: gradient.clamp(-0.01, 0.01))),
 }  # fmt: skip
+
+
+def parallel(model: nn.Module) -> nn.Module:
+    """Wrap as on a machine without GPUs, where the wrapper calls the model as it is."""
+    wrapped = nn.DataParallel(model).cpu()
+    wrapped.device_ids = []
+    return wrapped
+
+
 WRAPPERS: dict[str, Callable[[nn.Module], nn.Module]] = {
     "compiled": compiled, "compiled in place": compiled_in_place, "compiled in part": compiled_in_part,
-    "parallel": nn.DataParallel, "compiled, parallel": lambda model: nn.DataParallel(compiled(model)),
+    "parallel": parallel, "compiled, parallel": lambda model: parallel(compiled(model)),
 }  # fmt: skip
 
 

@@ -6,7 +6,7 @@ import inspect
 import re
 import types
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import is_dataclass
 from functools import wraps
 from typing import Any, TypeVar
@@ -53,7 +53,10 @@ def checked(entry: F) -> F:
     @wraps(entry)
     def strict(*arguments: Any, **options: Any) -> Any:
         kinds = kinds_of(entry)
-        if wrong := [*_unfit(zip(names, arguments, strict=False), kinds), *_unfit(options.items(), kinds)]:
+        wrong = _unfit(zip(names, arguments, strict=False), kinds)
+        if options:
+            wrong += _unfit(options.items(), kinds)
+        if wrong:
             owner = arguments[0] if names[0] == "self" else None
             raise AadslError(*(_problem(entry, owner, name, value, kinds[name]) for name, value in wrong))
         return entry(*arguments, **options)
@@ -61,8 +64,13 @@ def checked(entry: F) -> F:
     return typing.cast(F, strict)
 
 
-def _unfit(given: Iterable[tuple[str, Any]], kinds: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    return ((name, value) for name, value in given if name in kinds and not fits(value, kinds[name]))
+def _unfit(given: Iterable[tuple[str, Any]], kinds: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    # Replays ask for each step through public methods: what is of the very kind needs no further look.
+    return [
+        (name, value)
+        for name, value in given
+        if name in kinds and type(value) is not kinds[name] and not fits(value, kinds[name])
+    ]
 
 
 _KINDS: dict[Any, dict[str, Any]] = {}

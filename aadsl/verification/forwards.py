@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from aadsl.core.errors import AadslError
 from aadsl.core.generators import NUMPY, PYTHON, as_tensor, left_as_they_were, state_of
 from aadsl.propagation import Step, Variation
 from aadsl.trajectory import Trajectory
@@ -73,8 +74,11 @@ def mode(trajectory: Trajectory, stretch: Stretch) -> Suspicion:
 
 
 def mended(stretch: Stretch, varied: Variation) -> bool:
-    """Return whether the stretch ends where the run did if its steps are ``varied``."""
-    return stretch.deviation_of(stretch.replay(varied)) <= stretch.tolerance
+    """Return whether the stretch ends where the run did if its steps are ``varied``; not where they then fail."""
+    try:
+        return stretch.deviation_of(stretch.replay(varied)) <= stretch.tolerance
+    except (AadslError, RuntimeError):  # a model that has no eval mode, a loss that lower precision does not know
+        return False
 
 
 def dropout_rate(trajectory: Trajectory, stretch: Stretch) -> Suspicion:

@@ -2,7 +2,7 @@
 
 Every round trains plainly, recorded and plainly again, so that a machine that grows slower meets both alike. Recording
 includes making the folder, and everything on disk by the time of ``close()``. What a round recorded is deleted before
-the next.
+the next. With ``--disk 1`` states go to a disk of 1 MB/s; then what ``close()`` takes is told apart.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from math import sqrt
 from pathlib import Path
 from statistics import median
@@ -25,6 +26,9 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from aadsl import datasets
+from aadsl.trajectory import Recorder
+from aadsl.trajectory.store.states import StateWriter
+from aadsl.trajectory.store.tensors import Packed
 from tests.benchmarks import models
 from tests.benchmarks.cost import Batch, fit
 from tests.benchmarks.memory import peak_bytes
@@ -95,7 +99,15 @@ def cases() -> dict[str, Case]:
         "mlp": Case(models.mlp, digits(100), 0.01, 8000, 1.15),
         "resnet18": Case(lambda: models.resnet18(64), digits(64), 0.001, 150, 1.05),
         "lora": Case(Transformer, text, 0.01, 150, 1.05),
+        "large": Case(wide_mlp, digits(100), 0.001, 200, 1.05),
     }
+
+
+def wide_mlp() -> nn.Module:
+    """10 M parameters: states of 80 MB."""
+    sizes = [784, 3000, 2500, 10]
+    layers = [layer for a, b in pairwise(sizes) for layer in (nn.Linear(a, b), nn.ReLU())]
+    return nn.Sequential(nn.Flatten(), *layers[:-1])
 
 
 def train(case: Case, steps: int, folder: Path | None) -> tuple[float, float]:
@@ -107,7 +119,24 @@ def train(case: Case, steps: int, folder: Path | None) -> tuple[float, float]:
     return time.perf_counter() - start, time.process_time() - cpu
 
 
-def measure(case: Case, steps: int, rounds: int) -> str:
+def slow_disk(rate: float) -> list[float]:
+    """Let states be written at ``rate`` MB/s; return where the seconds are added that each ``close()`` takes."""
+    write, close, closing = StateWriter.write, Recorder.close, []
+
+    def slowly(writer: StateWriter, step: int, packed: Packed) -> None:
+        time.sleep(packed.nbytes / (1e6 * rate))
+        write(writer, step, packed)
+
+    def timed(recorder: Recorder) -> None:
+        begun = time.perf_counter()
+        close(recorder)
+        closing.append(time.perf_counter() - begun)
+
+    StateWriter.write, Recorder.close = slowly, timed
+    return closing
+
+
+def measure(case: Case, steps: int, rounds: int, closing: list[float] | None = None) -> str:
     with tempfile.TemporaryDirectory(prefix="aadsl-bench-") as root:
         train(case, max(5, steps // 20), None)  # warm up
         plain, ratios, cpu_ratios = [], [], []
@@ -116,7 +145,8 @@ def measure(case: Case, steps: int, rounds: int) -> str:
             shutil.rmtree(folder, ignore_errors=True)
             before, recorded, after = (train(case, steps, to) for to in (None, folder, None))
             plain += [before[0], after[0]]
-            ratios.append(2 * recorded[0] / (before[0] + after[0]))
+            apart = closing[-1] if closing else 0.0
+            ratios.append(2 * (recorded[0] - apart) / (before[0] + after[0]))
             cpu_ratios.append(2 * recorded[1] / (before[1] + after[1]))
         files = [file.stat().st_size for file in folder.iterdir() if file.is_file()]
         states = [file.stat().st_size for file in folder.glob("state-*.nc")]
@@ -126,6 +156,7 @@ def measure(case: Case, steps: int, rounds: int) -> str:
         f" processor time {median(cpu_ratios):.3f} (target {case.target})"
         f"   states: {len(states)} (bound {2 * sqrt(steps) + 2:.0f})"
         f"   disk: {sum(files) / 1e6:.1f} MB = {sum(files) / max(states):.1f} states"
+        f"{f'   close(): {median(closing):.1f} s' if closing else ''}"
     )
 
 
@@ -154,6 +185,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="instead of each case's own number")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1, help="threads of PyTorch")
+    parser.add_argument("--disk", type=float, help="MB/s at which states are written")
     parser.add_argument("--peak", choices=["plain", "recorded"], help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.peak:
@@ -162,9 +194,10 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     machine = f"{os.cpu_count()} cores, {arguments.threads} used by PyTorch {torch.__version__}"
     print(f"{machine}, load {os.getloadavg()[0]:.1f}", flush=True)
+    closing = slow_disk(arguments.disk) if arguments.disk else None
     for name in arguments.names:
         case = cases()[name]
-        print(f"{name:9}", measure(case, arguments.steps or case.steps, arguments.rounds), flush=True)
+        print(f"{name:9}", measure(case, arguments.steps or case.steps, arguments.rounds, closing), flush=True)
         plain, recorded = peak(name, False), peak(name, True)
         print(f"{'':9} peak memory {plain / 1e6:.0f} MB, recorded {recorded / plain:.3f} of it", flush=True)
 

@@ -106,6 +106,43 @@ def test_another_loss(tmp_path: Path, adam: bool) -> None:
     assert causes(report) == "other loss", report
 
 
+class NoBackwardInLowerPrecision(torch.autograd.Function):
+    """Fails as kernels do that lower precision has not: where the gradient is computed."""
+
+    @staticmethod
+    def forward(ctx: Any, outputs: torch.Tensor) -> torch.Tensor:
+        ctx.lower = torch.is_autocast_enabled("cpu")
+        return outputs.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: torch.Tensor) -> torch.Tensor:
+        if ctx.lower:
+            raise RuntimeError("not implemented for this type")
+        return slopes[0]
+
+
+class TrainsOnly(nn.Module):
+    """Fails wherever it is called otherwise than training called it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = small_model()
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            raise RuntimeError("has no eval mode")
+        return NoBackwardInLowerPrecision.apply(self.inner(inputs))
+
+
+def test_a_suspicion_under_which_the_model_fails_is_no_cause(tmp_path: Path) -> None:
+    model = TrainsOnly()
+    optimizer = sgd(model)
+    with Recorder(tmp_path, model, optimizer, DATA) as recorder:
+        train(recorder, model, optimizer, 21)
+    report = replayed(tmp_path, TrainsOnly(), loss=lambda model, batch: mean_loss(model, batch).square())
+    assert causes(report) == "other loss", report
+
+
 def test_a_loss_that_sums(tmp_path: Path) -> None:
     record(tmp_path)
     report = verified(tmp_path, loss=lambda model, batch: 8 * mean_loss(model, batch))

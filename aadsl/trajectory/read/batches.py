@@ -76,6 +76,8 @@ class Loaded:
         self.columns = columns
         self._offsets: dict[str, NDArray[np.int64]] = {}
         self._generators = [name for name in columns if name.startswith("rng_") and f"{name}_size" in columns]
+        stored = [(name, column) for name, column in columns.items() if "tensor" in column.attributes]
+        self._stored = sorted(stored, key=lambda member: int(member[1].attributes["position"]))
 
     def offsets(self, size_column: str) -> NDArray[np.int64]:
         """Return where each micro-batch begins, and where the last ends."""
@@ -117,8 +119,7 @@ class Loaded:
     def tensors(self, row: int) -> dict[str, Tensor]:
         """Return a micro-batch's stored tensors by name."""
         found = {}
-        members = [(name, column) for name, column in self.columns.items() if "tensor" in column.attributes]
-        for variable, column in sorted(members, key=lambda member: int(member[1].attributes["position"])):
+        for variable, column in self._stored:
             shape = self.columns[f"{variable}_shape"].values[row]
             if shape:
                 sides = [] if shape == "scalar" else [int(side) for side in shape.split("x")]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from aadsl.core.errors import AadslError
+from aadsl.trajectory.record.pace import Pace
 from aadsl.trajectory.record.plans import StatePlan
 from aadsl.trajectory.record.rows import Row, batch_columns, step_columns
 from aadsl.trajectory.record.writer import Writer
@@ -41,6 +42,9 @@ class Journal:
     """Writes one run into ``folder``, which holds ``header`` and the steps before ``first`` already.
 
     Errors wait for :meth:`problem`.
+
+    Attributes:
+        pace: which states are kept.
     """
 
     def __init__(self, folder: Path, header: Header, plan: StatePlan, first: int) -> None:
@@ -54,6 +58,7 @@ class Journal:
         self._stored = states_in(path.name for path in folder.iterdir())
         self._states = StateWriter(folder, header.attributes)
         self._writer = Writer()
+        self.pace = Pace(plan, self._writer, first)
         self._diverged: AadslError | None = None
 
     def problem(self) -> AadslError | None:
@@ -107,7 +112,8 @@ class Journal:
 
     def _write_state(self, step: int, packed: Packed) -> None:
         try:
-            self._states.write(step, packed)
+            with self.pace.writing():
+                self._states.write(step, packed)
         except AadslError as error:
             self._diverged = error  # no reason to lose the steps that led there
             return
@@ -130,4 +136,5 @@ class Journal:
     def _finish(self, length: int) -> None:
         names = [path.name for path in self.folder.iterdir()]
         merge(self.folder, cover(segments_in(names, "steps")), self.header.attributes)
-        write_header(self.folder, replace(self.header, length=length))
+        known = {**self.header.provenance, "states": f"{len(self._stored)} kept; {self.pace}"}
+        write_header(self.folder, replace(self.header, length=length, provenance=known))

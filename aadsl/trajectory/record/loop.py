@@ -12,7 +12,6 @@ from aadsl.core.errors import AadslError
 from aadsl.trajectory.record.announcements import ComingStep
 from aadsl.trajectory.record.around import Surroundings
 from aadsl.trajectory.record.journal import Journal
-from aadsl.trajectory.record.plans import StatePlan
 from aadsl.trajectory.record.resume import Start
 from aadsl.trajectory.record.rows import MicroBatch, Row
 from aadsl.trajectory.record.subject import Subject
@@ -34,7 +33,6 @@ class Loop:
         subject: model and optimizers.
         watch: notes the forward passes.
         journal: where steps and states go.
-        plan: which states are kept.
         start: where the recording begins; its phase is "" where one begins there.
         phase: name of the first phase, unless one goes on.
         accumulate: the declared number of micro-batches of each step; None where steps may differ.
@@ -45,12 +43,11 @@ class Loop:
         subject: Subject,
         watch: ForwardWatch,
         journal: Journal,
-        plan: StatePlan,
         start: Start,
         phase: str,
         accumulate: int | None,
     ) -> None:
-        self._subject, self._watch, self._journal, self._plan = subject, watch, journal, plan
+        self._subject, self._watch, self._journal = subject, watch, journal
         self._accumulate = accumulate
         self._phase = start.phase or phase
         self._reset: bool | None = None  # whether the coming phase resets the optimizer; None: look when it begins
@@ -204,7 +201,7 @@ class Loop:
         coming.end()
         self._versions = self._subject.versions()
         self._end = [sample.clone() for sample in self._subject.samples]
-        if self._plan.due(coming.number + 1):
+        if self._journal.pace.due(coming.number + 1):
             coming.after = self._packed()  # now, because much may happen until the next batch comes
         if len(coming.taken) == len(self._subject.optimizers):
             self._add(coming)
@@ -271,9 +268,10 @@ class Loop:
         self._keep(self._packed())
 
     def _packed(self) -> Packed:
-        self._subject.require_unchanged_tensors()
-        self._around.require_frozen()
-        return pack(self._subject.entries())
+        with self._journal.pace.copying():
+            self._subject.require_unchanged_tensors()
+            self._around.require_frozen()
+            return pack(self._subject.entries())
 
     def _keep(self, state: Packed) -> None:
         self._journal.state(self._journal.step, state)

@@ -45,6 +45,11 @@ class SquareRoot:
 
 
 @dataclass(frozen=True)
+class Elastic(SquareRoot):
+    """The same states, each as soon as training can afford it: a large network, or a slow disk, keeps fewer."""
+
+
+@dataclass(frozen=True)
 class Every:
     """Every ``interval``-th state."""
 
@@ -108,7 +113,9 @@ def budget(size: float | str) -> Budget:
 
 
 def plan_of(states: str | int | StatePlan) -> StatePlan:
-    """Return the plan that the recorder's ``states=`` means: ``"sqrt"``, ``"all"``, k for every k-th, or a plan."""
+    """Return the plan that the recorder's ``states=`` means: a word, k for every k-th, or the plan itself."""
+    if states == "auto":
+        return Elastic()
     if states == "sqrt":
         return SquareRoot()
     if states == "all":
@@ -119,5 +126,5 @@ def plan_of(states: str | int | StatePlan) -> StatePlan:
         return every(states)
     raise AadslError(
         f"states={states!r} is not a plan",
-        hint='say "sqrt", "all", a number k for every k-th state, or budget("2GiB")',
+        hint='say "auto", "sqrt", "all", a number k for every k-th state, or budget("2GiB")',
     )

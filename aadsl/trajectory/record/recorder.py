@@ -45,7 +45,8 @@ class Recorder:
         model: what is trained. Its forward is watched for train/eval mode and random numbers.
         optimizer: any ``torch.optim`` optimizer over parameters of ``model``; or a list of them, ``[body, head]``.
         data: the data set that ``indices`` point into; described, not stored.
-        states: ``"sqrt"`` (about √(T/2) states), ``"all"``, a number k or ``every(k)``, ``budget("2GiB")``.
+        states: ``"auto"`` (about √(T/2) states, fewer where those would slow the training down), ``"sqrt"`` (as many
+            in any case), ``"all"``, a number k or ``every(k)``, ``budget("2GiB")``.
         overwrite: replace a run that is there.
         on_error: ``"warn"`` ends the recording instead of the training when something fails.
         clip: declares that gradients are clipped before each step: the limit of their norm, or a ``Clip``.
@@ -64,7 +65,7 @@ class Recorder:
         optimizer: Any,
         data: Any = None,
         *,
-        states: str | int | StatePlan = "sqrt",
+        states: str | int | StatePlan = "auto",
         overwrite: bool = False,
         on_error: Literal["raise", "warn"] = "raise",
         clip: Clip | float | None = None,
@@ -110,7 +111,7 @@ class Recorder:
         self._journal = Journal(self.path, start.header, plan, start.step)
         self._ended = False
         name = self.path.name or "run"
-        self._loop = Loop(self._subject, self._watch, self._journal, plan, start, name, accumulate)
+        self._loop = Loop(self._subject, self._watch, self._journal, start, name, accumulate)
         # Of all optimizers, because another one may train this model, too, or take the place of the one that was given.
         self._hooks += [
             register_optimizer_step_pre_hook(self._before_step),

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from queue import SimpleQueue
 
-# States wait in memory up to this many bytes (or one state, if that is larger); then training waits.
+# States wait in memory up to this many bytes (or two of them, if that is more); then training waits.
 PENDING_BYTES = 64 << 20
 # Seconds between two looks at whether the waiting is over.
 _PATIENCE = 0.001
@@ -28,9 +28,15 @@ class Writer:
         self._thread = threading.Thread(target=self._work, name="aadsl-writer", daemon=True)
         self._thread.start()
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing that holds memory waits."""
+        return self._given == self._done
+
     def put(self, job: Callable[[], None], nbytes: int = 0) -> None:
         """Queue ``job``, which holds ``nbytes`` of memory; wait while too much is queued."""
-        while self.error is None and 0 < self._given - self._done > PENDING_BYTES - nbytes:
+        room = max(PENDING_BYTES, 2 * nbytes) - nbytes
+        while self.error is None and self._given - self._done > room:
             time.sleep(_PATIENCE)
         if self.error is None:
             self._jobs.put((job, nbytes))

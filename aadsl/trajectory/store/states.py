@@ -45,8 +45,8 @@ class StateWriter:
 
     def write(self, step: int, packed: Packed) -> None:
         """Commit ξ_step. Raises AadslError where parameters or optimizer buffers are not finite."""
-        if packed.ready is not None:
-            packed.ready.synchronize()
+        for event in packed.ready:
+            event.synchronize()
         _check_finite(step, packed)
         attributes = {
             "title": "a state of a training run: what the next step reads",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 from typing import Any, NamedTuple, TypeAlias
 
@@ -59,12 +60,12 @@ class StateEntry(NamedTuple):
 class Packed:
     """A copy of a state on the CPU: flat tensors by variable name, and what lies in each.
 
-    ``ready`` is the event after which copies from a GPU are complete.
+    ``ready`` are the events after which copies from GPUs are complete.
     """
 
     flats: dict[str, Tensor]
     layout: PackedLayout
-    ready: torch.cuda.Event | None = None
+    ready: tuple[torch.cuda.Event, ...] = ()
 
     @property
     def nbytes(self) -> int:
@@ -73,30 +74,27 @@ class Packed:
 
 
 def pack(entries: Iterable[StateEntry]) -> Packed:
-    """Copy tensors into flat CPU tensors, pinned and asynchronous where they are on a GPU; nothing is aliased."""
+    """Copy tensors into flat CPU tensors; nothing is aliased.
+
+    From a GPU they go by a copy there, into pinned memory, beside what it computes.
+    """
     groups: dict[str, list[StateEntry]] = {}
     for entry in entries:
         parts = filter(None, (entry.role, entry.slot, dtype_name(entry.tensor.dtype)))
         groups.setdefault("_".join(parts).replace("/", "_"), []).append(entry)
     flats: dict[str, Tensor] = {}
     layout: PackedLayout = {}
-    on_gpu = False
+    devices: set[torch.device] = set()
     for variable, members in groups.items():
         first = members[0]
-        cuda = any(member.tensor.is_cuda for member in members)
-        on_gpu |= cuda
-        flats[variable] = _flatten([_dense(member) for member in members], pinned=cuda)
+        flats[variable] = _flatten([_dense(member) for member in members], devices)
         layout[variable] = {
             "role": first.role,
             "slot": first.slot,
             "dtype": dtype_name(first.tensor.dtype),
             "tensors": [[member.name, list(member.tensor.shape)] for member in members],
         }
-    ready = None
-    if on_gpu:
-        ready = torch.cuda.Event()  # type: ignore[no-untyped-call]
-        ready.record()
-    return Packed(flats, layout, ready)
+    return Packed(flats, layout, tuple(_copies(device).record_event() for device in devices))
 
 
 def _dense(entry: StateEntry) -> Tensor:
@@ -105,16 +103,31 @@ def _dense(entry: StateEntry) -> Tensor:
     return tensor.to_dense() if tensor.is_sparse and entry.role == "optimizer" else tensor
 
 
-def _flatten(tensors: list[Tensor], pinned: bool) -> Tensor:
-    if not pinned and all(tensor.device.type == "cpu" for tensor in tensors):
-        return torch.cat([tensor.reshape(-1) for tensor in tensors])
-    total = sum(tensor.numel() for tensor in tensors)
-    flat = torch.empty(total, dtype=tensors[0].dtype, pin_memory=pinned)
-    offset = 0
-    for tensor in tensors:
-        flat[offset : offset + tensor.numel()].view(tensor.shape).copy_(tensor, non_blocking=pinned)
-        offset += tensor.numel()
-    return flat
+def _flatten(tensors: list[Tensor], devices: set[torch.device]) -> Tensor:
+    """Return the elements of tensors on the CPU; of a GPU that still copies them, the device joins ``devices``."""
+    places = {tensor.device for tensor in tensors}
+    try:
+        flat = torch.cat([tensor.reshape(-1) for tensor in tensors]) if len(places) == 1 else None
+    except torch.OutOfMemoryError:  # on a device that has no room for a copy
+        flat = None
+    if flat is None:
+        return torch.cat([tensor.reshape(-1).cpu() for tensor in tensors])
+    device = flat.device
+    if device.type != "cuda":
+        return flat.cpu()
+    devices.add(device)
+    beside = _copies(device)
+    beside.wait_stream(torch.cuda.current_stream(device))
+    with torch.cuda.stream(beside):
+        host = torch.empty_like(flat, device="cpu", pin_memory=True).copy_(flat, non_blocking=True)
+    flat.record_stream(beside)
+    return host
+
+
+@lru_cache
+def _copies(device: torch.device) -> torch.cuda.Stream:
+    """Return the stream of a GPU's own on which states are copied."""
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
 def unpack(packed: Packed, device: str | torch.device = "cpu") -> State:
