@@ -129,7 +129,7 @@ _SWEEPS = {"first_order": "-sweep", "linearized": "-tangents", "blocks": "-block
 def use(place: Path, question: str, save: bool = False) -> float:
     """Look at all that was recorded, ask if there is a question, and save."""
     trajectory = aadsl.open_trajectory(place)
-    repr(trajectory), trajectory.steps.load(), trajectory.examples
+    repr(trajectory), trajectory.examples
     for step in range(min(trajectory.length, STEPS)):
         trajectory.batch_indices(step), trajectory.micro_batches(step), trajectory.rng_states(step)
     if not question:
@@ -137,6 +137,7 @@ def use(place: Path, question: str, save: bool = False) -> float:
     given = study(trajectory)
     effect = ask(given, question)
     if save:
+        trajectory.steps.load()
         trajectory.to_netcdf(place.parent / "saved.nc")
         given.counterfactual(["odd"])
     return effect

@@ -155,7 +155,6 @@ def test_the_reader_is_lazy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     record(tmp_path)
     read: list[str] = []
     original = lazy.read_column
-    monkeypatch.setattr(lazy, "_TOGETHER", 0)  # the columns of a short run are read with one another
     monkeypatch.setattr(lazy, "read_column", lambda dataset, name: (read.append(name), original(dataset, name))[1])
     trajectory = open_trajectory(tmp_path)
     assert repr(trajectory.steps)

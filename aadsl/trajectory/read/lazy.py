@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,12 +17,8 @@ from aadsl.trajectory.read.source import RunSource
 from aadsl.trajectory.store.columns import column_names, common_dtype, missing, read_column
 from aadsl.trajectory.store.segments import Segment
 
-# Opening a file takes longer than reading all columns of so many steps.
-_TOGETHER = 1 << 12
 
-
-@dataclass(frozen=True)
-class Part:
+class Part(NamedTuple):
     """A segment in its file, and the dtypes and attributes of its columns over ``step``."""
 
     source: RunSource
@@ -31,21 +26,6 @@ class Part:
     dtypes: dict[str, np.dtype[Any]]
     attributes: dict[str, dict[str, Any]]
     """Of each column."""
-    _read: dict[str, NDArray[Any]] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        return self.segment.stop - self.segment.start
-
-    def column(self, name: str) -> NDArray[Any]:
-        """Read one column; of a short segment all, which are kept."""
-        if name not in self._read:
-            few = len(self) <= _TOGETHER
-            with self.source.open(self.segment.name) as dataset:
-                values = {each: read_column(dataset, each).values for each in (self.dtypes if few else [name])}
-            if not few:
-                return values[name]
-            self._read.update(values)
-        return self._read[name]
 
 
 def part_of(source: RunSource, segment: Segment) -> Part:
@@ -66,7 +46,7 @@ class StepColumn(BackendArray):  # type: ignore[no-untyped-call, misc, unused-ig
     def __init__(self, name: str, stand_in: str, parts: Sequence[Part]) -> None:
         self._name, self._stand_in, self._parts = name, stand_in, parts
         self.dtype = common_dtype(np.nan, [part.dtypes.get(self._in(part)) for part in parts])
-        self.shape = (sum(map(len, parts)),)
+        self.shape = (sum(part.segment.stop - part.segment.start for part in parts),)
         self._values: NDArray[Any] | None = None
 
     def _in(self, part: Part) -> str:
@@ -78,10 +58,12 @@ class StepColumn(BackendArray):  # type: ignore[no-untyped-call, misc, unused-ig
         if self._values is None:
             pieces = []
             for part in self._parts:
-                there = self._in(part) in part.dtypes
-                pieces.append(
-                    part.column(self._in(part)) if there else missing(np.nan, len(part), self.dtype.kind == "O")
-                )
+                length = part.segment.stop - part.segment.start
+                if self._in(part) in part.dtypes:
+                    with part.source.open(part.segment.name) as dataset:
+                        pieces.append(read_column(dataset, self._in(part)).values)
+                else:
+                    pieces.append(missing(np.nan, length, self.dtype.kind == "O"))
             self._values = np.concatenate([piece.astype(self.dtype, copy=False) for piece in pieces])
         return self._values
 
@@ -93,7 +75,7 @@ class StepColumn(BackendArray):  # type: ignore[no-untyped-call, misc, unused-ig
 
 def steps_dataset(parts: Sequence[Part]) -> xr.Dataset:
     """Return the dataset over ``step``; nothing but names is read now."""
-    length = sum(map(len, parts))
+    length = sum(part.segment.stop - part.segment.start for part in parts)
     names = {name: part.attributes[name] for part in parts for name in part.dtypes if name != "step"}
     split = {
         attributes["hyperparameter"]
