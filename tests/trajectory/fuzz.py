@@ -116,10 +116,8 @@ def targets(good: Path) -> list[tuple[Path, str, str]]:
     found += [(good / "one.nc", "one.nc", "retraining of right")] * 3
     for path in sorted((good / "run.effects").glob("*.nc")):
         swept = next((name for name in SWEPT if path.stem.endswith(_SWEEPS[name])), None)
-        if swept:
-            found += [(path, "run", f"{swept} of right")] * 2
-        else:
-            found += [(path, "run", "retraining of right"), (path, "run", "retraining of wide")]
+        behavior = "wide" if path.stem.startswith("model") else "right"  # of "wide" no answer is kept
+        found.append((path, "run", f"{swept or 'retraining'} of {behavior}"))
     return found
 
 
