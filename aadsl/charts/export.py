@@ -10,6 +10,7 @@ from aadsl.charts import theme
 from aadsl.charts.bundle import png
 from aadsl.core.arguments import checked
 from aadsl.core.errors import AadslError, did_you_mean
+from aadsl.core.files import replacing
 
 
 def svg(chart: Any) -> str:
@@ -35,12 +36,17 @@ _FORMATS: dict[str, Callable[[Any], bytes]] = {
 
 @checked
 def save(chart: Any, path: str | Path) -> Path:
-    """Write ``chart`` to ``path``; the ending (.svg, .png or .html) says in which format."""
+    """Write ``chart`` to ``path``; the ending (.svg, .png or .html) says in which format.
+
+    Raises:
+        AadslError: another ending, or the file cannot be written there.
+    """
     target = Path(path)
     write = _FORMATS.get(target.suffix.lower())
     if write is None:
         known = f"charts are written as {', '.join(_FORMATS)}"
         hint = " ".join(filter(None, [did_you_mean(target.suffix.lower(), _FORMATS), known]))
         raise AadslError(f'no picture format "{target.suffix or target.name}"', hint=hint)
-    target.write_bytes(write(chart))
+    with replacing(target) as unfinished:
+        unfinished.write_bytes(write(chart))
     return target

@@ -68,10 +68,7 @@ class SweepCheckpoints:
             return None
         try:
             with opened(file) as dataset:
-                arrays = {
-                    name: from_array(np.asarray(variable[...]), variable.getncattr("torch_dtype"))
-                    for name, variable in dataset.variables.items()
-                }
+                arrays = {name: _read(variable) for name, variable in dataset.variables.items()}
                 sweep = type(start)(**{name: _restored(name, arrays, like) for name in start._fields})
         except (AadslError, OSError):  # damaged: the sweep begins afresh
             return None
@@ -113,6 +110,11 @@ def _write(file: Path, sweep: Stand) -> None:
         file.parent.mkdir(exist_ok=True)
         size = sum(tensor.nbytes for tensor in tensors.values())
         commit(file, {"title": "how far an interrupted sweep is"}, write, size)
+
+
+def _read(variable: Any) -> Tensor:
+    found = from_array(np.asarray(variable[...]), variable.getncattr("torch_dtype"))
+    return found.reshape(variable.shape)  # on the way a scalar became a vector
 
 
 def _flattened(sweep: Stand) -> dict[str, Tensor]:

@@ -47,6 +47,7 @@ class History:
     Attributes:
         data: the training examples of each run; given: what to know of the model's weights, as a rule nothing.
         witness: what is told where the replay of each stretch between two stored states ended.
+        replayed_steps: how many steps verification has replayed.
 
     Raises:
         AadslError: the model's parameters are not the recorded ones, the data are missing, or there is no such device.
@@ -86,6 +87,7 @@ class History:
         fitting.restore_constants(objective.model, first, moving)
         self.step_map = StepMap(objective)
         self.witness: Callable[[int, int, FlatState], None] | None = None
+        self.replayed_steps = 0
         self._memory = None if memory is None else bytes_of(memory)
         self._training = trajectory.steps["training"].to_numpy()
         self._off_mode = trajectory.steps["modules_off_mode"].to_numpy()

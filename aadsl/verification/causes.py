@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from math import inf
 
 import numpy as np
@@ -12,7 +13,7 @@ from aadsl.trajectory import BUFFERS_WRITTEN, OPTIMIZER_WRITTEN, WEIGHTS_WRITTEN
 from aadsl.verification.forwards import Suspicion, autocast, dropout_rate, mode, noise, unrecorded_draws
 from aadsl.verification.gradients import accumulation, clipping, first_off, of_a_part, one_step, other_rate, other_scale
 from aadsl.verification.report import Finding
-from aadsl.verification.stretch import Stretch
+from aadsl.verification.stretch import Stretch, affordable
 
 # A change in a few elements of the state, and in no other, is no matter of training.
 _FEW = 3
@@ -26,25 +27,35 @@ def explain(trajectory: Trajectory, wrong: list[Stretch], count: int) -> Iterato
     steps = f"steps {stretch.start} … {stretch.stop - 1}" if len(stretch) > 1 else f"step {stretch.start}"
     where = f"the replay of {steps} ends elsewhere than the run"
     where += f" (off by {stretch.deviation:.1%} of what it moved; {len(wrong)} of {count} stretches do not fit)"
-    cause, text = (
-        unrecorded_draws(trajectory, stretch)
-        or _buffers(trajectory, wrong)
-        or _single_weights(trajectory, stretch)
-        or dropout_rate(trajectory, stretch)
-        or mode(trajectory, stretch)
-        or accumulation(trajectory, stretch)
-        or other_scale(trajectory, wrong)
-        or other_rate(trajectory, stretch)
-        or clipping(trajectory, stretch)
-        or one_step(trajectory, stretch)
-        or autocast(trajectory, stretch)
-        or _writing(trajectory, wrong)
-        or of_a_part(trajectory, stretch)
-        or noise(trajectory, stretch)
-        or _part(trajectory, wrong, count)
-        or _what_remains(trajectory, stretch)
-    )
+    cause, text = _suspected(trajectory, wrong, stretch, count) or _what_remains(trajectory, stretch)
     yield Finding("failed", f"{text}; {where}", cause)
+
+
+def _suspected(trajectory: Trajectory, wrong: list[Stretch], stretch: Stretch, count: int) -> Suspicion:
+    """Return the first suspicion that explains it. No more are tried once they have replayed as much as the run has."""
+    history = stretch.history
+    enough = history.replayed_steps + affordable(history)
+    for suspicion in (
+        partial(unrecorded_draws, trajectory, stretch),
+        partial(_buffers, trajectory, wrong),
+        partial(_single_weights, trajectory, stretch),
+        partial(dropout_rate, trajectory, stretch),
+        partial(mode, trajectory, stretch),
+        partial(accumulation, trajectory, stretch),
+        partial(other_scale, trajectory, wrong),
+        partial(other_rate, trajectory, stretch),
+        partial(clipping, trajectory, stretch),
+        partial(one_step, trajectory, stretch),
+        partial(autocast, trajectory, stretch),
+        partial(_writing, trajectory, wrong),
+        partial(of_a_part, trajectory, stretch),
+        partial(noise, trajectory, stretch),
+    ):
+        if history.replayed_steps > enough:
+            break
+        if found := suspicion():
+            return found
+    return _part(trajectory, wrong, count)
 
 
 def _single_weights(trajectory: Trajectory, stretch: Stretch) -> Suspicion:

@@ -13,8 +13,8 @@ from aadsl.replayed.history import History
 from aadsl.trajectory import Trajectory
 from aadsl.verification.causes import explain
 from aadsl.verification.report import Compared, Finding
-from aadsl.verification.rounding import rounding_of
-from aadsl.verification.stretch import Stretch
+from aadsl.verification.rounding import FARTHEST, rounding_of
+from aadsl.verification.stretch import Stretch, affordable
 
 # Relative deviation of a replayed stretch that needs no explanation: on the same kernels, and on others.
 SAME_KERNELS = 1e-4
@@ -23,9 +23,10 @@ ENOUGH = 8  # stretches that do not fit tell the cause
 
 
 def replayed(history: History, chosen: Sequence[tuple[int, int]], progress: Progress) -> Iterator[Finding]:
-    """Replay the stretches between the ``chosen`` pairs of stored states, and yield what that finds.
+    """Replay the stretches between the ``chosen`` pairs of stored states, short ones first, and yield what that finds.
 
-    No more are replayed once enough of them are known not to fit.
+    No more are replayed once enough of them are known not to fit, or some are and that took as long as it may; or once
+    rounding is known to decide where they end: what it does to short ones it does to longer ones.
     """
     trajectory = history.trajectory
     if not chosen:
@@ -33,16 +34,19 @@ def replayed(history: History, chosen: Sequence[tuple[int, int]], progress: Prog
         why = "there is only one stored state" if few else "the stored states lie too far apart for a spot check"
         yield Finding("note", f"no step was replayed: {why}")
         return
-    judge = Judge(history)
+    judge, most = Judge(history), history.replayed_steps + affordable(history)
     yield from judge.notes()
-    for done, (start, stop) in enumerate(chosen, 1):
+    for done, (start, stop) in enumerate(sorted(chosen, key=lambda pair: pair[1] - pair[0]), 1):
+        if judge.would_say_nothing(stop - start):
+            judge.left_out += len(chosen) - done + 1
+            break
         try:
             judge.add(Stretch(history, start, stop, judge.tolerance))
         except AadslError as error:
             yield unfit(error)
             return
         progress("verifying", done, len(chosen))
-        if len(judge.wrong) == ENOUGH:
+        if len(judge.wrong) == ENOUGH or (judge.wrong and history.replayed_steps > most):
             break
     yield from judge.findings(trajectory)
 
@@ -70,6 +74,7 @@ class Judge:
         self.blurred: list[Compared] = []
         self.loose: dict[str, None] = {}
         self.idle = 0  # stretches that fit whatever the loss
+        self.left_out = 0  # stretches too long for a replay to say something
 
     def notes(self) -> Iterator[Finding]:
         """Yield in which way the run was computed otherwise than it is replayed."""
@@ -85,6 +90,9 @@ class Judge:
             self.near.append(found)
             self.idle += not stretch.moves
             return
+        if self._rounds_otherwise and self.would_say_nothing(len(stretch)) and stretch.deviation < FARTHEST:
+            self.blurred.append(found)
+            return
         rounding = rounding_of(stretch)
         if rounding.explains:
             self.near.append(found)
@@ -94,16 +102,25 @@ class Judge:
         else:
             self.wrong.append(stretch if rounding.decides else rounding.rest)
 
+    def would_say_nothing(self, steps: int) -> bool:
+        """Return whether rounding decided where two stretches end that were no longer than so many steps."""
+        lengths = sorted(stop - start for start, stop, *_ in self.blurred)
+        return len(lengths) > 1 and steps >= lengths[1]
+
     def findings(self, trajectory: Trajectory) -> Iterator[Finding]:
         """Yield what the stretches say together."""
         if self.blurred:
             places = ", ".join(f"{start} … {stop - 1}" for start, stop, *_ in self.blurred[:3])
             more = " …" if len(self.blurred) > 3 else ""
             text = f"rounding decides where steps {places}{more} end, so their replay says nothing"
+            if self.left_out:
+                more = "another" if self.left_out == 1 else f"{self.left_out} others"
+                text += f", and that of {more} as long or longer would not"
             text += "; more stored states (states=) make stretches shorter"
             yield Finding("note", text, compared=tuple(self.blurred))
         if self.wrong:
-            yield from explain(trajectory, self.wrong, len(self.near) - self.idle + len(self.wrong) + len(self.blurred))
+            wrong = sorted(self.wrong, key=lambda stretch: stretch.start)
+            yield from explain(trajectory, wrong, len(self.near) - self.idle + len(self.wrong) + len(self.blurred))
         elif self.near:
             yield Finding("passed", self._nearness(), compared=tuple(self.near))
 

@@ -15,6 +15,13 @@ from aadsl.replayed.history import History
 
 # Rounding errors a step and element, in units of the dtype's precision.
 _ROUNDINGS = 8.0
+# Parameters × replayed steps that nobody minds waiting for.
+_QUICK = 200_000_000
+
+
+def affordable(history: History) -> int:
+    """Return how many steps may be replayed to find what is wrong with a run: its own, of small networks more."""
+    return max(history.length, _QUICK // history.objective.parameters.size)
 
 
 class Stretch:
@@ -63,6 +70,7 @@ class Stretch:
     def replay(self, varied: Variation, moved: Callable[[FlatState], FlatState] | None = None) -> FlatState:
         """Return where the stretch ends if its steps are ``varied``, and if states are ``moved`` before each."""
         state = self.before
+        self.history.replayed_steps += len(self)
         for index in range(self.start, self.stop):
             state = self.history.step_map(moved(state) if moved else state, varied(self.history.step(index)))
         return state

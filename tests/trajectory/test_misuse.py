@@ -403,11 +403,13 @@ def test_memory_is_bounded_by_making_training_wait(monkeypatch: pytest.MonkeyPat
 
     gate, done = threading.Event(), []
     writer = writer_module.Writer()
-    writer.put(gate.wait, nbytes=writer_module.PENDING_BYTES)
+    state = 5 * writer_module.PENDING_BYTES
+    for held in (state, state, writer_module.PENDING_BYTES):
+        writer.put(gate.wait, nbytes=held)
     blocked = threading.Thread(target=lambda: (writer.put(lambda: None, nbytes=1), done.append(True)))
     blocked.start()
     blocked.join(0.1)
-    assert not done, "a second job was taken while the memory was full"
+    assert not done, "a job was taken while the memory was full"
     gate.set()
     blocked.join(600)
     assert done

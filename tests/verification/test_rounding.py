@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from aadsl.propagation import StepMap
 from aadsl.replayed.history import History
 from aadsl.trajectory import Recorder, open_trajectory
 from aadsl.verification import Report
@@ -143,11 +144,11 @@ def chaotic(net: nn.Module, batch: Any) -> Tensor:
     return (4 / 3 * numbers**3 - 1.5 * numbers**2).sum()
 
 
-def record_chaos(folder: Path, states: Any = "sqrt") -> None:
+def record_chaos(folder: Path, states: Any = "sqrt", steps: int = 72) -> None:
     net = Logistic()
     optimizer = torch.optim.SGD(net.parameters(), lr=1.0)
     with Recorder(folder, net, optimizer, DATA, states=states) as recorder:
-        for _ in range(72):
+        for _ in range(steps):
             recorder.batch(indices=[0])
             optimizer.zero_grad()
             numbers = net(INPUTS[:1])
@@ -175,7 +176,25 @@ def test_where_rounding_decides_everything_a_replay_says_nothing(
     recorded_with = int(open_trajectory(tmp_path).provenance["threads"])
     monkeypatch.setattr(torch, "get_num_threads", lambda: recorded_with + 1)
     report = chaos_verified(tmp_path, chaotic)
-    assert report.ok and "rounding decides where steps 18 … 31, 32 … 49, 50 … 71 end, so" in str(report), report
+    assert report.ok and "rounding decides where steps 18 … 31, 32 … 49 end, so" in str(report), report
+    assert "and that of another as long or longer would not" in str(report)
     assert "18 steps in 4 stretches were replayed" in str(report)
     report = chaos_verified(tmp_path, lambda net, batch: 0.98 * chaotic(net, batch))
     assert report.causes == ("other loss or other lr",), report
+
+
+@pytest.mark.parametrize(("otherwise", "factor", "most"), [(True, 1.0, 1.0), (False, 1.0, 6.0), (True, 1.2, 6.0)])
+def test_to_find_out_that_a_replay_says_nothing_costs_less_than_training(
+    otherwise: bool, factor: float, most: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The search for the cause of what is wrong costs some trainings."""
+    record_chaos(tmp_path, steps=300)
+    monkeypatch.setattr("aadsl.verification.stretch._QUICK", 0)  # as if the network were large
+    taken: list[int] = []
+    advance = StepMap.advance
+    monkeypatch.setattr(StepMap, "advance", lambda *given: taken.append(1) or advance(*given))
+    threads = int(open_trajectory(tmp_path).provenance["threads"])
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads + otherwise)
+    report = chaos_verified(tmp_path, lambda net, batch: factor * chaotic(net, batch))
+    assert report.ok == (otherwise and factor == 1.0), report
+    assert 20 < len(taken) < most * 300

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from queue import SimpleQueue
 
-# States wait in memory up to this many bytes (or two of them, if that is more); then training waits.
+# What waits in memory beside two states; with more of it training waits.
 PENDING_BYTES = 64 << 20
 # Seconds between two looks at whether the waiting is over.
 _PATIENCE = 0.001
@@ -25,6 +25,7 @@ class Writer:
         self._jobs: SimpleQueue[tuple[Callable[[], None], int] | None] = SimpleQueue()
         self._given = 0  # bytes; written by the training's thread alone
         self._done = 0  # bytes; written by the other alone
+        self._largest = 0  # bytes of one job
         self._thread = threading.Thread(target=self._work, name="aadsl-writer", daemon=True)
         self._thread.start()
 
@@ -35,7 +36,8 @@ class Writer:
 
     def put(self, job: Callable[[], None], nbytes: int = 0) -> None:
         """Queue ``job``, which holds ``nbytes`` of memory; wait while too much is queued."""
-        room = max(PENDING_BYTES, 2 * nbytes) - nbytes
+        self._largest = max(self._largest, nbytes)
+        room = PENDING_BYTES + 2 * self._largest - nbytes
         while self.error is None and self._given - self._done > room:
             time.sleep(_PATIENCE)
         if self.error is None:

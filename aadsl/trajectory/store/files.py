@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import re
 import stat
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -22,12 +21,11 @@ import netCDF4
 from xarray.backends.locks import HDF5_LOCK, NETCDFC_LOCK
 
 from aadsl.core.errors import AadslError
+from aadsl.core.files import SEAL, SEAL_LENGTH
 from aadsl.trajectory.store.claims import require_room
 from aadsl.trajectory.store.direct import write_direct
 
 SCHEMA_VERSION = 2
-SEAL_LENGTH = 79
-_SEAL = re.compile(rb"\naadsl sha256 ([0-9a-f]{64})\n")
 _BLOCK = 1 << 20
 _LARGE = 16 << 20
 _ROOM = 1 << 14
@@ -147,7 +145,7 @@ def require_seal(path: Path) -> str:
         if length < 0:
             raise AadslError(f"{path} is cut short", hint="restore the file, or record the run again")
         file.seek(length)
-        seal = _SEAL.fullmatch(file.read())
+        seal = SEAL.fullmatch(file.read())
         if seal is None:
             raise AadslError(
                 f"{path} does not end with its digest: it is cut short, or another program changed it",

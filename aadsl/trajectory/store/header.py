@@ -14,10 +14,11 @@ import torch
 
 from aadsl.core.clip import Clip
 from aadsl.core.errors import AadslError
+from aadsl.core.files import RUN_FILE
 from aadsl.trajectory.store.files import SCHEMA_VERSION, commit
 from aadsl.trajectory.store.specs import ParameterSpec
 
-NAME = "run.nc"
+NAME = RUN_FILE
 # A list of them is made from their number alone.
 _MOST_GROUPS = 100_000
 

@@ -119,13 +119,16 @@ def is_rewritten(folder: Path, segment: Segment) -> bool:
 
 
 def merge(folder: Path, parts: Sequence[Segment], attributes: dict[str, Any]) -> None:
-    """Replace consecutive segments by one."""
+    """Replace consecutive segments by one; where the disk has no room for it, they stay."""
     if len(parts) < 2:
         return
     read = [read_segment(folder / part.name) for part in parts]
     columns = expand_groups([columns for columns, _ in read])
     whole = Segment(parts[0].kind, parts[0].start, parts[-1].stop)
-    write_segment(folder, whole, concatenate(columns, [lengths for _, lengths in read]), attributes)
+    try:
+        write_segment(folder, whole, concatenate(columns, [lengths for _, lengths in read]), attributes)
+    except OSError:
+        return
     for part in parts:
         (folder / part.name).unlink()
 
