@@ -16,8 +16,10 @@ from typing import Any, NamedTuple
 from aadsl.trajectory.store.columns import Columns, column_names, concatenate, read_column, write_columns
 from aadsl.trajectory.store.files import commit, opened
 
-_NAME = re.compile(r"(steps|batches)-(\d+)-(\d+)\.nc")
-_STATE = re.compile(r"state-(\d+)\.nc")
+# As the recorder writes numbers, each in one way, and no more of them than any run has.
+_NUMBER = "(0|[1-9][0-9]{0,14})"
+_NAME = re.compile(rf"(steps|batches)-{_NUMBER}-{_NUMBER}\.nc")
+_STATE = re.compile(rf"state-{_NUMBER}\.nc")
 # So many segments make one.
 _MERGED = 8
 # Merging rewrites; files of batches beyond this are left alone.
