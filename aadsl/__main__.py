@@ -96,24 +96,30 @@ def _verify(chosen: argparse.Namespace) -> tuple[str, int]:
 
 
 def _run(chosen: argparse.Namespace) -> tuple[str, int]:
+    from aadsl.charts import save
     from aadsl.statements import run
 
     names = _names(chosen.names)
     result = run(_text(chosen.program), names)
     written = []
     if chosen.charts is not None:
-        chosen.charts.mkdir(parents=True, exist_ok=True)
+        try:
+            chosen.charts.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise AadslError(f"no folder {chosen.charts} can be made: {error.strerror}") from error
         for number, chart in enumerate(result.charts, 1):
-            written.append(f"wrote {chosen.charts / f'chart-{number}.html'}")
-            chart.save(str(chosen.charts / f"chart-{number}.html"), inline=True)
+            written.append(f"wrote {save(chart, chosen.charts / f'chart-{number}.html')}")
     return "\n".join([str(result), *written]), not all(report.ok for report in result.reports)
 
 
 def _text(program: Path) -> str:
+    from aadsl.language import LONGEST
+
     if str(program) == "-":
-        return sys.stdin.read()
+        return sys.stdin.read(LONGEST + 1)
     try:
-        return program.read_text(encoding="utf-8")
+        with program.open(encoding="utf-8") as file:
+            return file.read(LONGEST + 1)
     except (OSError, UnicodeDecodeError) as error:
         raise AadslError(f"{program} cannot be read: {error}") from error
 

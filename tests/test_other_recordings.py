@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import xarray as xr
 from torch import Tensor, nn
 
 import aadsl
@@ -220,35 +219,3 @@ def test_of_a_run_that_was_not_closed_the_end_is_not_known(tmp_path: Path) -> No
     assert trajectory.checkpoints[-1] < trajectory.length
     assert aadsl.Study(trajectory, model=net, loss=loss_fn, data=data, device="cpu").notes == ()
     recorder.close()
-
-
-# --- files that answers are saved to
-
-QUESTION = "load study\nstage early = steps[0:2]\nbehavior b = loss on some\nscore early on b\n"
-
-
-@pytest.mark.parametrize("extension", [".nc", ".csv", ".safetensors", ".svg"])
-def test_a_file_is_saved_again_while_it_is_open(run: Recorded, tmp_path: Path, extension: str) -> None:
-    path = tmp_path / f"saved ü{extension}"
-    without = " without early" if extension == ".safetensors" else ""
-    text = f'{QUESTION}plot bars\nsave "{path}"{without}'
-    names = {"study": run.study(), "some": (run.data[0][:20], run.data[1][:20])}
-    aadsl.run(text, names)
-    first = path.read_bytes()
-    opened = xr.open_dataset(path) if extension == ".nc" else path.open("rb")
-    aadsl.run(text, names)
-    assert list(tmp_path.iterdir()) == [path] and path.stat().st_size > len(first) / 2
-    if isinstance(opened, xr.Dataset):
-        assert opened["effect"].shape == (1, 1)  # whoever has the old file open reads on
-        assert xr.open_dataset(path)["effect"].shape == (1, 1)
-    else:
-        assert opened.read() == first
-    opened.close()
-
-
-def test_a_file_that_cannot_be_written_is_said_in_words(run: Recorded, tmp_path: Path) -> None:
-    (tmp_path / "scores.csv").mkdir()
-    text = f'{QUESTION}save "{tmp_path / "scores.csv"}"'
-    with pytest.raises(aadsl.AadslError, match=r"scores.csv cannot be written"):
-        aadsl.run(text, {"study": run.study(), "some": (run.data[0][:20], run.data[1][:20])})
-    assert [path.name for path in tmp_path.iterdir()] == ["scores.csv"]

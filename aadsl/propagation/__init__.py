@@ -19,7 +19,7 @@ from aadsl.propagation.ensemble import ensemble
 from aadsl.propagation.finite import NotFiniteError
 from aadsl.propagation.gradient_hooks import hooks_of, put_hooks
 from aadsl.propagation.kinks import kinks
-from aadsl.propagation.layout import FlatState, Layout, difference, inner
+from aadsl.propagation.layout import FlatState, Layout, alike, difference, inner
 from aadsl.propagation.loss import LossFunction
 from aadsl.propagation.objective import Evaluation, Objective
 from aadsl.propagation.readout import MetricFunction, Readout
@@ -63,6 +63,7 @@ __all__ = [
     "Tangents",
     "Variation",
     "adjoint_sweep",
+    "alike",
     "at_end",
     "backward",
     "block_sweep",

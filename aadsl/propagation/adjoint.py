@@ -12,7 +12,7 @@ from torch import Tensor
 from aadsl.core.progress import Progress, silent
 from aadsl.propagation.curvature import Curvature
 from aadsl.propagation.finite import NotFiniteError
-from aadsl.propagation.layout import FlatState, difference, inner
+from aadsl.propagation.layout import FlatState, alike, difference, inner
 from aadsl.propagation.replay import ObservedStep, Variation, backward
 from aadsl.propagation.step import Run
 from aadsl.propagation.step_map import StepMap, restarted
@@ -38,6 +38,16 @@ class Sweep(NamedTuple):
         """Return the sweep at its start, u_T = ∇γ(ξ_T)."""
         empty = torch.zeros(variations, length, len(cotangents), dtype=torch.float64)
         return cls(length, tuple(cotangents), empty, empty[0].clone())
+
+    def follows(self, start: Sweep, length: int) -> bool:
+        """Return whether a sweep over ``length`` steps that began at ``start`` can stand here."""
+        return (
+            0 <= self.stop <= start.stop <= length
+            and len(self.cotangents) == len(start.cotangents)
+            and None not in self.cotangents
+            and alike(self.scores, start.scores)
+            and alike(self.growth, start.growth)
+        )
 
 
 def adjoint_sweep(

@@ -13,7 +13,7 @@ from torch import Tensor
 from aadsl.core.progress import Progress, silent
 from aadsl.propagation.curvature import Curvature
 from aadsl.propagation.finite import NotFiniteError
-from aadsl.propagation.layout import FlatState, difference, inner
+from aadsl.propagation.layout import FlatState, alike, difference, inner
 from aadsl.propagation.replay import Variation, backward
 from aadsl.propagation.step import Run
 from aadsl.propagation.step_map import StepMap
@@ -60,6 +60,18 @@ class BlockSweep(NamedTuple):
             growth=torch.zeros(length, count, dtype=double),
             ends=torch.zeros(0, dtype=torch.int64),
             held=(),
+        )
+
+    def follows(self, start: BlockSweep, length: int) -> bool:
+        """Return whether a sweep over ``length`` steps that began at ``start`` can stand here."""
+        count, ends = len(start.cotangents), set(self.ends.tolist())
+        return (
+            0 <= self.stop <= start.stop <= length
+            and len(self.cotangents) == count
+            and None not in (*self.cotangents, *self.held)
+            and all(alike(own, other) for own, other in zip(self[2:5], start[2:5], strict=True))
+            and ends <= set(range(self.stop + 1, start.stop + 1))
+            and len(self.held) == (1 + count) * len(ends) == (1 + count) * self.ends.numel()
         )
 
 

@@ -28,6 +28,10 @@ class Tangents(NamedTuple):
     start: int
     states: tuple[FlatState | None, ...]
 
+    def follows(self, start: Tangents, length: int) -> bool:
+        """Return whether a sweep over ``length`` steps that began at ``start`` can stand here."""
+        return start.start <= self.start <= length and len(self.states) == len(start.states)
+
 
 def tangent_sweep(
     run: Run,

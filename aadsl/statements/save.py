@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aadsl.core.errors import AadslError
-from aadsl.core.files import replacing
+from aadsl.core.files import place_for, replacing
 from aadsl.language import Call, Literal, Reference
 from aadsl.statements.base import Action, Statement
 from aadsl.statements.scope import Scope
@@ -47,16 +47,20 @@ class Save(Statement):
 
     def resolve(self, scope: Scope) -> Action | None:
         """Check the extension, the folder, and that there is what is to be written."""
-        path = Path(str(self.path.value)).expanduser()
+        path = Path(str(self.path.value))
         extension = path.suffix.lower()
         if extension not in (*WRITERS, *PICTURES, *MODELS):
             message = f'cannot save as "{path.suffix}"' if path.suffix else "the file needs an extension"
             known = f"extensions: {', '.join(WRITERS)} for the answer, {', '.join(PICTURES)} for the chart"
             scope.report(self.path.span, message, f"{known}, {', '.join(MODELS)} for a model")
             return None
-        if not path.parent.is_dir():
-            scope.report(self.path.span, f'there is no folder "{path.parent}"', "make it first")
+        try:
+            place_for(path)
+        except AadslError as error:
+            (problem,) = error.problems
+            scope.report(self.path.span, problem.message, problem.hint)
             return None
+        path = path.expanduser()
         if extension in MODELS or self.stages is not None:
             return self._model(scope, path)
         if extension in PICTURES:
@@ -87,23 +91,28 @@ class Save(Statement):
 
     def save_model(self, result: Result, path: Path, names: tuple[str, ...], intervention: Intervention | str) -> None:
         """Train without the stages, unless that was done before, and write the model."""
+        said = _saved(path)
         result.study.save_counterfactual(path, names, intervention=intervention, progress=result.progress)
-        result.say(f"saved {path}: the model without {', '.join(names)}")
+        result.say(f"{said}: the model without {', '.join(names)}")
 
     def run(self, result: Result, path: Path) -> None:
         """Write the file."""
-        dataset = result.session.answers[-1].dataset
+        dataset, said = result.session.answers[-1].dataset, _saved(path)
         with replacing(path) as unfinished:
             WRITERS[path.suffix.lower()](dataset, unfinished)
-        result.say(f"saved {path}")
+        result.say(said)
 
     def draw(self, result: Result, path: Path) -> None:
         """Write the chart."""
         from aadsl.charts import save
 
-        with replacing(path) as unfinished:
-            save(result.session.chart, unfinished)
-        result.say(f"saved {path}")
+        said = _saved(path)
+        save(result.session.chart, path)
+        result.say(said)
+
+
+def _saved(path: Path) -> str:
+    return f"saved {path}{', in the place of the file that was there' if path.exists() else ''}"
 
 
 def _netcdf(dataset: xr.Dataset, path: Path) -> None:

@@ -58,11 +58,18 @@ class EntryStore:
                 try:
                     with opened(self.folder / name) as dataset:
                         self._entries |= {
-                            key: {name: np.asarray(v[...], dtype=np.float64) for name, v in group.variables.items()}
+                            key: {name: _numbers(variable) for name, variable in group.variables.items()}
                             for key, group in dataset.groups.items()
                         }
                 except (AadslError, OSError):  # damaged, or gone since: it will be computed again
                     continue
+
+
+def _numbers(variable: Any) -> NDArray[np.float64]:
+    """Read a variable. Raises ValueError where it is of another kind than those that are kept."""
+    if variable.dtype != np.float64:
+        raise ValueError(f"{variable.name} is {variable.dtype}")
+    return np.asarray(variable[...])
 
 
 def _writer(entries: Mapping[str, Entry]) -> Callable[[Any], None]:

@@ -17,9 +17,13 @@ def save_model(model: nn.Module, path: Path) -> None:
         AadslError: the library is not installed, or the file cannot be written.
     """
     try:
+        from safetensors import SafetensorError
         from safetensors.torch import save_model as write
     except ImportError:
         hint = "pip install safetensors; or from Python: torch.save(study.counterfactual(…).state_dict(), …)"
         raise AadslError("saving a model needs safetensors", hint=hint) from None
     with replacing(path) as unfinished:
-        write(model, str(unfinished))
+        try:
+            write(model, str(unfinished))
+        except SafetensorError as error:
+            raise OSError(str(error)) from error

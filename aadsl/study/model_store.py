@@ -147,6 +147,8 @@ def _formed(like: FlatState, tensors: dict[str, Tensor]) -> FlatState:
     wanted |= {f"integers_{i}": t for i, t in enumerate(like.integers)}
     if any(name not in tensors or tensors[name].numel() != t.numel() for name, t in wanted.items()):
         raise AadslError("the kept model has another form than the run")
+    if any(tensors[name].dtype != t.dtype or not bool(tensors[name].isfinite().all()) for name, t in wanted.items()):
+        raise AadslError("the kept model has numbers of another kind than the run, or some that are not finite")
     own = {name: tensors[name].reshape(t.shape).to(t) for name, t in wanted.items()}
     integers = tuple(own[f"integers_{i}"] for i in range(len(like.integers)))
     slots = tuple({name: torch.zeros_like(t) for name, t in group.items()} for group in like.slots)

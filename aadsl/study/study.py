@@ -17,6 +17,7 @@ from aadsl.core.arguments import checked
 from aadsl.core.errors import AadslError
 from aadsl.core.exclusive import one_at_a_time
 from aadsl.core.families import named
+from aadsl.core.files import effects_of
 from aadsl.core.progress import Progress, silent
 from aadsl.core.units import bytes_of
 from aadsl.estimators import DEFAULT_BUDGET, Estimator
@@ -92,7 +93,7 @@ class Study(Questions):
         self.data = data
         device = f"cuda:{device}" if isinstance(device, int) else device
         history = History(trajectory, model=model, loss=loss, data=data, device=device, memory=memory)
-        entries = EntryStore(Path(f"{trajectory.path}.effects"))
+        entries = EntryStore(effects_of(trajectory.path))
         cache = EffectCache(history, entries)
         models = ModelStore(entries.folder, bytes_of(kept), lambda: history.final)
         self.spot_check = SpotCheck(history, entries, tolerated=unverified)

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 
 from aadsl.core.errors import AadslError
+from aadsl.core.files import SEAL_LENGTH
 from aadsl.trajectory import Recorder, Trajectory, open_trajectory
-from aadsl.trajectory.store.files import SEAL_LENGTH, require_seal
+from aadsl.trajectory.store.files import require_seal
 from tests.trajectory.loops import DATA, sgd, small_model, train
 
 CASES = 2000

@@ -112,7 +112,8 @@ def test_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize(
     ("place", "said"),
     [
-        ("run/run.nc", "is the folder of a recorded run"),
+        ("run/whole.nc", "belongs to a recording"),
+        ("run/run.nc", "belongs to a recording"),
         ("whole", r"does not end in \.nc"),
         ("none/whole.nc", "there is no folder .*none"),
     ],
@@ -123,7 +124,7 @@ def test_places_for_no_single_file(place: str, said: str, tmp_path: Path) -> Non
     (tmp_path / "folder.nc").mkdir()
     with pytest.raises(AadslError, match=said):
         trajectory.to_netcdf(tmp_path / place)
-    with pytest.raises(AadslError, match="cannot be written"):
+    with pytest.raises(AadslError, match="is a folder"):
         trajectory.to_netcdf(tmp_path / "folder.nc")
     assert trajectory.verify().ok and sorted(path.name for path in tmp_path.iterdir()) == ["folder.nc", "run"]
 

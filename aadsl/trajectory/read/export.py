@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from aadsl.core.errors import AadslError
+from aadsl.core.files import place_for
 from aadsl.trajectory.read.naming import distinct_names
 from aadsl.trajectory.read.source import FOLDER, RUN_GROUP, RunSource
 from aadsl.trajectory.store import header
@@ -22,8 +23,6 @@ def write_single_file(path: Path, sources: Sequence[RunSource]) -> None:
     """
     if path.suffix != ".nc":
         raise AadslError(f"{path} does not end in .nc", hint=f"write to {path.with_name(path.name + '.nc')}")
-    if (path.parent / header.NAME).exists():
-        raise AadslError(f"{path.parent} is the folder of a recorded run", hint="write the file beside it, not into it")
 
     def write(dataset: Any) -> None:
         for number, (source, name) in enumerate(zip(sources, distinct_names([s.folder for s in sources]), strict=True)):
@@ -33,11 +32,10 @@ def write_single_file(path: Path, sources: Sequence[RunSource]) -> None:
                 with source.open(name) as original:
                     copy_group(original, run.createGroup(name.removesuffix(".nc")))
 
-    if not path.parent.is_dir():
-        raise AadslError(f"{path} cannot be written: there is no folder {path.parent}", hint="make it first")
+    place = place_for(path, whole_run=True)
     attributes = {"title": "recorded training runs, a file of each as a group", "runs": len(sources)}
     try:
-        commit(path, attributes, write, _WHOLE)
+        commit(place, attributes, write, _WHOLE)
     except OSError as error:
         raise AadslError(f"{path} cannot be written: {error.strerror or error}") from error
 
