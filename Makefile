@@ -10,8 +10,8 @@ TORCH_INDEX ?= $(shell command -v nvidia-smi >/dev/null 2>&1 || echo "--extra-in
 PIP := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
 	$(BIN)/python -m pip --disable-pip-version-check install -qq --retries 2 --timeout 60
 LOG := $(VENV)/pip.log
-# A process of the tests for each core; the tests of a file stay together, because they share what they record.
-PROCESSES := -n auto --dist loadfile
+# A process of the tests for each core; which tests go together, and in which order, says tests/conftest.py.
+PROCESSES := -n auto --dist loadfile --no-loadscope-reorder
 QUICK := tests/test_architecture.py tests/test_additions.py tests/charts/test_bars.py \
 	tests/engine/test_dynamics.py tests/engine/test_update.py tests/language/test_parser.py tests/statements/test_statements.py \
 	tests/trajectory/test_recording.py
@@ -24,6 +24,8 @@ help:  ## list the targets
 
 # The networks of the tests and tutorials are small: a second thread costs them more than it brings.
 test quick tutorials: export OMP_NUM_THREADS ?= 1
+# Dozens of processes read the same sources: they are compiled once, whatever the environment says.
+test quick: export PYTHONDONTWRITEBYTECODE =
 
 setup: $(TESTABLE)  ## create .venv with everything the other targets need
 

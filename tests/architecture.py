@@ -10,6 +10,7 @@ import ast
 import re
 import sys
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -34,6 +35,10 @@ LEVEL = {layer: level for level, layers in enumerate(LEVELS) for layer in layers
 
 # Inside of trajectory: what writes and what reads share the bytes, and do not know each other.
 INSIDE = {"trajectory.store": set(), "trajectory.record": {"trajectory.store"}, "trajectory.read": {"trajectory.store"}}
+
+
+tree_of = cache(ast.parse)
+"""The syntax tree of a source; who gets it changes nothing in it."""
 
 
 def sources() -> dict[str, str]:
@@ -70,6 +75,11 @@ def imports(tree: ast.AST) -> Iterator[str]:
             yield str(node.value)  # who imports by name may have the name from anywhere: from a table, say
 
 
+@cache
+def _imported(source: str) -> tuple[str, ...]:
+    return tuple(imports(tree_of(source)))
+
+
 def by_unknown_name(tree: ast.AST) -> Iterator[str]:
     """Yield the calls of ``import_module`` whose argument is put together, so that it cannot be seen."""
     for node in ast.walk(tree):
@@ -87,7 +97,7 @@ def module_in(name: str, modules: Mapping[str, str]) -> str | None:
 
 def arrows_of(module: str, source: str, modules: Mapping[str, str]) -> set[str]:
     """Return the modules that one imports."""
-    found = {module_in(name, modules) for name in imports(ast.parse(source))}
+    found = {module_in(name, modules) for name in _imported(source)}
     return {other for other in found if other and other != module}
 
 

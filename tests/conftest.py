@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 
 # For the processes that tests start. In this one it comes too late where torch was imported before.
@@ -11,6 +12,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadFileScheduling
+
+# A shell lets what it starts in the background ignore interrupts, and the tests of interrupting would wait for them.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Several threads add up in an order of their own, so that bits would depend on the number of cores; and tiny matrices
 # wait longer for a second thread than it saves.
@@ -35,3 +41,24 @@ def no_commits_by_the_clock() -> Iterator[None]:
         patch.setattr("aadsl.trajectory.record.journal.FLUSH_SECONDS", float("inf"))
         patch.setattr("aadsl.trajectory.record.pace.Pace._unaffordable", lambda pace: "")
         yield
+
+
+class Shared(LoadFileScheduling):
+    """Tests of a file go to one process, because they share what they record; so do all that share a browser."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        return "browser" if "test_browser" in file else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Shared:
+    return Shared(config, log)
+
+
+# What takes longest comes first, so that at the end no process waits for another.
+LONGEST = ("test_browser", "test_workers", "test_crashes", "tutorials", "test_kernel", "test_spread", "test_chains")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: next((k for k, name in enumerate(LONGEST) if name in item.nodeid), len(LONGEST)))

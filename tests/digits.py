@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ import aadsl
 STEPS, BATCH = 24, 10
 
 
+@cache
 def images_and_labels(dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
+    """Return all digits; who changes some, changes a copy."""
     digits = aadsl.datasets.mnist10k()
     return torch.tensor(digits.image.values).reshape(-1, 784).to(dtype), torch.tensor(digits.label.values)
 

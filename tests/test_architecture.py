@@ -25,6 +25,7 @@ from tests.architecture import (
     imports,
     layer_of,
     sources,
+    tree_of,
 )
 
 SOURCES = sources()
@@ -49,7 +50,7 @@ MACHINE_PATH = re.compile(r"(?:^|[\s\"'=(])(?:/(?:home|root|tmp|work|mnt|Users|v
 
 def offenses(module: str, source: str) -> list[str]:
     """Return what is wrong with the imports and calls of one file."""
-    layer, tree = layer_of(module), ast.parse(source)
+    layer, tree = layer_of(module), tree_of(source)
     found = [f"{module} imports what cannot be seen: {call}" for call in by_unknown_name(tree)]
     if layer not in LEVEL:
         return [f"{module}: LEVELS does not say where the layer {layer} stands"]
@@ -150,7 +151,7 @@ def test_one_name_is_one_class() -> None:
     """A word has one meaning: no two files define classes, or names of types, that are called the same."""
     homes: dict[str, set[str]] = {}
     for module, source in SOURCES.items():
-        for node in ast.parse(source).body:
+        for node in tree_of(source).body:
             targets = getattr(node, "targets", [getattr(node, "target", None)])
             names = (
                 [node.name] if isinstance(node, ast.ClassDef) else [t.id for t in targets if isinstance(t, ast.Name)]
@@ -169,22 +170,13 @@ def test_the_diagram_is_that_of_the_imports() -> None:
     assert drawn.strip() == diagram(SOURCES), "say: make diagram"
 
 
-@pytest.mark.parametrize(
-    ("statement", "kept_out"),
-    [
-        ("import aadsl", "altair ipywidgets IPython torch lark xarray"),
-        ("import aadsl; aadsl.Recorder", "altair ipywidgets IPython lark vl_convert"),
-        ("import aadsl; aadsl.Study", "altair ipywidgets IPython lark vl_convert"),
-        ("import aadsl; aadsl.run", "ipywidgets IPython torch"),
-    ],
-)
-def test_imports_are_light(statement: str, kept_out: str) -> None:
-    """A training loop that only records waits for no chart, and a server without Jupyter works."""
-    check = f"import sys; {statement}; print(*({{*'{kept_out}'.split()}} & {{*sys.modules}}))"
-    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, cwd=ROOT)
-    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "", "")
-
-
+# What each of these brings along, one after the other in one process.
+LIGHT = {
+    "import aadsl": "altair ipywidgets IPython torch lark xarray",
+    "aadsl.Recorder": "altair ipywidgets IPython lark vl_convert",
+    "aadsl.Study": "altair ipywidgets IPython lark vl_convert",
+}
+# Where programs of users have public names from; what moved is the same object.
 OLD_PATHS = """
 import aadsl, aadsl.datasets, aadsl.errors
 from aadsl.behaviors import BEHAVIORS
@@ -202,9 +194,30 @@ assert aadsl.datasets.mnist10k().sizes["example"] == 10000
 """
 
 
-def test_old_paths_of_public_names_work() -> None:
-    """Where programs of users have them from; what moved is the same object."""
-    assert subprocess.run([sys.executable, "-c", OLD_PATHS], cwd=ROOT, check=False).returncode == 0
+def in_a_new_process(*lines: str) -> str:
+    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, cwd=ROOT)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def loaded(statement: str, kept_out: str) -> str:
+    """Return lines that print what is loaded after a statement and should not be."""
+    return f"{statement}\nimport sys; print({statement!r}, *({{*{kept_out.split()}}} & {{*sys.modules}}))"
+
+
+def test_imports_are_light_and_old_paths_of_public_names_work() -> None:
+    """A training loop that only records waits for no chart, and a server without Jupyter works."""
+    lines = [loaded(statement, kept_out) for statement, kept_out in LIGHT.items()]
+    assert in_a_new_process(*lines, OLD_PATHS).splitlines() == list(LIGHT)
+
+
+def test_a_program_is_read_without_torch() -> None:
+    statement = "import aadsl; aadsl.run"
+    assert in_a_new_process(loaded(statement, "ipywidgets IPython torch")).strip() == statement
+
+
+def test_what_is_loaded_too_early_is_seen() -> None:
+    assert in_a_new_process(loaded("import json", "json torch")).strip() == "import json json"
 
 
 def test_files_are_short() -> None:

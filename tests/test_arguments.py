@@ -66,16 +66,22 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def answered(recorded: Path) -> tuple[Any, Report]:
+    """An answer, and what verifying the run gave."""
+    return asked(recorded).retrain(["early"], ["digits"]), aadsl.open_trajectory(recorded).verify()
+
+
 @pytest.fixture
-def right(recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+def right(
+    recorded: Path, answered: tuple[Any, Report], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[dict[str, Any]]:
     """A right value for every parameter that has no default, and the objects whose methods are called."""
     monkeypatch.chdir(tmp_path)
     model = small_model()
-    study = study_of(recorded)
-    study.stage("early", [1])
-    study.behavior("digits", "log_likelihood", on=DATA)
+    study = asked(recorded)
     recorder = aadsl.Recorder(tmp_path / "other", model, sgd(model), DATA)
-    report = aadsl.open_trajectory(recorded).verify()
+    answer, report = answered
     yield {
         "path": "other run",
         "trajectory": study.trajectory,
@@ -97,7 +103,7 @@ def right(recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
         "metric": "margin",
         "on": DATA,
         "step": 0,
-        "answer": study.retrain(["early"], ["digits"]),
+        "answer": answer,
         aadsl.Recorder: recorder,
         aadsl.Trajectory: study.trajectory,
         aadsl.Study: study,
@@ -112,6 +118,14 @@ def right(recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
 def study_of(folder: Path, **given: Any) -> aadsl.Study:
     options = {"model": small_model(), "loss": mean_loss, "data": DATA, "device": "cpu"} | given
     return aadsl.Study(aadsl.open_trajectory(folder), **options)
+
+
+def asked(folder: Path, **given: Any) -> aadsl.Study:
+    """Return a study with a stage and a behavior."""
+    study = study_of(folder, **given)
+    study.stage("early", [1])
+    study.behavior("digits", "log_likelihood", on=DATA)
+    return study
 
 
 def attempts(entry: Any, right: dict[Any, Any]) -> Iterator[tuple[str, Any, Any, Any]]:
@@ -231,9 +245,7 @@ LOSSES: dict[str, tuple[Any, str]] = {
 def test_a_loss_that_is_none(kind: str, recorded: Path) -> None:
     """It is said at the first question, before anything is computed, and in the language at the option."""
     loss, words = LOSSES[kind]
-    study = study_of(recorded, loss=loss)
-    study.stage("early", [1])
-    study.behavior("digits", "log_likelihood", on=DATA)
+    study = asked(recorded, loss=loss)
     with pytest.raises(aadsl.AadslError) as caught:
         study.score("early", "digits")
     assert words in str(caught.value) and "verification" not in str(caught.value)
@@ -272,9 +284,7 @@ def test_a_loss_of_one_number_in_a_vector_is_one(recorded: Path) -> None:
 
 
 def test_a_run_that_was_moved_after_it_was_opened(recorded: Path) -> None:
-    study = study_of(recorded)
-    study.stage("early", [1])
-    study.behavior("digits", "log_likelihood", on=DATA)
+    study = asked(recorded)
     elsewhere = recorded.rename(recorded.with_name("elsewhere"))
     try:
         with pytest.raises(aadsl.AadslError, match="it was moved"):

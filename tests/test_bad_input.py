@@ -147,7 +147,7 @@ def test_examples_that_are_not_finite(run: Recorded, study: aadsl.Study) -> None
 @pytest.mark.parametrize("told", ["the loss", "nothing"])
 def test_a_run_that_leaves_the_finite_numbers(tmp_path: Path, told: str) -> None:
     """The recording ends with a message; the steps before it can be read."""
-    images, labels = images_and_labels()
+    images, labels = (part.clone() for part in images_and_labels())
     images[5 * BATCH] = float("nan")
     net = network()
     optimizer = momentum_sgd(net)

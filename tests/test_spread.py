@@ -17,10 +17,10 @@ import aadsl
 import aadsl.study.answering
 from aadsl.estimators import spread
 from aadsl.replayed.history import History
+from tests import forkserver
 from tests.digits import STEPS, Recorded, record
 
 PROBES = slice(1000, 1060)
-DEAD = "AADSL_TESTS_KILL_ONCE"
 
 
 @pytest.fixture(scope="module")
@@ -84,9 +84,8 @@ def test_threads_give_the_answers_of_one(run: Recorded) -> None:
         equal(answers(run, executor=executor), alone)
 
 
-def killed_once(honest: Callable[[History, Any], Any]) -> Callable[[History, Any], Any]:
+def killed_once(honest: Callable[[History, Any], Any], mark: Path) -> Callable[[History, Any], Any]:
     def dying(history: History, item: Any) -> Any:
-        mark = Path(os.environ[DEAD])
         if not mark.exists():
             mark.touch()
             os.kill(os.getpid(), signal.SIGKILL)
@@ -98,13 +97,10 @@ def killed_once(honest: Callable[[History, Any], Any]) -> Callable[[History, Any
 def test_a_dask_cluster_loses_a_worker_and_no_answer(
     run: Recorded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    distributed = pytest.importorskip("distributed")
     alone = answers(run)
-    monkeypatch.setenv(DEAD, str(tmp_path / "mark"))
-    monkeypatch.setattr(spread, "retrained_there", killed_once(spread.retrained_there))
-    options = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
-    with distributed.LocalCluster(**options) as cluster, distributed.Client(cluster) as client:
-        equal(answers(run, executor=client.get_executor()), alone)
+    monkeypatch.setattr(spread, "retrained_there", killed_once(spread.retrained_there, tmp_path / "mark"))
+    with forkserver.cluster() as executor:
+        equal(answers(run, executor=executor), alone)
     assert (tmp_path / "mark").exists(), "a worker was killed"
 
 

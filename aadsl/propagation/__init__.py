@@ -26,7 +26,7 @@ from aadsl.propagation.readout import MetricFunction, Readout
 from aadsl.propagation.refusals import CannotAdvanceTogetherError
 from aadsl.propagation.rehearsal import Rehearsed, rehearse
 from aadsl.propagation.replay import ObservedStep, Variation, backward, final_state, forward, observed
-from aadsl.propagation.reruns import End, reruns
+from aadsl.propagation.reruns import End, reruns, way_to
 from aadsl.propagation.step import Batches, Run, Step
 from aadsl.propagation.step_map import StepMap
 from aadsl.propagation.structure import Blockwise, Layerwise, Restricted
@@ -82,6 +82,7 @@ __all__ = [
     "rehearse",
     "reruns",
     "tangent_sweep",
+    "way_to",
 ]
 
 CURVATURES: dict[str, type[Curvature]] = {

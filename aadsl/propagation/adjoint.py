@@ -82,7 +82,7 @@ def adjoint_sweep(
         NotFiniteError: a score is not a finite number; the message says at which step.
     """
     scores, growth = sweep.scores.numpy(), sweep.growth.numpy()
-    for taken in backward(run, step_map, start, sweep.stop, limit):
+    for taken in backward(run, step_map, start, sweep.stop, limit, progress):
         t = taken.step.index
         removed = [source(step_map, taken, varied) for varied in variations]
         products = [inner(u, change) for change in removed if change is not None for u in sweep.cotangents]

@@ -108,7 +108,7 @@ def block_sweep(
     first = min(begun.values())
     products, sizes, growth = sweep.products.numpy(), sweep.sizes.numpy(), sweep.growth.numpy()
     held = {int(b): sweep.held[i * (1 + count) : (i + 1) * (1 + count)] for i, b in enumerate(sweep.ends)}
-    for taken in backward(run, step_map, first, sweep.stop, limit):
+    for taken in backward(run, step_map, first, sweep.stop, limit, progress):
         t = taken.step.index
         if t + 1 in begun:
             held[t + 1] = (taken.after.clone(), *sweep.cotangents)

@@ -60,7 +60,7 @@ def tangent_sweep(
         NotFiniteError: a tangent is not finite; the message says at which step.
     """
     first = tangents.start
-    for taken in forward(run, step_map, first):
+    for taken in forward(run, step_map, first, progress=progress):
         t = taken.step.index
         states = list(tangents.states)
         moving: dict[int, tuple[Step, list[int]]] = {}

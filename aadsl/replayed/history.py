@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from aadsl.core.errors import AadslError, did_you_mean
 from aadsl.core.generators import NUMPY, PYTHON
+from aadsl.core.progress import Progress, silent
 from aadsl.core.state import State
 from aadsl.core.units import bytes_of
 from aadsl.core.wrappers import named_parameters
@@ -86,6 +87,7 @@ class History:
         objective = Objective(model, loss, layout, buffers, self._integers, like)
         fitting.restore_constants(objective.model, first, moving)
         self.step_map = StepMap(objective)
+        self._final: FlatState | None = None
         self.witness: Callable[[int, int, FlatState], None] | None = None
         self.replayed_steps = 0
         self._memory = None if memory is None else bytes_of(memory)
@@ -201,15 +203,21 @@ class History:
     def _states(self) -> _lru_cache_wrapper[FlatState]:
         return lru_cache(maxsize=2)(lambda index: self.flat(self.trajectory.state(index), index))
 
-    @cached_property
+    @property
     def final(self) -> FlatState:
         """ξ_T, replayed where the run ended without keeping it; held, because every answer reads behaviors off it."""
-        return final_state(self, self.step_map)
+        return self.replay_end()
+
+    def replay_end(self, progress: Progress = silent) -> FlatState:
+        """Return :attr:`final`; the first time, ``progress`` is told of a replay."""
+        self._final = self._final or final_state(self, self.step_map, progress)
+        return self._final
 
     def flat(self, state: State, index: int) -> FlatState:
         """Return ``state``, recorded before step ``index``, in flat form."""
         layout, buffers = self.objective.parameters, self.objective.buffers
-        parameters = self._flatten(layout, state.parameters)
+        trained = {name: state.parameters[name] for name in layout.names}
+        parameters = layout.flatten([*trained.values()], trained[layout.names[0]].to(self.device))
         dynamics = self._rules.of_run(min(index, self.length - 1))
         slots = []
         for group, stretch in enumerate(layout.group_slices):
@@ -224,8 +232,7 @@ class History:
             own = {slot: t for slot, t in recorded.items() if t is not None}
             slots.append(everything | dynamics[group].restore(own, used))
         integers = tuple(state.buffers[n].to(self.device) for n in self._integers)
-        like = parameters.new_zeros(0)
-        floating = buffers.flatten([state.buffers[n] for n in buffers.names], like)
+        floating = buffers.flatten([state.buffers[n] for n in buffers.names], parameters.new_zeros(0))
         return FlatState(parameters, tuple(slots), floating, integers)
 
     def model_at(self, state: FlatState) -> nn.Module:
@@ -235,10 +242,6 @@ class History:
         tensors |= self.objective.parameters.named_views(state.parameters)
         tensors |= self.objective.buffers.named_views(state.buffers)
         return fitting.loaded(self._model, tensors | dict(zip(self._integers, state.integers, strict=True)))
-
-    def _flatten(self, layout: Layout, tensors: dict[str, Tensor]) -> Tensor:
-        like = next(iter(tensors.values())).to(self.device)
-        return layout.flatten([tensors[name] for name in layout.names], like)
 
     def _rng_states(self, index: int) -> tuple[dict[str, Tensor], ...]:
         states = self.trajectory.rng_states(index)
@@ -287,9 +290,8 @@ class RecordedBatches:
     def __call__(self) -> tuple[Any, ...]:
         """Return the micro-batches, on the run's device."""
         if self._data is None:
-            batches = self._history.recent_batches(self._index)
             # Their containers anew: a loss may take members out of them.
-            return tuple(to_device(batch, self._history.device) for batch in batches)
+            return tuple(to_device(part, self._history.device) for part in self._history.recent_batches(self._index))
         return self._history.look_up(self._index, TrainingData.of(self._data, self._history.trajectory))
 
     def looked_up_in(self, data: Any) -> RecordedBatches:

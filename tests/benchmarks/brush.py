@@ -27,7 +27,7 @@ def main(steps: int) -> None:
         data.mkdir()
         kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
         book = nbformat.v4.new_notebook(metadata={"kernelspec": kernel})
-        book.cells = [nbformat.v4.new_code_cell(source) for source in (lab.SETUP, CELL.format(steps=steps))]
+        book.cells = [nbformat.v4.new_code_cell(source) for source in (lab.WITH_CHARTS, CELL.format(steps=steps))]
         nbformat.write(book, root / "brush.ipynb")
         with lab.running_lab(root, data) as address, lab.browser_page(lab.chromium()) as page:
             notebook = lab.Notebook(page, address).open("brush.ipynb")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ def loss(model: nn.Module, batch: tuple) -> torch.Tensor:
     return nn.functional.cross_entropy(model(batch[0]), batch[1])
 
 
+@cache
 def digits() -> tuple[Tensor, Tensor]:
     data = aadsl.datasets.mnist10k()
     return torch.as_tensor(data.image.values), torch.as_tensor(data.label.values)

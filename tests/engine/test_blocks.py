@@ -39,17 +39,23 @@ def test_products_are_those_of_dense_matrices_with_deviations_of_plain_loops(opt
     query = asked(run, FAMILIES, name)
     blocks, owned = blocks_of(run, query)
     products = owned @ swept(run, blocks).products.numpy()[:, 0]
+    cotangents = dense_cotangents(run)
     for member, found in zip(query.members, products, strict=True):
-        assert found == pytest.approx(dense_effect(run, query.intervention, member), rel=1e-8, abs=1e-13)
+        assert found == pytest.approx(dense_effect(run, query.intervention, member, cotangents), rel=1e-8, abs=1e-13)
     assert np.abs(products).min() > 1e-7
 
 
-def dense_effect(run: TinyRun, change: Intervention, member: np.ndarray) -> float:
+def dense_cotangents(run: TinyRun) -> list[Tensor]:
+    """Return M_tᵀ … M_{T−1}ᵀ ∇γ for t = 0 … T."""
+    cotangents = [dense_vector(run.readout.cotangent(run.states[-1]))]
+    for t in reversed(range(run.length)):
+        cotangents.insert(0, dense_jacobian(run, run.states[t], run.steps[t]).T @ cotangents[0])
+    return cotangents
+
+
+def dense_effect(run: TinyRun, change: Intervention, member: np.ndarray, cotangents: list[Tensor]) -> float:
     """Return Σ_blocks ⟨M_bᵀ … M_{T−1}ᵀ ∇γ, ξ_b − ζ_b⟩, ζ run step by step from where a block begins."""
     effect, t = 0.0, 0
-    cotangents = [dense_vector(run.readout.cotangent(run.states[-1]))]
-    for s in reversed(range(run.length)):
-        cotangents.insert(0, dense_jacobian(run, run.states[s], run.steps[s]).T @ cotangents[0])
     while t < run.length:
         if not member[t]:
             t += 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 from pathlib import Path
@@ -14,6 +13,7 @@ import xarray as xr
 
 import aadsl
 from aadsl.replayed import checkpoints
+from tests import forkserver
 from tests.engine.studies import digits_study, reopened
 
 QUESTIONS = ["first_order", "linearized", "blocks"]
@@ -27,7 +27,7 @@ def effects(study: aadsl.Study, estimator: str, progress=None) -> xr.DataArray:
 
 def progress_ending(seen: list[int], after: int, end):
     def progress(what: str, done: int, total: int) -> None:
-        if what == "verifying":  # comes before the first sweep
+        if what != "sweep":  # comes before the first one
             return
         seen.append(total - done)
         if len(seen) == after:
@@ -67,8 +67,8 @@ def work_until_killed(path: Path, estimator: str) -> None:
 def test_a_sweep_of_a_killed_process_goes_on(tmp_path: Path, estimator: str) -> None:
     whole = effects(digits_study(tmp_path / "whole", lr=0.01), estimator)
     length = digits_study(tmp_path / "run", lr=0.01).trajectory.length
-    # A process of its own: one that is forked off a process that used several threads may hang.
-    child = multiprocessing.get_context("spawn").Process(target=work_until_killed, args=(tmp_path / "run", estimator))
+    # No fork of this process: of one that used several threads it may hang.
+    child = forkserver.context().Process(target=work_until_killed, args=(tmp_path / "run", estimator))
     child.start()
     child.join(300)
     assert child.exitcode == -signal.SIGKILL

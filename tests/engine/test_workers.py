@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +31,7 @@ from aadsl.replayed.history import History
 from aadsl.replayed.parcels import Parcel, perform, pickled, unpickled
 from aadsl.replayed.run_spec import RunSpec, SentRecording
 from aadsl.replayed.workers import Workers
+from tests import forkserver
 from tests.digits import STEPS, Recorded, loss_fn, network, record
 
 STAGES = [range(2, 5), range(7, 8), range(10, 20), range(0, 24, 3)]
@@ -92,31 +92,31 @@ def local(spec: RunSpec) -> Iterator[Workers]:
 
 
 @pytest.fixture(scope="module")
+def mortal(spec: RunSpec) -> Iterator[Workers]:
+    """A process of its own for tests that kill it, so that others need not start theirs anew."""
+    workers = Workers(spec, count=1)
+    yield workers
+    workers.close()
+
+
+@pytest.fixture(scope="module")
 def processes() -> Iterator[Executor]:
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(2, mp_context=forkserver.context()) as pool:
         yield pool
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Executor]:
-    distributed = pytest.importorskip("distributed")
-    options = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
-    import dask
-
-    with (
-        dask.config.set({"distributed.scheduler.allowed-failures": 1}),
-        distributed.LocalCluster(**options) as machines,
-        distributed.Client(machines) as client,
-    ):
-        yield client.get_executor()
+    with forkserver.cluster() as executor:
+        yield executor
 
 
 @pytest.fixture
 def workers(request: pytest.FixtureRequest, spec: RunSpec) -> Iterator[Workers]:
     """Workers of the kind that a test is parametrized with."""
     kind = request.param
-    if kind == "local":
-        yield request.getfixturevalue("local")
+    if kind in ("local", "mortal"):
+        yield request.getfixturevalue(kind)
     elif kind == "threads":
         with ThreadPoolExecutor(2) as pool:
             yield Workers(spec, pool)
@@ -167,7 +167,7 @@ def test_an_error_of_the_users_code_is_no_killed_worker(workers: Workers) -> Non
         list(workers.map(stumbling, [11], silent))
 
 
-@pytest.mark.parametrize("workers", ["local", "cluster"], indirect=True)
+@pytest.mark.parametrize("workers", ["mortal", "cluster"], indirect=True)
 def test_what_a_killed_worker_had_is_done_again(workers: Workers, truth: list[Tensor], tmp_path: Path) -> None:
     marks = [tmp_path / str(position) for position in range(len(STAGES))]
     for mark in marks[:1] + marks[2:]:
@@ -178,7 +178,7 @@ def test_what_a_killed_worker_had_is_done_again(workers: Workers, truth: list[Te
     assert all(torch.equal(found[position], expected) for position, expected in enumerate(truth))
 
 
-@pytest.mark.parametrize("workers", ["local", "cluster"], indirect=True)
+@pytest.mark.parametrize("workers", ["mortal", "cluster"], indirect=True)
 def test_who_kills_each_worker_is_given_up(workers: Workers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("aadsl.replayed.executors.FRESH_POOLS", 1)
     with pytest.raises(AadslError, match="memory"):
@@ -189,7 +189,7 @@ def test_a_given_executor_that_broke_says_so(spec: RunSpec, truth: list[Tensor],
     found: dict[int, Tensor] = {}
     (tmp_path / "fine").touch()
     items = [Killed(STAGES[0], tmp_path / "fine"), Killed(STAGES[1], tmp_path / "killed")]
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(1, mp_context=forkserver.context()) as pool:
         workers = Workers(spec, pool)
         for _ in range(2):  # the second time it is broken from the beginning
             with pytest.raises(AadslError, match="ProcessPoolExecutor that was given stopped working"):
@@ -311,46 +311,6 @@ def start(history: History, item: int) -> Tensor:
     return history.state(0).parameters
 
 
-@pytest.mark.parametrize("workers", ["local", "threads", "cluster"], indirect=True)
-def test_a_run_that_changed_under_its_study_has_no_answer(
-    workers: Workers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The study has it open, and so have its workers; half of what they would say is from the files of before."""
-    recorded = record(tmp_path / "run")
-    before = RunSpec(aadsl.open_trajectory(recorded.path), recorded.net, loss_fn, recorded.data, "cpu")
-    monkeypatch.setattr(workers, "spec", before)
-    assert len(list(workers.map(start, [0, 1], silent))) == 2
-    recorded.path.rename(tmp_path / "away")
-    monkeypatch.setattr("tests.digits.network", lambda dtype: network(dtype, seed=4))
-    record(recorded.path)
-    with pytest.raises(AadslError, match=r"another recording at .* has changed since"):
-        list(workers.map(start, [0, 1], silent))
-
-
-ENDING = """
-import aadsl
-from aadsl.core.progress import silent
-from aadsl.data.examples import Examples
-from aadsl.replayed.run_spec import RunSpec
-from aadsl.replayed.workers import Workers
-from tests.digits import loss_fn, network, images_and_labels
-from tests.engine.test_workers import process
-
-spec = RunSpec(aadsl.open_trajectory({path!r}), network(), loss_fn, images_and_labels(), "cpu")
-workers = Workers(spec, count=1)
-print(list(workers.map(process, [0], silent))[0][1][0])
-"""
-
-
-def test_a_program_that_ends_leaves_no_process_and_no_word(run: Recorded) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", ENDING.format(path=str(run.path))], capture_output=True, text=True, check=False
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    with pytest.raises(ProcessLookupError):
-        os.kill(int(done.stdout), 0)
-
-
 @pytest.mark.parametrize("workers", ["local", "processes", "cluster"], indirect=True)
 def test_workers_that_do_not_see_the_run(workers: Workers, tmp_path: Path) -> None:
     """The run is moved away; to a worker on another machine it looks the same."""
@@ -364,6 +324,25 @@ def test_workers_that_do_not_see_the_run(workers: Workers, tmp_path: Path) -> No
         with pytest.raises(AadslError, match=r"the workers do not see .*run\nput it where all machines can read it"):
             list(workers.map(start, [0], silent))
         workers.spec = spec
+
+
+@pytest.mark.parametrize("workers", ["local", "threads", "cluster"], indirect=True)
+def test_a_run_that_changed_under_its_study_has_no_answer(
+    workers: Workers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The study has it open, and so have its workers; half of what they would say is from the files of before.
+
+    The refusal ends local processes, so that tests of them stand above this one.
+    """
+    recorded = record(tmp_path / "run")
+    before = RunSpec(aadsl.open_trajectory(recorded.path), recorded.net, loss_fn, recorded.data, "cpu")
+    monkeypatch.setattr(workers, "spec", before)
+    assert len(list(workers.map(start, [0, 1], silent))) == 2
+    recorded.path.rename(tmp_path / "away")
+    monkeypatch.setattr("tests.digits.network", lambda dtype: network(dtype, seed=4))
+    record(recorded.path)
+    with pytest.raises(AadslError, match=r"another recording at .* has changed since"):
+        list(workers.map(start, [0, 1], silent))
 
 
 @pytest.mark.parametrize("part", ["model", "loss", "data"])
@@ -415,7 +394,7 @@ from aadsl.data.examples import Examples
 from aadsl.replayed.run_spec import RunSpec
 from aadsl.replayed.workers import Workers
 from tests.digits import images_and_labels
-from tests.engine.test_workers import start
+from tests.engine.test_workers import counterfactual_end, process
 
 class Net(nn.Sequential):
     pass
@@ -433,17 +412,30 @@ def loss(model, batch):
 
 net = Net(nn.Linear(784, 16), nn.Tanh(), nn.Linear(16, 10))
 spec = RunSpec(aadsl.open_trajectory(sys.argv[1]), net, loss, Digits(), "cpu")
-answers = dict(Workers(spec, count=1).map(counterfactual_end, [range(2, 5)], silent))
+workers = Workers(spec, count=1)
+answers = dict(workers.map(counterfactual_end, [range(2, 5)], silent))
 torch.testing.assert_close(answers[0], counterfactual_end(spec.history(), range(2, 5)), rtol=0, atol=0)
+print(list(workers.map(process, [0], silent))[0][1][0])
 """
 
 
-def test_what_is_defined_in_a_notebook_reaches_local_workers(run: Recorded, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def ended(run: Recorded, tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedProcess[str]:
     """A script without a guard stands for the notebook: nothing of it is run again in the workers."""
-    script = tmp_path / "notebook.py"
-    script.write_text(NOTEBOOK.replace("import start", "import counterfactual_end"))
-    done = subprocess.run([sys.executable, script, run.path], env=os.environ | {"PYTHONPATH": str(Path.cwd())})
-    assert done.returncode == 0
+    script = tmp_path_factory.mktemp("notebook") / "notebook.py"
+    script.write_text(NOTEBOOK)
+    environment = os.environ | {"PYTHONPATH": str(Path.cwd())}
+    return subprocess.run([sys.executable, script, run.path], env=environment, capture_output=True, text=True)
+
+
+def test_what_is_defined_in_a_notebook_reaches_local_workers(ended: subprocess.CompletedProcess[str]) -> None:
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_a_program_that_ends_leaves_no_process_and_no_word(ended: subprocess.CompletedProcess[str]) -> None:
+    assert ended.stderr == ""
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(ended.stdout), 0)
 
 
 def test_a_few_examples_of_many_travel_alone() -> None:

@@ -110,7 +110,8 @@ def alone(tmp_path_factory):
     return FileLock(tmp_path_factory.getbasetemp().parent / "preparing.lock")
 
 
-@pytest.fixture(scope="module")
+# One server and one browser for all files of browser tests: tests/conftest.py lets one process have them all.
+@pytest.fixture(scope="session")
 def page(alone):
     with alone:
         executable = lab.chromium()
@@ -121,12 +122,12 @@ def page(alone):
         assert page.aborted == [], "something asked for the internet"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def root(tmp_path_factory):
     return tmp_path_factory.mktemp("notebooks")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def extension(alone):
     """What is in the way of the JupyterLab extension, an empty string where it is built."""
     with alone:
@@ -135,7 +136,7 @@ def extension(alone):
         return subprocess.run([sys.executable, LAB / "build.py"], capture_output=True, text=True).stderr.strip()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def address(root, extension, tmp_path_factory):
     data = tmp_path_factory.mktemp("jupyter")
     if not extension:
@@ -155,4 +156,5 @@ def notebook(page, address, root):
         nbformat.write(book, root / f"{name}.ipynb")
         return lab.Notebook(page, address).open(f"{name}.ipynb")
 
-    return opened
+    yield opened
+    lab.end_kernels(address)

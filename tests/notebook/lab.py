@@ -18,13 +18,16 @@ LIMIT = 180
 """Seconds after which what is waited for will not come, however slow the machine is."""
 DIGITS = 0.006
 """How far, relatively, a number that is shown with three digits may be from the one that is meant."""
-SETUP = f"""import sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r})
+# What notebooks begin with, no more than they use: PyTorch alone takes a new kernel seconds.
+WITH_LANGUAGE = "%load_ext aadsl"
+WITH_CHARTS = f"""import sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r})
 from tests.charts.answers import answer
 from aadsl.charts import CHARTS
+{WITH_LANGUAGE}"""
+WITH_RUNS = f"""{WITH_CHARTS}
 from tests.digits import images_and_labels, loss_fn, network
 digits, net = images_and_labels(), network()
-test = (digits[0][:20], digits[1][:20])
-%load_ext aadsl"""
+test = (digits[0][:20], digits[1][:20])"""
 SCREENSHOTS = Path(__file__).parents[2] / "screenshots"
 FLAGS = [
     "--no-sandbox",
@@ -234,12 +237,13 @@ class Notebook:
         # The page's requests pass through this process, so it may not sleep meanwhile.
         until(lambda: path.stat().st_mtime_ns != before, lambda seconds: self.page.wait_for_timeout(1000 * seconds))
 
-    def picture(self, name: str):
-        SCREENSHOTS.mkdir(exist_ok=True)
-        self.page.wait_for_timeout(300)
-        self.page.screenshot(path=SCREENSHOTS / f"{name}.png")
+    def picture(self, name: str, **options):
+        """Take a picture, where there is a folder for them."""
+        if SCREENSHOTS.is_dir():
+            self.page.wait_for_timeout(300)
+            self.page.screenshot(path=SCREENSHOTS / f"{name}.png", **options)
 
     def both_themes(self, name: str):
-        for theme in ("Dark", "Light"):
+        for theme in ("Dark", "Light") if SCREENSHOTS.is_dir() else ():
             self.theme(theme)
             self.picture(f"{name}-{theme.lower()}")

@@ -1,6 +1,6 @@
 """A real JupyterLab in headless Chromium, without the internet: what a person would see.
 
-Screenshots are written to ``screenshots/`` for a person to look at.
+Where there is a folder ``screenshots/``, pictures are taken for a person to look at.
 """
 
 import shutil
@@ -44,7 +44,7 @@ def test_every_chart_is_drawn(notebook, page):
     options = "verified=True, examples=40, trust=True, shares=True"
     cells = [f"CHARTS[{name!r}]().draw(answer({options}))" for name in CHARTS]
     many = "CHARTS['timeline']().draw(answer(steps=100_000, behaviors=('backdoor',)))"
-    book = notebook("charts", lab.SETUP, *cells, many)
+    book = notebook("charts", lab.WITH_CHARTS, *cells, many)
     book.run_all()
     page.wait_for_function(f"document.querySelectorAll('.vega-embed svg').length === {len(cells) + 1}")
     ink = "() => getComputedStyle(document.querySelector('.vega-embed svg .role-title-text text')).fill"
@@ -73,7 +73,7 @@ def test_colors_completion_and_caret(notebook, page, extension):
     if extension:
         pytest.skip(f"the JupyterLab extension cannot be built: {extension}")
     mistaken = '%%aascore\nstage x = steps[0:3] where tga == "b" # why\nscore x on y'
-    book = notebook("colors", lab.SETUP, mistaken, "%%aascore\nst")
+    book = notebook("colors", lab.WITH_LANGUAGE, mistaken, "%%aascore\nst")
     # Before anything ran: our words are keywords, and Python's are not.
     cell = page.locator(".jp-CodeCell").nth(1)
     keywords = cell.locator(".cm-line span").filter(has_text="stage")
@@ -97,7 +97,7 @@ def test_colors_completion_and_caret(notebook, page, extension):
 
 
 def test_help_on_a_call_under_the_cursor(notebook, page):
-    book = notebook("help", lab.SETUP, "%%aascore\nscore a on b using linearized(")
+    book = notebook("help", lab.WITH_LANGUAGE, "%%aascore\nscore a on b using linearized(")
     book.run_all()
     page.locator(".jp-CodeCell").nth(1).locator(".cm-content").click()
     page.keyboard.press("Control+End")

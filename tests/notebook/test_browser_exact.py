@@ -40,7 +40,7 @@ def hold(root, request):
 @pytest.fixture
 def explorer(notebook, page, recorded, request, hold):
     """An explorer with steps 3 to 12 selected."""
-    cells = [lab.SETUP, HELD.format(hold=str(hold)), PROGRAM.format(path=recorded.path)]
+    cells = [lab.WITH_RUNS, HELD.format(hold=str(hold)), PROGRAM.format(path=recorded.path)]
     book = notebook(request.node.name, *cells)
     book.run_all()
     page.wait_for_selector(".aadsl-explorer canvas")

@@ -26,7 +26,7 @@ def program(recorded):
 def explored(page, address, root, recorded):
     """An explorer with steps 5 to 12 brushed, in a saved notebook."""
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    cells = [lab.SETUP, f"%%aascore --explore\n{program(recorded)}"]
+    cells = [lab.WITH_RUNS, f"%%aascore --explore\n{program(recorded)}"]
     book = nbformat.v4.new_notebook(metadata={"kernelspec": kernel})
     book.cells = [nbformat.v4.new_code_cell(source) for source in cells]
     nbformat.write(book, root / "explorer.ipynb")
@@ -161,5 +161,5 @@ def test_exported_page_shows_the_pictures(explored, page, root):
     pictures = page.locator(".jp-OutputArea img")
     assert pictures.count() >= 1
     assert pictures.last.evaluate("image => image.complete && image.naturalWidth") > 500
-    page.screenshot(path=lab.SCREENSHOTS / "exported.png", full_page=True)
+    explored.picture("exported", full_page=True)
     page.aborted[:] = aborted  # nbconvert's own template asks for MathJax; the pictures do not need it

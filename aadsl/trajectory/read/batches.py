@@ -63,6 +63,15 @@ class BatchReader:
         first, last = np.searchsorted(loaded.columns["step"].values, [step, step + 1])
         return loaded, int(first), int(last)
 
+    def used(self) -> NDArray[np.int64]:
+        """Return the positions in the data set that micro-batches used, each once."""
+        found = [np.empty(0, np.int64)]
+        for loaded in self.all():
+            if "index" in loaded.columns:
+                values = np.unique(loaded.columns["index"].values)
+                found.append(values[values >= 0])
+        return np.unique(np.concatenate(found))
+
     def all(self) -> Iterator[Loaded]:
         """Yield the segments in order."""
         for start in self._starts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -45,32 +46,44 @@ class StepColumn(BackendArray):  # type: ignore[no-untyped-call, misc, unused-ig
 
     def __init__(self, name: str, stand_in: str, parts: Sequence[Part]) -> None:
         self._name, self._stand_in, self._parts = name, stand_in, parts
-        self.dtype = common_dtype(np.nan, [part.dtypes.get(self._in(part)) for part in parts])
+        self.dtype = common_dtype(np.nan, [part.dtypes.get(self.name_in(part)) for part in parts])
         self.shape = (sum(part.segment.stop - part.segment.start for part in parts),)
         self._values: NDArray[Any] | None = None
 
-    def _in(self, part: Part) -> str:
+    def name_in(self, part: Part) -> str:
         """Return the column's name in a part: ``lr`` stands for ``lr_1`` where all groups agreed."""
         return self._name if self._name in part.dtypes else self._stand_in
 
     def values(self) -> NDArray[Any]:
         """Read the column."""
         if self._values is None:
-            pieces = []
-            for part in self._parts:
-                length = part.segment.stop - part.segment.start
-                if self._in(part) in part.dtypes:
-                    with part.source.open(part.segment.name) as dataset:
-                        pieces.append(read_column(dataset, self._in(part)).values)
-                else:
-                    pieces.append(missing(np.nan, length, self.dtype.kind == "O"))
-            self._values = np.concatenate([piece.astype(self.dtype, copy=False) for piece in pieces])
+            (self._values,) = values_of([self], self._parts)
         return self._values
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
         return indexing.explicit_indexing_adapter(
             key, self.shape, indexing.IndexingSupport.OUTER, lambda k: self.values()[k]
         )
+
+
+def values_of(columns: Sequence[StepColumn], parts: Sequence[Part]) -> list[NDArray[Any]]:
+    """Return columns over the same parts; each part's file is opened once for all of them."""
+    pieces: list[list[NDArray[Any]]] = [[] for _ in columns]
+    for part in parts:
+        names = [column.name_in(part) for column in columns]
+        known = any(name in part.dtypes for name in names)
+        with part.source.open(part.segment.name) if known else nullcontext() as dataset:
+            for column, name, own in zip(columns, names, pieces, strict=True):
+                length = part.segment.stop - part.segment.start
+                own.append(
+                    read_column(dataset, name).values
+                    if name in part.dtypes
+                    else missing(np.nan, length, column.dtype.kind == "O")
+                )
+    return [
+        np.concatenate([piece.astype(column.dtype, copy=False) for piece in own])
+        for column, own in zip(columns, pieces, strict=True)
+    ]
 
 
 def steps_dataset(parts: Sequence[Part]) -> xr.Dataset:

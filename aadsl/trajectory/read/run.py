@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from aadsl.core.errors import AadslError
 from aadsl.core.state import State
 from aadsl.trajectory.read.batches import BatchReader
-from aadsl.trajectory.read.lazy import StepColumn, part_of
+from aadsl.trajectory.read.lazy import StepColumn, part_of, values_of
 from aadsl.trajectory.read.rules import layout_of_state, require
 from aadsl.trajectory.read.source import RunSource
 from aadsl.trajectory.store import header
@@ -70,14 +70,16 @@ class RecordedRun:
         """For each group values over steps by torch's name, of those that its optimizer has."""
         attributes = {name: found for part in self.parts for name, found in part.attributes.items()}
         keys = dict.fromkeys(found["hyperparameter"] for found in attributes.values() if "hyperparameter" in found)
-        columns: dict[str, NDArray[Any]] = {}
-        groups: list[dict[str, NDArray[Any]]] = [{} for _ in self.header.optimizers]
+        columns: dict[str, StepColumn] = {}
+        groups: list[dict[str, str]] = [{} for _ in self.header.optimizers]
         for key in keys:
             for group, own in enumerate(groups):
                 name = next((name for name in (f"{key}_{group}", key) if name in attributes), None)
                 if name is not None:
-                    own[key] = columns.setdefault(name, StepColumn(name, key, self.parts).values())
-        return groups
+                    own[key] = name
+                    columns.setdefault(name, StepColumn(name, key, self.parts))
+        values = dict(zip(columns, values_of([*columns.values()], self.parts), strict=True))
+        return [{key: values[name] for key, name in own.items()} for own in groups]
 
     def largest_hyperparameters(self, group: int) -> Hyperparameters:
         """Return each scalar of a parameter group at its largest: it shows what was ever switched on."""
