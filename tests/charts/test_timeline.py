@@ -3,6 +3,7 @@ import pytest
 import vl_convert
 
 from aadsl.charts import CHARTS
+from aadsl.charts.frame import step_table
 from aadsl.core.errors import AadslError
 from tests.charts.answers import answer
 
@@ -22,14 +23,15 @@ def test_every_step_is_one_bar_with_its_metadata():
     rows = bars_of(data)
     assert [row["step"] for row in rows] == list(range(60))
     np.testing.assert_allclose([r["effect"] for r in rows], data["step_effect"].values[:, 0], rtol=1e-5)
-    assert [row["tag"] for row in rows] == data["tag"].values.tolist()
+    (column,) = (column for column, name in step_table(data)[1].items() if name == "tag")
+    assert [row[column] for row in rows] == data["tag"].values.tolist()
     svg = vl_convert.vegalite_to_svg(CHARTS["timeline"]().draw(data).to_dict())
     assert svg.count('aria-roledescription="rule mark"') == 60
 
 
 def test_stages_color_their_steps():
     rows = bars_of(answer(steps=60, behaviors=("backdoor",)))
-    groups = {row["step"]: row["stage"] for row in rows}
+    groups = {row["step"]: row["group"] for row in rows}
     assert groups[3] == "warmup"
     assert groups[35] == "poisoned"
     assert groups[50] == "no stage"
@@ -38,7 +40,7 @@ def test_stages_color_their_steps():
 @pytest.mark.parametrize(("by", "expected"), [("source", "badnet"), ("tag", "badnet"), ("epoch", 2)])
 def test_by_a_family_or_a_coordinate(by, expected):
     rows = bars_of(answer(steps=60, behaviors=("backdoor",)), by)
-    assert {row["step"]: row.get("color", row.get(by)) for row in rows}[35] == expected
+    assert {row["step"]: row["group"] for row in rows}[35] == expected
 
 
 def test_by_something_unknown_names_what_there_is():
@@ -49,7 +51,7 @@ def test_by_something_unknown_names_what_there_is():
 def test_overlapping_stages_share_a_color_of_their_own():
     data = answer(steps=60, behaviors=("backdoor",))
     data["member"][1] = True  # warmup is now the whole run
-    assert {row["stage"] for row in bars_of(data)} == {"warmup", "poisoned & warmup"}
+    assert {row["group"] for row in bars_of(data)} == {"warmup", "poisoned & warmup"}
 
 
 def test_a_hundred_thousand_steps_stay_small_and_keep_the_outlier():

@@ -159,7 +159,7 @@ def test_a_damaged_structure_is_named(tmp_path: Path) -> None:
     edit(tmp_path / "batches-0-1.nc", lambda data: data["tensor_structure_labels"].__setitem__(0, "["))
     trajectory = open_trajectory(tmp_path)
     assert "which is no JSON" in str(trajectory.violations())
-    with pytest.raises(AadslError, match="structure of a batch"):
+    with pytest.raises(AadslError, match="which is no JSON"):
         trajectory.batch_tensors(0)
 
 

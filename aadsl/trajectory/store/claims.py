@@ -39,6 +39,8 @@ def require_room(dataset: Any, size: int) -> None:
 
 def _claimed(variable: Any) -> int:
     """Return the bytes that reading a variable takes: all of it, or a single chunk, which is read as a whole."""
+    if not variable.size:  # its dimension has no limit, so that there are chunks, of which none is read
+        return 0
     width: int = _TEXT if variable.dtype is str else variable.dtype.itemsize
     chunks = variable.chunking()
     values: int = max(prod(variable.shape), prod(chunks) if isinstance(chunks, list) else 0)
