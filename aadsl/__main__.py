@@ -113,10 +113,13 @@ def _run(chosen: argparse.Namespace) -> tuple[str, int]:
 
 
 def _text(program: Path) -> str:
+    from aadsl.language import LONGEST
+
     if str(program) == "-":
-        return sys.stdin.read()
+        return sys.stdin.read(LONGEST + 1)
     try:
-        return program.read_text(encoding="utf-8")
+        with program.open(encoding="utf-8") as file:
+            return file.read(LONGEST + 1)
     except (OSError, UnicodeDecodeError) as error:
         raise AadslError(f"{program} cannot be read: {error}") from error
 

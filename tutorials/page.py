@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 from typing import Any
 
-import vl_convert
-
-from aadsl.charts import theme
-from aadsl.charts.export import svg
+from aadsl.charts.export import interactive, page, svg
 
 STYLE = """
 body { font: 16px/1.55 system-ui, sans-serif; color: #222; background: #fff; margin: 2.5rem auto; max-width: 52rem;
@@ -22,14 +18,6 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size
 th, td { padding: .28rem .9rem; text-align: right; border-bottom: 1px solid #e4e4e4; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
 .chart { overflow-x: auto; margin: .8rem 0; } .note { color: #555; font-size: .88rem; }
-"""
-
-# The picture that stands in a chart's place is for readers without scripts; it gives way to the interactive chart.
-DRAW = """
-for (const place of document.querySelectorAll(".chart")) {
-  const spec = JSON.parse(place.querySelector("script").textContent);
-  vegaEmbed(place, spec, {renderer: "svg", actions: {export: true, source: false, compiled: false, editor: false}});
-}
 """
 
 
@@ -58,18 +46,10 @@ class Page:
         self.parts.append(f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
 
     def chart(self, chart: Any) -> None:
-        """Add an Altair chart: as a picture, and as a specification from which the page draws it interactively."""
-        spec = json.dumps(theme.styled(chart, theme.PAPER)).replace("</", "<\\/")
-        data = f'<script type="application/json">{spec}</script>'
-        self.parts.append(f'<div class="chart">{svg(chart)}{data}</div>')
+        """Add an Altair chart; readers without scripts see its picture."""
+        self.parts.append(interactive(chart, svg(chart)))
 
     def write(self, path: Path) -> None:
         """Write the page, with the code that draws its charts."""
-        library = vl_convert.javascript_bundle().replace("</script", "<\\/script")
-        path.write_text(
-            f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(self.title)}</title>'
-            '<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">'
-            f"<style>{STYLE}</style></head>\n<body>\n<h1>{escape(self.title)}</h1>\n" + "\n".join(self.parts)
-            + f"\n<script>{library}</script>\n<script>{DRAW}</script>\n</body></html>\n",
-            encoding="utf-8",
-        )  # fmt: skip
+        body = "\n".join([f"<h1>{escape(self.title)}</h1>", *self.parts])
+        path.write_text(page(self.title, body, STYLE), encoding="utf-8")

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Callable
+from functools import lru_cache
+from hashlib import sha256
+from html import escape
 from pathlib import Path
 from typing import Any
 
 from aadsl.charts import theme
-from aadsl.charts.bundle import png
+from aadsl.charts.bundle import png, summary
+from aadsl.charts.texts import embedded
 from aadsl.core.arguments import checked
 from aadsl.core.errors import AadslError, did_you_mean
 from aadsl.core.files import replacing
@@ -22,9 +27,53 @@ def svg(chart: Any) -> str:
 
 def html(chart: Any) -> str:
     """Return one HTML page with the interactive ``chart`` and the code that draws it (about 1 MB)."""
+    return page(summary(chart), interactive(chart))
+
+
+def interactive(chart: Any, picture: str = "") -> str:
+    """Return the part of a :func:`page` that draws ``chart``; a ``picture`` stands there until then."""
+    spec = embedded(theme.styled(chart, theme.PAPER))
+    return f'<div class="chart">{picture}<script type="application/json">{spec}</script></div>'
+
+
+def page(title: str, body: str, style: str = "") -> str:
+    """Return an HTML page around ``body``, with the code that draws its charts.
+
+    Its policy lets the browser run that code alone, and fetch nothing: texts of a recording stay texts.
+    """
+    scripts = (_library(), _DRAW)
+    allowed = " ".join(f"'sha256-{b64encode(sha256(script.encode()).digest()).decode()}'" for script in scripts)
+    policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {allowed}"
+    return _PAGE.format(policy=policy, title=escape(title), style=style, body=body, library=scripts[0], draw=scripts[1])
+
+
+@lru_cache
+def _library() -> str:
     import vl_convert
 
-    return str(vl_convert.vegalite_to_html(theme.styled(chart, theme.PAPER), bundle=True))
+    return str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")).replace("</script", "<\\/script")
+
+
+# With "ast" Vega interprets expressions instead of making code of them, which the policy forbids.
+_DRAW = """
+for (const place of document.querySelectorAll(".chart")) {
+  const spec = JSON.parse(place.querySelector("script").textContent);
+  const actions = {export: true, source: false, compiled: false, editor: false};
+  vegaEmbed(place, spec, {renderer: "svg", ast: true, actions}).catch(console.error);
+}
+"""
+_PAGE = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<title>{title}</title>
+<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">
+<style>{style}</style></head>
+<body>
+{body}
+<script>{library}</script>
+<script>{draw}</script>
+</body></html>
+"""
 
 
 _FORMATS: dict[str, Callable[[Any], bytes]] = {

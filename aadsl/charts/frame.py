@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import altair as alt
@@ -50,10 +51,14 @@ def _differs(values: np.ndarray) -> bool:
     return len(set(values.tolist())) > 1
 
 
-def step_table(dataset: xr.Dataset) -> pd.DataFrame:
-    """Return one row a step with the metadata that tell it from others, without effects."""
-    columns = {name: dataset[name].values for name in telling_variables(dataset)}
-    return pd.DataFrame({"step": dataset["step"].values, **columns})
+def step_table(dataset: xr.Dataset) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Return one row a step with the metadata that tell it from others, without effects; and their names by column.
+
+    The columns are called c0, c1 …: Vega reads more into names than a recording may mean by them.
+    """
+    names = {f"c{position}": name for position, name in enumerate(telling_variables(dataset))}
+    columns = {column: dataset[name].values for column, name in names.items()}
+    return pd.DataFrame({"step": dataset["step"].values, **columns}), names
 
 
 def rows(frame: pd.DataFrame) -> Any:
@@ -78,25 +83,22 @@ def zero_line(channel: str) -> Any:
     return alt.Chart(alt.InlineData(values=[{}])).mark_rule(style="zero").encode(**{channel: alt.datum(0)})
 
 
-def field(name: str) -> str:
-    """Return ``name`` as Vega reads it: dots and brackets in it are not paths."""
-    return "".join(f"\\{c}" if c in ".[]\\'\"" else c for c in name)
-
-
 def kind(values: Any) -> str:
     """Return the Vega-Lite type of an array of metadata."""
     return "quantitative" if np.asarray(values).dtype.kind in "fiu" else "nominal"
 
 
-def tooltips(frame: pd.DataFrame, formats: dict[str, str] | None = None) -> list[Any]:
-    """Return one tooltip line for each column, in order, at most ``TOOLTIP_LIMIT``."""
+def tooltips(
+    frame: pd.DataFrame, formats: Mapping[str, str] | None = None, titles: Mapping[str, str] | None = None
+) -> list[Any]:
+    """Return one tooltip line for each column, in order, at most ``TOOLTIP_LIMIT``, called as in ``titles``."""
     chosen = [str(name) for name in frame.columns][:TOOLTIP_LIMIT]
-    formats = formats or {}
+    formats, titles = formats or {}, titles or {}
     out = []
     for name in chosen:
         numeric = kind(frame[name]) == "quantitative"
         floating = np.asarray(frame[name]).dtype.kind == "f"
         form = formats.get(name, ".4~g" if floating else "")
         options = {"format": form} if form and numeric else {}
-        out.append(alt.Tooltip(field=field(name), type=kind(frame[name]), title=name, **options))
+        out.append(alt.Tooltip(field=name, type=kind(frame[name]), title=titles.get(name, name), **options))
     return out

@@ -11,7 +11,7 @@ import pandas as pd
 import xarray as xr
 
 from aadsl.charts import theme
-from aadsl.charts.frame import field, rows, step_variables
+from aadsl.charts.frame import rows, step_variables
 from aadsl.charts.needs import SCHEDULE, Need
 from aadsl.charts.phases import phase_marks
 from aadsl.charts.thin import SLICES, outline
@@ -79,13 +79,13 @@ def schedule_panels(dataset: xr.Dataset, height: int = 60) -> list[Any]:
 
 
 def _strip(dataset: xr.Dataset, name: str, height: int) -> Any:
-    frame = pd.DataFrame({"step": dataset["step"].values, name: dataset[name].values.astype(float)})
-    frame = outline(frame.dropna(), name)
-    label = _label(name)
-    axis = alt.Axis(tickCount=3) if frame[name].nunique() > 1 else alt.Axis(values=[float(frame[name].iloc[0])])
+    frame = pd.DataFrame({"step": dataset["step"].values, "value": dataset[name].values.astype(float)})
+    frame = outline(frame.dropna(), "value")
+    label, values = _label(name), frame["value"]
+    axis = alt.Axis(tickCount=3) if values.nunique() > 1 else alt.Axis(values=[float(values.iloc[0])])
     axis.format = "~g"
-    y = alt.Y(field=field(name), type="quantitative", title=label.split(" "), scale=alt.Scale(zero=False), axis=axis)
-    tips = [alt.Tooltip("step:Q"), alt.Tooltip(field=field(name), type="quantitative", title=label, format=".4~g")]
+    y = alt.Y("value:Q", title=label.split(" "), scale=alt.Scale(zero=False), axis=axis)
+    tips = [alt.Tooltip("step:Q"), alt.Tooltip("value:Q", title=label, format=".4~g")]
     shape = "linear" if name == "loss" else "step-after"
     line = alt.Chart(rows(frame)).mark_line(color=theme.HELPED, strokeWidth=1.3, interpolate=shape)
     line = line.encode(x=step_axis(dataset["step"].values), y=y, tooltip=tips)

@@ -13,6 +13,8 @@ from typing import Any
 
 import altair as alt
 
+from aadsl.charts.texts import drawable
+
 HELPED = "#0072B2"
 HURT = "#D55E00"
 NEITHER = "#808080"
@@ -116,6 +118,6 @@ def sign_color(sign: int, field: str = "effect") -> Any:
 
 
 def styled(chart: Any, inks: Inks) -> dict[str, Any]:
-    """Return the Vega-Lite specification of ``chart`` drawn with ``inks``."""
-    spec: dict[str, Any] = chart.to_dict()
+    """Return the Vega-Lite specification of ``chart`` drawn with ``inks``, whatever texts it shows."""
+    spec: dict[str, Any] = drawable(chart.to_dict())
     return {**spec, "config": {**spec.get("config", {}), **config(inks)}}

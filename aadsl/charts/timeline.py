@@ -49,7 +49,7 @@ class Timeline:
         grouping = group_steps(dataset, by)
         names = behaviors(dataset)
         table = step_table(dataset)
-        panels = [self._panel(dataset, name, effects.sel(behavior=name), table, grouping) for name in names]
+        panels = [self._panel(dataset, name, effects.sel(behavior=name), *table, grouping) for name in names]
         if self.schedule:
             panels += schedule_panels(dataset)
         chart = stacked(panels)
@@ -57,30 +57,36 @@ class Timeline:
         return theme.titled(chart, f"Effect of every step on {words.quoted(names)}", *notes(dataset, meaning, "pale"))
 
     def _panel(
-        self, dataset: xr.Dataset, name: str, effects: xr.DataArray, table: pd.DataFrame, grouping: Grouping
+        self,
+        dataset: xr.Dataset,
+        name: str,
+        effects: xr.DataArray,
+        table: pd.DataFrame,
+        columns: dict[str, str],
+        grouping: Grouping,
     ) -> Any:
-        group = "color" if grouping.title in table.columns else grouping.title
         frame = table.copy()
         frame.insert(1, "effect", effects.values.astype(float))
-        frame.insert(2, group, grouping.values)
+        frame.insert(2, "group", grouping.values)
         frame = frame.assign(**step_trust(dataset, name))
-        frame = extremes(frame, "effect", None if grouping.is_number else group).dropna(subset=["effect"])
-        y, color = alt.Y("effect:Q", title=words.panel_axis(dataset, name)), grouping.color(group)
+        frame = extremes(frame, "effect", None if grouping.is_number else "group").dropna(subset=["effect"])
+        y, color = alt.Y("effect:Q", title=words.panel_axis(dataset, name)), grouping.color("group")
         base = alt.Chart(rows(frame)).encode(x=step_axis(table["step"].to_numpy()))
         hover = nearest_step(name)
-        tips = tooltips(frame.drop(columns="color", errors="ignore"), {"effect": "+.4~g"})
+        told = frame.drop(columns="group") if grouping.title in columns.values() else frame
+        tips = tooltips(told, {"effect": "+.4~g"}, {**columns, "group": grouping.title})
         points = base.mark_point(style="mark", size=45, filled=True).encode(
             y="effect:Q", opacity=alt.condition(hover, alt.value(1), alt.value(0)), tooltip=tips
         )
-        bars = _bars(base.encode(y=y, color=color), group, bar_width(len(table)), pale=doubted(dataset, name))
+        bars = _bars(base.encode(y=y, color=color), bar_width(len(table)), pale=doubted(dataset, name))
         exact = band(dataset, name, grouping.stage_colors, NAMES_ABOVE if len(phase_starts(dataset)) else GAP)
         layers = [*bars, zero_line("y"), *phase_marks(dataset), *exact, points.add_params(hover)]
         return alt.layer(*layers).properties(width=theme.WIDTH, height=self.height)
 
 
-def _bars(base: Any, group: str, width: float, pale: bool) -> list[Any]:
+def _bars(base: Any, width: float, pale: bool) -> list[Any]:
     """Return bars from zero; pale ones keep their ends at full color, so that each can still be read."""
-    receding = alt.condition(f"datum['{group}'] === '{OTHERS}'", alt.value(0.85), alt.value(1))
+    receding = alt.condition(f"datum.group === '{OTHERS}'", alt.value(0.85), alt.value(1))
     if not pale:
         return [base.mark_rule(strokeWidth=width).encode(y2=alt.datum(0), opacity=receding)]
     body = base.mark_rule(strokeWidth=width).encode(y2=alt.datum(0), opacity=alt.value(PALE))

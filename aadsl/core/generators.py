@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from aadsl.core.errors import AadslError
+
 PYTHON, NUMPY = "python", "numpy"
 _WORDS = 625  # of Python's state: those of the Mersenne Twister, and the place in them
 
@@ -36,7 +38,21 @@ def state_of(name: str) -> bytes:
 
 
 def set_state(name: str, state: Tensor) -> None:
-    """Set a generator to a state: its bytes (n,), uint8."""
+    """Set a generator to a state: its bytes (n,), uint8.
+
+    Raises:
+        AadslError: it is no state of such a generator.
+    """
+    try:
+        _set(name, state)
+    except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
+        raise AadslError(
+            f'what was recorded of the random generator "{name}" is no state of it: {error}',
+            hint="trajectory.violations() says whether the files are damaged",
+        ) from error
+
+
+def _set(name: str, state: Tensor) -> None:
     if name == "cpu":
         torch.set_rng_state(state)
     elif name not in (PYTHON, NUMPY):
@@ -50,6 +66,8 @@ def set_state(name: str, state: Tensor) -> None:
         content = state.numpy().tobytes()
         place, waiting, gauss = np.frombuffer(content, np.float64, offset=len(content) - 24).tolist()
         words = np.frombuffer(content[:-24], np.uint32)
+        if not 0 <= place < _WORDS:  # NumPy would read its memory there
+            raise ValueError(f"the place {place} is outside of its words")
         np.random.set_state(("MT19937", words, int(place), int(waiting), gauss))
 
 

@@ -164,7 +164,7 @@ def final_tangents(
     """Return e_T of each stage of the query, carried by ``jacobians``; an interrupted sweep goes on."""
     first = min(first_change(member) for member in query.members)
     start = Tangents(first, (None,) * len(query.members))
-    start = tangents = execution.checkpoints.found(Tangents, history.state(0)) or start
+    start = tangents = execution.checkpoints.found(start, history.state(0), history.length) or start
     varied = [counterfactual(query.intervention, member) for member in query.members]
     for tangents in tangent_sweep(
         history, history.step_map, start, curvature, jacobians=jacobians, varied=varied, progress=execution.progress

@@ -212,7 +212,7 @@ def _swept(
     for number, part in enumerate(parts):
         checkpoints, own = execution.checkpoints.within(str(number)), [blocks[n] for n in part]
         fresh = BlockSweep.starting(history.length, cotangents, len(own))
-        start = sweep = checkpoints.found(BlockSweep, history.final) or fresh
+        start = sweep = checkpoints.found(fresh, history.final, history.length) or fresh
         progress = _part(execution.progress, number, len(parts))
         for sweep in block_sweep(
             history, history.step_map, start, curvature, own, limit=history.limit, progress=progress

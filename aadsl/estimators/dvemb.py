@@ -54,7 +54,7 @@ class Dvemb(Additive):
         state, readouts = final_readouts(history, behaviors)
         cotangents = [readout.cotangent(state).parameters for readout in readouts]
         scores = np.zeros((history.length, len(behaviors)))
-        for taken in backward(history, history.step_map):
+        for taken in backward(history, history.step_map, progress=execution.progress):
             eta = rates(history, taken, self.rate)
             update = eta * taken.evaluation.gradient
             scores[taken.step.index] = [-float((u * update).sum(dtype=torch.float64)) for u in cotangents]

@@ -73,7 +73,7 @@ class FirstOrder(Additive):
         state, readouts = final_readouts(history, behaviors)
         cotangents = [restricted(history, readout.cotangent(state), self.parameters) for readout in readouts]
         fresh = Sweep.starting(history.length, cotangents, variations=2)
-        start = sweep = execution.checkpoints.found(Sweep, state) or fresh
+        start = sweep = execution.checkpoints.found(fresh, state, history.length) or fresh
         variations = [intervention.vary, _reset if intervention.resets_after else observed]
         for sweep in adjoint_sweep(
             history,

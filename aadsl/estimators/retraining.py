@@ -13,7 +13,7 @@ from aadsl.estimators.base import Behavior, Cost, Effects, Estimator, Floats, Qu
 from aadsl.estimators.spread import RetrainedStages, spread_runs
 from aadsl.estimators.together import trained
 from aadsl.interventions import Intervention, counterfactual, first_change
-from aadsl.propagation import End, FlatState
+from aadsl.propagation import End, FlatState, way_to
 from aadsl.replayed.execution import Execution
 from aadsl.replayed.history import History
 
@@ -39,10 +39,10 @@ class Retraining(Estimator):
         return Effects(np.stack([row.effect for row in rows]), examples)
 
     def cost(self, history: History, query: Query) -> Cost:
-        """Return one gradient for each step that happens after a stage began, and for the way to the last stage."""
-        last = max(first_change(member) for member in query.members)
+        """Return one gradient for each step after a stage began, and on the way there from a stored state."""
+        way = way_to(history, [first_change(member) for member in query.members])
         gradients = int(applied_steps(history, query.members, query.intervention).sum())
-        return Cost(float(gradients + last), 0, "exact replay")
+        return Cost(float(gradients + way), 0, "exact replay")
 
 
 def ends(

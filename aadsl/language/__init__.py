@@ -19,10 +19,11 @@ from aadsl.language.nodes import (
     Reference,
     Scalar,
 )
-from aadsl.language.parser import Parsed, Parser
+from aadsl.language.parser import LONGEST, Parsed, Parser
 from aadsl.language.source import ProgramText
 
 __all__ = [
+    "LONGEST",
     "Argument",
     "Call",
     "Column",

@@ -8,7 +8,7 @@ from lark import UnexpectedInput
 
 from aadsl.language.characters import readable
 from aadsl.language.layout import LEXEMES, statements_of
-from aadsl.language.parser import Parser
+from aadsl.language.parser import LONGEST, Parser
 from aadsl.language.syntax_errors import QUOTES, SILENT, keyword
 
 
@@ -55,7 +55,9 @@ class Cursor:
 
 def cursor_at(parser: Parser, text: str, position: int) -> Cursor:
     """Return the place of a cursor at ``text[position]``; only what stands before it counts."""
-    before = readable(text)[:position]
+    if position > LONGEST:  # of what is too long to be a program
+        return Cursor(position, "", (), frozenset(), (), "", ())
+    before = readable(text[: position + 1])[:position]
     extents = list(statements_of(before, parser.openers))
     start = extents[-1].start if extents else position
     if extents and _is_over(before, extents[-1].stop, parser):

@@ -1,7 +1,7 @@
 """Write a program in the one style: the same words in the same order, the spaces between them made regular.
 
 Comments, line breaks inside statements and single blank lines stay where they are. A statement that does not parse is
-left as it stands.
+left as it stands, and so is a text that is too long to be a program.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Collection
 
 from aadsl.language.characters import readable
 from aadsl.language.layout import LEXEMES, Extent, statements_of
-from aadsl.language.parser import Parser
+from aadsl.language.parser import LONGEST, Parser
 
 INDENT = "    "
 OPERATORS = frozenset(["==", "!=", "<", "<=", ">", ">=", "+", "-", "*", "/", "%", "="])
@@ -19,6 +19,8 @@ OPERATORS = frozenset(["==", "!=", "<", "<=", ">", ">=", "+", "-", "*", "/", "%"
 
 def format_program(text: str, parser: Parser) -> str:
     """Return ``text`` in the one style. Formatting twice changes nothing more; the meaning stays the same."""
+    if len(text) > LONGEST:
+        return text
     text = readable(text)
     pieces: list[str] = []
     end = 0

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, cast
 
-from lark import Lark, Token, Transformer, UnexpectedInput, v_args
+from lark import Lark, Token, Transformer, Tree, UnexpectedInput, v_args
 from lark.ast_utils import create_transformer
 from lark.lexer import TerminalDef
 from lark.tree import Meta
@@ -28,6 +28,12 @@ from aadsl.language.layout import CONTINUING_WORDS, Extent, statements_of
 from aadsl.language.nodes import Node
 from aadsl.language.source import END_OF_LINE, ProgramText
 from aadsl.language.syntax_errors import explain_syntax, keyword
+
+LONGEST = 100_000
+"""The most characters of a program: some thousand statements, which take a second to read."""
+
+_DEEPEST = 100  # Python calls functions inside each other some 1,000 deep, several for each level
+_TOLD = 100  # mistakes
 
 Table = Mapping[str, tuple[type[Node], ...]]
 """The node classes behind each statement's word, the statement itself first."""
@@ -78,29 +84,55 @@ class Parser:
 
     def parse(self, text: str) -> Parsed:
         """Return the statements of ``text``; what does not parse becomes a problem, the rest still counts."""
+        if len(text) > LONGEST:
+            return Parsed(ProgramText(""), (), (_TOO_LONG,), frozenset(), self.table)
         text = readable(text)
         source = ProgramText(text)
         statements: list[Node] = []
         problems: list[Problem] = []
         lost: set[str] = set()
         for extent in statements_of(text, self.openers):
+            if len(problems) == _TOLD:
+                problems.append(source.problem(source.span(extent.start, extent.stop), "…", _MORE))
+                break
             try:
                 statements.append(self._statement(text, extent))
             except UnexpectedInput as error:
                 problems.append(explain_syntax(error, self.lark, source, extent, self.words))
                 if meant := self._definition.match(text, extent.start, extent.stop):
                     lost.add(composed(meant[1] or meant[2]))
-            except RecursionError:
+            except _TooDeepError:
                 span = source.span(extent.start, extent.stop)
                 problems.append(source.problem(span, "this is nested too deeply", "define a part of it first"))
         return Parsed(source, tuple(statements), tuple(problems), frozenset(lost), self.table)
 
     def _statement(self, text: str, extent: Extent) -> Node:
         tree = self.lark.parse(TextSlice(text, extent.start, extent.stop))
+        if _deeper(tree, _DEEPEST):
+            raise _TooDeepError
         return cast(Node, self._nodes.transform(tree))
 
     def _first(self) -> set[str]:
         return set(self.lark.parse_interactive("").accepts())  # type: ignore[no-untyped-call]
+
+
+class _TooDeepError(Exception):
+    """A statement has more levels than what goes through it can call itself."""
+
+
+_TOO_LONG = Problem(
+    f"this program is too long: it has more than {LONGEST:,} characters",
+    "run it in several cells or files; a long list can live in the notebook, and stand here by its name",
+)
+_MORE = f"mend the first {_TOLD} mistakes; what follows was not looked at"
+
+
+def _deeper(tree: Tree[Token], most: int) -> bool:
+    """Return whether a parse tree has more levels than ``most``."""
+    level: list[Any] = [tree]
+    for _ in range(most):
+        level = [child for node in level if isinstance(node, Tree) for child in node.children]
+    return any(isinstance(node, Tree) for node in level)
 
 
 def _defining(table: Table) -> list[str]:

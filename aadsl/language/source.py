@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -39,8 +40,12 @@ class ProgramText:
             )
         )
 
+    @cached_property
+    def _ends(self) -> list[int]:
+        return [place for place, character in enumerate(self.text) if character == "\n"]
+
     def span(self, start: int, stop: int) -> Span:
         """Return the place of ``text[start:stop]``."""
-        line = self.text.count("\n", 0, start) + 1
+        line = bisect_left(self._ends, start) + 1
         column = start - self.text.rfind("\n", 0, start)
         return Span(line, column, END_OF_LINE if "\n" in self.text[start:stop] else column + stop - start)

@@ -19,14 +19,14 @@ from aadsl.propagation.ensemble import ensemble
 from aadsl.propagation.finite import NotFiniteError
 from aadsl.propagation.gradient_hooks import hooks_of, put_hooks
 from aadsl.propagation.kinks import kinks
-from aadsl.propagation.layout import FlatState, Layout, difference, inner
+from aadsl.propagation.layout import FlatState, Layout, alike, difference, inner
 from aadsl.propagation.loss import LossFunction
 from aadsl.propagation.objective import Evaluation, Objective
 from aadsl.propagation.readout import MetricFunction, Readout
 from aadsl.propagation.refusals import CannotAdvanceTogetherError
 from aadsl.propagation.rehearsal import Rehearsed, rehearse
 from aadsl.propagation.replay import ObservedStep, Variation, backward, final_state, forward, observed
-from aadsl.propagation.reruns import End, reruns
+from aadsl.propagation.reruns import End, reruns, way_to
 from aadsl.propagation.step import Batches, Run, Step
 from aadsl.propagation.step_map import StepMap
 from aadsl.propagation.structure import Blockwise, Layerwise, Restricted
@@ -63,6 +63,7 @@ __all__ = [
     "Tangents",
     "Variation",
     "adjoint_sweep",
+    "alike",
     "at_end",
     "backward",
     "block_sweep",
@@ -81,6 +82,7 @@ __all__ = [
     "rehearse",
     "reruns",
     "tangent_sweep",
+    "way_to",
 ]
 
 CURVATURES: dict[str, type[Curvature]] = {

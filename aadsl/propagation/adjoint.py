@@ -12,7 +12,7 @@ from torch import Tensor
 from aadsl.core.progress import Progress, silent
 from aadsl.propagation.curvature import Curvature
 from aadsl.propagation.finite import NotFiniteError
-from aadsl.propagation.layout import FlatState, difference, inner
+from aadsl.propagation.layout import FlatState, alike, difference, inner
 from aadsl.propagation.replay import ObservedStep, Variation, backward
 from aadsl.propagation.step import Run
 from aadsl.propagation.step_map import StepMap, restarted
@@ -38,6 +38,16 @@ class Sweep(NamedTuple):
         """Return the sweep at its start, u_T = ∇γ(ξ_T)."""
         empty = torch.zeros(variations, length, len(cotangents), dtype=torch.float64)
         return cls(length, tuple(cotangents), empty, empty[0].clone())
+
+    def follows(self, start: Sweep, length: int) -> bool:
+        """Return whether a sweep over ``length`` steps that began at ``start`` can stand here."""
+        return (
+            0 <= self.stop <= start.stop <= length
+            and len(self.cotangents) == len(start.cotangents)
+            and None not in self.cotangents
+            and alike(self.scores, start.scores)
+            and alike(self.growth, start.growth)
+        )
 
 
 def adjoint_sweep(
@@ -72,7 +82,7 @@ def adjoint_sweep(
         NotFiniteError: a score is not a finite number; the message says at which step.
     """
     scores, growth = sweep.scores.numpy(), sweep.growth.numpy()
-    for taken in backward(run, step_map, start, sweep.stop, limit):
+    for taken in backward(run, step_map, start, sweep.stop, limit, progress):
         t = taken.step.index
         removed = [source(step_map, taken, varied) for varied in variations]
         products = [inner(u, change) for change in removed if change is not None for u in sweep.cotangents]

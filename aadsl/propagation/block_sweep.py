@@ -13,7 +13,7 @@ from torch import Tensor
 from aadsl.core.progress import Progress, silent
 from aadsl.propagation.curvature import Curvature
 from aadsl.propagation.finite import NotFiniteError
-from aadsl.propagation.layout import FlatState, difference, inner
+from aadsl.propagation.layout import FlatState, alike, difference, inner
 from aadsl.propagation.replay import Variation, backward
 from aadsl.propagation.step import Run
 from aadsl.propagation.step_map import StepMap
@@ -62,6 +62,18 @@ class BlockSweep(NamedTuple):
             held=(),
         )
 
+    def follows(self, start: BlockSweep, length: int) -> bool:
+        """Return whether a sweep over ``length`` steps that began at ``start`` can stand here."""
+        count, ends = len(start.cotangents), set(self.ends.tolist())
+        return (
+            0 <= self.stop <= start.stop <= length
+            and len(self.cotangents) == count
+            and None not in (*self.cotangents, *self.held)
+            and all(alike(own, other) for own, other in zip(self[2:5], start[2:5], strict=True))
+            and ends <= set(range(self.stop + 1, start.stop + 1))
+            and len(self.held) == (1 + count) * len(ends) == (1 + count) * self.ends.numel()
+        )
+
 
 def block_sweep(
     run: Run,
@@ -96,7 +108,7 @@ def block_sweep(
     first = min(begun.values())
     products, sizes, growth = sweep.products.numpy(), sweep.sizes.numpy(), sweep.growth.numpy()
     held = {int(b): sweep.held[i * (1 + count) : (i + 1) * (1 + count)] for i, b in enumerate(sweep.ends)}
-    for taken in backward(run, step_map, first, sweep.stop, limit):
+    for taken in backward(run, step_map, first, sweep.stop, limit, progress):
         t = taken.step.index
         if t + 1 in begun:
             held[t + 1] = (taken.after.clone(), *sweep.cotangents)

@@ -138,6 +138,11 @@ class FlatState(NamedTuple):
         return sum(t.nbytes for t in self.tensors())
 
 
+def alike(one: Tensor, other: Tensor) -> bool:
+    """Return whether two tensors have one shape and dtype."""
+    return one.shape == other.shape and one.dtype == other.dtype
+
+
 def inner(a: FlatState, b: FlatState) -> Tensor:
     """Return ⟨a, b⟩ over parameters, optimizer slots and buffers, its parts added up in double precision."""
     pairs = [(x, y) for x, y in zip(a.tensors(), b.tensors(), strict=True) if x.numel()]

@@ -17,6 +17,8 @@ from aadsl.propagation.objective import Evaluation
 from aadsl.propagation.step import Run, Step
 from aadsl.propagation.step_map import StepMap
 
+QUIET = 256  # steps that are replayed without a word
+
 Variation = Callable[[Step], Step]
 """A counterfactual run: what happens instead of each observed step; the same object where nothing changes."""
 
@@ -69,15 +71,17 @@ class ObservedStep:
         return step_map.evaluate(self.state, other)
 
 
-def forward(run: Run, step_map: StepMap, start: int = 0, stop: int | None = None) -> Iterator[ObservedStep]:
+def forward(
+    run: Run, step_map: StepMap, start: int = 0, stop: int | None = None, progress: Progress = silent
+) -> Iterator[ObservedStep]:
     """Yield the observed steps ``start`` … ``stop`` − 1 in order, recomputed from the last state kept before them.
 
     Kept states are taken as they are wherever there is one, so rounding errors of a replay on another machine
-    cannot pile up; the run is told where the replay of each gap ended.
+    cannot pile up; the run is told where the replay of each gap ended, and ``progress`` of a long way to ``start``.
     """
     stop = run.length if stop is None else stop
     kept = set(run.checkpoints)
-    first = max(t for t in run.checkpoints if t <= start)
+    begin = first = max(t for t in run.checkpoints if t <= start)
     state = run.state(first)
     for t in range(first, stop):
         step = run.step(t)
@@ -88,17 +92,24 @@ def forward(run: Run, step_map: StepMap, start: int = 0, stop: int | None = None
             first, after = t + 1, run.state(t + 1)
         if t >= start:
             yield ObservedStep(step, state, after, evaluation)
+        else:
+            _tell(progress, t + 1 - begin, start - begin)
         state = after
 
 
 def backward(
-    run: Run, step_map: StepMap, start: int = 0, stop: int | None = None, limit: int = 64
+    run: Run,
+    step_map: StepMap,
+    start: int = 0,
+    stop: int | None = None,
+    limit: int = 64,
+    progress: Progress = silent,
 ) -> Iterator[ObservedStep]:
     """Yield the observed steps ``stop`` − 1 (T − 1) … ``start`` in reverse, holding about 2·``limit`` states at most.
 
     A gap between kept states longer than ``limit`` is replayed once more, to keep every ``limit``-th of its states.
     A step is true until the next one is asked for: its memory is used again. The run is told where the replay of each
-    gap ended.
+    gap ended, and ``progress`` of what is replayed before a step can be yielded, where that is long.
     """
     shelf = Shelf()
     stop = run.length if stop is None else stop
@@ -113,11 +124,12 @@ def backward(
         state, end = resting[first], first + (last - first - 1) // limit * limit
         for t in range(first, end):
             state = step_map(state, run.step(t))
+            _tell(progress, t + 1 - first, end - first)
             if (t + 1 - first) % limit == 0:
                 resting[t + 1] = state
         for rest in sorted(resting, reverse=True):
             end = min(rest + limit, last)
-            stretch = _stretch(run, step_map, resting.pop(rest), rest, end, shelf)
+            stretch = _stretch(run, step_map, resting.pop(rest), rest, end, shelf, progress)
             if end == last and end_state is not None:
                 run.reached(first, last, stretch[-1].after)
                 stretch[-1] = replace(stretch[-1], after=end_state)
@@ -149,18 +161,28 @@ class Shelf:
         return self._places[place]
 
 
-def _stretch(run: Run, step_map: StepMap, state: FlatState, start: int, stop: int, shelf: Shelf) -> list[ObservedStep]:
+def _stretch(
+    run: Run, step_map: StepMap, state: FlatState, start: int, stop: int, shelf: Shelf, progress: Progress
+) -> list[ObservedStep]:
     """Return the steps ``start`` … ``stop`` − 1."""
     taken_steps: list[ObservedStep] = []
-    steps = [run.step(t) for t in range(start, stop)]  # all at once takes less time than one between two replays
-    for step in steps:
-        after, evaluation = step_map.advance(state, step)
-        assert evaluation is not None
-        *kept, gradient = shelf.keep(len(taken_steps), [*after.tensors(), evaluation.gradient])
-        after, evaluation = after.with_tensors(kept), evaluation._replace(gradient=gradient)
-        taken_steps.append(ObservedStep(step, state, after, evaluation))
-        state = after
+    for begin in range(start, stop, QUIET):
+        # Read together they take less time than one between two replays.
+        for step in [run.step(t) for t in range(begin, min(begin + QUIET, stop))]:
+            after, evaluation = step_map.advance(state, step)
+            assert evaluation is not None
+            *kept, gradient = shelf.keep(len(taken_steps), [*after.tensors(), evaluation.gradient])
+            after, evaluation = after.with_tensors(kept), evaluation._replace(gradient=gradient)
+            taken_steps.append(ObservedStep(step, state, after, evaluation))
+            state = after
+            _tell(progress, len(taken_steps), stop - start)
     return taken_steps
+
+
+def _tell(progress: Progress, done: int, total: int) -> None:
+    """Say how far a replay is that others wait for, now and then."""
+    if done % QUIET == 0:
+        progress("replay", done, total)
 
 
 def final_state(run: Run, step_map: StepMap, progress: Progress = silent) -> FlatState:

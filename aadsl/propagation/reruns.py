@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -54,20 +55,23 @@ def reruns(
         AadslError: a run leaves the finite numbers; the others were yielded before.
     """
     order = sorted(range(len(firsts)), key=lambda i: firsts[i])
-    walk = _Walk(run, step_map, jumps=not control)
+    walk = _Walk(run, jumps=not control)
+    start = walk.begin(firsts[order[0]])
     done, total = 0, sum(run.length - first for first in firsts) + walk.length([firsts[i] for i in order])
-    end = None
-    if control:
-        start = walk.begin(firsts[order[0]])
-        end, done = carried_on(run, step_map, start), run.length - start
-        total += done
+    total += run.length - start if control else 0
+
+    def stepped() -> None:
+        nonlocal done
+        done += 1
+        progress("retraining", done, total)
+
+    end = carried_on(run, step_map, start, lambda *_: stepped()) if control else None
     diverged = None
     for position in order:
-        state = walk.to(firsts[position])
+        state = walk.to(firsts[position], step_map, stepped)
         for t in range(firsts[position], run.length):
             state = step_map(state, varied[position](run.step(t)))
-            done += 1
-            progress("retraining", done + walk.steps, total)
+            stepped()
         if bool(torch.isfinite(state.parameters).all()):
             yield End(position, state, end)
         else:
@@ -84,17 +88,22 @@ def divergence() -> AadslError:
     )
 
 
+def way_to(run: Run, firsts: Sequence[int]) -> int:
+    """Return how many steps are replayed before the runs that differ from ``firsts`` on can fork."""
+    return _Walk(run, jumps=True).length(sorted(firsts))
+
+
 class _Walk:
     """The way along which runs are forked; with ``jumps`` stored states are taken wherever there is one."""
 
-    def __init__(self, run: Run, step_map: StepMap, jumps: bool) -> None:
-        self._run, self._step_map, self._jumps = run, step_map, jumps
+    def __init__(self, run: Run, *, jumps: bool) -> None:
+        self._run, self._jumps = run, jumps
+        self._checkpoints = run.checkpoints
         self._at: tuple[int, FlatState] | None = None
-        self.steps = 0
 
     def begin(self, first: int) -> int:
         """Return the last stored state up to ``first``."""
-        return max(t for t in self._run.checkpoints if t <= first)
+        return self._checkpoints[bisect_right(self._checkpoints, first) - 1]
 
     def length(self, firsts: Sequence[int]) -> int:
         """Return how many steps the way to all of ``firsts``, ascending, takes."""
@@ -104,14 +113,14 @@ class _Walk:
             steps, place = steps + first - place, first
         return steps
 
-    def to(self, first: int) -> FlatState:
+    def to(self, first: int, step_map: StepMap, stepped: Callable[[], None]) -> FlatState:
         """Return the state before step ``first``, which is not before the one asked for last."""
         stored = self.begin(first)
         if self._at is None or (self._jumps and stored > self._at[0]):
             self._at = stored, self._run.state(stored)
         place, state = self._at
         for t in range(place, first):
-            state = self._step_map(state, self._run.step(t))
-            self.steps += 1
+            state = step_map(state, self._run.step(t))
+            stepped()
         self._at = first, state
         return state

@@ -28,6 +28,10 @@ class Tangents(NamedTuple):
     start: int
     states: tuple[FlatState | None, ...]
 
+    def follows(self, start: Tangents, length: int) -> bool:
+        """Return whether a sweep over ``length`` steps that began at ``start`` can stand here."""
+        return start.start <= self.start <= length and len(self.states) == len(start.states)
+
 
 def tangent_sweep(
     run: Run,
@@ -56,7 +60,7 @@ def tangent_sweep(
         NotFiniteError: a tangent is not finite; the message says at which step.
     """
     first = tangents.start
-    for taken in forward(run, step_map, first):
+    for taken in forward(run, step_map, first, progress=progress):
         t = taken.step.index
         states = list(tangents.states)
         moving: dict[int, tuple[Step, list[int]]] = {}

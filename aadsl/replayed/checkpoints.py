@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from aadsl.core.errors import AadslError
-from aadsl.propagation import BlockSweep, FlatState, Sweep, Tangents
+from aadsl.propagation import BlockSweep, FlatState, Sweep, Tangents, alike
 from aadsl.trajectory.store.files import commit, opened
 from aadsl.trajectory.store.tensors import dtype_name, from_array, to_array
 
@@ -58,20 +58,22 @@ class SweepCheckpoints:
                 for file in list(self._stem.parent.glob(f"{self._stem.name}-*")):
                     file.unlink(missing_ok=True)
 
-    def found(self, kind: type[AnySweep], like: FlatState) -> AnySweep | None:
-        """Return how far such a sweep was, None where there is nothing; its states have the form of ``like``."""
-        file = self._file(kind)
+    def found(self, start: AnySweep, like: FlatState, length: int) -> AnySweep | None:
+        """Return how far a sweep over ``length`` steps was that began at ``start``, None where there is nothing.
+
+        Its states have the form of ``like``. What no sweep can have left is passed over.
+        """
+        file = self._file(type(start))
         if file is None or not file.exists():
             return None
         try:
             with opened(file) as dataset:
-                arrays = {
-                    name: from_array(np.asarray(variable[...]), variable.getncattr("torch_dtype"))
-                    for name, variable in dataset.variables.items()
-                }
+                arrays = {name: _read(variable) for name, variable in dataset.variables.items()}
+                sweep = type(start)(**{name: _restored(name, arrays, like) for name in start._fields})
         except (AadslError, OSError):  # damaged: the sweep begins afresh
             return None
-        return kind(**{name: _restored(name, arrays, like) for name in kind._fields})
+        whole = arrays.keys() == _flattened(sweep).keys() and all(bool(a.isfinite().all()) for a in arrays.values())
+        return sweep if whole and sweep.follows(start, length) else None
 
     def keep(self, sweep: Stand) -> None:
         """Say how far the sweep is now; it is written when it is time."""
@@ -110,12 +112,17 @@ def _write(file: Path, sweep: Stand) -> None:
         commit(file, {"title": "how far an interrupted sweep is"}, write, size)
 
 
+def _read(variable: Any) -> Tensor:
+    found = from_array(np.asarray(variable[...]), variable.getncattr("torch_dtype"))
+    return found.reshape(variable.shape)  # on the way a scalar became a vector
+
+
 def _flattened(sweep: Stand) -> dict[str, Tensor]:
     """Return everything of a sweep by name; its states are numbered: ``cotangents.<state>.<tensor>``."""
     found: dict[str, Tensor] = {}
     for name, value in sweep._asdict().items():
         if isinstance(value, tuple):
-            found[f"{name}.count"] = torch.tensor(len(value))
+            found[f"{name}.present"] = torch.tensor([state is not None for state in value], dtype=torch.uint8)
             present = [(i, state) for i, state in enumerate(value) if state is not None]
             found |= {
                 f"{name}.{i}.{j}": t.detach().cpu() for i, state in present for j, t in enumerate(state.tensors())
@@ -126,14 +133,15 @@ def _flattened(sweep: Stand) -> dict[str, Tensor]:
 
 
 def _restored(name: str, tensors: dict[str, Tensor], like: FlatState) -> Any:
-    """Undo :func:`_flattened` for one field."""
+    """Undo :func:`_flattened` for one field. Raises ValueError or KeyError where it has another form."""
     if name in tensors:
         return tensors[name] if tensors[name].ndim else int(tensors[name])
 
-    def state(i: int) -> FlatState | None:
-        if f"{name}.{i}.0" not in tensors:
-            return None
-        shaped = (tensors[f"{name}.{i}.{j}"].reshape(t.shape).to(t.device) for j, t in enumerate(like.tensors()))
-        return like.with_tensors(shaped)._replace(integers=())
+    def state(i: int) -> FlatState:
+        own = [tensors[f"{name}.{i}.{j}"] for j in range(len(like.tensors()))]
+        if not all(alike(one, other) for one, other in zip(own, like.tensors(), strict=True)):
+            raise ValueError(f"{name} has another form than the run")
+        moved = (one.to(other.device) for one, other in zip(own, like.tensors(), strict=True))
+        return like.with_tensors(moved)._replace(integers=())
 
-    return tuple(map(state, range(int(tensors[f"{name}.count"]))))
+    return tuple(state(i) if there else None for i, there in enumerate(tensors[f"{name}.present"].tolist()))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -65,6 +65,21 @@ def _require_ties(trajectory: Trajectory, model: nn.Module) -> None:
             raise AadslError(
                 f'"{tied}" and "{name}" are one tensor in the model (tied weights), and were two in the run',
                 hint="give the model as it was when it was trained: untied",
+            )
+
+
+def require_modules(model: nn.Module, texts: Iterable[str]) -> None:
+    """Make sure that the model has the modules whose mode was recorded; each text names some.
+
+    Raises:
+        AadslError: it lacks one.
+    """
+    own = dict(model.named_modules())
+    for name in dict.fromkeys(name for text in texts for name in text.split()):
+        if name not in own:
+            raise AadslError(
+                f'the model has no module "{name[:100]}", which was in another mode than the rest when it was trained',
+                hint=did_you_mean(name[:100], own) or "build the model as it was trained",
             )
 
 

@@ -16,13 +16,14 @@ from torch import Tensor, nn
 
 from aadsl.core.errors import AadslError, did_you_mean
 from aadsl.core.generators import NUMPY, PYTHON
+from aadsl.core.progress import Progress, silent
 from aadsl.core.state import State
 from aadsl.core.units import bytes_of
 from aadsl.core.wrappers import named_parameters
 from aadsl.data.examples import nbytes, to_device
 from aadsl.propagation import FlatState, Layout, LossFunction, Objective, Step, StepMap, final_state, kinks
+from aadsl.replayed import fitting
 from aadsl.replayed.devices import device_of
-from aadsl.replayed.fitting import loaded, moving_buffers, require_parameters, restore_constants, slot_of
 from aadsl.replayed.given import note_on_weights
 from aadsl.replayed.rules import Rules
 from aadsl.replayed.training_data import TrainingData
@@ -67,7 +68,7 @@ class History:
         self.device = device_of(device)
         if not trajectory.length:
             raise AadslError(f"{trajectory.path} holds no steps", hint="record some, and commit them: recorder.close()")
-        require_parameters(trajectory, model)
+        fitting.require_parameters(trajectory, model)
         self.data = TrainingData.of(data, trajectory)
         for job in trajectory.jobs:
             if job.start < job.stop and trajectory.micro_batches(job.start) is None:
@@ -79,18 +80,20 @@ class History:
         kinds = {name: spec.dtype for name, spec in trajectory.buffers.items()}
         first, last = (trajectory.state(t) for t in (0, trajectory.checkpoints[-1]))
         self.given = note_on_weights(trajectory, model, first, last)
-        moving = moving_buffers(first, last)
+        moving = fitting.moving_buffers(first, last)
         self._integers = tuple(name for name in moving if "int" in kinds[name])
         buffers = Layout.of({n: trajectory.buffers[n].shape for n in moving if n not in self._integers})
         like = next(iter(first.parameters.values())).to(self.device)
         objective = Objective(model, loss, layout, buffers, self._integers, like)
-        restore_constants(objective.model, first, moving)
+        fitting.restore_constants(objective.model, first, moving)
         self.step_map = StepMap(objective)
+        self._final: FlatState | None = None
         self.witness: Callable[[int, int, FlatState], None] | None = None
         self.replayed_steps = 0
         self._memory = None if memory is None else bytes_of(memory)
         self._training = trajectory.steps["training"].to_numpy()
         self._off_mode = trajectory.steps["modules_off_mode"].to_numpy()
+        fitting.require_modules(objective.model, set(self._off_mode))
 
     @property
     def length(self) -> int:
@@ -200,15 +203,21 @@ class History:
     def _states(self) -> _lru_cache_wrapper[FlatState]:
         return lru_cache(maxsize=2)(lambda index: self.flat(self.trajectory.state(index), index))
 
-    @cached_property
+    @property
     def final(self) -> FlatState:
         """ξ_T, replayed where the run ended without keeping it; held, because every answer reads behaviors off it."""
-        return final_state(self, self.step_map)
+        return self.replay_end()
+
+    def replay_end(self, progress: Progress = silent) -> FlatState:
+        """Return :attr:`final`; the first time, ``progress`` is told of a replay."""
+        self._final = self._final or final_state(self, self.step_map, progress)
+        return self._final
 
     def flat(self, state: State, index: int) -> FlatState:
         """Return ``state``, recorded before step ``index``, in flat form."""
         layout, buffers = self.objective.parameters, self.objective.buffers
-        parameters = self._flatten(layout, state.parameters)
+        trained = {name: state.parameters[name] for name in layout.names}
+        parameters = layout.flatten([*trained.values()], trained[layout.names[0]].to(self.device))
         dynamics = self._rules.of_run(min(index, self.length - 1))
         slots = []
         for group, stretch in enumerate(layout.group_slices):
@@ -217,14 +226,13 @@ class History:
             everything, used = self._rules.slots(group, parameters[stretch], dynamics[group])
             counters = {slot for slot, value in everything.items() if not value.dim()}
             recorded = {
-                slot: slot_of(part, values, parameters, is_counter=slot in counters)
+                slot: fitting.slot_of(part, values, parameters, is_counter=slot in counters)
                 for slot, values in state.optimizer.items()
             }
             own = {slot: t for slot, t in recorded.items() if t is not None}
             slots.append(everything | dynamics[group].restore(own, used))
         integers = tuple(state.buffers[n].to(self.device) for n in self._integers)
-        like = parameters.new_zeros(0)
-        floating = buffers.flatten([state.buffers[n] for n in buffers.names], like)
+        floating = buffers.flatten([state.buffers[n] for n in buffers.names], parameters.new_zeros(0))
         return FlatState(parameters, tuple(slots), floating, integers)
 
     def model_at(self, state: FlatState) -> nn.Module:
@@ -233,11 +241,7 @@ class History:
         tensors = {name: constant[name] for name in self.trajectory.buffers}
         tensors |= self.objective.parameters.named_views(state.parameters)
         tensors |= self.objective.buffers.named_views(state.buffers)
-        return loaded(self._model, tensors | dict(zip(self._integers, state.integers, strict=True)))
-
-    def _flatten(self, layout: Layout, tensors: dict[str, Tensor]) -> Tensor:
-        like = next(iter(tensors.values())).to(self.device)
-        return layout.flatten([tensors[name] for name in layout.names], like)
+        return fitting.loaded(self._model, tensors | dict(zip(self._integers, state.integers, strict=True)))
 
     def _rng_states(self, index: int) -> tuple[dict[str, Tensor], ...]:
         states = self.trajectory.rng_states(index)
@@ -286,9 +290,8 @@ class RecordedBatches:
     def __call__(self) -> tuple[Any, ...]:
         """Return the micro-batches, on the run's device."""
         if self._data is None:
-            batches = self._history.recent_batches(self._index)
             # Their containers anew: a loss may take members out of them.
-            return tuple(to_device(batch, self._history.device) for batch in batches)
+            return tuple(to_device(part, self._history.device) for part in self._history.recent_batches(self._index))
         return self._history.look_up(self._index, TrainingData.of(self._data, self._history.trajectory))
 
     def looked_up_in(self, data: Any) -> RecordedBatches:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from aadsl.dynamics import RESTING, Dynamics, Pausing, Slots, dynamics_of
+from aadsl.core.errors import AadslError
+from aadsl.dynamics import RESTING, Dynamics, Hyper, Pausing, Slots, dynamics_of
 from aadsl.trajectory import Trajectory
 
 
@@ -13,12 +14,12 @@ class Rules:
     """The step functions of each parameter group of ``trajectory``.
 
     Raises:
-        AadslError: an optimizer has no step function.
+        AadslError: an optimizer has no step function, or a scalar that it reads was not recorded.
     """
 
     def __init__(self, trajectory: Trajectory) -> None:
         self._trajectory = trajectory
-        self._all = [[(dynamics_of(name), hyper) for name, hyper in rules] for rules in trajectory.rules]
+        self._all = [[(_with_scalars(name, hyper), hyper) for name, hyper in rules] for rules in trajectory.rules]
         self._phases = {phase.start for phase in trajectory.phases if phase.start}
 
     def __len__(self) -> int:
@@ -55,3 +56,20 @@ class Rules:
             if rule is dynamics:
                 own |= initial
         return everything, own
+
+
+def _with_scalars(optimizer: str, hyper: Hyper) -> Dynamics:
+    """Return the step function of an optimizer, which finds in ``hyper`` what it reads.
+
+    Raises:
+        AadslError: it does not.
+    """
+    dynamics, nothing = dynamics_of(optimizer), torch.zeros(1)
+    try:
+        dynamics.step(nothing, dynamics.initial(nothing, hyper), nothing, hyper)
+    except (KeyError, ArithmeticError, RuntimeError, TypeError, ValueError) as error:
+        raise AadslError(
+            f"the steps of {optimizer} cannot be repeated with the scalars that were recorded of it: {error}",
+            hint="trajectory.violations() says whether the files are damaged",
+        ) from error
+    return dynamics

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 EACH = "example_effect"
 STEPS = "step_effect"
+KEPT = 100  # answers of a session; the oldest leave
+
+T = TypeVar("T")
+
+
+def keep_newest(answers: list[T], answer: T) -> None:
+    """Add an answer to those of a session, or to what is foretold of them."""
+    answers.append(answer)
+    del answers[:-KEPT]
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,10 @@ class Wanted:
 
         return unmet(self.chart.needs, answer.variables_on(self.behaviors))
 
+    def served_by(self, answer: AnswerOutline) -> bool:
+        """Return whether an answer holds the names, and what the chart needs."""
+        return self.held_by(answer) and self.unmet(answer) is None
+
     def part(self, dataset: xr.Dataset) -> xr.Dataset:
         """Return the part of an answer that is shown."""
         named = self.stages if {*self.stages} & {*self.members} else (*self.stages, *self.members)
@@ -57,7 +61,7 @@ class Plot(Statement):
     plot bars of digits
 
     `of` names behaviors and stages, all unless given; `by` a family of stages, or for a timeline a coordinate of the
-    steps. Charts, what they need of an answer and their options: `help charts`.
+    steps. Charts, what they need of an answer and their options: `help charts`. A session keeps its newest 100 answers.
     """
 
     chart: Call
@@ -75,18 +79,17 @@ class Plot(Statement):
             return None
         coordinate = self.by.text if self.by is not None and not members else None
         wanted = Wanted(chart, stages, members, behaviors, coordinate)
-        holding = [answer for answer in scope.answers if wanted.held_by(answer)]
-        unmet = [wanted.unmet(answer) for answer in holding]
-        if None in unmet:
+        newest = scope.answers[::-1]
+        if any(map(wanted.served_by, newest)):
             return partial(self.run, wanted=wanted)
         if not scope.question_failed:
-            self._refuse(scope, wanted, unmet[-1] if unmet else None)
+            self._refuse(scope, wanted, next((wanted.unmet(a) for a in newest if wanted.held_by(a)), None))
         return None
 
     def run(self, result: Result, wanted: Wanted) -> None:
         """Draw the newest answer that has what is asked for."""
-        holding = [answered for answered in reversed(result.session.answers) if wanted.held_by(answered.outline)]
-        chosen = next(answered for answered in holding if wanted.unmet(answered.outline) is None)
+        newest = reversed(result.session.answers)
+        chosen = next(answered for answered in newest if wanted.served_by(answered.outline))
         swept = any(need.met_by([STEPS]) for need in wanted.chart.needs)
         shown = chosen.with_steps(wanted.behaviors, result.progress) if swept else chosen.dataset
         shown = wanted.part(shown)

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from aadsl.language import Call, Reference
-from aadsl.statements.answers import EACH, AnswerOutline
+from aadsl.statements.answers import EACH, AnswerOutline, keep_newest
 from aadsl.statements.base import Action, Statement
 from aadsl.statements.scope import Scope
 from aadsl.statements.session import Result
@@ -47,7 +47,7 @@ class QuestionStatement(Statement):
         if asked is None:
             scope.question_failed = True
             return None
-        scope.answers.append(self.expected_answer(scope, asked))
+        keep_newest(scope.answers, self.expected_answer(scope, asked))
         return partial(self.run, asked=asked)
 
 

@@ -116,7 +116,10 @@ def _saved(path: Path) -> str:
 
 
 def _netcdf(dataset: xr.Dataset, path: Path) -> None:
-    dataset.to_netcdf(path)
+    try:
+        dataset.to_netcdf(path)
+    except RuntimeError as error:  # how netCDF reports a failed write
+        raise OSError(f"{error}; is the disk full?") from error
 
 
 def _csv(dataset: xr.Dataset, path: Path) -> None:

@@ -37,4 +37,8 @@ def select(study: Studied, text: str) -> Mask:
 
 
 def _moved_up(problem: Problem) -> Problem:
-    return problem if problem.span is None else replace(problem, span=replace(problem.span, line=problem.span.line - 1))
+    if problem.span is None:
+        return problem
+    if problem.span.line == 1:  # about the whole text, which begins there with words that nobody wrote
+        return Problem(problem.message, problem.hint)
+    return replace(problem, span=replace(problem.span, line=problem.span.line - 1))

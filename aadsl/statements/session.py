@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from aadsl.core.arguments import checked
 from aadsl.core.attached import attached
 from aadsl.core.progress import Progress
-from aadsl.statements.answers import STEPS, AnswerOutline, labels
+from aadsl.statements.answers import STEPS, AnswerOutline, keep_newest, labels
 from aadsl.statements.axis import Coordinates
 from aadsl.statements.batches import BatchExamples, batch_examples
 from aadsl.statements.studied import Studied
@@ -35,13 +36,13 @@ class Answered:
     study: Studied | None = None
     asked: Question | None = None
 
-    @property
+    @cached_property
     def outline(self) -> AnswerOutline:
-        """What it holds, and what can be had for it."""
+        """What it holds, and what can be had for it; read once, because every later program looks at it."""
         held = AnswerOutline.of(self.dataset)
         return held if STEPS in self.dataset else replace(held, stepped=frozenset(self._sweepable))
 
-    @property
+    @cached_property
     def _sweepable(self) -> list[str]:
         """The behaviors of which effects of single steps can be swept."""
         if self.study is None or self.asked is None:
@@ -59,13 +60,17 @@ class Answered:
         swept = self.study.with_step_effects(part, intervention=self.asked.intervention, progress=progress)
         if part.sizes["behavior"] == self.dataset.sizes["behavior"]:
             self.dataset = swept
+            del self.outline
         return swept
 
 
 @checked
 @dataclass
 class Session:
-    """The loaded study with its stages and behaviors, the answers so far, the newest last, and the newest chart."""
+    """The loaded study with its stages and behaviors, the newest answers, the last one last, and the newest chart.
+
+    Of the answers the newest 100 are kept; a result keeps its own.
+    """
 
     study: Studied | None = None
     answers: list[Answered] = field(default_factory=list)
@@ -143,7 +148,7 @@ class Result:
             self.say(f"the trajectory does not pass verification, so these numbers may mean nothing: {why}")
         # The study as it is: a name may mean something else later.
         self.answered = Answered(dataset, self.study.branch(), asked)
-        self.session.answers.append(self.answered)
+        keep_newest(self.session.answers, self.answered)
 
     def draw(self, chart: Any) -> None:
         """Keep a chart for this result, and for a later statement that saves it."""

@@ -100,7 +100,7 @@ class Answering:
             AadslError: the trajectory fails, a behavior has no gradient and the estimator needs one, or the budget
                 allows no answer.
         """
-        identity = self.identifier.now()
+        identity = self._identity(progress)
         if isinstance(method, Auto):
             return self._within(identity, query, method, TimeBudget(seconds_of(method.budget)), progress)
         if method.exact:
@@ -110,7 +110,7 @@ class Answering:
     def compared(self, query: Query, method: Estimator, progress: Progress) -> tuple[Outcome, Outcome]:
         """Return estimates beside exact answers, which later estimates get their intervals from."""
         require_differentiable(query.behaviors)
-        identity = self.identifier.now()
+        identity = self._identity(progress)
         exact = self._exactly(identity, query, progress)
         return self._estimated(identity, query, method, progress), exact
 
@@ -126,13 +126,19 @@ class Answering:
                 f"{describe(method)} gives no effects of single steps", hint="use first_order(), which is additive"
             )
         alone = tuple(replace(behavior, per_example=False) for behavior in query.behaviors)
-        return self._estimated(self.identifier.now(), replace(query, behaviors=alone), method, progress)
+        return self._estimated(self._identity(progress), replace(query, behaviors=alone), method, progress)
 
     def model(self, member: NDArray[np.bool_], intervention: Intervention, progress: Progress) -> FlatState:
         """Return ζ_T of one stage, (1, T) true at its steps."""
         query = Query(member, (), intervention)
-        identity, rides = self._vouched(self.identifier.now(), query, progress)[:2]
+        identity, rides = self._vouched(self._identity(progress), query, progress)[:2]
         return self.exact.model(identity, query, progress, control=rides)
+
+    def _identity(self, progress: Progress) -> Identity:
+        """Read the run's files and its end, which a killed run did not store; return the identity."""
+        identity = self.identifier.now(progress)
+        self.history.replay_end(progress)
+        return identity
 
     def _vouched(self, identity: Identity, query: Query, progress: Progress) -> tuple[Identity, bool, dict[str, str]]:
         """Compare states; return under what answers are kept, whether a control run rides along, and what to note."""
@@ -257,7 +263,7 @@ class Answering:
         order = np.argsort(-np.abs(estimates), axis=0, kind="stable")[:top]
         wanted = list(dict.fromkeys(order.ravel().tolist()))  # the largest of all behaviors first
         single = replace(query, members=np.equal.outer(np.array(wanted), np.arange(len(estimates))))
-        identity = self.identifier.now()
+        identity = self._identity(progress)
         price = self.price(identity, single)
         affordable = np.cumsum(price.stages) + price.control <= budget.left
         if affordable.any():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,10 @@ from aadsl.replayed.workers import Workers
 from aadsl.study.entries import Entry, EntryStore
 from aadsl.study.fingerprint import NoFingerprint, fingerprint
 from aadsl.study.identity import Identity, Key
+
+_EFFECT, _STEPS = ("effect",), StepEffects._fields
+# These may be unknown, or beyond all bounds.
+_UNBOUNDED = {"growth", "disagreement"}
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class EffectCache:
     ) -> tuple[StepEffects, str]:
         """Return what ``method.step_effects`` gives, sweeping only for behaviors that were not asked about before."""
         keys = _keys(identity, ("steps", method, intervention), behaviors)
-        found = [self.find(key) for key in keys]
+        found = self._found(keys, behaviors, _STEPS)
         missing = [k for k, entry in enumerate(found) if entry is None]
         if missing:
             new = [behaviors[k] for k in missing]
@@ -66,7 +70,7 @@ class EffectCache:
     def effects(self, identity: Identity, method: Estimator, query: Query, progress: Progress) -> tuple[Effects, str]:
         """Return what ``method.answer`` gives, computing only for stages that were not asked about before."""
         keys = self.stage_keys(identity, method, query)
-        rows = [[self.find(key) for key in row] for row in keys]
+        rows = self.found(keys, query)
         missing = [s for s, row in enumerate(rows) if None in row]
         if missing:
             part, own = replace(query, members=query.members[missing]), [key for s in missing for key in keys[s]]
@@ -81,19 +85,36 @@ class EffectCache:
 
     def knows(self, identity: Identity, method: Estimator, query: Query) -> bool:
         """Return whether the answer is here already."""
-        known = all(self.find(key) is not None for row in self.stage_keys(identity, method, query) for key in row)
+        known = all(None not in row for row in self.found(self.stage_keys(identity, method, query), query))
         if known or not isinstance(method, Additive):
             return known
         steps = _keys(identity, ("steps", method, query.intervention), query.behaviors)
-        return all(self.find(key) is not None for key in steps)
+        return None not in self._found(steps, query.behaviors, _STEPS)
 
     def stage_keys(self, identity: Identity, method: Estimator, query: Query) -> list[list[Key]]:
         """Return under what the effect of each stage on each behavior is kept."""
         return [_keys(identity, ("stage", method, query.intervention, m), query.behaviors) for m in query.members]
 
-    def find(self, key: Key) -> Entry | None:
-        """Return what is kept under a key, None where there is nothing."""
-        return None if key.digest is None else self.entries.find(key.digest)
+    def found(self, keys: list[list[Key]], query: Query, needed: Collection[str] = _EFFECT) -> list[list[Entry | None]]:
+        """Return what is kept of each stage and behavior, None where there is nothing that has what is ``needed``."""
+        return [self._found(row, query.behaviors, needed) for row in keys]
+
+    def _found(self, keys: list[Key], behaviors: Sequence[Behavior], needed: Collection[str]) -> list[Entry | None]:
+        entries = [None if key.digest is None else self.entries.find(key.digest) for key in keys]
+        return [
+            entry if entry is not None and self._sound(entry, behavior, needed) else None
+            for entry, behavior in zip(entries, behaviors, strict=True)
+        ]
+
+    def _sound(self, entry: Entry, behavior: Behavior, needed: Collection[str]) -> bool:
+        """Return whether an answer can be made of an entry: every number has its form, and is one."""
+        forms = dict.fromkeys(("per_step", "resets", "step_effect"), (self.history.length,))
+        forms["example_effect"] = (len(behavior.examples),)
+        examples = {"example_effect"} if behavior.per_example and "effect" in needed else set()
+        return {*needed, *examples} <= entry.keys() and all(
+            values.shape == forms.get(name, ()) and (name in _UNBOUNDED or bool(np.isfinite(values).all()))
+            for name, values in entry.items()
+        )
 
     def keep(self, keys: Sequence[Key], entries: Sequence[Entry]) -> None:
         """Keep an entry under each key that has a digest."""

@@ -6,6 +6,8 @@ An entry is a group of such a file: a killed write leaves nothing, a damaged fil
 from __future__ import annotations
 
 import hashlib
+import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -45,17 +47,29 @@ class EntryStore:
             pass
 
     def _look_for_new_files(self) -> None:
-        for path in sorted(self.folder.glob("[0-9a-f]*.nc")) if self.folder.is_dir() else ():
-            if path.name not in self._read:
-                self._read.add(path.name)
+        try:
+            names = os.listdir(self.folder)  # noqa: PTH208  (asked for with every new question, however many there are)
+        except OSError:  # not made yet
+            return
+        new = sorted(set(names) - self._read)
+        self._read |= set(new)
+        for name in new:
+            if re.fullmatch(r"[0-9a-f].*\.nc", name):
                 try:
-                    with opened(path) as dataset:
+                    with opened(self.folder / name) as dataset:
                         self._entries |= {
-                            key: {name: np.asarray(v[...], dtype=np.float64) for name, v in group.variables.items()}
+                            key: {name: _numbers(variable) for name, variable in group.variables.items()}
                             for key, group in dataset.groups.items()
                         }
                 except (AadslError, OSError):  # damaged, or gone since: it will be computed again
                     continue
+
+
+def _numbers(variable: Any) -> NDArray[np.float64]:
+    """Read a variable. Raises ValueError where it is of another kind than those that are kept."""
+    if variable.dtype != np.float64:
+        raise ValueError(f"{variable.name} is {variable.dtype}")
+    return np.asarray(variable[...])
 
 
 def _writer(entries: Mapping[str, Entry]) -> Callable[[Any], None]:

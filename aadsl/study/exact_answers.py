@@ -24,7 +24,7 @@ from aadsl.study.entries import Entry
 from aadsl.study.identity import Identity, Key
 from aadsl.study.model_store import KeptModel, ModelStore
 
-METHOD = Retraining()
+METHOD, NEEDED = Retraining(), ("effect", "noise")
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class ExactAnswers:
         return end.state
 
     def _rows(self, identity: Identity, query: Query) -> list[list[Entry | None]]:
-        return [[self.cache.find(key) for key in row] for row in self.cache.stage_keys(identity, METHOD, query)]
+        return self.cache.found(self.cache.stage_keys(identity, METHOD, query), query, NEEDED)
 
 
 @dataclass
@@ -91,7 +91,7 @@ class _Task:
     def __post_init__(self) -> None:
         self.keys = self.answers.cache.stage_keys(self.identity, METHOD, self.query)
         self.model_keys = model_keys(self.identity, self.query)
-        self.rows = [[self.answers.cache.find(key) for key in row] for row in self.keys]
+        self.rows = self.answers.cache.found(self.keys, self.query, NEEDED)
 
     @property
     def missing(self) -> list[int]:

@@ -15,9 +15,9 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
+from aadsl.core.progress import Progress, silent
 from aadsl.core.version import __version__
 from aadsl.data.examples import Examples
 from aadsl.replayed.history import History
@@ -65,22 +65,22 @@ class Identifier:
         with suppress(NoFingerprint):  # said when it is asked for
             self._model  # noqa: B018  (before forward passes leave something behind in its attributes)
 
-    def now(self) -> Identity:
-        """Return the identity.
+    def now(self, progress: Progress = silent) -> Identity:
+        """Return the identity; every file of the run is read the first time.
 
         Raises:
             AadslError: a file of the trajectory is damaged, so it has no digest; or another run was recorded there.
         """
-        identity = self._identity()
+        identity = self._identity(progress)
         if identity.digest is None or identity.digest != self._latest:
             self.history.recent_batches.cache_clear()  # they may be of data that were changed since
         self._latest = identity.digest
         return identity
 
-    def _identity(self) -> Identity:
+    def _identity(self, progress: Progress) -> Identity:
         history, objective = self.history, self.history.objective
         history.trajectory.require_same()
-        recorded = history.trajectory.digest
+        recorded = history.trajectory.digested(progress)
         try:
             model = fingerprint(self._model, code_fingerprint(objective.model), objective.hooks)
             loss = fingerprint(objective.loss)
@@ -100,11 +100,9 @@ class Identifier:
         """The examples that each run used, each once; none where the batches themselves were recorded."""
         trajectory = self.history.trajectory
         used = []
-        for job, part in zip(trajectory.jobs, self.history.data.parts, strict=True):
+        for job, part in enumerate(self.history.data.parts):
             if part is not None:
-                batches = (trajectory.batch_indices(step) for step in range(job.start, job.stop))
-                known = [batch for batch in batches if batch is not None]
-                used.append(part.select(np.unique(np.concatenate([np.empty(0, np.int64), *known]))))
+                used.append(part.select(trajectory.used(job)))
         return used
 
 

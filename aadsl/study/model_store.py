@@ -23,6 +23,7 @@ from aadsl.study.identity import Key
 from aadsl.trajectory.store.files import commit, opened
 from aadsl.trajectory.store.tensors import dtype_name, from_array, to_array
 
+SHARE = 16  # other processes keep models, too: files are counted when this part of the limit was written, or before
 TITLE = "a counterfactual model: the end of a run trained without a stage"
 
 
@@ -44,6 +45,7 @@ class ModelStore:
 
     def __init__(self, folder: Path, limit: int, like: Callable[[], FlatState]) -> None:
         self.folder, self.limit, self._like = folder, limit, like
+        self._room = 0  # bytes that may be written before the files are counted again
 
     @property
     def nbytes(self) -> int:
@@ -71,7 +73,8 @@ class ModelStore:
             if model.control is not None and not self.holds(control):
                 self._write(control.digest, model.control, "")
             self._write(key.digest, model.state, "" if model.control is None else control.digest)
-            self._make_room()
+            if self._room < 0:
+                self._make_room()
 
     def _file(self, digest: str) -> Path:
         return self.folder / f"model-{digest[:32]}.nc"
@@ -94,6 +97,7 @@ class ModelStore:
                     variable[...] = values
 
         commit(self._file(digest), {"title": TITLE, "control": control}, write, size)
+        self._room -= self._file(digest).stat().st_size
 
     def _read(self, digest: str) -> tuple[FlatState, str] | None:
         file = self._file(digest)
@@ -127,9 +131,10 @@ class ModelStore:
         taken = sum(size for _, size, _ in files)
         for _, size, path in files:
             if taken <= self.limit:
-                return
+                break
             path.unlink(missing_ok=True)
             taken -= size
+        self._room = min(self.limit - taken, self.limit // SHARE)
 
 
 def _formed(like: FlatState, tensors: dict[str, Tensor]) -> FlatState:
@@ -142,6 +147,8 @@ def _formed(like: FlatState, tensors: dict[str, Tensor]) -> FlatState:
     wanted |= {f"integers_{i}": t for i, t in enumerate(like.integers)}
     if any(name not in tensors or tensors[name].numel() != t.numel() for name, t in wanted.items()):
         raise AadslError("the kept model has another form than the run")
+    if any(tensors[name].dtype != t.dtype or not bool(tensors[name].isfinite().all()) for name, t in wanted.items()):
+        raise AadslError("the kept model has numbers of another kind than the run, or some that are not finite")
     own = {name: tensors[name].reshape(t.shape).to(t) for name, t in wanted.items()}
     integers = tuple(own[f"integers_{i}"] for i in range(len(like.integers)))
     slots = tuple({name: torch.zeros_like(t) for name, t in group.items()} for group in like.slots)

@@ -23,12 +23,13 @@ def planned(answering: Answering, query: Query, method: Estimator) -> Plan:
         chosen = answering.chosen(query, method, price, budget)
         choice = _choice(query, chosen, price, budget)
     plan = plan_for(history, query, method, chosen)
+    exact, control = answering.costs.seconds(Retraining(), plan.exact), answering.price(identity, query).control
     rehearsal = Rehearsal(history, chosen, plan.cost.direction)
     identity = answering.spot_check.known.marked(identity)
     return replace(
         plan,
-        seconds=answering.costs.seconds(chosen, plan.cost),
-        exact_seconds=answering.costs.seconds(Retraining(), plan.exact),
+        seconds=exact + control if chosen.exact else answering.costs.seconds(chosen, plan.cost),
+        exact_seconds=exact + control,
         memory=memory_of(rehearsal, query, plan.cost),
         kept=answering.cache.knows(identity, chosen, query),
         choice=choice,

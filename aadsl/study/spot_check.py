@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from aadsl.core.progress import Progress
 from aadsl.replayed.history import History
@@ -172,7 +173,7 @@ class SpotCheck:
         """Return the stretches that were compared, and whether every bit was the same."""
         key = identity.key(COMPARED).digest
         entry = None if key is None else self._entries.find(key)
-        if entry is None:
+        if entry is None or not _stretches(entry.get("stretches")):
             return dict(self._compared)
         return {(int(start), int(stop)): bool(same) for start, stop, same in entry["stretches"]}
 
@@ -204,3 +205,8 @@ class SpotCheck:
         if self._report is None or self._report.ok:
             return Doubt()
         return Doubt(self._report.failure, ", ".join(dict.fromkeys(self._report.causes)))
+
+
+def _stretches(rows: NDArray[np.float64] | None) -> bool:
+    """Return whether these are stretches: (n, 3) start, stop and whether the bits were the same."""
+    return rows is not None and rows.ndim == 2 and rows.shape[1] == 3 and bool(np.isfinite(rows).all())

@@ -36,16 +36,22 @@ def replayed(history: History, chosen: Sequence[tuple[int, int]], progress: Prog
         return
     judge, most = Judge(history), history.replayed_steps + affordable(history)
     yield from judge.notes()
-    for done, (start, stop) in enumerate(sorted(chosen, key=lambda pair: pair[1] - pair[0]), 1):
+    done, total = 0, sum(stop - start for start, stop in chosen)
+
+    def stepped() -> None:
+        nonlocal done
+        done = min(done + 1, total)  # where something does not fit, steps are replayed again
+        progress("verifying", done, total)
+
+    for place, (start, stop) in enumerate(sorted(chosen, key=lambda pair: pair[1] - pair[0])):
         if judge.would_say_nothing(stop - start):
-            judge.left_out += len(chosen) - done + 1
+            judge.left_out += len(chosen) - place
             break
         try:
-            judge.add(Stretch(history, start, stop, judge.tolerance))
+            judge.add(Stretch(history, start, stop, judge.tolerance, stepped=stepped))
         except AadslError as error:
             yield unfit(error)
             return
-        progress("verifying", done, len(chosen))
         if len(judge.wrong) == ENOUGH or (judge.wrong and history.replayed_steps > most):
             break
     yield from judge.findings(trajectory)

@@ -29,13 +29,20 @@ class Stretch:
 
     The deviation of each part of the state (parameters, each optimizer slot, buffers) is taken relative to how far the
     stretch moved it, with an allowance for rounding. ``firm`` is 0 over numbers that are not compared.
+    ``stepped`` is called after each step that is replayed.
     """
 
     def __init__(
-        self, history: History, start: int, stop: int, tolerance: float, firm: FlatState | None = None
+        self,
+        history: History,
+        start: int,
+        stop: int,
+        tolerance: float,
+        firm: FlatState | None = None,
+        stepped: Callable[[], None] = lambda: None,
     ) -> None:
         self.history, self.start, self.stop, self.tolerance = history, start, stop, tolerance
-        self._firm = firm
+        self._firm, self._stepped = firm, stepped
 
     @property
     def firm(self) -> FlatState:
@@ -45,7 +52,7 @@ class Stretch:
 
     def only(self, firm: FlatState) -> Stretch:
         """Return this stretch compared where ``firm`` is 1; what was replayed is not replayed again."""
-        rest = Stretch(self.history, self.start, self.stop, self.tolerance, firm)
+        rest = Stretch(self.history, self.start, self.stop, self.tolerance, firm, self._stepped)
         rest.before, rest.target, rest.outcome = self.before, self.target, self.outcome
         return rest
 
@@ -73,6 +80,7 @@ class Stretch:
         self.history.replayed_steps += len(self)
         for index in range(self.start, self.stop):
             state = self.history.step_map(moved(state) if moved else state, varied(self.history.step(index)))
+            self._stepped()
         return state
 
     @cached_property

@@ -48,9 +48,9 @@ def verify(
         data: what the recorded indices point into, or a dict of it by run.
         samples: how many stretches between stored states are replayed, spread over the run.
         device: where to replay.
-        progress: called after each replayed stretch.
+        progress: called after each file that was checked and each step that was replayed.
     """
-    findings = [*_files(trajectory)]
+    findings = [*_files(trajectory, progress)]
     if model is not None and loss is not None and not _failed(findings):
         findings += _joined(trajectory, model, loss, data, samples, device, progress)
     elif not _failed(findings):
@@ -68,7 +68,7 @@ def verify_history(
     replay these, each from one stored state to the next, instead of a sample.
     """
     trajectory = history.trajectory
-    findings = [*_files(trajectory)]
+    findings = [*_files(trajectory, progress)]
     if not _failed(findings):
         findings += fitting(trajectory, history.objective.model, history.data)
         if not _failed(findings):
@@ -81,8 +81,8 @@ def _failed(findings: list[Finding]) -> bool:
     return any(finding.outcome == "failed" for finding in findings)
 
 
-def _files(trajectory: Trajectory) -> Iterator[Finding]:
-    problems = trajectory.violations()
+def _files(trajectory: Trajectory, progress: Progress) -> Iterator[Finding]:
+    problems = trajectory.violations(progress)
     for problem in problems:
         if problem.startswith("note: "):
             yield Finding("note", problem.removeprefix("note: "))

@@ -5,7 +5,7 @@ them, and what may tell how far those are off. They are kept as ``intervals-SEED
 tables, made by :mod:`tests.benchmarks.conformal`, are written to intervals.md beside this file, with ``--report`` of
 what is there.
 
-    OMP_NUM_THREADS=1 nice python -m tests.benchmarks.intervals --folder /tmp --seeds 0 1 2
+    OMP_NUM_THREADS=1 nice python -m tests.benchmarks.intervals --folder /tmp --seeds 0 1 2 --processes 2
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ import argparse
 import platform
 import sys
 import tempfile
-import time
+from concurrent.futures import Executor, ProcessPoolExecutor
 from datetime import date
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -82,19 +84,22 @@ def measured(study: aadsl.Study) -> Arrays:
     }
 
 
-def collect(folder: Path, seed: int) -> None:
+def one(seed: int, number: int) -> Arrays:
+    """Measure one network with one seed."""
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as run:
+        return measured(poisoned_study(Path(run), SETTINGS[number], STEPS, seed))
+
+
+def collect(folder: Path, seed: int, pool: Executor) -> None:
     """Measure all networks with one seed."""
     found: list[Arrays] = []
-    for setting in SETTINGS:
-        begun = time.perf_counter()
-        with tempfile.TemporaryDirectory() as run:
-            found.append(measured(poisoned_study(Path(run), setting, STEPS, seed)))
-        errors = {
-            name: conformal.relative_error(found[-1][name], found[-1]["exact"]) for name in ("first_order", "linear")
-        }
-        sys.stdout.write(f"{seed} {setting} {errors} {time.perf_counter() - begun:.0f} s\n")
+    for setting, arrays in zip(SETTINGS, pool.map(partial(one, seed), range(len(SETTINGS))), strict=True):
+        found.append(arrays)
+        errors = {name: conformal.relative_error(arrays[name], arrays["exact"]) for name in ("first_order", "linear")}
+        sys.stdout.write(f"{seed} {setting} {errors}\n")
         sys.stdout.flush()
-        stacked = {name: np.stack([one[name] for one in found]) for name in found[0]}
+        stacked = {name: np.stack([each[name] for each in found]) for name in found[0]}
         np.savez(folder / f"intervals-{seed}.npz", settings=[str(s) for s in SETTINGS[: len(found)]], **stacked)
 
 
@@ -102,11 +107,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measure intervals around estimates.")
     parser.add_argument("--folder", type=Path, default=Path("/tmp"))
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--processes", type=int, default=1, help="at once, each with one thread")
     parser.add_argument("--report", action="store_true", help="only make the tables of what is there: intervals.md")
     options = parser.parse_args()
-    torch.set_num_threads(1)
-    for seed in [] if options.report else options.seeds:
-        collect(options.folder, seed)
+    with ProcessPoolExecutor(options.processes, get_context("spawn")) as pool:
+        for seed in [] if options.report else options.seeds:
+            collect(options.folder, seed, pool)
     runs = [dict(np.load(file)) for file in sorted(options.folder.glob("intervals-*.npz"))]
     counts = ", ".join(f"{len(run['exact'])}" for run in runs)
     settings = f"{date.today()}, PyTorch {torch.__version__}, Python {platform.python_version()}, one thread, float32"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -35,13 +37,17 @@ def resnet18(width: int = 16) -> nn.Module:
 
 
 def resnet(
-    activation: str = "relu", norm: str = "batch", width: int = 8, blocks: int = 1, stages: int = 3
+    activation: str = "relu", norm: str = "batch", width: int = 8, blocks: int | Sequence[int] = 1, stages: int = 3
 ) -> nn.Module:
-    """Return a residual network over one-channel images; each stage has twice the channels of the one before."""
+    """Return a residual network over one-channel images; each stage has twice the channels of the one before.
+
+    ``blocks``: how many each stage has; (3, 4, 6, 3) of four stages make a ResNet-34.
+    """
+    counts = [blocks] * stages if isinstance(blocks, int) else blocks
     layers: list[nn.Module] = [nn.Conv2d(1, width, 3, 2, 1, bias=False), _norm(norm, width), ACTIVATIONS[activation]()]
     channels = width
     for stage, outputs in enumerate(width * 2**stage for stage in range(stages)):
-        for position in range(blocks):
+        for position in range(counts[stage]):
             stride = 2 if stage and not position else 1
             layers.append(Block(channels, outputs, stride, activation, norm))
             channels = outputs

@@ -278,3 +278,17 @@ def test_two_processes_may_write_at_once(tmp_path: Path) -> None:
         np.testing.assert_array_equal(store.find("a")["effect"], 1.0)  # type: ignore[index]
         np.testing.assert_array_equal(store.find("b")["effect"], [1.0, 2.0])  # type: ignore[index]
         assert store.find("c") is None
+
+
+def test_what_is_missed_is_looked_for_in_new_files_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many files there are: each is opened once, and only names are listed after that."""
+    other, opened = EntryStore(tmp_path / "e"), []
+    honest = aadsl.study.entries.opened
+    monkeypatch.setattr(aadsl.study.entries, "opened", lambda path: opened.append(path) or honest(path))
+    store = EntryStore(tmp_path / "e")
+    for number in range(5):
+        assert store.find(f"b{number}") is None
+        other.keep({f"b{number}": {"effect": np.array(float(number))}})
+        assert store.find(f"b{number}") == {"effect": number}
+        assert store.find("missing") is None
+    assert len(opened) == len(set(opened)) == 5

@@ -27,7 +27,7 @@ def effects(study: aadsl.Study, estimator: str, progress=None) -> xr.DataArray:
 
 def progress_ending(seen: list[int], after: int, end):
     def progress(what: str, done: int, total: int) -> None:
-        if what == "verifying":  # comes before the first sweep
+        if what != "sweep":  # comes before the first one
             return
         seen.append(total - done)
         if len(seen) == after:

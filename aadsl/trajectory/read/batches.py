@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from aadsl.core.errors import AadslError
+from aadsl.trajectory.read.rules import layout_of_batches, require
 from aadsl.trajectory.read.source import RunSource
 from aadsl.trajectory.store.columns import Columns, column_names, read_column
 from aadsl.trajectory.store.segments import Segment
@@ -52,6 +53,7 @@ class BatchReader:
         segment = self._segments[place]
         if segment.name not in self._loaded:
             with self._source.open(segment.name) as dataset:
+                require(layout_of_batches(dataset, segment))
                 self._loaded[segment.name] = Loaded(
                     {name: read_column(dataset, name) for name in column_names(dataset)}
                 )
@@ -60,6 +62,15 @@ class BatchReader:
         loaded = self._loaded[segment.name]
         first, last = np.searchsorted(loaded.columns["step"].values, [step, step + 1])
         return loaded, int(first), int(last)
+
+    def used(self) -> NDArray[np.int64]:
+        """Return the positions in the data set that micro-batches used, each once."""
+        found = [np.empty(0, np.int64)]
+        for loaded in self.all():
+            if "index" in loaded.columns:
+                values = np.unique(loaded.columns["index"].values)
+                found.append(values[values >= 0])
+        return np.unique(np.concatenate(found))
 
     def all(self) -> Iterator[Loaded]:
         """Yield the segments in order."""
@@ -99,14 +110,15 @@ class Loaded:
 
     def batch(self, row: int) -> Any:
         """Return a micro-batch as it was announced, None where it was not stored. Raises AadslError if damaged."""
-        tensors = self.tensors(row)
-        structure = self.columns[STRUCTURE].values[row] if STRUCTURE in self.columns else ""
-        if not (structure or tensors):
-            return None
         try:
-            return put_together(structure, tensors)
-        except ValueError as error:
-            raise AadslError(str(error), hint="trajectory.violations() says which file is damaged") from error
+            tensors = self.tensors(row)
+            structure = self.columns[STRUCTURE].values[row] if STRUCTURE in self.columns else ""
+            return put_together(structure, tensors) if structure or tensors else None
+        except (ValueError, LookupError, TypeError, AttributeError, RuntimeError, ArithmeticError) as error:
+            raise AadslError(
+                f"a stored batch cannot be put together: {error}",
+                hint="trajectory.violations() says which file is damaged",
+            ) from error
 
     def weight(self, row: int) -> float | None:
         """Return the factor of a micro-batch's loss in the loss of its step, None where it was not told."""

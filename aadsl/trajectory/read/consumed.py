@@ -7,8 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
+from aadsl.core.errors import AadslError
 from aadsl.trajectory.read.run import RecordedRun
 from aadsl.trajectory.store.columns import Columns, StoredColumn, concatenate
+
+# Their number is all that there is in the file, however large it is.
+_MOST_UNKNOWN = 10_000_000
 
 
 def examples_dataset(runs: Sequence[RecordedRun], starts: Sequence[int]) -> xr.Dataset:
@@ -27,7 +31,15 @@ def examples_dataset(runs: Sequence[RecordedRun], starts: Sequence[int]) -> xr.D
 def _parts(run: RecordedRun, start: int) -> list[Columns]:
     parts = []
     for loaded in run.batches.all():
-        steps = np.repeat(loaded.columns["step"].values, loaded.columns["row_size"].values)
+        known = any(column.dimension == "example" for column in loaded.columns.values())
+        sizes = loaded.columns["row_size"].values.astype(np.int64)
+        count = sum(sizes.tolist())
+        if not known and count > _MOST_UNKNOWN:
+            raise AadslError(
+                f"{run.source.path}: nothing is known of {count:,} examples but how many there were",
+                hint="trajectory.steps.batch_size says how many each step had",
+            )
+        steps = np.repeat(loaded.columns["step"].values.astype(np.int64), sizes)
         committed = steps < run.length
         part = {
             "step": StoredColumn("example", steps[committed] + start, {"long_name": "step that consumed the example"})

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
+from aadsl.trajectory.read.rules import layout_of_steps, require
 from aadsl.trajectory.read.source import RunSource
 from aadsl.trajectory.store.columns import column_names, common_dtype, missing, read_column
 from aadsl.trajectory.store.segments import Segment
@@ -31,6 +32,7 @@ class Part(NamedTuple):
 def part_of(source: RunSource, segment: Segment) -> Part:
     """Read what columns a segment has, not their values."""
     with source.open(segment.name) as dataset:
+        require(layout_of_steps(dataset, segment))
         dtypes = {name: dtype for name, (_, dtype) in column_names(dataset).items()}
         attributes = {
             name: {key: dataset.variables[name].getncattr(key) for key in dataset.variables[name].ncattrs()}

@@ -21,6 +21,7 @@ from aadsl.core.arguments import checked
 from aadsl.core.attached import attached
 from aadsl.core.clip import Clip
 from aadsl.core.errors import AadslError
+from aadsl.core.progress import Progress, silent
 from aadsl.core.state import State
 from aadsl.trajectory.read.batches import Loaded, joined
 from aadsl.trajectory.read.chain import Chain, Rule
@@ -166,6 +167,10 @@ class Trajectory:
         loaded, first, last = self._runs[number].batches.at(local)
         return [(loaded, row) for row in range(first, last)]
 
+    def used(self, job: int) -> NDArray[np.int64]:
+        """Return the positions in the data set that one of the :attr:`jobs` used, each once, ascending."""
+        return self._runs[job].batches.used()
+
     def batch_indices(self, step: int) -> NDArray[np.int64] | None:
         """Return the positions in the data set that step consumed, micro-batches joined; None where unknown."""
         found = [loaded.indices(row) for loaded, row in self._consumed(step)]
@@ -235,9 +240,9 @@ class Trajectory:
             jobs.append(Job(name, path, start, stop, run.header.fingerprints))
         return tuple(jobs)
 
-    def violations(self) -> list[str]:
+    def violations(self, progress: Progress = silent) -> list[str]:
         """Return what is wrong with the files: damage, gaps, what the schema does not allow."""
-        problems = [problem for run in self._runs for problem in violations(run.source)]
+        problems = [problem for run in self._runs for problem in violations(run.source, progress)]
         return problems or self._chain.breaks()
 
     def verify(self, model: nn.Module | None = None, loss: Any = None, data: Any = None, **options: Any) -> Any:
@@ -255,7 +260,15 @@ class Trajectory:
     @property
     def digest(self) -> str:
         """Hash of the digests of all files: changes with any recorded byte."""
-        lines = [f"{name} {run.source.digest(name)}" for run in self._runs for name in sorted(run.source.names())]
+        return self.digested()
+
+    def digested(self, progress: Progress = silent) -> str:
+        """Return the :attr:`digest`; every file is read the first time."""
+        files = [(run.source, name) for run in self._runs for name in sorted(run.source.names())]
+        lines = []
+        for done, (source, name) in enumerate(files, 1):
+            lines.append(f"{name} {source.digest(name)}")
+            progress("reading", done, len(files))
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
     def to_netcdf(self, path: PathLike) -> None:

@@ -1,4 +1,7 @@
-"""What the schema demands of single files: each function yields what is wrong with an open one, in plain words."""
+"""What the schema demands of single files: each function yields what is wrong with an open one, in plain words.
+
+Without what is demanded of their ``layout_…``, files cannot be read.
+"""
 
 from __future__ import annotations
 
@@ -25,12 +28,28 @@ BATCH_VARIABLES = {"step": "integer", "row_size": "integer"}
 STATE_VARIABLES = {"step": "integer"}
 
 
+def require(faults: Iterator[str]) -> None:
+    """Raise ValueError with the first fault, where there is one."""
+    if fault := next(faults, ""):
+        raise ValueError(f"it {fault}" if not fault.startswith("variable") else fault)
+
+
+def layout_of_steps(dataset: Any, segment: Segment) -> Iterator[str]:
+    """Check which columns ``steps-<start>-<stop>.nc`` has; none is read."""
+    length = len(dataset.dimensions.get("step", ()))
+    if length != segment.stop - segment.start:
+        yield f"does not hold the steps {segment.start} … {segment.stop - 1} that its name says, but {length}"
+    yield from _required(dataset, STEP_VARIABLES)
+    yield from _columns(dataset, {"step": length})
+
+
 def faults_of_steps(dataset: Any, segment: Segment, run: Header) -> Iterator[str]:
     """Check ``steps-<start>-<stop>.nc``."""
-    yield from _required(dataset, STEP_VARIABLES)
-    yield from _columns(dataset, {"step": len(dataset.dimensions.get("step", ()))})
+    yield from layout_of_steps(dataset, segment)
+    yield from _conventions(dataset)
+    yield from _labelled(dataset)
     step = _values(dataset, "step")
-    if step is not None and not np.array_equal(step, np.arange(segment.start, segment.stop)):
+    if step is not None and not _counts(step, segment):
         yield f"does not hold the steps {segment.start} … {segment.stop - 1} that its name says"
     boundary = _values(dataset, "phase_boundary")
     if boundary is not None and not np.isin(boundary, list(BOUNDARY.values())).all():
@@ -72,22 +91,31 @@ def _hyperparameters(dataset: Any, groups: int) -> Iterator[str]:
 
 def faults_of_batches(dataset: Any, segment: Segment) -> Iterator[str]:
     """Check ``batches-<start>-<stop>.nc``."""
+    yield from layout_of_batches(dataset, segment)
+    yield from _conventions(dataset)
+    yield from _labelled(dataset)
+
+
+def layout_of_batches(dataset: Any, segment: Segment) -> Iterator[str]:
+    """Check how ``batches-<start>-<stop>.nc`` is cut into micro-batches."""
     yield from _required(dataset, BATCH_VARIABLES)
     lengths = {name: len(dimension) for name, dimension in dataset.dimensions.items()}
     ragged = {}
     for name, variable in dataset.variables.items():
         if "sample_dimension" in variable.ncattrs():
             ragged[str(variable.sample_dimension)] = name
-            sizes = variable[:]
-            if len(sizes) and sizes.min() < 0:
+            sizes = _values(dataset, name)
+            if sizes is None:
+                yield f"{name} holds no sizes"
+            elif len(sizes) and sizes.min() < 0:
                 yield f"a size in {name} is negative"
-            elif int(sizes.sum()) != lengths.get(variable.sample_dimension, int(sizes.sum())):
+            elif _total(sizes) != lengths.get(variable.sample_dimension, _total(sizes)):
                 yield f"the sizes in {name} do not add up to the length of {variable.sample_dimension}"
     if "row_size" in dataset.variables and "example" not in ragged:
         yield 'row_size has not the attribute sample_dimension = "example"'
     yield from _columns(dataset, {name: lengths[name] for name in ("micro_batch", *ragged) if name in lengths})
     step = _values(dataset, "step")
-    if step is not None and not np.array_equal(np.unique(step), np.arange(segment.start, segment.stop)):
+    if step is not None and not _counts(np.unique(step), segment):
         yield f"does not hold batches of the steps {segment.start} … {segment.stop - 1} that its name says"
     elif step is not None and (np.diff(step) < 0).any():
         yield "its steps are not in order"
@@ -105,6 +133,14 @@ def faults_of_batches(dataset: Any, segment: Segment) -> Iterator[str]:
 
 def faults_of_state(dataset: Any, step: int, run: Header) -> Iterator[str]:
     """Check ``state-<t>.nc``."""
+    yield from layout_of_state(dataset, step, run)
+    yield from _conventions(dataset)
+    for name, variable in dataset.variables.items():
+        yield from _described(name, variable)
+
+
+def layout_of_state(dataset: Any, step: int, run: Header) -> Iterator[str]:
+    """Check which tensors ``state-<t>.nc`` has."""
     yield from _required(dataset, STATE_VARIABLES)
     number = _values(dataset, "step")
     if number is not None and int(number) != step:
@@ -115,7 +151,6 @@ def faults_of_state(dataset: Any, step: int, run: Header) -> Iterator[str]:
             yield f"variable {name} is missing"
             continue
         variable = dataset.variables[name]
-        yield from _described(name, variable)
         size = sum(prod(shape) for _, shape in content["tensors"]) * (2 if content["dtype"] == "complex128" else 1)
         if variable.dtype != to_array(torch.empty(0, dtype=getattr(torch, content["dtype"]))).dtype:
             yield f"{name} is {variable.dtype}, which does not hold {content['dtype']}"
@@ -131,9 +166,12 @@ def faults_of_state(dataset: Any, step: int, run: Header) -> Iterator[str]:
         yield f"holds optimizer buffers of {min(strangers)}, which is no parameter of the run"
 
 
-def _required(dataset: Any, wanted: Mapping[str, str]) -> Iterator[str]:
+def _conventions(dataset: Any) -> Iterator[str]:
     if not str(getattr(dataset, "Conventions", "")).startswith("CF-"):
         yield "has no attribute Conventions = CF-…"
+
+
+def _required(dataset: Any, wanted: Mapping[str, str]) -> Iterator[str]:
     for name, kind in wanted.items():
         if name not in dataset.variables:
             yield f"variable {name} is missing"
@@ -152,20 +190,30 @@ def _kind(variable: Any) -> str:
 
 
 def _columns(dataset: Any, lengths: Mapping[str, int]) -> Iterator[str]:
-    """Every variable lies over one of the dimensions, is described, and text has its labels."""
-    labels = set()
+    """Every variable holds numbers over one of the dimensions, and text has its labels."""
     for name, variable in dataset.variables.items():
-        yield from _described(name, variable)
         if variable.dtype is str:
             continue
         if len(variable.dimensions) != 1 or variable.dimensions[0] not in lengths:
             yield f"variable {name} lies over ({', '.join(variable.dimensions)}), not over one of {', '.join(lengths)}"
         if "labels" in variable.ncattrs():
-            labels.add(str(variable.labels))
             texts = dataset.variables.get(str(variable.labels))
-            if texts is None or texts.dtype is not str:
+            if texts is None or texts.dtype is not str or texts.ndim != 1:
                 yield f"variable {variable.labels}, the labels of {name}, is missing"
-            elif variable.size and not 0 <= int(variable[:].min()) <= int(variable[:].max()) < len(texts):
+        for attribute in ("hyperparameter", "sample_dimension"):
+            if not isinstance(getattr(variable, attribute, ""), str):
+                yield f"the attribute {attribute} of {name} is no text"
+
+
+def _labelled(dataset: Any) -> Iterator[str]:
+    """Every variable is described, numbers that stand for texts do, and there are no other texts."""
+    labels = set()
+    for name, variable in dataset.variables.items():
+        yield from _described(name, variable)
+        if variable.dtype is not str and "labels" in variable.ncattrs():
+            labels.add(str(variable.labels))
+            texts = dataset.variables.get(str(variable.labels), ())
+            if variable.size and not 0 <= int(variable[:].min()) <= int(variable[:].max()) < len(texts):
                 yield f"variable {name} has numbers for which there are no labels"
     for name, variable in dataset.variables.items():
         if variable.dtype is str and name not in labels:
@@ -177,6 +225,17 @@ def _described(name: str, variable: Any) -> Iterator[str]:
         numeric = variable.dtype is not str and "labels" not in variable.ncattrs()
         if attribute not in variable.ncattrs() and (numeric or attribute == "long_name"):
             yield f"variable {name} has no {attribute}"
+
+
+def _counts(steps: NDArray[Any], segment: Segment) -> bool:
+    """Return whether these are the steps of a segment, whose name may claim any number of them."""
+    whole = len(steps) == segment.stop - segment.start
+    return whole and np.array_equal(steps, np.arange(segment.start, segment.stop))
+
+
+def _total(sizes: NDArray[Any]) -> int:
+    """Return a sum of whole numbers that does not overflow."""
+    return sum(sizes.tolist())
 
 
 def _values(dataset: Any, name: str) -> NDArray[Any] | None:

@@ -13,6 +13,7 @@ from aadsl.core.errors import AadslError
 from aadsl.core.state import State
 from aadsl.trajectory.read.batches import BatchReader
 from aadsl.trajectory.read.lazy import StepColumn, part_of, values_of
+from aadsl.trajectory.read.rules import layout_of_state, require
 from aadsl.trajectory.read.source import RunSource
 from aadsl.trajectory.store import header
 from aadsl.trajectory.store.segments import cover, segments_in, state_name, states_in
@@ -61,6 +62,7 @@ class RecordedRun:
     def state(self, step: int, device: str | torch.device = "cpu") -> State:
         """Read a stored state."""
         with self.source.open(state_name(step)) as dataset:
+            require(layout_of_state(dataset, step, self.header))
             return read_state(dataset, device)
 
     @cached_property

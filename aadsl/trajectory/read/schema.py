@@ -42,6 +42,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aadsl.core.errors import AadslError
+from aadsl.core.progress import Progress, silent
 from aadsl.trajectory.read.rules import faults_of_batches, faults_of_state, faults_of_steps
 from aadsl.trajectory.read.source import RunSource
 from aadsl.trajectory.store import header
@@ -49,7 +50,7 @@ from aadsl.trajectory.store.files import SCHEMA_VERSION
 from aadsl.trajectory.store.segments import Segment, cover, segments_in, state_name, states_in
 
 
-def violations(source: RunSource) -> list[str]:
+def violations(source: RunSource, progress: Progress = silent) -> list[str]:
     """Return all that is wrong with the files of one run, in plain words; [] where nothing is."""
     try:
         with source.open(header.NAME) as dataset:
@@ -58,12 +59,13 @@ def violations(source: RunSource) -> list[str]:
         return [_said(error)]
     names = source.names()
     found = [*_gaps(names, run.length)]
-    for segment in cover(segments_in(names, "steps")):
-        found += _checked(source, segment.name, run, partial(faults_of_steps, segment=segment, run=run))
-    for segment in cover(segments_in(names, "batches")):
-        found += _checked(source, segment.name, run, partial(faults_of_batches, segment=segment))
-    for step in states_in(names):
-        found += _checked(source, state_name(step), run, partial(faults_of_state, step=step, run=run))
+    steps, batches = (cover(segments_in(names, kind)) for kind in ("steps", "batches"))
+    checks = [(segment.name, partial(faults_of_steps, segment=segment, run=run)) for segment in steps]
+    checks += [(segment.name, partial(faults_of_batches, segment=segment)) for segment in batches]
+    checks += [(state_name(step), partial(faults_of_state, step=step, run=run)) for step in states_in(names)]
+    for done, (name, faults) in enumerate(checks, 1):
+        found += _checked(source, name, run, faults)
+        progress("checking files", done, len(checks))
     return found or list(_disagreements(source, names))
 
 

@@ -87,7 +87,7 @@ class Folder:
             except FileNotFoundError:
                 raise gone(self._folder / name) from None
             except OSError as error:
-                raise AadslError(f"{self._folder / name} cannot be read: {error.strerror}") from error
+                raise _unreadable(self._folder / name, error) from error
         return self._checked[name]
 
 
@@ -124,16 +124,15 @@ class SingleFile:
     @contextmanager
     def open(self, name: str) -> Iterator[Any]:
         """Open one group."""
-        with self._opened() as run:
-            if name.removesuffix(".nc") not in run.groups:
-                raise AadslError(f"{self._file} has no group {self._group}/{name.removesuffix('.nc')}")
-            yield run.groups[name.removesuffix(".nc")]
+        if name not in self.names():
+            where = f"{self._group}/{name.removesuffix('.nc')}"
+            raise AadslError(f"{self._file} has no group {where}", hint="restore the file, or record the run again")
+        with self._opened(name.removesuffix(".nc")) as group:
+            yield group
 
-    @contextmanager
-    def _opened(self) -> Iterator[Any]:
+    def _opened(self, *groups: str) -> AbstractContextManager[Any]:
         assert self._digest
-        with netcdf_opened(self._file) as dataset:
-            yield dataset.groups[self._group]
+        return netcdf_opened(self._file, self._group, *groups)
 
     def digest(self, name: str) -> str:
         """Return the digest of the whole file."""
@@ -193,7 +192,12 @@ def looks_of(place: Path) -> dict[str, Look]:
 def _moved(place: Path, error: OSError) -> AadslError:
     if isinstance(error, FileNotFoundError):
         return gone(place)
-    return AadslError(f"{place} cannot be read: {error.strerror}")
+    return _unreadable(place, error)
+
+
+def _unreadable(place: Path, error: OSError) -> AadslError:
+    hint = "make it readable, or restore it"
+    return AadslError(f"{place} cannot be read: {error.strerror or error}", hint=hint)
 
 
 def _differs(path: Path, digest: str | None) -> bool:

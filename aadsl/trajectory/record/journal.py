@@ -11,6 +11,7 @@ from typing import NamedTuple
 from aadsl.core.errors import AadslError
 from aadsl.trajectory.record.pace import Pace
 from aadsl.trajectory.record.plans import StatePlan
+from aadsl.trajectory.record.reserve import Reserve
 from aadsl.trajectory.record.rows import Row, batch_columns, step_columns
 from aadsl.trajectory.record.writer import Writer
 from aadsl.trajectory.store.header import Header, write_header
@@ -59,11 +60,13 @@ class Journal:
         self._states = StateWriter(folder, header.attributes)
         self._writer = Writer()
         self.pace = Pace(plan, self._writer, first)
+        self._reserve = Reserve(folder)
         self._diverged: AadslError | None = None
+        self._refused: OSError | None = None  # what the disk refused, while steps can still be written
 
     def problem(self) -> AadslError | None:
         """Return what went wrong in the background, if anything did."""
-        error = self._writer.error or self._diverged
+        error = self._writer.error or self._refused or self._diverged
         if error is None or isinstance(error, AadslError):
             return error
         return AadslError(
@@ -117,6 +120,11 @@ class Journal:
         except AadslError as error:
             self._diverged = error  # no reason to lose the steps that led there
             return
+        except OSError as error:
+            self._refused = error  # nor is this: they are far smaller
+            if self._stored or not self._reserve.release():
+                return
+            self._states.write(step, packed)  # but without a first state there would be nothing to read
         if step not in self._stored:
             self._stored.append(step)
         for surplus in self._plan.surplus(self._stored, packed.nbytes):
@@ -125,6 +133,15 @@ class Journal:
                 self._stored.remove(surplus)
 
     def _write_rows(self, start: int, rows: Sequence[Row]) -> None:
+        try:
+            self._append(start, rows)
+        except OSError as error:
+            if not self._reserve.release():
+                raise
+            self._refused = error
+            self._append(start, rows)
+
+    def _append(self, start: int, rows: Sequence[Row]) -> None:
         begun = time.monotonic()
         stop = start + len(rows)
         attributes = self.header.attributes
@@ -134,6 +151,7 @@ class Journal:
         self._busy = time.monotonic() - begun
 
     def _finish(self, length: int) -> None:
+        self._reserve.release()
         names = [path.name for path in self.folder.iterdir()]
         merge(self.folder, cover(segments_in(names, "steps")), self.header.attributes)
         known = {**self.header.provenance, "states": f"{len(self._stored)} kept; {self.pace}"}

@@ -87,7 +87,8 @@ class Recorder:
         try:
             start = prepared(self.path, self._subject, self._vocabulary, header, overwrite, step)
         except (OSError, UnicodeError) as error:
-            self._fail(AadslError(f"cannot record into {self.path}: {error}"))
+            hint = "is the disk full, or may nobody write there? Record elsewhere"
+            self._fail(AadslError(f"cannot record into {self.path}: {error}", hint=hint))
             return
         try:
             self._start(model, start, plan, accumulate)

@@ -149,7 +149,10 @@ def read_column(dataset: Any, name: str, where: slice = slice(None)) -> StoredCo
     values = np.asarray(variable[where])
     attributes = {key: variable.getncattr(key) for key in variable.ncattrs()}
     if labels := attributes.pop("labels", None):
-        values = np.asarray(dataset.variables[labels][:], dtype=object)[values]
+        texts = np.asarray(dataset.variables[labels][:], dtype=object)
+        if values.size and (values.min() < 0 or values.max() >= len(texts)):
+            raise ValueError(f"{name} has numbers for which there are no labels")
+        values = texts[values]
     elif attributes.pop("dtype", None) == "bool":
         values = values.astype(bool)
     elif name == "index":

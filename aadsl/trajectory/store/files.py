@@ -7,8 +7,10 @@ library sees the file, because HDF5 can crash the process on damaged input.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import stat
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -20,6 +22,7 @@ from xarray.backends.locks import HDF5_LOCK, NETCDFC_LOCK
 
 from aadsl.core.errors import AadslError
 from aadsl.core.files import SEAL, SEAL_LENGTH
+from aadsl.trajectory.store.claims import require_room
 from aadsl.trajectory.store.direct import write_direct
 
 SCHEMA_VERSION = 2
@@ -137,7 +140,7 @@ def sync_folder(folder: Path) -> None:
 
 def require_seal(path: Path) -> str:
     """Return the digest of the sealed file ``path``; raise AadslError where its bytes are not the sealed ones."""
-    with path.open("rb") as file:
+    with os.fdopen(_regular(path), "rb") as file:
         length = file.seek(0, os.SEEK_END) - SEAL_LENGTH
         if length < 0:
             raise AadslError(f"{path} is cut short", hint="restore the file, or record the run again")
@@ -162,6 +165,18 @@ def require_seal(path: Path) -> str:
     return sha.hexdigest()
 
 
+def _regular(path: Path) -> int:
+    """Open a file, and nothing else that has a name: a pipe would be waited for, a device never ends."""
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    mode = os.fstat(handle).st_mode
+    if stat.S_ISREG(mode):
+        return handle
+    os.close(handle)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    raise AadslError(f"{path} is no file, but a pipe or a device", hint="restore the file, or record the run again")
+
+
 def gone(path: Path) -> AadslError:
     """Return the error of a file that was there when the trajectory was opened."""
     return AadslError(
@@ -179,15 +194,22 @@ def opened(path: Path) -> Iterator[Any]:
 
 
 @contextmanager
-def netcdf_opened(path: Path) -> Iterator[Any]:
-    """Open a file whose seal was checked before. Raises AadslError where it does not hold what is read from it."""
+def netcdf_opened(path: Path, *groups: str) -> Iterator[Any]:
+    """Open a file whose seal was checked before, or one of its groups.
+
+    A seal says that bytes are unchanged, not that they make sense: the sizes that the file claims are compared with its
+    own before anything is read. Raises AadslError where it does not hold what is read from it.
+    """
     try:
         with netcdf_lock(), closing(netCDF4.Dataset(path, "r")) as dataset:
             dataset.set_auto_maskandscale(False)
+            for name in groups:
+                dataset = dataset.groups[name]
+            require_room(dataset, path.stat().st_size)
             yield dataset
     except FileNotFoundError:
         raise gone(path) from None
-    except (OSError, RuntimeError, AttributeError, LookupError, ValueError, TypeError) as error:
+    except (OSError, RuntimeError, AttributeError, LookupError, ValueError, TypeError, ArithmeticError) as error:
         raise AadslError(
             f"{path} is whole, but not what the schema of trajectories says: {error}",
             hint="aadsl.trajectory.read.schema describes the files; was this one written by another program?",

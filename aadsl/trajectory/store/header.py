@@ -19,6 +19,8 @@ from aadsl.trajectory.store.files import SCHEMA_VERSION, commit
 from aadsl.trajectory.store.specs import ParameterSpec
 
 NAME = RUN_FILE
+# A list of them is made from their number alone.
+_MOST_GROUPS = 100_000
 
 
 @dataclass
@@ -110,14 +112,18 @@ def read_header(dataset: Any) -> Header:
             hint="update aadsl",
         )
     group_count = int(values["group_count"])
+    if not 1 <= group_count <= _MOST_GROUPS:
+        raise ValueError(f"it has {group_count:,} parameter groups, not 1 to {_MOST_GROUPS:,}")
     classes = values["optimizer"].split()
     if len(classes) not in (1, group_count):
         raise ValueError(f"it names {len(classes)} optimizers for {group_count} parameter groups")
     parameters = _read_specs(dataset, "parameter", range(group_count))
     buffers = _read_specs(dataset, "buffer", range(-1, 0))
     fingerprints = json.loads(values["fingerprints"])
-    if not isinstance(fingerprints, dict) or not all(isinstance(part, dict) for part in fingerprints.values()):
-        raise ValueError("fingerprints is no JSON object of objects")
+    if not isinstance(fingerprints, dict) or not all(_of_texts(part) for part in fingerprints.values()):
+        raise ValueError("fingerprints is no JSON object of objects of texts")
+    if not _of_texts({key: values.get(key) for key in ("run", "optimizer", "clip")}):
+        raise ValueError("run, optimizer or clip is no text")
     prefix = "provenance_"
     return Header(
         optimizers=tuple(classes if len(classes) == group_count else classes * group_count),
@@ -128,8 +134,12 @@ def read_header(dataset: Any) -> Header:
         run=values["run"],
         length=int(values["length"]),
         fingerprints=fingerprints,
-        provenance={k.removeprefix(prefix): v for k, v in values.items() if k.startswith(prefix)},
+        provenance={k.removeprefix(prefix): str(v) for k, v in values.items() if k.startswith(prefix)},
     )
+
+
+def _of_texts(part: Any) -> bool:
+    return isinstance(part, dict) and all(isinstance(value, str) for value in part.values())
 
 
 def _read_specs(dataset: Any, kind: str, groups: range) -> dict[str, ParameterSpec]:
@@ -140,6 +150,8 @@ def _read_specs(dataset: Any, kind: str, groups: range) -> dict[str, ParameterSp
     specs = {}
     for name, shape, dtype, group, alias in zip(names, shapes, dtypes, numbers, aliases, strict=True):
         sides = tuple(int(side) for side in shape.split("x") if side)
+        if any(side < 0 for side in sides):
+            raise ValueError(f'"{name}" has the shape {shape}')
         if name in specs:
             raise ValueError(f'it has two {kind}s of the name "{name}"')
         if int(group) not in groups:

@@ -16,8 +16,10 @@ from typing import Any, NamedTuple
 from aadsl.trajectory.store.columns import Columns, column_names, concatenate, read_column, write_columns
 from aadsl.trajectory.store.files import commit, opened
 
-_NAME = re.compile(r"(steps|batches)-(\d+)-(\d+)\.nc")
-_STATE = re.compile(r"state-(\d+)\.nc")
+# As the recorder writes numbers, each in one way, and no more of them than any run has.
+_NUMBER = "(0|[1-9][0-9]{0,14})"
+_NAME = re.compile(rf"(steps|batches)-{_NUMBER}-{_NUMBER}\.nc")
+_STATE = re.compile(rf"state-{_NUMBER}\.nc")
 # So many segments make one.
 _MERGED = 8
 # Merging rewrites; files of batches beyond this are left alone.
@@ -117,13 +119,16 @@ def is_rewritten(folder: Path, segment: Segment) -> bool:
 
 
 def merge(folder: Path, parts: Sequence[Segment], attributes: dict[str, Any]) -> None:
-    """Replace consecutive segments by one."""
+    """Replace consecutive segments by one; where the disk has no room for it, they stay."""
     if len(parts) < 2:
         return
     read = [read_segment(folder / part.name) for part in parts]
     columns = expand_groups([columns for columns, _ in read])
     whole = Segment(parts[0].kind, parts[0].start, parts[-1].stop)
-    write_segment(folder, whole, concatenate(columns, [lengths for _, lengths in read]), attributes)
+    try:
+        write_segment(folder, whole, concatenate(columns, [lengths for _, lengths in read]), attributes)
+    except OSError:
+        return
     for part in parts:
         (folder / part.name).unlink()
 

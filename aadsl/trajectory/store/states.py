@@ -81,9 +81,14 @@ class StateWriter:
         return self._images[key]
 
 
-def _check_finite(step: int, packed: Packed) -> None:
+def _trains(packed: Packed) -> bool:
+    """Return whether all but the buffers of a state is finite."""
     trained = {name: flat for name, flat in packed.flats.items() if packed.layout[name]["role"] != "buffers"}
-    if not all_finite(Packed(trained, packed.layout)):
+    return all_finite(Packed(trained, packed.layout))
+
+
+def _check_finite(step: int, packed: Packed) -> None:
+    if not _trains(packed):
         raise AadslError(
             f"the parameters are not finite before step {step}: training has diverged",
             hint="what was recorded before stays readable; lower the learning rate or clip the gradient",
@@ -110,10 +115,13 @@ def _described(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_packed(dataset: Any) -> Packed:
-    """Read an open state file."""
+    """Read an open state file. Raises ValueError where parameters or optimizer buffers are not finite."""
     layout = json.loads(dataset.getncattr("layout"))
     arrays = {name: np.asarray(dataset.variables[name][:]) for name in layout}
-    return Packed({name: from_array(array, layout[name]["dtype"]) for name, array in arrays.items()}, layout)
+    packed = Packed({name: from_array(array, layout[name]["dtype"]) for name, array in arrays.items()}, layout)
+    if not _trains(packed):
+        raise ValueError("its parameters or optimizer buffers are not finite")
+    return packed
 
 
 def read_state(dataset: Any, device: str | torch.device = "cpu") -> State:

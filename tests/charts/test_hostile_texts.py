@@ -1,0 +1,102 @@
+"""Whatever text a recording holds, charts draw it and pages hold it as text: nothing of it runs, and nothing breaks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from aadsl.charts import CHARTS, save
+from aadsl.charts.export import html, svg
+from aadsl.charts.texts import LONGEST, embedded, shown
+from aadsl.charts.thumbnails import with_thumbnails
+from tests.charts.answers import answer
+from tests.notebook.lab import FLAGS, chromium
+
+HOSTILE = [
+    "</script><img src=x onerror=alert(1)>", "<script>alert(1)</script>", "<img src=x onerror=alert(1)>",
+    "--><svg onload=alert(1)>", "javascript:alert(1)", '"onmouseover="alert(1)', "]]>", "<!--<script>",
+    "a\\b", "a.b", "a[0]", "a\nb", "a'b", 'a"b', "\u2028", "constructor", "toString", "color", "__proto__", "datum",
+    "x\x1b[31m\x07\x0b", "\ufffe\uffff", "\x00", "é" * 20_000,
+]  # fmt: skip
+UNDRAWN = [chr(code) for code in (*range(0x20), *range(0x7F, 0xA0), 0xFFFE, 0xFFFF, 0xFDD0, 0xD800, 0x2028)]
+
+
+def hostile() -> xr.Dataset:
+    """Return an answer with such texts wherever a recording's texts go: names of metadata, their values, families."""
+    dataset = answer(behaviors=tuple(f"digit[{text}]" for text in HOSTILE[:2]), verified=True, examples=6, shares=True)
+    steps = dataset.sizes["step"]
+    texts = np.array([HOSTILE[t % len(HOSTILE)] for t in range(steps)], dtype=object)
+    stages = [f"source[{text}]" for text in HOSTILE[: dataset.sizes["stage"]]]
+    named = {text: ("step", np.arange(steps) % 3) for text in HOSTILE if text}
+    dataset = dataset.assign_coords(tag=("step", texts), phase=("step", texts), stage=stages, **named)
+    inputs = {str(name): HOSTILE[:6] for name in dataset["behavior"].values}
+    return with_thumbnails(dataset, inputs)
+
+
+ANSWER = hostile()
+
+
+@pytest.mark.parametrize("name", CHARTS)
+def test_every_chart_draws_them(name: str) -> None:
+    picture = svg(CHARTS[name]().draw(ANSWER))
+    assert picture.startswith("<svg") and "<img" not in picture and "<script" not in picture
+    assert not any(text in picture for text in UNDRAWN if text not in "\t\n\r")
+
+
+@pytest.mark.parametrize("name", [name for name, chart in CHARTS.items() if chart.by_coordinate])
+@pytest.mark.parametrize("text", HOSTILE)
+def test_metadata_of_any_name_color_a_chart(name: str, text: str) -> None:
+    chart = CHARTS[name]().draw(ANSWER, by=text)
+    picture = svg(chart)
+    assert "undefined" not in picture and "NaN" not in picture
+    fields = set(json.dumps(chart.to_dict()).split('"field": "')[1:])
+    assert all(field.split('"')[0].isidentifier() for field in fields)
+
+
+def test_what_cannot_be_drawn_is_replaced_and_long_texts_lose_their_middle() -> None:
+    assert [shown(text) for text in "\x1b\x07\x7f\ufffe\ud800\u2028"] == ["␛", "␇", "␡", "\ufffd", "\ufffd", "\ufffd"]
+    assert shown("a\tb\nc") == "a\tb\nc" and shown("naïve 日本語 🙂") == "naïve 日本語 🙂"
+    long = shown("begin" + "x" * 200_000 + "end")
+    assert len(long) == LONGEST + 1 and long.startswith("begin") and long.endswith("end")
+    picture = "data:image/png;base64," + "A" * 10_000
+    assert shown(picture) == picture
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_embedded_json_is_the_same_data_and_ends_no_script(text: str) -> None:
+    data = {text: [text, 1.5, None]}
+    written = embedded(data)
+    assert json.loads(written) == data
+    assert not {"<", ">", "&", "\u2028"} & set(written) and written.isascii()
+
+
+@pytest.mark.browser
+def test_nothing_of_them_runs_in_a_page(tmp_path: Path) -> None:
+    """In Chromium, over all charts: drawn without an error under a policy that allows no other code; no dialog."""
+    from playwright.sync_api import sync_playwright
+
+    executable = chromium()
+    for name in CHARTS:
+        save(CHARTS[name]().draw(ANSWER), tmp_path / f"{name}.html")
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=executable, args=FLAGS)
+        page = browser.new_page()
+        wrong: list[str] = []
+        page.on("dialog", lambda dialog: (wrong.append(dialog.message), dialog.dismiss()))
+        page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        for name in CHARTS:
+            page.goto((tmp_path / f"{name}.html").as_uri())
+            page.wait_for_selector(".chart svg.marks")
+            assert page.evaluate("document.querySelectorAll('img, svg svg, svg script').length") == 0
+        planted = html(CHARTS["bars"]().draw(ANSWER)).replace("<body>", "<body><script>alert(1)</script>", 1)
+        (tmp_path / "planted.html").write_text(planted)
+        assert not wrong
+        page.goto((tmp_path / "planted.html").as_uri())
+        page.wait_for_selector(".chart svg.marks")
+        assert len(wrong) == 1 and "Content Security Policy" in wrong[0]  # refused, and the checker sees it
+        browser.close()

@@ -1,0 +1,1 @@
+"""Whether anything is lost when the world does its worst: ``python -m tests.soak [minutes] [seed]``."""
