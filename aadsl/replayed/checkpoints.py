@@ -69,7 +69,7 @@ class SweepCheckpoints:
         try:
             with opened(file) as dataset:
                 arrays = {name: _read(variable) for name, variable in dataset.variables.items()}
-                sweep = type(start)(**{name: _restored(name, arrays, like) for name in start._fields})
+                sweep = type(start)(**{name: _restored(name, arrays, like, start) for name in start._fields})
         except (AadslError, OSError):  # damaged: the sweep begins afresh
             return None
         whole = arrays.keys() == _flattened(sweep).keys() and all(bool(a.isfinite().all()) for a in arrays.values())
@@ -132,10 +132,10 @@ def _flattened(sweep: Stand) -> dict[str, Tensor]:
     return found
 
 
-def _restored(name: str, tensors: dict[str, Tensor], like: FlatState) -> Any:
+def _restored(name: str, tensors: dict[str, Tensor], like: FlatState, start: Stand) -> Any:
     """Undo :func:`_flattened` for one field. Raises ValueError or KeyError where it has another form."""
     if name in tensors:
-        return tensors[name] if tensors[name].ndim else int(tensors[name])
+        return int(tensors[name]) if isinstance(getattr(start, name), int) else tensors[name]
 
     def state(i: int) -> FlatState:
         own = [tensors[f"{name}.{i}.{j}"] for j in range(len(like.tensors()))]

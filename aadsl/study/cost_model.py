@@ -41,7 +41,7 @@ class Rehearsal:
     """One step of a sweep, done on the first step of the run to see what it costs."""
 
     def __init__(self, history: History, method: Estimator, direction: str) -> None:
-        self.history, self.direction = history, direction
+        self.history, self.direction, self._read = history, direction, 0
         state, step = history.state(0), history.step(0)
         after, evaluation = history.step_map.advance(state, step)
         assert evaluation is not None  # recorded steps were applied
@@ -50,8 +50,9 @@ class Rehearsal:
         self.curvature = method.products(history)
 
     def advance(self) -> tuple[FlatState, Evaluation | None]:
-        """Compute the gradient and apply the step."""
-        return self.history.step_map.advance(self.taken.state, self.taken.step)
+        """Compute the gradient of another step each time, which is read for it, and apply it."""
+        self._read = (self._read + 1) % self.history.length
+        return self.history.step_map.advance(self.taken.state, self.history.step(self._read))
 
     def carry(self, vectors: int = 1) -> list[FlatState]:
         """Carry so many cotangents, or tangents, over the step; nothing where the estimator carries none."""

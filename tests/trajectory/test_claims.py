@@ -18,6 +18,7 @@ import aadsl
 from aadsl.trajectory import Recorder, open_trajectory
 from aadsl.trajectory.store.claims import require_room
 from aadsl.trajectory.store.segments import segments_in, states_in
+from aadsl.trajectory.store.tensors import from_array
 from tests.trajectory import fuzz
 from tests.trajectory.loops import DATA, sgd, small_model, train
 from tests.trajectory.mutations import Group, rebuilt
@@ -158,3 +159,8 @@ def test_mutations_are_drawn_from_a_seed(tmp_path: Path, recorded: Path) -> None
         path = Path(shutil.copy(recorded / "run.nc", tmp_path / f"{number}.nc"))
         changes.append(fuzz.Hand(random.Random(5), honest_numbers=False).inside(path))
     assert changes[0] == changes[1]
+
+
+def test_bits_are_not_read_as_another_kind_of_numbers() -> None:
+    with pytest.raises(ValueError, match="int32 does not hold float32"):
+        from_array(np.ones(3, np.int32), "float32")

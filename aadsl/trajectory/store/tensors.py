@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from math import prod
 from typing import Any, NamedTuple, TypeAlias
 
@@ -41,10 +41,17 @@ def to_array(flat: Tensor) -> NDArray[Any]:
 
 
 def from_array(array: NDArray[Any], dtype: str) -> Tensor:
-    """Undo :func:`to_array`."""
-    tensor = torch.from_numpy(np.ascontiguousarray(array))
+    """Undo :func:`to_array`. Raises ValueError where the array cannot come of it: its bits would mean other numbers."""
     wanted: torch.dtype = getattr(torch, dtype)
+    if array.dtype != _stored_as(wanted):
+        raise ValueError(f"{array.dtype} does not hold {dtype}")
+    tensor = torch.from_numpy(np.ascontiguousarray(array))
     return tensor if tensor.dtype == wanted else tensor.view(wanted)
+
+
+@cache
+def _stored_as(dtype: torch.dtype) -> np.dtype[Any]:
+    return to_array(torch.empty(0, dtype=dtype)).dtype
 
 
 class StateEntry(NamedTuple):
