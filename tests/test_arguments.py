@@ -103,6 +103,7 @@ def right(
         "metric": "margin",
         "on": DATA,
         "step": 0,
+        "job": 0,
         "answer": answer,
         aadsl.Recorder: recorder,
         aadsl.Trajectory: study.trajectory,

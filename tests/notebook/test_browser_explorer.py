@@ -89,6 +89,9 @@ def test_conditions_complain_complete_and_filter(explored, page):
     box.press_sequentially("ta")
     page.wait_for_selector(".aadsl-completions li:visible")
     explored.picture("explorer-completion")
+    hidden = "input => { input.dispatchEvent(new Event('input')); return input.getAttribute('aria-expanded'); }"
+    assert box.evaluate(hidden) == "false", "what was offered for other text cannot be taken"
+    page.wait_for_selector(".aadsl-completions li:visible")
     page.keyboard.press("Enter")
     expect(box).to_have_value("tag")
     box.press_sequentially(' == "b"')

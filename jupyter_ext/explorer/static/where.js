@@ -33,6 +33,7 @@ function whereBox(model, getView, change) {
   const check = debounced(80, () => change(input.value));
 
   input.addEventListener('input', () => {
+    hide(); // it was offered for other text; a slow kernel lets one press Enter before it offers anew
     check();
     ask();
   });
