@@ -60,7 +60,7 @@ class Answered:
         swept = self.study.with_step_effects(part, intervention=self.asked.intervention, progress=progress)
         if part.sizes["behavior"] == self.dataset.sizes["behavior"]:
             self.dataset = swept
-            del self.outline
+            self.__dict__.pop("outline", None)  # read anew
         return swept
 
 

@@ -14,7 +14,7 @@ from aadsl.charts.export import html, svg
 from aadsl.charts.texts import LONGEST, embedded, shown
 from aadsl.charts.thumbnails import with_thumbnails
 from tests.charts.answers import answer
-from tests.notebook.lab import FLAGS, chromium
+from tests.notebook.lab import FLAGS, apart, chromium
 
 HOSTILE = [
     "</script><img src=x onerror=alert(1)>", "<script>alert(1)</script>", "<img src=x onerror=alert(1)>",
@@ -75,6 +75,7 @@ def test_embedded_json_is_the_same_data_and_ends_no_script(text: str) -> None:
 
 
 @pytest.mark.browser
+@apart
 def test_nothing_of_them_runs_in_a_page(tmp_path: Path) -> None:
     """In Chromium, over all charts: drawn without an error under a policy that allows no other code; no dialog."""
     from playwright.sync_api import sync_playwright

@@ -11,7 +11,9 @@ import subprocess
 import sys
 import time
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import wraps
 from pathlib import Path
 
 LIMIT = 180
@@ -78,6 +80,17 @@ def chromium() -> str:
                 subprocess.run(command, check=False, env=environment, capture_output=True, timeout=600)
         found = shutil.which("chromium")
     return found or ""
+
+
+def apart(test):
+    """Let a test start a browser of its own: in another thread, because the one that others share has this one's loop."""
+
+    @wraps(test)
+    def alone(*given, **fixtures):
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(test, *given, **fixtures).result()
+
+    return alone
 
 
 def number(shown: str) -> float:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from tests.notebook.lab import LIMIT
+from tests.notebook.lab import LIMIT, apart
 
 ROOT = Path(__file__).parents[2]
 
@@ -59,6 +59,7 @@ def test_the_page_needs_no_other_file(demo: tuple[Path, str]) -> None:
 
 
 @pytest.mark.browser
+@apart
 def test_the_page_draws_its_charts_offline(demo: tuple[Path, str]) -> None:
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:
