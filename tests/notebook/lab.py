@@ -83,7 +83,7 @@ def chromium() -> str:
 
 
 def apart(test):
-    """Let a test start a browser of its own: in another thread, because the one that others share has this one's loop."""
+    """Let a test start a browser of its own in another thread: that which others share has the loop of this one."""
 
     @wraps(test)
     def alone(*given, **fixtures):
