@@ -57,7 +57,7 @@ def place_for(path: str | os.PathLike[str], *, whole_run: bool = False) -> Path:
         raise AadslError(f"{path} is a folder", hint=f'name a file in it: "{Path(path) / "scores.nc"}"')
     if mode is not None and not stat.S_ISREG(mode):
         raise AadslError(f"{path} is no regular file, but a device or a pipe", hint="name a file")
-    if _is_beside_recorded(place) or (not whole_run and _is_sealed(place)):
+    if _is_beside_recorded(place) or (mode is not None and not whole_run and _is_sealed(place)):
         hint = "write it somewhere else: nothing takes the place of recorded files"
         raise AadslError(f"{path} belongs to a recording", hint=hint)
     return place
@@ -78,7 +78,7 @@ def _is_sealed(place: Path) -> bool:
         with place.open("rb") as file:
             file.seek(-SEAL_LENGTH, os.SEEK_END)
             return SEAL.fullmatch(file.read()) is not None
-    except OSError:  # there is none, or a shorter one
+    except OSError:  # it is shorter, or may not be read
         return False
 
 
