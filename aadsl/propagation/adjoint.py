@@ -95,9 +95,9 @@ def adjoint_sweep(
         # One transfer a step: on a GPU each waits for all that is under way.
         lengths = [u.parameters.norm().double() for u in cotangents]
         numbers = torch.stack([*products, *lengths]).cpu().numpy().reshape(-1, len(cotangents))
-        scores[[change is not None for change in removed], t], growth[t] = numbers[:-1], numbers[-1]
-        if not (np.isfinite(scores[:, t]).all() and np.isfinite(growth[t]).all()):
+        if not np.isfinite(numbers).all():  # the sweep that was yielded last stays finite: it shares the arrays
             raise NotFiniteError(t, run.length)
+        scores[[change is not None for change in removed], t], growth[t] = numbers[:-1], numbers[-1]
         sweep = Sweep(t, tuple(cotangents), sweep.scores, sweep.growth)
         progress("sweep", run.length - t, run.length - start)
         yield sweep

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,9 @@ import pytest
 
 from aadsl.study.questions import Questions
 from aadsl.trajectory.store import files
+from tests import forkserver
 from tests.soak.__main__ import soaked
+from tests.soak.children import Plant, nothing
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="forks"),
@@ -19,11 +23,26 @@ pytestmark = [
 ]
 
 
-def test_nothing_is_lost_and_nothing_is_raw() -> None:
-    world = soaked(lambda world: world.acts < 16, seed=4)
-    assert not world.faults, "\n".join(world.faults)
-    ended = {how for _, how in world.counts}
-    assert {"done", "killed", "refused"} <= ended, world.counts
+Soak = Callable[..., tuple[list[str], set[str]]]
+
+
+@pytest.fixture(scope="module")
+def soak() -> Iterator[Soak]:
+    """Let worlds live in a process that did nothing else: copies of one that had threads may hang."""
+    with ProcessPoolExecutor(1, mp_context=forkserver.context()) as elsewhere:
+        yield lambda acts, plant=nothing: elsewhere.submit(outcome, acts, plant).result()
+
+
+def outcome(acts: int, plant: Plant) -> tuple[list[str], set[str]]:
+    """Return the faults of a world after some acts, or as soon as a planted one is found, and how acts ended."""
+    world = soaked(lambda world: world.acts < acts and not (world.faults and plant is not nothing), seed=4, plant=plant)
+    return world.faults, {how for _, how in world.counts}
+
+
+def test_nothing_is_lost_and_nothing_is_raw(soak: Soak) -> None:
+    faults, ended = soak(16)
+    assert not faults, "\n".join(faults)
+    assert {"done", "killed", "refused"} <= ended
 
 
 def skips_the_rename() -> None:
@@ -60,6 +79,6 @@ def raises_something_raw() -> None:
         (raises_something_raw, "KeyError"),
     ],
 )
-def test_a_planted_fault_is_found(plant: Any, found: str) -> None:
-    world = soaked(lambda world: world.acts < 12 and not world.faults, seed=4, plant=plant)
-    assert any(found in fault for fault in world.faults), world.faults
+def test_a_planted_fault_is_found(soak: Soak, plant: Plant, found: str) -> None:
+    faults, _ = soak(12, plant)
+    assert any(found in fault for fault in faults), faults
