@@ -1,4 +1,4 @@
-"""Metadata that are called as a part of answers: refused while a run is recorded, told apart where one has them."""
+"""Metadata may be called as a part of answers, which then give them another name."""
 
 from __future__ import annotations
 
@@ -36,28 +36,45 @@ def test_all_that_answers_hold_is_kept_apart(run: Recorded) -> None:
         assert own <= ANSWERED, own - ANSWERED
 
 
-@pytest.mark.parametrize("name", ["effect", "behavior", "stage", "noise", "rank", "unit"])
-def test_a_run_that_was_recorded_with_such_a_name_is_answered(
-    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("name", ["effect", "behavior", "stage", "noise", "rank", "unit", "share"])
+def test_metadata_may_be_called_as_a_part_of_answers(tmp_path: Path, name: str) -> None:
     model = small_model()
     optimizer = sgd(model)
-    with monkeypatch.context() as patch, aadsl.Recorder(tmp_path / "run", model, optimizer, DATA) as recorder:
-        patch.setattr("aadsl.trajectory.record.vocabulary.ANSWERED", frozenset())
+    with aadsl.Recorder(tmp_path / "run", model, optimizer, DATA) as recorder:
         for t in range(6):
             rows = list(range(8 * t, 8 * t + 8))
             optimizer.zero_grad()
             mean_loss(model, DATA[rows]).backward()
-            recorder.batch(indices=rows, **{name: t % 2})
+            recorder.batch(indices=rows, **{name: t % 2, f"{name}_given": t})
             optimizer.step()
     text = f"""load "{tmp_path / "run"}" with model=net, loss=mean_loss, data=D, device="cpu"
-stage odd = steps where {name}_given == 1
-stages part by {name}_given
+stage odd = steps where `{name}` == 1 and {name}_given > 1
+stages part by `{name}`
 behavior b = log_likelihood on D
 score odd, part on b
-plot timeline of b by {name}_given
+plot timeline of b by `{name}`
 rank steps on b top 2
+plot timeline of b by `{name}`
 """
     result = aadsl.run(text, {"net": model, "mean_loss": mean_loss, "D": DATA})
-    assert f"{name}_given" in result.messages[0]
-    assert result.session.answers[0].dataset[f"{name}_given"].values.tolist() == [0, 1] * 3
+    for answered in result.session.answers:
+        assert answered.dataset[f"{name}_given_given"].values.tolist() == [0, 1] * 3
+        assert answered.dataset[f"{name}_given"].values.tolist() == list(range(6))
+    assert result.study.stages["odd"].values.nonzero()[0].tolist() == [3, 5]
+    assert len(result.charts) == 2
+
+
+def test_what_was_recorded_is_no_answer(tmp_path: Path) -> None:
+    """A chart of shares is not drawn of a coordinate that is called so."""
+    model = small_model()
+    optimizer = sgd(model)
+    with aadsl.Recorder(tmp_path / "run", model, optimizer, DATA) as recorder:
+        for _ in range(2):
+            optimizer.zero_grad()
+            mean_loss(model, DATA[:8]).backward()
+            recorder.batch(indices=range(8), share=1.0, without=0.0)
+            optimizer.step()
+    study = aadsl.Study(aadsl.open_trajectory(tmp_path / "run"), model=model, loss=mean_loss, data=DATA, device="cpu")
+    text = "load study\nstage late = steps[1:]\nbehavior b = log_likelihood on D\nscore late on b\nplot waterfall"
+    with pytest.raises(aadsl.AadslError, match=r"no answer to plot has shares of stages"):
+        aadsl.run(text, {"study": study, "D": DATA})

@@ -1,4 +1,4 @@
-"""What of the recorded coordinates of the steps is of use to a reader, and what cannot be called as it was recorded."""
+"""What of the recorded coordinates of the steps is of use to a reader, and what answers call them."""
 
 from __future__ import annotations
 
@@ -23,9 +23,21 @@ ANSWERED = {
 
 
 def beside_answers(steps: xr.Dataset) -> xr.Dataset:
-    """Return the steps with each coordinate that is called as a part of answers renamed: ``noise_given``."""
-    taken = {name: f"{name}_given" for name in steps.data_vars if name in ANSWERED}
-    return steps.rename(taken) if taken else steps
+    """Return the steps with each coordinate called as answers call it."""
+    called = {name: new for name, new in called_in_answers(map(str, steps.variables)).items() if name != new}
+    return steps.rename(called) if called else steps
+
+
+def called_in_answers(coordinates: Iterable[str]) -> dict[str, str]:
+    """Return what answers call each coordinate of the steps: ``noise_given`` where they have a ``noise``."""
+    recorded = set(coordinates)
+    called = {}
+    for name in recorded:
+        free = name
+        while free in ANSWERED or (free != name and free in recorded):
+            free += "_given"
+        called[name] = free
+    return called
 
 
 def useful(names: Iterable[str]) -> list[str]:

@@ -77,7 +77,7 @@ class Plot(Statement):
         members = self._members(scope, chart)
         if chart is None or len(scope.problems) > mistakes or self._lost(scope):
             return None
-        coordinate = self.by.text if self.by is not None and not members else None
+        coordinate = scope.steps.called.get(self.by.text) if self.by is not None and not members else None
         wanted = Wanted(chart, stages, members, behaviors, coordinate)
         newest = scope.answers[::-1]
         if any(map(wanted.served_by, newest)):
@@ -95,7 +95,7 @@ class Plot(Statement):
         shown = wanted.part(shown)
         if wanted.chart.shows_examples:
             shown = _pictured(shown, result)
-        result.draw(wanted.chart.draw(shown, by=None if self.by is None else self.by.text))
+        result.draw(wanted.chart.draw(shown, by=wanted.coordinate or (None if self.by is None else self.by.text)))
 
     def _named(self, scope: Scope) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Return the stages and the behaviors that `of` names."""

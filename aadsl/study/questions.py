@@ -45,7 +45,8 @@ class Questions(Names):
     """
 
     def __init__(self, trajectory: Trajectory, answering: Answering, within: str | float) -> None:
-        super().__init__(beside_answers(trajectory.steps))
+        super().__init__(trajectory.steps)
+        self._labels = beside_answers(trajectory.steps)
         seconds_of(within)
         self.trajectory, self.history = trajectory, answering.history
         self._answering, self._within = answering, within
@@ -71,7 +72,7 @@ class Questions(Names):
         answer = self._answering.steps(query, method, progress or silent)
         title = "effects of single training steps on behaviors of the final model"
         attributes = provenance(title, plan_for(self.history, query, method), self.trajectory, answer)
-        return steps_array(self.steps, query, answer, self._answering.step_trust(query, method, answer), attributes)
+        return steps_array(self._labels, query, answer, self._answering.step_trust(query, method, answer), attributes)
 
     @one_at_a_time
     def with_step_effects(
@@ -121,7 +122,7 @@ class Questions(Names):
         answer = self._answering.answer(query, method, progress or silent)
         title = "effects of training stages on behaviors of the final model"
         attributes = provenance(title, plan_for(self.history, query, method, answer.method), self.trajectory, answer)
-        return dataset_of(self.steps, names, query, answer, self._observed(query.behaviors), attributes)
+        return dataset_of(self._labels, names, query, answer, self._observed(query.behaviors), attributes)
 
     @one_at_a_time
     def retrain(
@@ -193,7 +194,7 @@ class Questions(Names):
         method = of_steps(method)
         effects = self.step_effects(behaviors, estimator=method, intervention=intervention, progress=progress)
         confirmed = self._answering.confirmed_steps(query, method, effects.to_numpy(), top, budget, progress or silent)
-        return ranked(with_steps(self.steps, effects), "step", top, confirmed)
+        return ranked(with_steps(self._labels, effects), "step", top, confirmed)
 
     @one_at_a_time
     def shares(
@@ -235,7 +236,7 @@ class Questions(Names):
         found = shared(self._answering, query, count, progress or silent)
         title = "shares of training stages in behaviors of the final model"
         attributes = provenance(title, plan_for(self.history, found.runs, method), self.trajectory, found.answer)
-        return shares_dataset(self.steps, names, query, found, self._observed(query.behaviors), attributes)
+        return shares_dataset(self._labels, names, query, found, self._observed(query.behaviors), attributes)
 
     def _resolved(self, question: Question, within: str | float | None = None) -> tuple[Query, Estimator]:
         """Return the question with its names looked up, and the estimator that answers it."""

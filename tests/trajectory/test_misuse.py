@@ -94,8 +94,6 @@ def test_an_optimizer_of_another_model(tmp_path: Path) -> None:
         ({"lr": 0.1}, '"lr" is recorded already'),
         ({"batch_size": 3}, '"batch_size" is recorded already'),
         ({"momentum_1": 0.1}, '"momentum_1" is recorded already'),
-        ({"effect": 0.1}, 'answers have a part called "effect", metadata cannot\ncall it effect_given'),
-        ({"stage": "late"}, "call it stage_given"),
         ({"train/loss": 0.1}, "'train/loss': netCDF takes letters, digits and _\ncall it train_loss"),
         ({"": 1}, "give it a name"),
         ({"late ": 1}, "call it late"),

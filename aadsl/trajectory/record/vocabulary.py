@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from aadsl.core.errors import AadslError
-from aadsl.data.coordinates import ANSWERED
 from aadsl.trajectory.store.files import opened
 from aadsl.trajectory.store.segments import cover, is_rewritten, segments_in
 from aadsl.trajectory.store.specs import FRESH_GROUPS, RESTING_GROUPS, WEIGHT, WRITTEN
@@ -67,8 +66,6 @@ class Vocabulary:
                 f'"{name}" is recorded already, metadata cannot have that name',
                 hint=f"call it {name}_given, or leave it out",
             )
-        if name in ANSWERED and kinds is self.steps:
-            raise AadslError(f'answers have a part called "{name}", metadata cannot', hint=f"call it {name}_given")
         if not _NAME.fullmatch(name) or len(name.encode(errors="replace")) > _LONGEST or not storable(name):
             plain = re.sub(r"\W+", "_", name[:40]).strip("_")
             raise AadslError(
