@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aadsl.propagation.adjoint import Sweep, adjoint_sweep
+from aadsl.propagation.adjoint import Sweep, adjoint_sweep, carried_back
 from aadsl.propagation.block_sweep import Block, BlockSweep, block_sweep, portions
 from aadsl.propagation.curvature import (
     CentralDifference,
@@ -67,6 +67,7 @@ __all__ = [
     "at_end",
     "backward",
     "block_sweep",
+    "carried_back",
     "difference",
     "eigenpairs",
     "ensemble",

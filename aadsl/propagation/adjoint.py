@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from aadsl.core.progress import Progress, silent
@@ -84,23 +85,38 @@ def adjoint_sweep(
     scores, growth = sweep.scores.numpy(), sweep.growth.numpy()
     for taken in backward(run, step_map, start, sweep.stop, limit, progress):
         t = taken.step.index
-        removed = [source(step_map, taken, varied) for varied in variations]
-        products = [inner(u, change) for change in removed if change is not None for u in sweep.cotangents]
-        carrier = jacobian(taken.step)
-        point = taken.point(step_map, carrier)
-        if point is None:
-            cotangents = [restarted(u, carrier) for u in sweep.cotangents]
-        else:
-            cotangents = step_map.pullback(point, sweep.cotangents, curvature)
-        # One transfer a step: on a GPU each waits for all that is under way.
-        lengths = [u.parameters.norm().double() for u in cotangents]
-        numbers = torch.stack([*products, *lengths]).cpu().numpy().reshape(-1, len(cotangents))
+        cotangents, numbers = carried_back(step_map, taken, sweep.cotangents, curvature, jacobian, variations)
         if not np.isfinite(numbers).all():  # the sweep that was yielded last stays finite: it shares the arrays
             raise NotFiniteError(t, run.length)
-        scores[[change is not None for change in removed], t], growth[t] = numbers[:-1], numbers[-1]
-        sweep = Sweep(t, tuple(cotangents), sweep.scores, sweep.growth)
+        scores[:, t], growth[t] = numbers[:-1], numbers[-1]
+        sweep = Sweep(t, cotangents, sweep.scores, sweep.growth)
         progress("sweep", run.length - t, run.length - start)
         yield sweep
+
+
+def carried_back(
+    step_map: StepMap,
+    taken: ObservedStep,
+    cotangents: Sequence[FlatState],
+    curvature: Curvature,
+    jacobian: Variation,
+    variations: Sequence[Variation],
+) -> tuple[tuple[FlatState, ...], NDArray[np.float64]]:
+    """Return u_t of the K cotangents u_{t+1}, and (V + 1, K) the scores of each variation, ‖u_t‖ below; see there."""
+    removed = [source(step_map, taken, varied) for varied in variations]
+    products = [inner(u, change) for change in removed if change is not None for u in cotangents]
+    carrier = jacobian(taken.step)
+    point = taken.point(step_map, carrier)
+    if point is None:
+        carried = [restarted(u, carrier) for u in cotangents]
+    else:
+        carried = step_map.pullback(point, cotangents, curvature)
+    # One transfer a step: on a GPU each waits for all that is under way.
+    lengths = [u.parameters.norm().double() for u in carried]
+    numbers = np.zeros((len(removed) + 1, len(carried)))
+    found = [change is not None for change in removed]
+    numbers[[*found, True]] = torch.stack([*products, *lengths]).cpu().numpy().reshape(-1, len(carried))
+    return tuple(carried), numbers
 
 
 def source(step_map: StepMap, taken: ObservedStep, varied: Variation) -> FlatState | None:

@@ -4,20 +4,32 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
+from statistics import median
 from typing import Any
 
 import torch
 
 from aadsl.data.examples import CHUNK, nbytes
 from aadsl.estimators import Behavior, Cost, Estimator, Query
-from aadsl.propagation import Curvature, Evaluation, FlatState, ObservedStep, Readout, difference
+from aadsl.propagation import (
+    Curvature,
+    Evaluation,
+    FlatState,
+    ObservedStep,
+    Readout,
+    Step,
+    carried_back,
+    difference,
+    observed,
+)
 from aadsl.replayed.history import History
 from aadsl.study.peak_memory import peak_of
 
-REPEATS = 3
+REPEATS = 5
+MANY = 16  # cotangents that are carried together; more of them take as long each
 
 
 @dataclass(frozen=True)
@@ -26,7 +38,7 @@ class CostModel:
 
     Attributes:
         gradient: seconds for one gradient of a batch, with the optimizer's step.
-        product: seconds for one Hessian-vector product, with the optimizer's derivative.
+        product: seconds for one Hessian-vector product, with the optimizer's derivative and what a sweep reads off it.
     """
 
     gradient: float
@@ -54,20 +66,27 @@ class Rehearsal:
         self._read = (self._read + 1) % self.history.length
         return self.history.step_map.advance(self.taken.state, self.history.step(self._read))
 
-    def carry(self, vectors: int = 1) -> list[FlatState]:
+    def carry(self, vectors: int = 1) -> Sequence[FlatState]:
         """Carry so many cotangents, or tangents, over the step; nothing where the estimator carries none."""
         if self.curvature is None:
             return []
-        step_map = self.history.step_map
-        carried = step_map.pushforward if self.direction == "tangent" else step_map.pullback
-        return carried(self.taken.here, [self.vector] * vectors, self.curvature)
+        step_map, carried = self.history.step_map, [self.vector] * vectors
+        if self.direction == "tangent":
+            return step_map.pushforward(self.taken.here, carried, self.curvature)
+        taken = replace(self.taken)  # which forgets its change: each step of a sweep computes its own
+        return carried_back(step_map, taken, carried, self.curvature, observed, [_skipped])[0]
 
 
-def measured(rehearsal: Rehearsal) -> CostModel:
-    """Time one gradient and, where the estimator computes products, one of them."""
+def _skipped(step: Step) -> Step:
+    return replace(step, applied=False)
+
+
+def measured(rehearsal: Rehearsal, vectors: int = 1) -> CostModel:
+    """Time one gradient and, where the estimator computes products, one of so many that are computed together."""
     gradient = _timed(rehearsal.advance, rehearsal.history.device)
-    free = rehearsal.curvature is None
-    return CostModel(gradient, 2 * gradient if free else _timed(rehearsal.carry, rehearsal.history.device))
+    if rehearsal.curvature is None:
+        return CostModel(gradient, 2 * gradient)
+    return CostModel(gradient, _timed(partial(rehearsal.carry, vectors), rehearsal.history.device) / vectors)
 
 
 class Costs:
@@ -75,17 +94,18 @@ class Costs:
 
     def __init__(self, history: History) -> None:
         self.history = history
-        self._known: dict[tuple[Curvature | None, str], CostModel] = {}
+        self._known: dict[tuple[Curvature | None, str, int], CostModel] = {}
 
     def seconds(self, method: Estimator, cost: Cost) -> float:
         """Return how long ``cost`` of an estimator takes."""
-        return self.model(method, cost.direction).seconds(cost)
+        together = 1 if cost.direction == "tangent" else max(1, min(MANY, cost.products // self.history.length))
+        return self.model(method, cost.direction, together).seconds(cost)
 
-    def model(self, method: Estimator, direction: str) -> CostModel:
-        """Return what the parts of an estimator's answers cost, measured once."""
-        asked = method.products(self.history), direction
+    def model(self, method: Estimator, direction: str, vectors: int = 1) -> CostModel:
+        """Return what the parts of an estimator's answers cost that carries so many vectors together, measured once."""
+        asked = method.products(self.history), direction, vectors
         if asked not in self._known:
-            self._known[asked] = measured(Rehearsal(self.history, method, direction))
+            self._known[asked] = measured(Rehearsal(self.history, method, direction), vectors)
         return self._known[asked]
 
 
@@ -135,7 +155,7 @@ def _reading(history: History, behaviors: Sequence[Behavior], state: FlatState) 
 
 
 def _timed(function: Callable[[], Any], device: torch.device) -> float:
-    """Return the shortest of a few calls after one that warms up."""
+    """Return the median of a few calls after one that warms up."""
     function()
     taken = []
     for _ in range(REPEATS):
@@ -144,4 +164,4 @@ def _timed(function: Callable[[], Any], device: torch.device) -> float:
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         taken.append(time.perf_counter() - started)
-    return min(taken)
+    return median(taken)

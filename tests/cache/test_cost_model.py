@@ -16,6 +16,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
 import aadsl
+from aadsl.propagation import adjoint
 from aadsl.study.peak_memory import peak_of
 from tests.benchmarks.memory import peak_bytes
 
@@ -79,6 +80,24 @@ def test_the_foretold_time_is_about_what_it_takes(
     study.score(["middle"], ["margin"], estimator=estimator)
     taken = seconds[0] - started
     assert least * foretold <= taken <= foretold  # steps that a stage skips are foretold as if they were done
+
+
+def test_what_a_sweep_reads_off_is_foretold_too(study: aadsl.Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine where an inner product takes a second and nothing else takes any time."""
+    seconds, honest = [0.0], adjoint.inner
+
+    def slow(*given: Any) -> torch.Tensor:
+        seconds[0] += 1
+        return honest(*given)
+
+    study.verify_trajectory()
+    study.behavior("likelihood", "log_likelihood", on=study.data)
+    monkeypatch.setattr(adjoint, "inner", slow)
+    monkeypatch.setattr("aadsl.study.cost_model.time", SimpleNamespace(perf_counter=lambda: seconds[0]))
+    foretold = study.plan(["middle"], ["margin", "likelihood"], "first_order").seconds
+    started = seconds[0]
+    study.score(["middle"], ["margin", "likelihood"], estimator="first_order")
+    assert foretold == seconds[0] - started == 2 * STEPS
 
 
 @pytest.mark.parametrize("estimator", ["first_order", "retraining", "linearized"])
