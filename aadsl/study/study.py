@@ -32,7 +32,7 @@ from aadsl.study.cache import EffectCache
 from aadsl.study.calibration import calibrations, single_steps
 from aadsl.study.entries import EntryStore
 from aadsl.study.error_bound import bound_factors
-from aadsl.study.exact_answers import ExactAnswers
+from aadsl.study.exact_answers import METHOD, ExactAnswers
 from aadsl.study.model_files import save_model
 from aadsl.study.model_store import ModelStore
 from aadsl.study.plan import Plan
@@ -211,3 +211,18 @@ class Study(Questions):
         asked = named(stages)
         query, method = self._resolved(Question(asked, named(behaviors), estimator, intervention))
         return planned(self._answering, query, method if asked else of_steps(method))
+
+    @one_at_a_time
+    def exact_seconds(
+        self,
+        stages: str | Iterable[str],
+        behaviors: str | Iterable[str],
+        *,
+        intervention: Intervention | str = DEFAULT_INTERVENTION,
+    ) -> float:
+        """Return about how many seconds exact answers will take here, with their control run; none where kept.
+
+        One gradient is timed, the first time.
+        """
+        query, _ = self._resolved(Question(tuple(self.stage_names(stages)), named(behaviors), METHOD, intervention))
+        return self._answering.price(self._answering.identifier.now(), query).total

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,51 +10,72 @@ import xarray as xr
 
 from aadsl.charts import theme
 from aadsl.charts.doubt import step_trust
-from aadsl.charts.frame import behaviors, kind, telling_variables
+from aadsl.charts.frame import behaviors, kind, stages_of, telling_variables
 from aadsl.charts.grouping import OTHERS, group_steps
 from aadsl.charts.needs import STEP_EFFECTS, demand
 from aadsl.charts.words import sign, units
+from jupyter_ext.explorer.written import equals, reference
 
-KEPT_IN_NOTEBOOK = 3_000_000
-"""Bytes up to which an explorer is saved in the notebook; larger ones leave their picture alone."""
+KEPT_IN_NOTEBOOK = 180_000
+"""Bytes that a saved explorer may take, its code included; with its picture that is 300 kB. Larger ones leave that."""
 CATEGORIES = 500
+LEGEND = 12
+"""Names of a column that the legend shows, the most frequent first to get a place; they can be selected."""
+SMALLEST = {"f": ("<f4", "<f8"), "i": ("<i1", "<i2", "<i4", "<f8")}
 
 
-def header_of(dataset: xr.Dataset, can_retrain: bool) -> tuple[dict[str, Any], bytes, list[bytes]]:
-    """Return header, effects (behavior, step) and columns (step) of an answer; numbers are float64 bytes.
+def header_of(dataset: xr.Dataset, can_retrain: bool, code: int = 0) -> tuple[dict[str, Any], bytes, list[bytes]]:
+    """Return header, effects (behavior, step) and columns (step, the last one: bits of the stages' members).
 
-    Names are numbered in ``categories`` of their column; −1 and NaN stand for what was not recorded.
+    Numbers are little-endian, of the smallest type that holds them unchanged, which the header names. Names are
+    numbered in ``categories`` of their column; −1 and NaN stand for what was not recorded. ``code`` bytes are kept
+    besides.
 
     Raises:
         AadslError: the answer has no effects of single steps.
     """
     demand(dataset, "the explorer", [STEP_EFFECTS])
-    effects = dataset["step_effect"].transpose("behavior", "step")
+    effects = compact(dataset["step_effect"].transpose("behavior", "step").values)
     columns = [_stage_column(dataset), *(_column(name, dataset[name].values) for name in telling_variables(dataset))]
-    payload = effects.values.astype("<f8").tobytes()
-    described = [described for described, _ in columns]
-    numbers = [values.astype("<f8").tobytes() for _, values in columns]
-    observed = dataset.get("observed")
+    payload = effects.tobytes()
+    described = [{**described, "type": values.dtype.str} for described, values in columns]
+    stages, members = _members(dataset)
+    numbers = [*(values.tobytes() for _, values in columns), members]
     header = {
         "length": dataset.sizes["step"],
-        "behaviors": [
-            {
-                "name": name,
-                "unit": units(dataset, name),
-                "sign": sign(dataset, name),
-                **step_trust(dataset, name),
-                "observed": None if observed is None else float(observed.sel(behavior=name)),
-            }
-            for name in behaviors(dataset)
-        ],
+        "type": effects.dtype.str,
+        "behaviors": [_behavior(dataset, name) for name in behaviors(dataset)],
         "columns": described,
+        "stages": stages,
         "none": OTHERS,
         "palette": {"stages": list(theme.STAGES), "none": f"{theme.NEITHER}d9"},
         "under": _under(dataset),
         "can_retrain": can_retrain,
-        "keep": len(payload) + sum(map(len, numbers)) <= KEPT_IN_NOTEBOOK,
+        "keep": code + (len(payload) + sum(map(len, numbers))) * 4 // 3 <= KEPT_IN_NOTEBOOK,
     }
     return header, payload, numbers
+
+
+def compact(values: np.ndarray) -> np.ndarray:
+    """Return the same numbers in the smallest type that holds every one of them unchanged."""
+    for name in SMALLEST["f" if values.dtype.kind == "f" else "i"]:
+        with np.errstate(over="ignore", invalid="ignore"):
+            small = values.astype(name)
+        if np.array_equal(small.astype(values.dtype), values, equal_nan=values.dtype.kind == "f"):
+            return small
+    return values.astype("<f8")
+
+
+def _behavior(dataset: xr.Dataset, name: str) -> dict[str, Any]:
+    observed = dataset.get("observed")
+    return {
+        "name": name,
+        "text": reference(name),
+        "unit": units(dataset, name),
+        "sign": sign(dataset, name),
+        **step_trust(dataset, name),
+        "observed": None if observed is None else float(observed.sel(behavior=name)),
+    }
 
 
 def _under(dataset: xr.Dataset) -> str:
@@ -62,33 +84,52 @@ def _under(dataset: xr.Dataset) -> str:
     return "" if intervention in ("", "skip()") else f" under {intervention}"
 
 
+def _members(dataset: xr.Dataset) -> tuple[list[dict[str, Any]], bytes]:
+    """Return the stages that can be picked, and which steps they hold: (stage, steps / 8) of packed bits."""
+    if "member" not in dataset or "stage" not in dataset.dims:
+        return [], b""
+    written = [(name, text) for name in stages_of(dataset, None) if (text := reference(name))]
+    member = dataset["member"].sel(stage=[name for name, _ in written]).transpose("stage", "step").values.astype(bool)
+    return [{"name": name, "text": text} for name, text in written], np.packbits(member, 1, "little").tobytes()
+
+
 def _stage_column(dataset: xr.Dataset) -> tuple[dict[str, Any], np.ndarray]:
     grouping = group_steps(dataset, None)
     names = list(grouping.names)
-    return {"name": "stage", "categories": names}, np.array([names.index(value) for value in grouping.values])
+    number = {name: k for k, name in enumerate(names)}
+    codes = compact(np.array([number[value] for value in grouping.values], dtype=np.int64))
+    return {"name": "stage", "categories": names, "conditions": []}, codes
 
 
 def _column(name: str, values: np.ndarray) -> tuple[dict[str, Any], np.ndarray]:
     if kind(values) == "quantitative":
-        return {"name": name}, values.astype(float)
+        return {"name": name}, compact(values)
     texts = values.astype(str)
     names, counts = np.unique(texts[texts != ""], return_counts=True)
-    kept = sorted(names[np.argsort(-counts)[:CATEGORIES]].tolist())
+    order = np.argsort(-counts, kind="stable")
+    kept = sorted(names[order[:LEGEND]].tolist()) + names[order[LEGEND:CATEGORIES]].tolist()
     number = {text: k for k, text in enumerate(kept)}
-    return {"name": name, "categories": kept}, np.array([number.get(text, -1) for text in texts.tolist()])
+    codes = compact(np.array([number.get(text, -1) for text in texts.tolist()], dtype=np.int64))
+    return {"name": name, "categories": kept, "conditions": _conditions(name, values, kept[:LEGEND])}, codes
 
 
-def selection_text(view: dict[str, Any], length: int) -> str:
-    """Return the selection of a view in the words of the language; the browser writes the same text."""
-    whole = view["start"] <= 0 and view["stop"] >= length
-    steps = "steps" if whole else f"steps[{view['start']}:{view['stop']}]"
-    condition = view["where"].strip()
-    return f"{steps} where {condition}" if condition else steps
+def _conditions(name: str, values: np.ndarray, shown: Sequence[str]) -> list[str]:
+    """Return for each name of the legend the condition that selects it; nothing where there is none."""
+    if values.dtype.kind == "b":
+        return [equals(name, text == "True") for text in shown]
+    if all(isinstance(value, str) for value in values.tolist()):
+        return [equals(name, text) for text in shown]
+    return ["" for _ in shown]
 
 
 def selected(view: dict[str, Any], mask: np.ndarray | None, length: int) -> np.ndarray:
-    """Return which steps (length,) the view selects: those in its range that ``mask`` allows."""
+    """Return which steps (length,) the view selects: those of its brush, where there is one, that ``mask`` allows.
+
+    Without a brush and a mask nothing is selected.
+    """
     steps = np.arange(length)
-    chosen = (steps >= view["start"]) & (steps < view["stop"])
-    allowed: np.ndarray = chosen if mask is None else np.logical_and(chosen, mask)
-    return allowed
+    brushed = view["start"] < view["stop"]
+    if not brushed and mask is None:
+        return np.zeros(length, dtype=bool)
+    chosen = (steps >= view["start"]) & (steps < view["stop"]) if brushed else np.ones(length, dtype=bool)
+    return chosen if mask is None else chosen & mask

@@ -34,7 +34,7 @@ def explored(page, address, root, recorded):
     for _ in range(2):  # run again, as people do: the explorer of the first time is shown no more
         book.run_all()
         page.wait_for_selector(".aadsl-explorer canvas")
-        expect(page.locator(".aadsl-statement")).to_have_text("stage picked = steps")  # it is drawn
+        expect(page.locator(".aadsl-statement")).to_contain_text("nothing is selected")  # it is drawn
     return book
 
 
@@ -59,31 +59,62 @@ def test_a_redraw_leaves_what_is_being_typed(explored, page):
     assert (start.input_value(), stop.input_value()) == ("5", "24")  # 99 is more than there are
 
 
-def test_keys_select_and_the_sums_are_right(explored, page, answered):
+def test_keys_select_and_never_reach_the_notebook(explored, page):
     page.locator(".aadsl-explorer input[type=number]").nth(1).fill("12")
     page.keyboard.press("Enter")
-    page.locator(".aadsl-explorer canvas").first.focus()
+    canvas = page.locator(".aadsl-explorer canvas").first
+    canvas.focus()
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Shift+ArrowLeft")
     expect(page.locator(".aadsl-statement")).to_have_text("stage picked = steps[6:12]")
+    cells = page.locator(".jp-CodeCell").count()
+    places = [canvas, page.get_by_role("button", name="Select all"), page.locator(".aadsl-explorer summary")]
+    for place in [*places, page.get_by_label("color the steps by")]:
+        place.focus()
+        assert (
+            place.evaluate("node => node.matches(':focus-visible') && getComputedStyle(node).outlineStyle") == "solid"
+        )
+        for key in ("x", "d", "d", "b", "a", "m", "z", "j", "0", "0", "Shift+Enter", "Control+Enter"):
+            page.keyboard.press(key)
+    page.locator(".aadsl-explorer summary").evaluate("summary => { summary.parentElement.open = false }")
+    canvas.focus()
+    page.keyboard.press("Escape")
+    expect(page.locator(".aadsl-statement")).to_contain_text("nothing is selected")
+    assert page.locator(".jp-CodeCell").count() == cells
+    assert "jp-mod-editMode" not in page.locator(".jp-Notebook").get_attribute("class")
+
+
+def test_the_exact_answer_follows_and_takes_the_place_of_the_estimate(explored, page, recorded):
+    for field, value in enumerate(("6", "12")):
+        page.locator(".aadsl-explorer input[type=number]").nth(field).fill(value)
+        page.keyboard.press("Enter")
+    expect(page.locator(".aadsl-statement")).to_have_text("stage picked = steps[6:12]")
+    cell = page.locator(".aadsl-effects tbody tr", has_text="seven").locator("td").nth(1)
+    expect(cell).to_contain_text("✓ exact")  # nobody pressed a button
+    inputs = recorded.data[0][:20]
+    truth = [recorded.retrained(left)(inputs).log_softmax(-1)[:, 7].mean().item() for left in ([], range(6, 12))]
+    assert lab.number(cell.inner_text()) == pytest.approx(truth[0] - truth[1], rel=lab.DIGITS)
+    assert cell.inner_text().split()[1] == ("helped" if truth[0] > truth[1] else "hurt")
+    expect(page.locator(".aadsl-exact")).to_contain_text("exact, by retraining")
+
+
+def test_each_number_says_how_far_to_trust_it(explored, page, answered):
+    shown = page.locator(".aadsl-effects tbody tr").first
+    exact = shown.locator("td").nth(1)
+    assert "trained again" in exact.locator(".aadsl-trust").get_attribute("title")
     steps = answered.session.answers[-1].with_steps()["step_effect"]
     expected = float(steps.sel(behavior="seven", step=slice(6, 11)).sum())
-    shown = page.locator(".aadsl-effects tbody tr", has_text="seven").locator("td").nth(1).inner_text()
-    assert lab.number(shown) == pytest.approx(expected, rel=lab.DIGITS)
-    assert shown.split()[1] == ("helped" if expected > 0 else "hurt")
-
-
-def test_each_number_says_how_far_to_trust_it(explored, page):
-    note = page.locator(".aadsl-effects tbody tr").first.locator(".aadsl-trust").first
-    expect(note).to_have_text("low trust")  # these steps were compared with nothing yet
+    estimate = exact.get_attribute("title").split("the estimate was ")[1]
+    assert lab.number(estimate) == pytest.approx(expected, rel=lab.DIGITS)
+    note = page.locator(".aadsl-panels figcaption").first.locator(".aadsl-trust")
+    expect(note).to_have_text("low trust")  # single steps were compared with nothing yet
     assert "estimated" in note.get_attribute("title")
-    expect(page.locator(".aadsl-panels figcaption").first).to_contain_text("low trust")
 
 
 def test_conditions_complain_complete_and_filter(explored, page):
     box = page.locator(".aadsl-where input")
     box.fill('tga == "b"')
-    expect(page.locator(".aadsl-mistake")).to_contain_text('did you mean "tag"')
+    expect(page.locator(".aadsl-where .aadsl-mistake")).to_contain_text('did you mean "tag"')
     explored.picture("explorer-mistake")
     box.fill("")
     box.press_sequentially("ta")
@@ -99,15 +130,43 @@ def test_conditions_complain_complete_and_filter(explored, page):
     expect(page.locator(".aadsl-count")).to_have_text("2 of 24 steps")
 
 
-def test_exact_answer_compare_and_new_cell(explored, page):
-    page.get_by_role("button", name="Keep as B").click()
-    page.locator(".aadsl-explorer").get_by_role("button", name="Exact answer").click()
-    page.wait_for_selector(".aadsl-effects th:text-is('exact')")
-    exact = page.locator(".aadsl-effects tbody tr").first.locator("td").nth(2).locator(".aadsl-trust")
-    assert "trained again" in exact.get_attribute("title")
+def test_legend_stages_and_kept_selections(explored, page):
+    statement, legend = page.locator(".aadsl-statement"), page.locator(".aadsl-legend")
+    page.get_by_label("color the steps by").select_option("tag")
+    legend.get_by_role("button", name="a", exact=True).click()
+    expect(statement).to_have_text('stage picked = steps[6:12] where tag == "a"')
+    page.get_by_role("button", name="Keep to compare").click()
+    legend.get_by_role("button", name="a", exact=True).click()  # once more gives it up
+    expect(statement).to_have_text("stage picked = steps[6:12]")
+    page.get_by_role("button", name="Select nothing").click()
+    page.get_by_label("select the steps of a stage").select_option("source[a]")
+    expect(statement).to_have_text("stage picked = source[a]")
+    expect(page.locator(".aadsl-count")).to_have_text("16 of 24 steps")
+    page.get_by_role("button", name="Keep to compare").click()
+    head = page.locator(".aadsl-effects thead th")
+    expect(head).to_have_count(5)
+    expect(page.locator(".aadsl-effects tbody tr").first.locator("td:has-text('✓ exact')")).to_have_count(3)
+    page.get_by_role("button", name="forget B").click()
+    expect(head).to_have_count(4)
+    page.get_by_role("button", name='select steps[6:12] where tag == "a" again').click()
+    expect(statement).to_have_text('stage picked = steps[6:12] where tag == "a"')
+    page.get_by_label("color the steps by").select_option("stage")
+    page.locator(".aadsl-where input").fill('tag == "b"')
+    expect(page.locator(".aadsl-count")).to_have_text("2 of 24 steps")
+
+
+def test_copies_and_new_cells_have_names(explored, page):
+    name = page.get_by_label("name of the stage")
+    name.fill("x = steps\u2003load y")
+    expect(page.locator(".aadsl-mistake:visible")).to_contain_text("`my stage`")
+    for button in ("Copy", "New cell"):
+        expect(page.locator(".aadsl-explorer").get_by_role("button", name=button)).to_be_disabled()
+    explored.picture("explorer-name")
+    name.fill("picked")
     page.get_by_text("The steps one by one").click()
     page.wait_for_selector(".aadsl-steps tbody tr")
     expect(page.locator(".aadsl-steps tbody tr")).to_have_count(2)
+    expect(page.locator(".aadsl-effects tbody tr").first.locator("td").nth(1)).to_contain_text("✓ exact")
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.locator(".aadsl-explorer").get_by_role("button", name="Copy").click()
     page.get_by_text("copied").wait_for()
@@ -141,9 +200,28 @@ def test_it_survives_saving(explored, page, address, root):
     page.wait_for_selector(".aadsl-explorer canvas")
     expect(page.locator(".aadsl-statement")).to_have_text('stage picked = steps[6:12] where tag == "b"')
     expect(page.locator(".vega-embed").last).to_be_hidden()  # the picture gives way to the explorer
+    expect(page.locator(".aadsl-count")).to_have_text("2 of 24 steps")  # the condition holds
+    first = page.locator(".aadsl-effects tbody tr").first.locator("td").nth(1)
+    expect(first).to_contain_text("✓ exact")  # that of this very selection, which is known still
+    book.picture("reopened")
     _, changes = book.brush(20)
     assert changes > 2  # few: the condition leaves every third step
-    book.picture("reopened")
+    expect(first).to_contain_text("estimate")
+    assert "exact" not in page.locator(".aadsl-exact").inner_text() + first.inner_text()
+    says = {"run the cell again": ("Exact answer", "New cell")}
+    for said, buttons in says.items():
+        expect(page.locator(".aadsl-exact")).to_have_text(said)
+        for name in buttons:
+            button = page.locator(".aadsl-explorer").get_by_role("button", name=name)
+            expect(button).to_be_disabled()
+            assert button.get_attribute("title") == said
+        for field in (page.locator(".aadsl-where input"), page.get_by_label("name of the stage")):
+            expect(field).to_be_disabled()
+            assert field.get_attribute("title") == said
+    page.get_by_role("button", name="Select nothing").click()
+    page.get_by_label("color the steps by").select_option("tag")
+    page.locator(".aadsl-legend").get_by_role("button", name="b", exact=True).click()  # needs no kernel
+    expect(page.locator(".aadsl-count")).to_have_text("8 of 24 steps")
 
 
 def test_where_no_widget_may_run_the_picture_is_there(explored, page, address, root):

@@ -11,41 +11,64 @@ import aadsl
 from aadsl.core.errors import AadslError
 from aadsl.core.exclusive import WAITING, turn
 from aadsl.statements.session import Answered
+from aadsl.statements.table import parser
 from aadsl.study.cache import EffectCache
 from aadsl.study.entries import EntryStore
 from jupyter_ext.explorer import explore
-from jupyter_ext.explorer.payload import header_of, selection_text
+from jupyter_ext.explorer.payload import KEPT_IN_NOTEBOOK, compact, header_of
 from jupyter_ext.explorer.widget import PARTS, STATIC, VIEW
+from jupyter_ext.explorer.written import equals, reference
 from tests.charts.answers import answer
+from tests.charts.test_hostile_texts import HOSTILE
 from tests.digits import record
 from tests.notebook.lab import LIMIT
 
 NO_GRADIENT = "behavior rate = accuracy on test\n"  # so the effects of single steps cannot be swept
 
 
-def numbers(raw, *shape):
-    return np.frombuffer(raw, "<f8").reshape(shape)
+def columns_of(header, stored):
+    """Return each column by its name: how it is described, and its numbers."""
+    return {
+        column["name"]: (column, np.frombuffer(raw, column["type"]))
+        for column, raw in zip(header["columns"], stored, strict=False)  # the last ones are the stages' members
+    }
 
 
-def select(explorer, start=None, stop=None, where=""):
-    chosen = {"start": start or 0, "stop": stop or explorer.header["length"], "where": where}
-    explorer.view = {**explorer.view, **chosen}
+def select(explorer, start=0, stop=0, where="", stage=""):
+    explorer.view = {**explorer.view, "start": start, "stop": stop, "where": where, "stage": stage}
     explorer._on_message(None, {"kind": "where", "text": where}, [])
 
 
 def test_effects_and_columns_arrive_as_numbers():
     data = answer(steps=50)
     header, effects, columns = header_of(data, can_retrain=False)
-    np.testing.assert_array_equal(numbers(effects, 2, 50), data["step_effect"].values.T)
-    by_name = {
-        column["name"]: (column, numbers(raw, 50)) for column, raw in zip(header["columns"], columns, strict=True)
-    }
+    np.testing.assert_array_equal(np.frombuffer(effects, header["type"]).reshape(2, 50), data["step_effect"].values.T)
+    by_name = columns_of(header, columns)
     column, codes = by_name["tag"]
     assert [column["categories"][int(code)] for code in codes] == data["tag"].values.tolist()
     np.testing.assert_array_equal(by_name["lr"][1], data["lr"].values)
     assert "momentum" not in by_name  # the same at every step
     column, codes = by_name["stage"]
     assert {column["categories"][int(codes[t])] for t in (0, 26, 49)} == {"warmup", "poisoned", "no stage"}
+    bits = np.unpackbits(np.frombuffer(columns[-1], np.uint8).reshape(4, -1), axis=1, count=50, bitorder="little")
+    np.testing.assert_array_equal(bits, data["member"].values)
+    assert [stage["text"] for stage in header["stages"]] == data["stage"].values.tolist()
+
+
+@pytest.mark.parametrize(
+    ("values", "type_"),
+    [
+        (np.array([1.5, np.nan, -np.inf]), "<f4"),
+        (np.array([0.1, 1.0]), "<f8"),
+        (np.array([-1, 100]), "|i1"),
+        (np.array([200]), "<i2"),
+        (np.array([2**40, 3]), "<f8"),
+        (np.array([2**63], dtype=np.uint64), "<f8"),
+    ],
+)
+def test_numbers_take_the_least_place_that_keeps_them(values, type_):
+    assert compact(values).dtype.str == type_
+    np.testing.assert_array_equal(compact(values).astype(values.dtype), values)
 
 
 @pytest.mark.parametrize(("given", "under"), [("skip()", ""), ("restart()", " under restart()")])
@@ -87,27 +110,92 @@ def test_missing_names_and_numbers_are_marked():
         ),
     )
     header, _, columns = header_of(data, can_retrain=False)
-    names = [column["name"] for column in header["columns"]]
-    assert numbers(columns[names.index("tag")], 50)[3] == -1
+    by_name = columns_of(header, columns)
+    assert by_name["tag"][1][3] == -1
+    assert np.isnan(by_name["loss"][1][0])
 
 
 @pytest.mark.parametrize(
     ("view", "text"),
     [
-        ((0, 24, ""), "steps"),
-        ((3, 9, ""), "steps[3:9]"),
-        ((0, 24, " loss < 2.2 "), "steps where loss < 2.2"),
-        ((3, 24, 'tag == "b"'), 'steps[3:24] where tag == "b"'),
+        ((0, 0, "", ""), ""),
+        ((0, 24, "", ""), "steps"),
+        ((3, 9, "", ""), "steps[3:9]"),
+        ((0, 24, " loss < 2.2 ", ""), "steps where loss < 2.2"),
+        ((0, 0, "loss < 2.2", ""), "steps where loss < 2.2"),
+        ((3, 24, 'tag == "b"', ""), 'steps[3:24] where tag == "b"'),
+        ((0, 0, "", "b"), "b"),
+        ((3, 9, "", "b"), "b and steps[3:9]"),
+        ((0, 0, "loss < 2.2", "b"), "b where loss < 2.2"),
+        ((3, 24, "loss < 2.2", "b"), "(b and steps[3:24]) where loss < 2.2"),
     ],
 )
 def test_the_selection_is_said_in_the_language(answered, view, text):
-    start, stop, where = view
     explorer = explore(answered)
-    select(explorer, start, stop, where)
-    assert selection_text(explorer.view, 24) == explorer.selection == text
+    select(explorer, *view)
+    assert explorer.selection == text
+    if not text:
+        assert not explorer.members.any()
+        return
     aadsl.run(f"stage picked = {text}", session=answered.session)
     members = answered.session.study.stages["picked"].values
     np.testing.assert_array_equal(explorer.members, members)
+
+
+def test_it_opens_with_nothing_selected(answered):
+    explorer = explore(answered)
+    assert explorer.selection == "" and not explorer.members.any()
+    spec = str(explorer.picture()["application/vnd.vegalite.v5+json"])
+    assert "'b'" in spec  # the picture shows the answer's own stages
+    explorer._on_message(None, {"kind": "exact"}, [])
+    explorer._on_message(None, {"kind": "rest"}, [])
+    explorer._exact.wait(LIMIT)
+    assert explorer.exact == {}
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_whatever_a_stage_is_called_it_is_written_as_that_or_not_at_all(text):
+    for name in (text, f"source[{text}]"):
+        written = reference(name)
+        broken = {"\n", "\u2028"} & set(text)
+        assert bool(written) == (not broken)
+        assert not written or _named(f"score {written} on x").stages[0].text == name
+    condition = equals("tag", text)
+    assert not condition or _named(f"stage x = steps where {condition}").selection.condition.parts[2].value == text
+
+
+def _named(program):
+    parsed = parser().parse(program)
+    assert not parsed.problems
+    (only,) = parsed.statements
+    return only
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "a b", "steps", "x = steps\nload y", "a = steps #", "stage", "score b on x\nstage a", "`a", "a`b", "1a"],
+)
+def test_a_name_that_is_none_is_put_into_no_cell(answered, name):
+    explorer, sent = explore(answered), []
+    explorer.send = sent.append
+    select(explorer, 3, 9)
+    explorer._on_message(None, {"kind": "name", "text": name}, [])
+    assert explorer.name["text"] == name and "`my stage`" in explorer.name["mistake"]
+    explorer._on_message(None, {"kind": "program", "id": 1, "view": {**explorer.view, "name": name}}, [])
+    assert sent == [{"kind": "program", "id": 1, "text": "", "mistake": sent[0]["mistake"]}] and sent[0]["mistake"]
+
+
+@pytest.mark.parametrize("name", ["picked", "`my stage`", "größe", " spaced "])
+def test_a_new_cell_asks_for_the_selection(answered, name):
+    explorer, sent = explore(answered), []
+    explorer.send = sent.append
+    select(explorer, 3, 9)
+    explorer._on_message(None, {"kind": "name", "text": name}, [])
+    assert explorer.name == {"text": name, "mistake": ""}
+    explorer._on_message(None, {"kind": "program", "id": 1, "view": {**explorer.view, "name": name}}, [])
+    assert sent[0]["text"] == f"stage {name.strip()} = steps[3:9]\nscore {name.strip()} on seven, right"
+    result = aadsl.run(sent[0]["text"], session=aadsl.Session(study=answered.session.study.branch()))
+    assert result.dataset.member.sum() == 6
 
 
 def test_a_mistaken_condition_selects_nothing_and_says_where(answered):
@@ -121,8 +209,15 @@ def test_a_mistaken_condition_selects_nothing_and_says_where(answered):
     assert 'did you mean "tag"' in explorer.where["mistake"]
     assert not explorer.members.any()
     select(explorer, where='tag == "b"')
-    assert explorer.where["mistake"] == ""
+    assert explorer.where == {"text": 'tag == "b"', "mistake": ""}
     assert explorer.members.sum() == 8
+
+
+def test_a_condition_that_the_kernel_has_not_heard_of_is_read_when_needed(answered):
+    explorer = explore(answered)
+    select(explorer, where='tag == "b"')
+    explorer.view = {**explorer.view, "where": 'tag == "a"'}
+    assert explorer.members.sum() == 16
 
 
 @pytest.mark.parametrize("text", ["lr <", "(((", '"', "lr < 1 \n and", "x = 3", "steps", "# nothing", "tag in ["])
@@ -150,6 +245,7 @@ def test_the_exact_answer_is_that_of_retraining(answered, recorded):
     explorer._on_message(None, {"kind": "exact"}, [])
     explorer._exact.wait(LIMIT)
     assert explorer.exact["state"] == "done"
+    assert explorer.answers == {explorer.selection: explorer.exact}
     assert explorer.exact["key"] == explorer.selection
     assert explorer.exact["trust"]["seven"]["trust"] in ("high", "low")
     assert explorer.exact["trust"]["seven"]["reason"]
@@ -170,7 +266,7 @@ def test_the_exact_answer_can_be_cancelled(answered):
     explorer._exact.tell = lambda state: (setattr(explorer, "exact", state), explorer._exact.cancel())
     explorer._on_message(None, {"kind": "exact"}, [])
     explorer._exact.wait(LIMIT)
-    assert explorer.exact == {"state": "stopped", "words": "cancelled"}
+    assert explorer.exact == {"state": "cancelled", "key": "steps[3:12]", "words": "cancelled"}
     assert "explored_selection" not in answered.session.study.stages
 
 
@@ -189,10 +285,48 @@ def test_the_exact_answer_waits_while_a_cell_computes_and_can_be_cancelled_then(
         assert waits.wait(LIMIT)
         explorer._on_message(None, {"kind": "cancel"}, [])
         explorer._exact.wait(LIMIT)
-        assert explorer.exact == {"state": "stopped", "words": "cancelled"}
+        assert explorer.exact == {"state": "cancelled", "key": "steps[3:12]", "words": "cancelled"}
     explorer._on_message(None, {"kind": "exact"}, [])  # asked again, it is computed
     explorer._exact.wait(LIMIT)
     assert explorer.exact["state"] == "done"
+
+
+def test_the_exact_answer_follows_by_itself_where_it_is_quick_and_those_of_kept_selections_too(answered, monkeypatch):
+    explorer = explore(answered)
+    select(explorer, 3, 12)
+    kept = {**explorer.view, "start": 1, "stop": 4, "where": 'tag == "b"'}
+    explorer._on_message(None, {"kind": "rest", "view": {**explorer.view, "kept": [kept]}}, [])
+    explorer._exact.wait(LIMIT)
+    both = {"steps[3:12]", 'steps[1:4] where tag == "b"'}
+    assert set(explorer.answers) == both
+    monkeypatch.setattr("jupyter_ext.explorer.exact.QUICK", -1.0)
+    explorer._on_message(None, {"kind": "rest", "view": {**explorer.view, "start": 2}}, [])
+    explorer._exact.wait(LIMIT)
+    assert (explorer.exact["state"], explorer.exact["key"]) == ("offered", "steps[2:12]")
+    assert "would take about" in explorer.exact["words"]
+    assert set(explorer.answers) == both
+
+
+def test_what_follows_by_itself_ends_where_the_selection_moves_on_and_what_was_asked_for_does_not(answered):
+    explorer, seen = explore(answered), []
+    select(explorer, 3, 12)
+    tell = explorer._exact.tell
+
+    def told(state):
+        tell(state)
+        seen.append((state["key"], state["state"]))
+        if len(seen) == 1:  # it trains; the brush moves
+            explorer._on_message(None, {"kind": "rest", "view": {**explorer.view, "start": 4}}, [])
+
+    explorer._exact.tell = told
+    explorer._on_message(None, {"kind": "rest"}, [])
+    explorer._exact.wait(LIMIT)
+    assert ("steps[3:12]", "done") not in seen and seen[-1] == ("steps[4:12]", "done")
+    seen.clear()
+    explorer.view = {**explorer.view, "start": 5}
+    explorer._on_message(None, {"kind": "exact"}, [])
+    explorer._exact.wait(LIMIT)
+    assert ("steps[5:12]", "done") in seen
 
 
 def test_a_cell_waits_for_the_exact_answer_and_both_are_right(answered, recorded):
@@ -336,6 +470,7 @@ def test_single_steps_and_earlier_answers_can_be_explored(answered, recorded, sh
 def test_a_hundred_thousand_steps_are_not_kept_in_the_notebook():
     assert header_of(answer(steps=60), False)[0]["keep"]
     assert not header_of(answer(steps=100_000, behaviors=("backdoor",)), False)[0]["keep"]
+    assert not header_of(answer(steps=60), False, code=KEPT_IN_NOTEBOOK)[0]["keep"]
 
 
 def test_the_script_is_all_there_and_asks_for_nothing():

@@ -10,7 +10,7 @@ function brush(timeline, getView, change) {
 
   canvas.addEventListener('pointerdown', event => {
     const view = getView(), pixel = at(event), step = timeline.stepAt(pixel);
-    const partial = view.start > 0 || view.stop < timeline.data.length;
+    const partial = view.start < view.stop && (view.start > 0 || view.stop < timeline.data.length);
     const left = timeline.x(view.start), right = timeline.x(view.stop);
     if (partial && Math.abs(pixel - left) < GRAB) drag = { fixed: view.stop };
     else if (partial && Math.abs(pixel - right) < GRAB) drag = { fixed: view.start };
@@ -39,22 +39,23 @@ function brush(timeline, getView, change) {
   canvas.addEventListener('keydown', event => keys(event, timeline.data.length, getView(), change));
 }
 
-// ← → move the selection, with Shift its right edge, with Alt by a tenth of the window; Escape selects all steps.
+// ← → move the selection, with Shift its right edge, with Alt by a tenth of the window; Home and End take it to the ends
+// of the run; Escape gives it up. Without one, they begin at an end of the window.
 function keys(event, length, view, change) {
-  const direction = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-  if (event.key === 'Escape') change(0, length);
-  else if (event.key === 'Home') change(0, Math.max(view.stop - view.start, 1));
-  else if (event.key === 'End') change(length - (view.stop - view.start), length);
-  else if (direction) {
+  const direction = { ArrowLeft: -1, ArrowRight: 1, Home: -Infinity, End: Infinity }[event.key];
+  if (event.key === 'Escape') change(0, 0);
+  else if (direction === undefined) return;
+  else if (view.start >= view.stop) {
+    const step = { Home: 0, End: length - 1 }[event.key] ?? (direction > 0 ? view.from : view.to - 1);
+    change(step, step + 1);
+  } else {
     const by = direction * (event.altKey ? Math.max(Math.round((view.to - view.from) / 10), 1) : 1);
-    const whole = view.start === 0 && view.stop === length;
-    if (whole) change(direction > 0 ? 0 : length - 1, direction > 0 ? 1 : length);
-    else if (event.shiftKey) change(view.start, Math.min(Math.max(view.stop + by, view.start + 1), length));
+    const width = view.stop - view.start;
+    if (event.shiftKey) change(view.start, Math.min(Math.max(view.stop + by, view.start + 1), length));
     else {
-      const start = Math.min(Math.max(view.start + by, 0), length - (view.stop - view.start));
-      change(start, start + view.stop - view.start);
+      const start = Math.min(Math.max(view.start + by, 0), length - width);
+      change(start, start + width);
     }
-  } else return;
+  }
   event.preventDefault();
-  event.stopPropagation();
 }

@@ -9,17 +9,31 @@ function ramp(share) {
   return `rgb(${mix.join(',')})`;
 }
 
-// Return {color(step), legend: [[name, color]]} for one column.
+const LEGEND = 12; // names that a legend shows
+
+// Return {color(step), legend: [{label, paint, stage, condition}]} for one column; a stage or a condition can be selected.
 function coloring(data, name) {
-  const column = data.byName[name];
+  const column = data.byName.get(name);
   if (!column) return { color: () => data.palette.none, legend: [] };
-  if (column.categories) {
-    const colors = column.categories.map((category, k) =>
-      category === data.none ? data.palette.none : data.palette.stages[k % data.palette.stages.length]
-    );
-    const color = step => colors[column.values[step]] || data.palette.none;
-    return { color, legend: column.categories.slice(0, 12).map((category, k) => [category || '(empty)', colors[k]]) };
-  }
+  return column.categories ? coloredByName(data, column) : coloredByNumber(data, column);
+}
+
+// Each name has a color of its own; those beyond the palette share that of none.
+function coloredByName(data, column) {
+  const { stages, none } = data.palette;
+  const others = column.categories.filter(category => category !== data.none);
+  const paints = new Map(others.slice(0, stages.length).map((category, k) => [category, stages[k]]));
+  const colors = column.categories.map(category => paints.get(category) || none);
+  const legend = column.categories.slice(0, LEGEND).map((category, k) => ({
+    label: category || '(empty)', paint: colors[k], condition: column.conditions[k] || '',
+    stage: column.name === 'stage' && data.byStage.has(category) ? category : ''
+  }));
+  const more = column.categories.length - LEGEND;
+  if (more > 0) legend.push({ label: `${more} more`, paint: none });
+  return { color: step => colors[column.values[step]] || none, legend };
+}
+
+function coloredByNumber(data, column) {
   let low = Infinity, high = -Infinity;
   for (const value of column.values) {
     if (value < low) low = value;
@@ -27,6 +41,17 @@ function coloring(data, name) {
   }
   const share = value => (high > low ? (value - low) / (high - low) : 0.5);
   const color = step => (Number.isNaN(column.values[step]) ? data.palette.none : ramp(share(column.values[step])));
-  const legend = low <= high ? [low, (low + high) / 2, high].map(v => [number(v), ramp(share(v))]) : [];
+  const legend = low <= high ? [low, (low + high) / 2, high].map(v => ({ label: number(v), paint: ramp(share(v)) })) : [];
   return { color, legend };
+}
+
+// What is selected by a click on a legend; a second click gives it up.
+function legendOf(coloring, view, pick) {
+  return coloring.legend.map(({ label, paint, stage, condition }) => {
+    const content = [h('i', { style: `background: ${paint}` }), label];
+    if (!stage && !condition) return h('span', {}, ...content);
+    const active = stage ? view.stage === stage : view.where.trim() === condition;
+    const picked = stage ? { stage: active ? '' : stage } : { where: active ? '' : condition };
+    return h('button', { 'aria-pressed': String(active), title: 'select these steps', onclick: () => pick(picked) }, ...content);
+  });
 }

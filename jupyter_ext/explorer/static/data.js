@@ -1,16 +1,21 @@
 // What the kernel sent, as typed arrays, and the sums over a selection of steps. Runs without the kernel.
 
-const f64 = view => new Float64Array(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
+const NUMBERS = { '|i1': Int8Array, '<i2': Int16Array, '<i4': Int32Array, '<f4': Float32Array, '<f8': Float64Array };
 const u8 = view => new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
+const numbers = (type, view) => new NUMBERS[type](view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
 
 function decode(model) {
-  const header = model.get('header');
-  const length = header.length;
-  const flat = f64(model.get('effects'));
-  const columns = header.columns.map((column, k) => ({ ...column, values: f64(model.get('columns')[k]) }));
+  const header = model.get('header'), length = header.length, stored = model.get('columns');
+  const flat = numbers(header.type, model.get('effects'));
+  const columns = header.columns.map((column, k) => ({ ...column, values: numbers(column.type, stored[k]) }));
   const effects = header.behaviors.map((_, k) => flat.subarray(k * length, (k + 1) * length));
-  const byName = Object.fromEntries(columns.map(column => [column.name, column]));
-  return { ...header, columns, byName, effects, sums: effects.map(runningSums) };
+  return {
+    ...header, columns, effects, sums: effects.map(runningSums), members: u8(stored[columns.length]),
+    byName: new Map(columns.map(column => [column.name, column])), // a name may be what every object has
+    byStage: new Map(header.stages.map((stage, k) => [stage.name, { ...stage, k }])),
+    byCondition: new Map(columns.flatMap(column =>
+      (column.conditions || []).map((condition, code) => [condition, { column, code }]).filter(([condition]) => condition)))
+  };
 }
 
 // sums[t] is the sum of the effects of the steps before t, so that any range is one subtraction.
@@ -18,20 +23,6 @@ function runningSums(effects) {
   const sums = new Float64Array(effects.length + 1);
   effects.forEach((effect, t) => (sums[t + 1] = sums[t] + (effect === effect ? effect : 0)));
   return sums;
-}
-
-// A selection: the steps start ≤ step < stop for which `mask` (bytes, one a step; absent: all) is not zero.
-function chosenSteps(selection) {
-  const steps = [];
-  for (let t = selection.start; t < selection.stop; t++) if (!selection.mask || selection.mask[t]) steps.push(t);
-  return steps;
-}
-
-function countSteps({ start, stop, mask }) {
-  if (!mask) return stop - start;
-  let count = 0;
-  for (let t = start; t < stop; t++) if (mask[t]) count += 1;
-  return count;
 }
 
 // The first-order effect is additive: the effect of a stage is the sum over its steps.
@@ -81,11 +72,4 @@ function summary(data, steps) {
     const shown = most.slice(0, 3).map(([code, n]) => `${code < 0 ? '(none)' : column.categories[code] || '(empty)'} × ${n}`);
     return [column.name, shown.join(', ') + (most.length > 3 ? `, ${most.length - 3} more` : '')];
   });
-}
-
-// The selection in the words of the language; the kernel writes the same text.
-function selectionText(data, view) {
-  const whole = view.start <= 0 && view.stop >= data.length;
-  const steps = whole ? 'steps' : `steps[${view.start}:${view.stop}]`;
-  return view.where.trim() ? `${steps} where ${view.where.trim()}` : steps;
 }

@@ -29,6 +29,12 @@ function debounced(wait, action) {
   };
 }
 
+// Keys that are pressed inside of `node` are meant for it alone: JupyterLab would cut the cell at an x.
+function keepKeys(node) {
+  node.setAttribute('data-lm-suppress-shortcuts', 'true');
+  for (const kind of ['keydown', 'keypress', 'keyup']) node.addEventListener(kind, event => event.stopPropagation());
+}
+
 async function copy(text) {
   try {
     await navigator.clipboard.writeText(text);

@@ -1,8 +1,9 @@
 // The explorer: puts the parts together and keeps them in step with the view.
 
 const MARKER = 'aadsl-explorer';
-const EDGES = ['start', 'stop'];
+const AGAIN = 'run the cell again'; // what brings back a kernel that knows this explorer
 const MANY = 20000; // steps whose metadata take longer to describe than a drag may wait
+const MOST_KEPT = 6;
 
 function send(model, message) {
   try {
@@ -17,11 +18,9 @@ function render({ model, el }) {
   const view = structuredClone(model.get('view'));
   const root = h('div', { class: 'aadsl-explorer', role: 'group', 'aria-label': 'explorer of training steps' });
   el.append(root);
-  const mask = () => {
-    const bytes = model.get('mask');
-    return view.where.trim() && bytes?.byteLength === data.length ? u8(bytes) : null;
-  };
-  const selection = () => ({ start: view.start, stop: view.stop, mask: mask() });
+  keepKeys(root);
+  const kernel = kernelOf(model, () => update());
+  const selection = () => selectionOf(data, model, view);
   const save = debounced(250, () => {
     model.set('view', structuredClone(view));
     model.save_changes();
@@ -35,39 +34,28 @@ function render({ model, el }) {
   const effects = h('div', { class: 'aadsl-effects' });
   const metadata = h('div', { class: 'aadsl-metadata' });
   const count = h('span', { class: 'aadsl-count', 'aria-live': 'polite' });
-  const statement = h('code', { class: 'aadsl-statement' });
-  const said = h('span', { class: 'aadsl-said', role: 'status' });
-  const exact = h('span', { class: 'aadsl-exact' });
   const steps = h('div', { class: 'aadsl-steps' });
   const details = h('details', { ontoggle: () => update() }, h('summary', {}, 'The steps one by one'), steps);
-  const bounds = EDGES.map(edge => h('input', {
-    type: 'number', min: '0', max: String(data.length), 'aria-label': `${edge} of the selection`,
-    onkeydown: event => event.stopPropagation(),
-    onchange: event => {
-      const value = Math.min(Math.max(Number(event.target.value) || 0, 0), data.length);
-      if (edge === 'start') select(Math.min(value, view.stop - 1), view.stop);
-      else select(view.start, Math.max(value, view.start + 1));
-      event.target.value = view[edge];
-    }
-  }));
-  const name = h('input', {
-    type: 'text', size: '10', 'aria-label': 'name of the stage', spellcheck: 'false',
-    onkeydown: event => event.stopPropagation(),
-    oninput: event => {
-      view.name = event.target.value;
-      update();
-    }
-  });
-  name.value = view.name;
+  const where = whereBox(model, kernel, () => view, condition => pick({ where: condition.trim() }));
+  const naming = namingBox(model, kernel, data, view, () => update());
+  const exact = exactBox(model, kernel, data, view);
+  const controls = controlsOf(data, view, { pick, select, zoom, rebuild, keep });
 
   // --- changes
 
-  let timelines = [], scheduled = false, color;
-  const sentence = () => `stage ${view.name || 'picked'} = ${selectionText(data, view)}`;
-  const program = () => `%%aascore\n${sentence()}\nscore ${view.name || 'picked'} on ${view.behaviors.join(', ')}${data.under}`;
+  let timelines = [], scheduled = false, colored;
 
   function select(start, stop) {
     Object.assign(view, { start, stop });
+    update();
+  }
+  // Change the stage or the condition of the selection.
+  function pick(change) {
+    Object.assign(view, change);
+    if ('where' in change) {
+      send(model, { kind: 'where', text: view.where });
+      where.set(view.where);
+    }
     update();
   }
   function update() {
@@ -78,20 +66,22 @@ function render({ model, el }) {
     scheduled = false;
     hideStill(el); // only now is it sure to be part of the page
     const chosen = selection(), size = countSteps(chosen);
-    for (const timeline of timelines) timeline.draw(view, chosen, view.kept, color);
-    fill(effects, effectsTable(data, view, chosen, model.get('exact')));
+    for (const timeline of timelines) timeline.draw(view, chosen, view.kept, colored.color);
+    fill(legend, ...legendOf(colored, view, pick));
+    fill(effects, effectsTable(data, view, chosen, model.get('answers'), { recall, forget }));
     (size > MANY ? describeSoon : describe)();
-    count.textContent = `${size.toLocaleString('en')} of ${data.length.toLocaleString('en')} steps`;
-    statement.textContent = sentence();
-    for (const [k, edge] of EDGES.entries()) {
-      if (bounds[k] !== document.activeElement) bounds[k].value = view[edge]; // never over what is being typed
-    }
+    const whole = data.length.toLocaleString('en');
+    count.textContent = !chosen.known ? (kernel.alive() ? '…' : AGAIN) : `${size.toLocaleString('en')} of ${whole} steps`;
+    controls.show();
+    where.show();
+    naming.show();
+    exact.follow();
     if (details.open) listSoon();
     save();
     still();
   }
   function describe() {
-    fill(metadata, metadataTable(data, chosenSteps(selection())));
+    fill(metadata, metadataTable(data, selection()));
   }
   const describeSoon = debounced(100, describe);
   // A hundred rows are more than a drag may wait for: they follow when it rests.
@@ -101,10 +91,7 @@ function render({ model, el }) {
     update();
   }
   function rebuild() {
-    const colored = coloring(data, view.color);
-    color = colored.color;
-    fill(legend, ...colored.legend.map(([label, paint]) =>
-      h('span', {}, h('i', { style: `background: ${paint}` }), label)));
+    colored = coloring(data, view.color);
     timelines = [];
     fill(panels, ...view.behaviors.map(behavior => {
       const k = data.behaviors.findIndex(known => known.name === behavior);
@@ -119,98 +106,45 @@ function render({ model, el }) {
     }));
     update();
   }
-  function tell(words) {
-    said.textContent = words;
-    setTimeout(() => (said.textContent = ''), 3000);
-  }
   function zoom(from, to) {
     Object.assign(view, { from, to });
     update();
   }
   function keep() {
-    const chosen = selection();
-    const kept = Object.fromEntries(data.behaviors.map((b, k) => [b.name, effectOf(data, chosen, k)]));
-    view.kept = view.kept ? null : { start: view.start, stop: view.stop, text: selectionText(data, view), effects: kept };
-    buttons.keep.textContent = view.kept ? 'Forget B' : 'Keep as B to compare';
+    const chosen = selection(), text = selectionText(data, view);
+    if (chosen.empty || !chosen.known || view.kept.length >= MOST_KEPT || view.kept.some(kept => kept.text === text)) return;
+    const letter = 'ABCDEF'.split('').find(free => view.kept.every(kept => kept.letter !== free));
+    const { start, stop, stage, where: condition } = view;
+    view.kept.push({ letter, text, start, stop, stage, where: condition, estimates: data.behaviors.map((_, k) => effectOf(data, chosen, k)) });
     update();
   }
-
-  // --- controls
-
-  const buttons = {
-    copy: h('button', { onclick: () => copy(sentence()).then(() => tell('copied')) }, 'Copy'),
-    cell: h('button', { onclick: () => {
-      if (insertCell(model.widget_manager, el, program())) tell('new cell below');
-      else copy(program()).then(() => tell('copied: paste it into a new cell'));
-    } }, 'New cell'),
-    keep: h('button', { onclick: keep }, view.kept ? 'Forget B' : 'Keep as B to compare'),
-    exact: h('button', { onclick: () => {
-      const running = model.get('exact')?.state === 'running';
-      model.set('view', structuredClone(view));
-      model.save_changes();
-      send(model, { kind: running ? 'cancel' : 'exact' });
-    } }, 'Exact answer')
-  };
-  const picks = data.behaviors.map(({ name: behavior }) => h('label', {}, h('input', {
-    type: 'checkbox', checked: view.behaviors.includes(behavior),
-    onchange: event => {
-      const on = new Set(view.behaviors);
-      if (event.target.checked) on.add(behavior);
-      else if (on.size > 1) on.delete(behavior);
-      else event.target.checked = true;
-      view.behaviors = data.behaviors.map(b => b.name).filter(known => on.has(known));
-      rebuild();
-    }
-  }), behavior));
-  const colors = h('select', { 'aria-label': 'color the steps by', onchange: event => {
-    view.color = event.target.value;
-    rebuild();
-  } }, ...data.columns.map(column => h('option', { value: column.name, selected: column.name === view.color }, column.name)));
-
-  function showExact() {
-    const now = model.get('exact') || {};
-    buttons.exact.textContent = now.state === 'running' ? 'Cancel' : 'Exact answer';
-    buttons.exact.disabled = !data.can_retrain;
-    buttons.exact.title = data.can_retrain ? 'train again without the selected steps' : 'the run is not loaded in this notebook';
-    const bar = now.state === 'running' ? h('progress', { value: now.share, max: 1 }) : null;
-    fill(exact, bar, now.words || '');
+  function recall({ start, stop, stage, where: condition }) {
+    Object.assign(view, { start, stop });
+    pick({ stage, where: condition });
+  }
+  function forget(kept) {
+    view.kept = view.kept.filter(other => other !== kept);
     update();
   }
-
-  const where = whereBox(model, () => view, condition => {
-    view.where = condition;
-    send(model, { kind: 'where', text: condition });
-    update();
-  });
 
   root.append(
-    h('div', { class: 'aadsl-bar' }, h('fieldset', {}, h('legend', {}, 'behaviors'), ...picks),
-      h('label', {}, 'color by ', colors), legend),
-    panels,
-    h('div', { class: 'aadsl-bar' }, h('label', {}, 'steps ', bounds[0]), h('label', {}, 'to ', bounds[1]), count,
-      h('button', { onclick: () => zoom(view.start, view.stop) }, 'Zoom in'),
-      h('button', { onclick: () => zoom(0, data.length) }, 'Whole run'),
-      h('button', { onclick: () => select(0, data.length) }, 'Select all'), buttons.keep),
-    where.box,
-    h('div', { class: 'aadsl-bar' }, h('label', {}, 'name ', name), statement, buttons.copy, buttons.cell, said),
-    h('div', { class: 'aadsl-columns' }, h('div', {}, effects, h('div', { class: 'aadsl-bar' }, buttons.exact, exact)), metadata),
+    controls.top, legend, panels, h('div', { class: 'aadsl-bar' }, ...controls.range, count, ...controls.buttons), where.box, naming.box,
+    h('div', { class: 'aadsl-columns' }, h('div', {}, effects, exact.box), metadata),
     details
   );
-
   model.on('change:mask', update);
-  model.on('change:exact', showExact);
+  model.on('change:where', update);
+  model.on('change:answers', update);
   const resized = new ResizeObserver(update);
   resized.observe(root);
   const themed = new MutationObserver(update); // a canvas does not follow the theme by itself
   themed.observe(document.body, { attributes: true, attributeFilter: ['data-jp-theme-name', 'class'] });
   if (data.keep) keepWhenSaved(model.widget_manager, MARKER);
   rebuild();
-  showExact();
   return () => {
     resized.disconnect();
     themed.disconnect();
-    where.close();
-    model.off('change:mask', update);
-    model.off('change:exact', showExact);
+    for (const part of [where, naming, exact, kernel]) part.close();
+    for (const change of ['mask', 'where', 'answers']) model.off(`change:${change}`, update);
   };
 }

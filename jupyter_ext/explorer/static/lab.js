@@ -1,4 +1,24 @@
-// The three things for which the explorer talks to JupyterLab itself. Elsewhere they do nothing.
+// What the explorer talks to JupyterLab itself for. Elsewhere it does nothing.
+
+// Whether a kernel listens to this explorer; `changed` is called when that may have changed. Return {alive(), close()}.
+function kernelOf(model, changed) {
+  // The model of the layout comes and goes with ours, whose own word about that is not handed on to us.
+  const layout = model.get('layout'), manager = model.widget_manager, session = manager?.context?.sessionContext;
+  let lost = false;
+  const onStatus = (_, status) => {
+    if (['restarting', 'autorestarting', 'terminating', 'dead'].includes(status)) lost = true;
+    changed();
+  };
+  layout?.on?.('comm_live_update', changed);
+  session?.statusChanged?.connect(onStatus);
+  return {
+    alive: () => !lost && layout?.comm_live !== false && manager?.kernel !== null,
+    close: () => {
+      layout?.off?.('comm_live_update', changed);
+      session?.statusChanged?.disconnect(onStatus);
+    }
+  };
+}
 
 // Put a new cell with `source` below the cell of `node`; return whether that worked.
 function insertCell(manager, node, source) {

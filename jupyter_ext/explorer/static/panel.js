@@ -12,29 +12,51 @@ function trustNote(known) {
   return known?.trust ? h('small', { class: 'aadsl-trust', title: known.reason }, ` ${known.trust} trust`) : null;
 }
 
-function effectsTable(data, view, selection, exact) {
-  const kept = view.kept;
-  const known = exact?.key === selectionText(data, view) ? exact.effects : null;
-  const header = ['behavior', 'final model', 'effect of selection', known && 'exact', kept && 'effect of B', kept && 'selection − B'];
-  const rows = view.behaviors.map(name => {
-    const k = data.behaviors.findIndex(behavior => behavior.name === name);
-    const effect = effectOf(data, selection, k);
-    const { unit, observed, sign } = data.behaviors[k];
-    const other = kept?.effects[name];
-    return [
-      h('th', { scope: 'row' }, name, unit ? h('small', {}, ` ${unit}`) : null),
-      h('td', { class: 'aadsl-number' }, number(observed)),
-      effectCell(effect, sign, data.behaviors[k]),
-      known && effectCell(known[name], sign, exact.trust?.[name]),
-      kept && (other === undefined ? h('td', {}) : effectCell(other, sign)),
-      kept && (other === undefined ? h('td', {}) : h('td', { class: 'aadsl-number' }, number(effect - other, true)))
-    ].filter(Boolean);
-  });
-  return table(header.filter(Boolean), rows);
+// What is known exactly of the effects of a selection, by its text.
+function answerOf(answers, text) {
+  return answers && Object.hasOwn(answers, text) ? answers[text] : null;
 }
 
-function metadataTable(data, steps) {
-  return table(['of these steps', ''], summary(data, steps).map(([name, said]) => [h('th', { scope: 'row' }, name), said]));
+// The effect of one selection on one behavior: exact where that is known, and marked so; else the estimate.
+function bestCell(behavior, estimate, answer) {
+  if (answer && Object.hasOwn(answer.effects, behavior.name)) {
+    const cell = effectCell(answer.effects[behavior.name], behavior.sign, answer.trust[behavior.name]);
+    cell.append(' ', h('small', { class: 'aadsl-exactly' }, '✓ exact'));
+    cell.title = `${answer.words}; the estimate was ${number(estimate, true)}`;
+    return cell;
+  }
+  const cell = effectCell(estimate, behavior.sign, behavior);
+  if (cell.textContent) cell.append(' ', h('small', {}, 'estimate'));
+  return cell;
+}
+
+// One row a behavior, one column a selection: the one that is made, and those that were kept. `recall` and `forget` are
+// called with a kept one.
+function effectsTable(data, view, selection, answers, { recall, forget }) {
+  const text = selectionText(data, view), answer = answerOf(answers, text);
+  const letter = kept => h('th', { scope: 'col', title: kept.text },
+    h('button', { onclick: () => recall(kept), 'aria-label': `select ${kept.text} again` }, `${kept.letter}: ${kept.text}`),
+    h('button', { onclick: () => forget(kept), 'aria-label': `forget ${kept.letter}` }, '×'));
+  const header = ['behavior', 'final model', 'effect of selection', ...view.kept.map(letter)];
+  const rows = view.behaviors.map(name => {
+    const k = data.behaviors.findIndex(behavior => behavior.name === name);
+    const behavior = data.behaviors[k];
+    const now = selection.empty || !selection.known ? h('td', {}, '—') : bestCell(behavior, effectOf(data, selection, k), answer);
+    return [
+      h('th', { scope: 'row' }, name, behavior.unit ? h('small', {}, ` ${behavior.unit}`) : null),
+      h('td', { class: 'aadsl-number' }, number(behavior.observed)),
+      now,
+      ...view.kept.map(kept => bestCell(behavior, kept.estimates[k], answerOf(answers, kept.text)))
+    ];
+  });
+  return table(header, rows);
+}
+
+// Of the selected steps; of all where none are.
+function metadataTable(data, selection) {
+  const all = selection.empty || !selection.known;
+  const steps = chosenSteps(all ? { start: 0, stop: data.length, mask: null } : selection);
+  return table([all ? 'of all steps' : 'of these steps', ''], summary(data, steps).map(([name, said]) => [h('th', { scope: 'row' }, name), said]));
 }
 
 const SHOWN = 100;

@@ -80,8 +80,8 @@ class Timeline {
     pen.clearRect(0, 0, width, height);
     pen.font = `11px ${style.fontFamily}`;
     this.axes(pen, ink, soft);
-    const partial = selection.start > 0 || selection.stop < this.data.length || selection.mask;
-    if (partial) this.band(pen, selection, mark, 0.16);
+    const partial = !selection.empty && (selection.start > 0 || selection.stop < this.data.length || selection.mask);
+    if (view.start < view.stop) this.band(pen, selection, mark, 0.16);
     const bar = Math.max(this.scale.inner / (view.to - view.from) * 0.8, 1);
     const bottom = this.y(0), doubted = this.data.behaviors[this.behavior].trust === 'low';
     for (const t of this.steps) {
@@ -97,7 +97,7 @@ class Timeline {
     }
     pen.globalAlpha = 1;
     this.line(pen, soft, MARGIN.left, bottom, MARGIN.left + this.scale.inner, bottom);
-    if (kept) this.bracket(pen, kept, ink);
+    for (const one of kept) this.bracket(pen, one, ink);
   }
 
   axes(pen, ink, soft) {
@@ -137,7 +137,7 @@ class Timeline {
     pen.fillStyle = ink;
     pen.textAlign = 'left';
     pen.textBaseline = 'bottom';
-    pen.fillText('B', left, MARGIN.top - 5);
+    pen.fillText(kept.letter, left, MARGIN.top - 5);
   }
 
   line(pen, color, x0, y0, x1, y1) {

@@ -1,6 +1,7 @@
-// The condition under `where`, with completion and with its mistakes while it is typed. Return {box, close()}.
+// The condition under `where`, with completion and with its mistakes while it is typed. Return {box, set(text), show(),
+// close()}.
 
-function whereBox(model, getView, change) {
+function whereBox(model, kernel, getView, change) {
   const list = h('ul', { role: 'listbox', class: 'aadsl-completions', hidden: true });
   const said = h('pre', { class: 'aadsl-mistake', role: 'alert', hidden: true });
   const input = h('input', {
@@ -38,7 +39,6 @@ function whereBox(model, getView, change) {
     ask();
   });
   input.addEventListener('keydown', event => {
-    event.stopPropagation(); // Lab's own shortcuts are not meant here
     if (list.hidden) {
       if (event.key === 'Tab' || !(event.ctrlKey && event.key === ' ')) return;
       ask();
@@ -59,19 +59,26 @@ function whereBox(model, getView, change) {
     input.setAttribute('aria-expanded', String(!list.hidden));
     if (offered.length) mark(0);
   }
-  function answer() {
-    const { mistake = '' } = model.get('where') || {};
-    said.textContent = mistake;
-    said.hidden = !mistake;
-    input.setAttribute('aria-invalid', String(Boolean(mistake)));
+  function show() {
+    const { mistake = '', text } = model.get('where') || {};
+    const shown = text === input.value.trim() ? mistake : '';
+    said.textContent = shown;
+    said.hidden = !shown;
+    input.setAttribute('aria-invalid', String(Boolean(shown)));
+    input.disabled = !kernel.alive();
+    input.title = input.disabled ? AGAIN : '';
+  }
+  function set(text) {
+    if (input.value.trim() !== text) input.value = text;
+    show();
   }
   model.on('msg:custom', offer);
-  model.on('change:where', answer);
-  answer();
+  model.on('change:where', show);
+  show();
   const box = h('div', { class: 'aadsl-where' }, h('div', { class: 'aadsl-field' }, h('label', {}, 'where ', input), list), said);
   const close = () => {
     model.off('msg:custom', offer);
-    model.off('change:where', answer);
+    model.off('change:where', show);
   };
-  return { box, close };
+  return { box, set, show, close };
 }
