@@ -13,7 +13,7 @@ class Cancelled(BaseException):
 
 
 @dataclass(frozen=True)
-class Job:
+class Work:
     """What to do, given a function that raises ``Cancelled`` once it is no longer wanted.
 
     Attributes:
@@ -33,11 +33,11 @@ class Beside:
     ended: Callable[[], None]
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _thread: threading.Thread | None = None
-    _now: Job | None = None
-    _next: Job | None = None
+    _now: Work | None = None
+    _next: Work | None = None
     _stop: threading.Event = field(default_factory=threading.Event)
 
-    def ask(self, job: Job) -> None:
+    def ask(self, job: Work) -> None:
         """Do ``job``, now or when the one before it has stopped; nothing happens where that one is not given up."""
         with self._lock:
             if self._now is None:
@@ -60,13 +60,13 @@ class Beside:
             if thread.is_alive():
                 return
 
-    def _start(self, job: Job) -> None:
+    def _start(self, job: Work) -> None:
         self._now, self._stop = job, threading.Event()
         # In the context of the message that asked: the kernel then hears "cancel" also while a cell runs.
         self._thread = threading.Thread(target=copy_context().run, args=(self._do, job, self._stop), daemon=True)
         self._thread.start()
 
-    def _do(self, job: Job, stop: threading.Event) -> None:
+    def _do(self, job: Work, stop: threading.Event) -> None:
         def check() -> None:
             if stop.is_set():
                 raise Cancelled

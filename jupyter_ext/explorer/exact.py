@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aadsl.core.errors import AadslError
-from jupyter_ext.explorer.beside import Beside, Job
+from jupyter_ext.explorer.beside import Beside, Work
 from jupyter_ext.progress import Task, duration
 
 NAME = "explored_selection"
@@ -56,7 +56,7 @@ class ExactAnswer:
         Not ``by_hand``, only where that is quick, and the next selection ends it. It waits while a cell computes, and
         cells that compute wait for it.
         """
-        self._beside.ask(Job(asked.selection, lambda check: self._work(asked, by_hand, check), by_hand))
+        self._beside.ask(Work(asked.selection, lambda check: self._work(asked, by_hand, check), by_hand))
 
     def _work(self, asked: Asked, by_hand: bool, check: Callable[[], None]) -> None:
         self._key = asked.selection
