@@ -124,13 +124,20 @@ class Examples:
         Raises:
             AadslError: an index lies outside, or the examples hold what cannot be put into tensors.
         """
+        return self.gathered(self.rows(indices), device)
+
+    def rows(self, indices: NDArray[np.int64] | Sequence[int]) -> NDArray[np.int64]:
+        """Return where in the source the examples at ``indices`` are. Raises AadslError where one lies outside."""
         wanted = np.asarray(indices, dtype=np.int64)
         self._require(wanted)
-        positions = self.positions[wanted]
+        return self.positions[wanted]
+
+    def gathered(self, rows: NDArray[np.int64], device: torch.device | str = "cpu") -> Any:
+        """Return one batch of the examples at ``rows`` of the source: see :meth:`take`."""
         if self.tensors:
-            rows = torch.from_numpy(positions)
-            return tuple(part.index_select(0, rows.to(part.device)).to(device) for part in self.source)
-        return to_device(_collated([self.source[int(i)] for i in positions]), device)
+            places = torch.from_numpy(rows)
+            return tuple(part.index_select(0, places.to(part.device)).to(device) for part in self.source)
+        return to_device(_collated([self.source[int(i)] for i in rows]), device)
 
     def _require(self, positions: NDArray[Any]) -> None:
         if positions.size and not (-len(self) <= positions.min() and positions.max() < len(self)):

@@ -88,7 +88,8 @@ def trained(
     if not rest:
         return
     own = [varied[i] for i in rest], [firsts[i] for i in rest]
-    for end in reruns(history, history.step_map, *own, control=control, progress=progress):
+    at_hand = history.waypoints.states
+    for end in reruns(history, history.step_map, *own, control=control, at_hand=at_hand, progress=progress):
         yield end._replace(position=rest[end.position])
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -37,6 +37,7 @@ def reruns(
     firsts: Sequence[int],
     *,
     control: bool = False,
+    at_hand: Mapping[int, FlatState] | None = None,
     progress: Progress = silent,
 ) -> Iterator[End]:
     """Yield the end of each counterfactual run; two states are held at a time, and the control's.
@@ -49,13 +50,14 @@ def reruns(
             to stored state, so ends have the bits of training as recorded.
         control: fork the runs from a run without any change instead, that stored states do not replace: where a replay
             rounds otherwise than the recorded run, all of them round alike.
+        at_hand: states that a replay passed from stored state to stored state, by step.
         progress: called after each step.
 
     Raises:
         AadslError: a run leaves the finite numbers; the others were yielded before.
     """
     order = sorted(range(len(firsts)), key=lambda i: firsts[i])
-    walk = _Walk(run, jumps=not control)
+    walk = _Walk(run, jumps=not control, at_hand=at_hand)
     start = walk.begin(firsts[order[0]])
     done, total = 0, sum(run.length - first for first in firsts) + walk.length([firsts[i] for i in order])
     total += run.length - start if control else 0
@@ -96,14 +98,15 @@ def way_to(run: Run, firsts: Sequence[int]) -> int:
 class _Walk:
     """The way along which runs are forked; with ``jumps`` stored states are taken wherever there is one."""
 
-    def __init__(self, run: Run, *, jumps: bool) -> None:
+    def __init__(self, run: Run, *, jumps: bool, at_hand: Mapping[int, FlatState] | None = None) -> None:
         self._run, self._jumps = run, jumps
-        self._checkpoints = run.checkpoints
+        self._at_hand = at_hand or {}
+        self._places: list[int] = sorted({*run.checkpoints, *(self._at_hand if jumps else ())})
         self._at: tuple[int, FlatState] | None = None
 
     def begin(self, first: int) -> int:
-        """Return the last stored state up to ``first``."""
-        return self._checkpoints[bisect_right(self._checkpoints, first) - 1]
+        """Return the step of the last state up to ``first`` that is stored, or at hand."""
+        return self._places[bisect_right(self._places, first) - 1]
 
     def length(self, firsts: Sequence[int]) -> int:
         """Return how many steps the way to all of ``firsts``, ascending, takes."""
@@ -117,7 +120,7 @@ class _Walk:
         """Return the state before step ``first``, which is not before the one asked for last."""
         stored = self.begin(first)
         if self._at is None or (self._jumps and stored > self._at[0]):
-            self._at = stored, self._run.state(stored)
+            self._at = stored, self._at_hand.get(stored) or self._run.state(stored)
         place, state = self._at
         for t in range(place, first):
             state = step_map(state, self._run.step(t))

@@ -9,9 +9,7 @@ from functools import _lru_cache_wrapper, cached_property, lru_cache
 from itertools import pairwise
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from aadsl.core.errors import AadslError, did_you_mean
@@ -20,18 +18,18 @@ from aadsl.core.progress import Progress, silent
 from aadsl.core.state import State
 from aadsl.core.units import bytes_of
 from aadsl.core.wrappers import named_parameters
-from aadsl.data.examples import nbytes, to_device
 from aadsl.propagation import FlatState, Layout, LossFunction, Objective, Step, StepMap, final_state, kinks
 from aadsl.replayed import fitting
+from aadsl.replayed.batches import BatchLoader, RecordedBatches
 from aadsl.replayed.devices import device_of
 from aadsl.replayed.given import note_on_weights
 from aadsl.replayed.rules import Rules
 from aadsl.replayed.training_data import TrainingData
+from aadsl.replayed.waypoints import Waypoints
 from aadsl.trajectory import Trajectory
 
 LONGEST, HELD_BYTES = 64, 1 << 28  # steps between two kept states, and their memory, held without a second thought
 STEPS = 1 << 13  # steps kept, without their batches
-RECENT, RECENT_BYTES = 4, 1 << 26  # batches kept: a replay reads them, and soon a difference quotient reads them twice
 
 
 class History:
@@ -46,9 +44,10 @@ class History:
         memory: how much the states held during a sweep may take, such as ``"4GiB"``; by default as needed.
 
     Attributes:
-        data: the training examples of each run; given: what to know of the model's weights, as a rule nothing.
+        data: the training examples of each run; batches: what loads those of a step.
+        given: what to know of the model's weights, as a rule nothing.
         witness: what is told where the replay of each stretch between two stored states ended.
-        replayed_steps: how many steps verification has replayed.
+        waypoints: states that verification passes and others want; replayed_steps: how many steps it has replayed.
 
     Raises:
         AadslError: the model's parameters are not the recorded ones, the data are missing, or there is no such device.
@@ -73,6 +72,7 @@ class History:
         for job in trajectory.jobs:
             if job.start < job.stop and trajectory.micro_batches(job.start) is None:
                 self.data.at(job.start)
+        self.batches = BatchLoader(trajectory, self.data, self.device)
         self._rules = Rules(trajectory)
         named = [name for name, _ in named_parameters(model) if name in trajectory.parameters]
         specs = {name: trajectory.parameters[name] for name in named}
@@ -89,7 +89,7 @@ class History:
         self.step_map = StepMap(objective)
         self._final: FlatState | None = None
         self.witness: Callable[[int, int, FlatState], None] | None = None
-        self.replayed_steps = 0
+        self.waypoints, self.replayed_steps = Waypoints(), 0
         self._memory = None if memory is None else bytes_of(memory)
         self._training = trajectory.steps["training"].to_numpy()
         self._off_mode = trajectory.steps["modules_off_mode"].to_numpy()
@@ -126,19 +126,6 @@ class History:
                 hint="allow more, or restrict the estimator to some parameters",
             )
         return min(wanted, affordable)
-
-    @cached_property
-    def recent(self) -> int:
-        """Number of steps whose batches are kept: more of small ones, where they are made example by example."""
-        # Rows of a tensor are gathered anew in a fifth of the time that fresh memory for keeping them takes.
-        if all(part.tensors for part in self.data.distinct):
-            return RECENT
-        return max(RECENT, RECENT_BYTES // max(1, nbytes(self._load_batches(0))))
-
-    @cached_property
-    def recent_batches(self) -> _lru_cache_wrapper[tuple[Any, ...]]:
-        """The micro-batches of a step; those asked for lately are kept."""
-        return lru_cache(maxsize=self.recent)(self._load_batches)
 
     @property
     def objective(self) -> Objective:
@@ -178,7 +165,7 @@ class History:
         restarted = self._rules.restarted(index)
         return Step(
             index,
-            RecordedBatches(self, index),
+            RecordedBatches(self.batches, index),
             self.trajectory.hyperparameters(index),
             self._rules.at(index),
             resets_optimizer=len(restarted) == len(self._rules),
@@ -249,51 +236,3 @@ class History:
             return ()
         here = {"cpu", PYTHON, NUMPY, "cuda:0" if str(self.device) == "cuda" else str(self.device)}
         return tuple({name: state for name, state in own.items() if name in here} for own in states)
-
-    def _load_batches(self, index: int) -> tuple[Any, ...]:
-        stored = self.trajectory.micro_batches(index)
-        if stored is None:
-            return self.look_up(index, self.data)
-        return tuple(to_device(batch, self.device) for batch in stored)
-
-    def look_up(self, index: int, data: TrainingData) -> tuple[Any, ...]:
-        """Return the micro-batches of step ``index``, its examples taken from ``data``.
-
-        Raises:
-            AadslError: the run stored its batches without saying which examples they were, or ``data`` has none for it.
-        """
-        examples = data.at(index)
-        return tuple(examples.take(part, self.device) for part in self._positions(index))
-
-    @cached_property
-    def _positions(self) -> _lru_cache_wrapper[list[NDArray[np.int64]]]:
-        return lru_cache(maxsize=STEPS)(self._find_positions)
-
-    def _find_positions(self, index: int) -> list[NDArray[np.int64]]:
-        """Return which examples each micro-batch of a step used."""
-        indices = self.trajectory.batch_indices(index)
-        if indices is None:
-            raise AadslError(
-                f"which examples step {index} used was not recorded, only their values",
-                hint="record indices=... to be able to replace data",
-            )
-        sizes = self.trajectory.micro_batch_sizes(index)
-        return np.split(indices, np.cumsum(sizes)[:-1]) if len(sizes) > 1 else [indices]
-
-
-class RecordedBatches:
-    """Loads the micro-batches of one recorded step."""
-
-    def __init__(self, history: History, index: int, data: Any = None) -> None:
-        self._history, self._index, self._data = history, index, data
-
-    def __call__(self) -> tuple[Any, ...]:
-        """Return the micro-batches, on the run's device."""
-        if self._data is None:
-            # Their containers anew: a loss may take members out of them.
-            return tuple(to_device(part, self._history.device) for part in self._history.recent_batches(self._index))
-        return self._history.look_up(self._index, TrainingData.of(self._data, self._history.trajectory))
-
-    def looked_up_in(self, data: Any) -> RecordedBatches:
-        """Return the same examples of other data."""
-        return RecordedBatches(self._history, self._index, data)

@@ -15,7 +15,7 @@ from aadsl.core.progress import Progress
 from aadsl.core.units import seconds_of
 from aadsl.estimators import Additive, Auto, Effects, Estimator, Query, require_differentiable, stage_sums
 from aadsl.estimators.base import Floats
-from aadsl.interventions import Intervention
+from aadsl.interventions import Intervention, first_change
 from aadsl.propagation import FlatState, NotFiniteError
 from aadsl.replayed.history import History
 from aadsl.replayed.workers import Workers
@@ -149,9 +149,10 @@ class Answering:
 
     def _exactly(self, identity: Identity, query: Query, progress: Progress) -> Outcome:
         """Train again without each stage; the control run makes that exact."""
-        identity, rides, notes = self._vouched(identity, query, progress)
-        workers = self._workers_for(self._seconds_to_train(identity, query))
-        effects, noise, why = self.exact.answer(identity, query, progress, control=rides, workers=workers)
+        with self.history.waypoints.wanted(map(first_change, query.members)):
+            identity, rides, notes = self._vouched(identity, query, progress)
+            workers = self._workers_for(self._seconds_to_train(identity, query))
+            effects, noise, why = self.exact.answer(identity, query, progress, control=rides, workers=workers)
         stages = len(query.members)
         called = "" if UNCOMPARED in notes else " exact,"
         by, notes = f"{_count(stages)}{called} by retraining", notes | ({"not_kept": why} if why else {})

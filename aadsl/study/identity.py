@@ -73,7 +73,7 @@ class Identifier:
         """
         identity = self._identity(progress)
         if identity.digest is None or identity.digest != self._latest:
-            self.history.recent_batches.cache_clear()  # they may be of data that were changed since
+            self.history.batches.recent.cache_clear()  # they may be of data that were changed since
         self._latest = identity.digest
         return identity
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from aadsl.propagation.layout import FlatState
-from aadsl.propagation.replay import Variation
+from aadsl.propagation.replay import Variation, observed
 from aadsl.replayed.history import History
 
 # Rounding errors a step and element, in units of the dtype's precision.
@@ -72,13 +72,15 @@ class Stretch:
     @cached_property
     def outcome(self) -> FlatState:
         """The replayed state at its end."""
-        return self.replay(lambda step: step)
+        return self.replay(observed)
 
     def replay(self, varied: Variation, moved: Callable[[FlatState], FlatState] | None = None) -> FlatState:
         """Return where the stretch ends if its steps are ``varied``, and if states are ``moved`` before each."""
         state = self.before
         self.history.replayed_steps += len(self)
         for index in range(self.start, self.stop):
+            if varied is observed:
+                self.history.waypoints.passed(index, state)
             state = self.history.step_map(moved(state) if moved else state, varied(self.history.step(index)))
             self._stepped()
         return state

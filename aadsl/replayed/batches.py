@@ -1,0 +1,105 @@
+"""The batches of recorded steps: as they were stored, or looked up in the training data."""
+
+from __future__ import annotations
+
+from functools import _lru_cache_wrapper, cached_property, lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from aadsl.core.errors import AadslError
+from aadsl.data.examples import nbytes, to_device
+from aadsl.replayed.training_data import TrainingData
+from aadsl.trajectory import Trajectory
+
+STEPS = 1 << 13  # steps whose rows of the data are kept
+RECENT, RECENT_BYTES = 4, 1 << 26  # batches kept: a replay reads them, and soon a difference quotient reads them twice
+
+
+class BatchLoader:
+    """Loads the micro-batches of recorded steps onto one device.
+
+    Attributes:
+        trajectory: what was recorded.
+        data: what the recorded indices point into.
+        device: where the batches are wanted.
+    """
+
+    def __init__(self, trajectory: Trajectory, data: TrainingData, device: torch.device) -> None:
+        self.trajectory, self.data, self.device = trajectory, data, device
+
+    @cached_property
+    def kept(self) -> int:
+        """Number of steps whose batches are kept: more of small ones, where they are made example by example."""
+        # Rows of a tensor are gathered anew in a fifth of the time that fresh memory for keeping them takes.
+        if all(part.tensors for part in self.data.distinct):
+            return RECENT
+        return max(RECENT, RECENT_BYTES // max(1, nbytes(self._load(0))))
+
+    @cached_property
+    def recent(self) -> _lru_cache_wrapper[tuple[Any, ...]]:
+        """The micro-batches of a step; those asked for lately are kept."""
+        return lru_cache(maxsize=self.kept)(self._load)
+
+    def looked_up(self, index: int, data: TrainingData) -> tuple[Any, ...]:
+        """Return the micro-batches of step ``index``, its examples taken from ``data``.
+
+        Raises:
+            AadslError: the run stored its batches without saying which examples they were, or ``data`` has none for it.
+        """
+        examples = data.at(index)
+        return tuple(examples.take(part, self.device) for part in self._indices(index))
+
+    def _load(self, index: int) -> tuple[Any, ...]:
+        rows = self._rows(index)
+        if rows is None:
+            stored = self.trajectory.micro_batches(index)
+            return tuple(to_device(batch, self.device) for batch in stored or ())
+        examples = self.data.at(index)
+        return tuple(examples.gathered(part, self.device) for part in rows)
+
+    @cached_property
+    def _rows(self) -> _lru_cache_wrapper[tuple[NDArray[np.int64], ...] | None]:
+        """The rows of the data of each micro-batch of a step; None where its batches were stored.
+
+        Many runs pass over the same steps: they are looked for and compared with the data once.
+        """
+        return lru_cache(maxsize=STEPS)(self._find_rows)
+
+    def _find_rows(self, index: int) -> tuple[NDArray[np.int64], ...] | None:
+        if self.trajectory.micro_batches(index) is not None:
+            return None
+        examples = self.data.at(index)
+        return tuple(examples.rows(part) for part in self._indices(index))
+
+    def _indices(self, index: int) -> list[NDArray[np.int64]]:
+        """Return which examples each micro-batch of a step used."""
+        indices = self.trajectory.batch_indices(index)
+        if indices is None:
+            raise AadslError(
+                f"which examples step {index} used was not recorded, only their values",
+                hint="record indices=... to be able to replace data",
+            )
+        sizes = self.trajectory.micro_batch_sizes(index)
+        return np.split(indices, np.cumsum(sizes)[:-1]) if len(sizes) > 1 else [indices]
+
+
+class RecordedBatches:
+    """The micro-batches of one recorded step, of the data that it was recorded with or of others."""
+
+    def __init__(self, loader: BatchLoader, index: int, data: Any = None) -> None:
+        self._loader, self._index, self._data = loader, index, data
+
+    def __call__(self) -> tuple[Any, ...]:
+        """Return the micro-batches, on the run's device."""
+        loader = self._loader
+        if self._data is None:
+            # Their containers anew: a loss may take members out of them.
+            return tuple(to_device(part, loader.device) for part in loader.recent(self._index))
+        return loader.looked_up(self._index, TrainingData.of(self._data, loader.trajectory))
+
+    def looked_up_in(self, data: Any) -> RecordedBatches:
+        """Return the same examples of other data."""
+        return RecordedBatches(self._loader, self._index, data)
