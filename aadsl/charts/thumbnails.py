@@ -48,13 +48,18 @@ def thumbnails(inputs: Any) -> list[str]:
 
 
 def data_uri(picture: np.ndarray) -> str:
-    """Return one picture (height, width[, 1 or 3]) of any range as a PNG in a data URI, enlarged to be seen."""
+    """Return one picture (height, width[, 1 or 3]) of any range as a PNG in a data URI, of a size to be seen.
+
+    What is not finite is black. Many thumbnails go into one notebook, so large pictures are made small.
+    """
     pixels = np.asarray(picture, dtype=np.float64)
     if pixels.ndim == 3 and pixels.shape[-1] == 1:
         pixels = pixels[..., 0]
-    low, high = np.nanmin(pixels), np.nanmax(pixels)
-    pixels = np.nan_to_num((pixels - low) / ((high - low) or 1.0) * 255).astype(np.uint8)
-    shrink = -(-max(pixels.shape[:2]) // (2 * SIDE))
+    finite = pixels[np.isfinite(pixels)]
+    low, high = (finite.min(), finite.max()) if finite.size else (0.0, 0.0)
+    scaled = (np.where(np.isfinite(pixels), pixels, low) - low) / ((high - low) or 1.0)
+    pixels = (scaled * 255).astype(np.uint8)
+    shrink = -(-max(pixels.shape[:2]) // SIDE)
     pixels = pixels[::shrink, ::shrink]
     times = max(1, SIDE // max(pixels.shape[:2]))
     pixels = pixels.repeat(times, axis=0).repeat(times, axis=1)

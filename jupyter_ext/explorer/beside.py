@@ -30,7 +30,7 @@ class Work:
 class Beside:
     """Does the newest job; what it replaces is stopped first. ``ended`` hears of every job that was cancelled."""
 
-    ended: Callable[[], None]
+    ended: Callable[[], None] = lambda: None
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _thread: threading.Thread | None = None
     _now: Work | None = None

@@ -18,6 +18,7 @@ from aadsl.core.errors import AadslError
 from aadsl.statements import Session
 from jupyter_ext.explorer.condition import mistakes, steps_where, suggest
 from jupyter_ext.explorer.exact import Asked, ExactAnswer
+from jupyter_ext.explorer.examples import ExamplesBeside
 from jupyter_ext.explorer.nothing import NO_ANSWER
 from jupyter_ext.explorer.payload import header_of, selected
 from jupyter_ext.explorer.written import definition, question, selection_text
@@ -25,20 +26,8 @@ from jupyter_ext.explorer.written import definition, question, selection_text
 STATIC = Path(__file__).parent / "static"
 # One module for the browser, from files that a person can read.
 PARTS = (
-    "dom",
-    "lab",
-    "data",
-    "selection",
-    "colors",
-    "timeline",
-    "brush",
-    "hover",
-    "panel",
-    "where",
-    "naming",
-    "exact",
-    "controls",
-    "explorer",
+    *("dom", "lab", "data", "selection", "colors", "timeline", "brush", "hover", "panel", "steps"),
+    *("where", "naming", "exact", "examples", "controls", "explorer"),
 )
 SCRIPT = "\n".join((STATIC / f"{part}.js").read_text(encoding="utf-8") for part in PARTS)
 STYLE = (STATIC / "explorer.css").read_text(encoding="utf-8")
@@ -73,6 +62,9 @@ class Explorer(anywidget.AnyWidget):  # type: ignore[misc]
         self._dataset, self._study, self._names = dataset, study, names
         # Of its own: the notebook's goes on to another run when it loads one.
         self._session = None if study is None else Session(study=study)
+        self._examples = None
+        if self._session is not None:
+            self._examples = ExamplesBeside(self._session, study, lambda message: self.send(message))
         self._still: Any = None
         self._tried: set[str] = set()  # selections whose exact answers came, or would not by themselves
         self._exact = ExactAnswer(self._tell_exact)
@@ -152,6 +144,8 @@ class Explorer(anywidget.AnyWidget):  # type: ignore[misc]
             "program": self._on_program,
             "rest": self._on_rest,
             "exact": self._on_exact,
+            "examples": self._on_examples,
+            "step": self._on_step,
             "cancel": self._on_cancel,
             "still": self._on_still,
         }
@@ -211,6 +205,14 @@ class Explorer(anywidget.AnyWidget):  # type: ignore[misc]
     def _on_exact(self, _: dict[str, Any]) -> None:
         if self.members.any():
             self._start(self.selection, by_hand=True)
+
+    def _on_examples(self, _: dict[str, Any]) -> None:
+        if self._examples is not None and self.members.any():
+            self._examples.worst(self.selection, self.members)
+
+    def _on_step(self, message: dict[str, Any]) -> None:
+        if self._examples is not None:
+            self._examples.first(int(message["step"]))
 
     def _go_on(self) -> None:
         kept = (selection_text(one, self.header["length"], self._stages) for one in self.view["kept"])

@@ -1,6 +1,7 @@
 """The explorer by hand, in a real JupyterLab without the internet. The tests go on from each other."""
 
 import json
+import re
 import statistics
 
 import nbformat
@@ -11,6 +12,9 @@ from playwright.sync_api import expect
 from tests.notebook import lab
 
 pytestmark = pytest.mark.browser
+
+
+EXPLORED = "from jupyter_ext.explorer import explore"
 
 
 def program(recorded):
@@ -128,6 +132,67 @@ def test_conditions_complain_complete_and_filter(explored, page):
     box.press_sequentially(' == "b"')
     page.keyboard.press("Escape")
     expect(page.locator(".aadsl-count")).to_have_text("2 of 24 steps")
+
+
+def test_examples_of_the_selection_and_of_the_step_under_the_pointer(explored, page, recorded):
+    labels = page.locator(".aadsl-examples table")
+    expect(labels.locator("thead")).to_contain_text("whole run")
+    counted = recorded.data[1][[*range(80, 90), *range(110, 120)]].bincount(minlength=10).tolist()
+    expect(labels.locator("tbody tr").nth(7).locator("td").first).to_contain_text(f"{counted[7]} (")
+    images = page.locator(".aadsl-examples img")
+    expect(images).to_have_count(12)
+    assert images.evaluate_all("all => all.every(image => image.complete && image.naturalWidth === 56)")
+    losses = [
+        float(word) for word in page.locator(".aadsl-examples").inner_text().replace("−", "-").split() if "." in word
+    ]
+    assert losses == sorted(losses, reverse=True) and len(losses) == 12
+    page.locator(".aadsl-explorer canvas").first.hover(position={"x": 400, "y": 60})
+    expect(page.locator(".aadsl-card img")).to_have_count(4)
+    explored.picture("explorer-hover")
+    page.mouse.move(0, 0)
+    # From the selection to its worst step, whose examples then are shown, and back.
+    worst = page.locator(".aadsl-explorer .aadsl-bar:has-text('hurt seven most') .aadsl-step")
+    if worst.count():
+        worst.first.click()
+    else:
+        page.locator(".aadsl-examples .aadsl-step").first.click()
+    expect(page.locator(".aadsl-count")).to_have_text("1 of 24 steps")
+    expect(images).to_have_count(10)
+    explored.picture("explorer-step")
+    page.get_by_role("button", name="← back").click()
+    expect(page.locator(".aadsl-count")).to_have_text("2 of 24 steps")
+
+
+def test_texts_of_a_recording_stay_texts(explored, page):
+    wrong = []
+    page.on("dialog", lambda dialog: (wrong.append(dialog.message), dialog.dismiss()))
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    explored.run_cell(
+        "from tests.charts.test_hostile_texts import ANSWER\nfrom jupyter_ext.explorer import explore\nexplore(ANSWER)"
+    )
+    here = page.locator(".aadsl-explorer").last
+    expect(here.locator("canvas").first).to_be_visible()
+    for name in ("tag", "__proto__", "constructor", "</script><img src=x onerror=alert(1)>"):
+        here.get_by_label("color the steps by").select_option(name)
+    here.get_by_label("color the steps by").select_option("tag")
+    for k in range(here.locator(".aadsl-legend button").count()):
+        button = here.locator(".aadsl-legend button").nth(k)
+        button.click()
+        expect(button).to_have_attribute("aria-pressed", "true")
+        expect(here.locator(".aadsl-count")).to_have_text(re.compile("^[1-9]"))
+    here.get_by_role("button", name="Keep to compare").click()
+    here.get_by_role("button", name="Select nothing").click()
+    here.get_by_label("select the steps of a stage").select_option(index=1)
+    here.locator("summary").click()
+    expect(here.locator(".aadsl-steps tbody tr").first).to_be_visible()
+    here.locator("canvas").first.hover(position={"x": 300, "y": 60})
+    expect(here.locator(".aadsl-card")).to_be_visible()
+    explored.picture("explorer-hostile")
+    assert here.evaluate("node => node.querySelectorAll('img, script, svg').length") == 0
+    assert not wrong
+    page.mouse.move(0, 0)
+    explored.execute("notebook:delete-cell")
+    expect(page.locator(".aadsl-explorer")).to_have_count(1)
 
 
 def test_legend_stages_and_kept_selections(explored, page):

@@ -25,7 +25,7 @@ function coloredByName(data, column) {
   const paints = new Map(others.slice(0, stages.length).map((category, k) => [category, stages[k]]));
   const colors = column.categories.map(category => paints.get(category) || none);
   const legend = column.categories.slice(0, LEGEND).map((category, k) => ({
-    label: category || '(empty)', paint: colors[k], condition: column.conditions[k] || '',
+    label: short(category) || '(empty)', paint: colors[k], condition: column.conditions[k] || '',
     stage: column.name === 'stage' && data.byStage.has(category) ? category : ''
   }));
   const more = column.categories.length - LEGEND;

@@ -38,7 +38,7 @@ function effectOf(data, selection, behavior) {
 
 function text(column, step) {
   const value = column.values[step];
-  if (column.categories) return value < 0 ? '' : column.categories[value];
+  if (column.categories) return value < 0 ? '' : short(column.categories[value]);
   return Number.isNaN(value) ? '' : number(value);
 }
 
@@ -69,7 +69,7 @@ function summary(data, steps) {
     const counts = new Map();
     for (const t of steps) counts.set(column.values[t], (counts.get(column.values[t]) || 0) + 1);
     const most = [...counts].sort((a, b) => b[1] - a[1]);
-    const shown = most.slice(0, 3).map(([code, n]) => `${code < 0 ? '(none)' : column.categories[code] || '(empty)'} × ${n}`);
+    const shown = most.slice(0, 3).map(([code, n]) => `${code < 0 ? '(none)' : short(column.categories[code]) || '(empty)'} × ${n}`);
     return [column.name, shown.join(', ') + (most.length > 3 ? `, ${most.length - 3} more` : '')];
   });
 }

@@ -11,6 +11,11 @@ function h(tag, attributes = {}, ...children) {
   return node;
 }
 
+// A text of whatever length as it is shown: names often differ at their ends.
+function short(text, most = 60) {
+  return text.length > most ? `${text.slice(0, most / 2)}…${text.slice(-most / 2)}` : text;
+}
+
 function fill(node, ...children) {
   node.replaceChildren(...children.filter(child => child !== null && child !== undefined));
 }

@@ -39,11 +39,13 @@ function render({ model, el }) {
   const where = whereBox(model, kernel, () => view, condition => pick({ where: condition.trim() }));
   const naming = namingBox(model, kernel, data, view, () => update());
   const exact = exactBox(model, kernel, data, view);
+  const examples = examplesBox(model, kernel, data, view, { drill, back: { possible: () => trail.length > 0, go: goBack } });
+  const ofSteps = asking(model, 'step', 'step', step => hovers.forEach(show => show(step)));
   const controls = controlsOf(data, view, { pick, select, zoom, rebuild, keep });
 
   // --- changes
 
-  let timelines = [], scheduled = false, colored;
+  let timelines = [], hovers = [], trail = [], scheduled = false, colored;
 
   function select(start, stop) {
     Object.assign(view, { start, stop });
@@ -76,6 +78,7 @@ function render({ model, el }) {
     where.show();
     naming.show();
     exact.follow();
+    examples.follow();
     if (details.open) listSoon();
     save();
     still();
@@ -85,7 +88,7 @@ function render({ model, el }) {
   }
   const describeSoon = debounced(100, describe);
   // A hundred rows are more than a drag may wait for: they follow when it rests.
-  const listSoon = debounced(60, () => fill(steps, stepsTable(data, view, selection(), sortBy)));
+  const listSoon = debounced(60, () => fill(steps, stepsTable(data, view, selection(), sortBy, drill)));
   function sortBy(column) {
     view.sort = { column, descending: view.sort.column === column ? !view.sort.descending : true };
     update();
@@ -93,13 +96,14 @@ function render({ model, el }) {
   function rebuild() {
     colored = coloring(data, view.color);
     timelines = [];
+    hovers = [];
     fill(panels, ...view.behaviors.map(behavior => {
       const k = data.behaviors.findIndex(known => known.name === behavior);
       const canvas = h('canvas', { tabindex: '0', role: 'img', 'aria-label': `effects of the steps on ${behavior}; arrow keys move the selection` });
       const timeline = new Timeline(canvas, data, k);
       timelines.push(timeline);
       brush(timeline, () => view, select);
-      hover(canvas, timeline, data);
+      hovers.push(hover(canvas, timeline, data, { ...ofSteps, ask: data.can_retrain && kernel.alive() ? ofSteps.ask : () => {} }));
       const { unit, sign } = data.behaviors[k];
       const [good, bad] = sign > 0 ? ['helped', 'hurt'] : ['hurt', 'helped'];
       return h('figure', {}, h('figcaption', {}, `Effect of every step on ${behavior}${unit ? ` (${unit})` : ''}: above zero it ${good}, below it ${bad}`, trustNote(data.behaviors[k])), canvas);
@@ -118,6 +122,15 @@ function render({ model, el }) {
     view.kept.push({ letter, text, start, stop, stage, where: condition, estimates: data.behaviors.map((_, k) => effectOf(data, chosen, k)) });
     update();
   }
+  // From a stage to one of its steps, and back.
+  function drill(step) {
+    const { start, stop, stage, where: condition } = view;
+    trail.push({ start, stop, stage, where: condition });
+    recall({ start: step, stop: step + 1, stage: '', where: '' });
+  }
+  function goBack() {
+    recall(trail.pop());
+  }
   function recall({ start, stop, stage, where: condition }) {
     Object.assign(view, { start, stop });
     pick({ stage, where: condition });
@@ -130,7 +143,7 @@ function render({ model, el }) {
   root.append(
     controls.top, legend, panels, h('div', { class: 'aadsl-bar' }, ...controls.range, count, ...controls.buttons), where.box, naming.box,
     h('div', { class: 'aadsl-columns' }, h('div', {}, effects, exact.box), metadata),
-    details
+    examples.box, details
   );
   model.on('change:mask', update);
   model.on('change:where', update);
@@ -144,7 +157,7 @@ function render({ model, el }) {
   return () => {
     resized.disconnect();
     themed.disconnect();
-    for (const part of [where, naming, exact, kernel]) part.close();
+    for (const part of [where, naming, exact, examples, ofSteps, kernel]) part.close();
     for (const change of ['mask', 'where', 'answers']) model.off(`change:${change}`, update);
   };
 }
