@@ -29,7 +29,8 @@ rank steps on backdoor top 10
 shares source on backdoor                                       # parts of what all do together, which add up
 plot timeline of backdoor by source
 explain score source on digits                                  # what would be computed and what it costs
-save "scores.nc"                                                # or .csv, .parquet; the chart: .svg, .png, .html
+save "scores.nc"                                                # or .csv, .parquet; the chart: .svg, .png
+save "report.html"                                              # a page to hand on: question, numbers, charts, trust
 save "clean.safetensors" without poisoned                       # the model as it would be without the stage
 help score"""
 

@@ -16,10 +16,11 @@ import xarray as xr
 import aadsl
 from aadsl.charts import save as save_chart
 from aadsl.core.files import effects_of, place_for, replacing
-from aadsl.statements.save import MODELS, PICTURES, WRITERS
+from aadsl.statements.report import write_report
+from aadsl.statements.save import MODELS, PICTURES, REPORTS, WRITERS
 from tests.digits import Recorded, record
 
-EXTENSIONS = [*WRITERS, *PICTURES, *MODELS]
+EXTENSIONS = [*WRITERS, *REPORTS, *PICTURES, *MODELS]
 QUESTION = "load study\nstage early = steps[0:2]\nbehavior b = loss on some\nscore early on b\nplot bars\n"
 
 
@@ -84,6 +85,8 @@ def test_a_full_disk_leaves_the_old_file(run: Recorded, tmp_path: Path, extensio
     with files_of_at_most(16), pytest.raises(aadsl.AadslError, match="cannot be written") as raised:
         if extension in MODELS:
             study.save_counterfactual(path, "early")
+        elif extension in REPORTS:
+            write_report(result.session.answers[-1], path)
         elif extension in PICTURES:
             save_chart(result.session.chart, path)
         else:

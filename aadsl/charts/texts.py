@@ -57,6 +57,11 @@ def shown(text: str) -> str:
     if len(text) > LONGEST:
         half = LONGEST // 2
         text = f"{text[:half]}…{text[-half:]}"
+    return visible(text)
+
+
+def visible(text: str) -> str:
+    """Return the whole text without what cannot be drawn."""
     return _UNDRAWN.sub(_picture_of, text)
 
 

@@ -95,6 +95,11 @@ def signed(value: float, digits: int = 3) -> str:
     return f"{value:+.{digits}g}".replace("-", "−")
 
 
+def plain(value: float, digits: int = 4) -> str:
+    """Return a number without a plus, the minus as long as that would be."""
+    return f"{value:.{digits}g}".replace("-", "−")
+
+
 def sentence(*parts: str) -> str:
     """Join the parts that are not empty into sentences, each starting with a capital letter."""
     return " ".join(f"{part[0].upper()}{part[1:]}." for part in parts if part)

@@ -10,6 +10,7 @@ from typing import Any
 from aadsl.core.errors import unknown_name
 from aadsl.language.parser import Table
 from aadsl.statements.base import Action, Statement
+from aadsl.statements.guides import GUIDES
 from aadsl.statements.scope import Scope
 from aadsl.statements.session import Result
 from aadsl.statements.vocabulary import HOMES, signature, table
@@ -19,10 +20,12 @@ TABLES = {f"{kind}s": kind for kind in HOMES}
 
 @dataclass(frozen=True)
 class Help(Statement):
-    """Explain a statement, a table of the vocabulary, or one of its members.
+    """Explain a statement, a table of the vocabulary, one of its members, trust in numbers, or the explorer.
 
     help
     help score
+    help trust
+    help explorer
     help estimators
     help log_likelihood
     """
@@ -45,13 +48,13 @@ class Help(Statement):
 
 def topics(statements: Table) -> list[str]:
     """Return every topic there is help on."""
-    return [*statements, *TABLES, *dict.fromkeys(name for kind in HOMES for name in table(kind))]
+    return [*statements, *GUIDES, *TABLES, *dict.fromkeys(name for kind in HOMES for name in table(kind))]
 
 
 def overview(statements: Table) -> str:
     """Return one line a statement, and where to read on."""
     lines = [f"  {word:<9} {_first_line(nodes[0])}" for word, nodes in statements.items()]
-    more = f"More: help STATEMENT, {', '.join(f'help {name}' for name in TABLES)}"
+    more = f"More: help STATEMENT, {', '.join(f'help {name}' for name in (*GUIDES, *TABLES))}"
     return "\n".join(["Statements:", *lines, more])
 
 
@@ -59,6 +62,8 @@ def about(topic: str, statements: Table) -> str | None:
     """Return the help text of one topic, None where there is none."""
     if topic in statements:
         return cleandoc(statements[topic][0].__doc__ or "")
+    if topic in GUIDES:
+        return GUIDES[topic]
     if topic in TABLES:
         members = table(TABLES[topic])
         lines = [f"  {signature(name, member)}\n      {_first_line(member)}" for name, member in members.items()]

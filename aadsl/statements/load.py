@@ -55,6 +55,8 @@ class Load(Statement):
         """Take up the study, if its loss is one."""
         self._try_loss(study, source)
         result.session.study = study
+        result.session.definitions.clear()
+        result.session.defined("", result.text)
         names = ", ".join(useful(result.session.coordinates(study).names))
         result.say(f"loaded {study.trajectory.length} steps, coordinates: {names}")
         for note in study.notes:

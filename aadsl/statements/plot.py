@@ -95,7 +95,8 @@ class Plot(Statement):
         shown = wanted.part(shown)
         if wanted.chart.shows_examples:
             shown = _pictured(shown, result)
-        result.draw(wanted.chart.draw(shown, by=wanted.coordinate or (None if self.by is None else self.by.text)))
+        by = wanted.coordinate or (None if self.by is None else self.by.text)
+        result.draw(wanted.chart.draw(shown, by=by), chosen)
 
     def _named(self, scope: Scope) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Return the stages and the behaviors that `of` names."""

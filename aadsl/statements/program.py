@@ -13,6 +13,7 @@ from aadsl.core.arguments import checked
 from aadsl.core.errors import AadslError, Problem
 from aadsl.core.progress import Progress
 from aadsl.language import Parsed, formatter
+from aadsl.language.layout import statements_of
 from aadsl.statements.base import Action, Definition, Statement
 from aadsl.statements.plot import Plot
 from aadsl.statements.question import QuestionStatement
@@ -54,12 +55,23 @@ def run_parsed(
     session = Session() if session is None else session
     actions = resolve(parsed, {} if names is None else names, session)
     result = Result(session, progress=progress)
+    texts = texts_of(parsed)
     for statement, action in actions:
+        result.text = texts.get(statement.span.line, "")
         try:
             action(result)
         except AadslError as error:
             raise parsed.source.placed(error, statement.span) from error.__cause__
+        if isinstance(statement, Definition):
+            session.defined(statement.name.text, result.text)
     return result
+
+
+def texts_of(parsed: Parsed) -> dict[int, str]:
+    """Return the statements of a program as they are written, by the lines in which they begin."""
+    source = parsed.source
+    extents = statements_of(source.text, parser().openers)
+    return {source.span(e.start, e.stop).line: source.text[e.start : e.stop] for e in extents}
 
 
 def resolve(parsed: Parsed, names: Mapping[str, Any], session: Session) -> list[tuple[Statement, Action]]:

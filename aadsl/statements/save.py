@@ -1,4 +1,4 @@
-"""``save``: the last answer, the last chart, or a model without a stage, to a file."""
+"""``save``: the last answer, a report on it, the last chart, or a model without a stage, to a file."""
 
 from __future__ import annotations
 
@@ -26,16 +26,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Save(Statement):
-    """Write the newest answer, the newest chart, or a model to a file; the extension says how.
+    """Write the newest answer, a report on it, the newest chart, or a model to a file; the extension says how.
 
     save "scores.nc"
     save "scores.csv"
     save "scores.parquet"
+    save "report.html"
     save "timeline.svg"
     save "clean.safetensors" without poisoned, warmup under restart()
 
     netCDF keeps everything, with the plan and the provenance. CSV and Parquet are tables with one row for each stage
-    and behavior (and example); Parquet needs pyarrow. Extensions .svg, .png and .html take the newest chart.
+    and behavior (and example); Parquet needs pyarrow. HTML is a report to hand on, one file that needs nothing else:
+    the question, the numbers, the charts drawn of them, a timeline to drag over where effects of single steps are known
+    (plot one first), their trust, how they were computed, the run and the versions. Extensions .svg and .png take the
+    newest chart.
 
     `without` writes the model as training without the stages would have made it: its weights and buffers, for
     `load_state_dict`. `under` names the intervention, skip unless given.
@@ -49,10 +53,11 @@ class Save(Statement):
         """Check the extension, the folder, and that there is what is to be written."""
         path = Path(str(self.path.value))
         extension = path.suffix.lower()
-        if extension not in (*WRITERS, *PICTURES, *MODELS):
+        if extension not in (*WRITERS, *REPORTS, *PICTURES, *MODELS):
             message = f'cannot save as "{path.suffix}"' if path.suffix else "the file needs an extension"
-            known = f"extensions: {', '.join(WRITERS)} for the answer, {', '.join(PICTURES)} for the chart"
-            scope.report(self.path.span, message, f"{known}, {', '.join(MODELS)} for a model")
+            known = f"extensions: {', '.join(WRITERS)} for the answer, {', '.join(REPORTS)} for a report on it"
+            more = f"{', '.join(PICTURES)} for the chart, {', '.join(MODELS)} for a model"
+            scope.report(self.path.span, message, f"{known}, {more}")
             return None
         try:
             place_for(path)
@@ -69,7 +74,8 @@ class Save(Statement):
             return partial(self.draw, path=path)
         if not scope.answers and not scope.question_failed:
             scope.report(self.span, "there is no answer to save", "ask first: score STAGES on BEHAVIORS")
-        return partial(self.run, path=path) if scope.answers else None
+        write = self.report if extension in REPORTS else self.run
+        return partial(write, path=path) if scope.answers else None
 
     def _model(self, scope: Scope, path: Path) -> Action | None:
         """Check what a model is to be trained without."""
@@ -100,6 +106,14 @@ class Save(Statement):
         dataset, said = result.session.answers[-1].dataset, _saved(path)
         with replacing(path) as unfinished:
             WRITERS[path.suffix.lower()](dataset, unfinished)
+        result.say(said)
+
+    def report(self, result: Result, path: Path) -> None:
+        """Write the report."""
+        from aadsl.statements.report import write_report
+
+        said = _saved(path)
+        write_report(result.session.answers[-1], path)
         result.say(said)
 
     def draw(self, result: Result, path: Path) -> None:
@@ -134,7 +148,8 @@ def _parquet(dataset: xr.Dataset, path: Path) -> None:
 
 
 WRITERS: dict[str, Callable[[xr.Dataset, Path], None]] = {".nc": _netcdf, ".csv": _csv, ".parquet": _parquet}
-PICTURES = (".svg", ".png", ".html")
+REPORTS = (".html",)
+PICTURES = (".svg", ".png")
 MODELS = (".safetensors",)
 
 

@@ -30,11 +30,15 @@ class Answered:
     Attributes:
         dataset: the answer.
         study: the study as it was when it answered, and ``asked`` the question; None where there is nothing to ask.
+        program: the statements that led to it: what was loaded and defined, and the question, in order.
+        charts: what was drawn of it, by the statement that drew it.
     """
 
     dataset: xr.Dataset
     study: Studied | None = None
     asked: Question | None = None
+    program: tuple[str, ...] = ()
+    charts: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @cached_property
     def outline(self) -> AnswerOutline:
@@ -76,7 +80,13 @@ class Session:
     answers: list[Answered] = field(default_factory=list)
     chart: Any = field(default=None, repr=False)
     previewed: tuple[Any, Studied | None] | None = field(default=None, repr=False)
+    definitions: list[tuple[str, str]] = field(default_factory=list, repr=False)
     _kept: dict[str, tuple[Any, Any]] = field(default_factory=dict, repr=False)
+
+    def defined(self, name: str, text: str) -> None:
+        """Note the statement that gave a name its meaning; said once more, it is noted once."""
+        if next((said for known, said in reversed(self.definitions) if known == name), None) != text:
+            self.definitions.append((name, text))
 
     def coordinates(self, study: Studied) -> Coordinates:
         """Return the step coordinates of ``study``, read once."""
@@ -113,6 +123,8 @@ class Result:
     plans: list[str] = field(default_factory=list)
     progress: Progress | None = None
     answered: Answered | None = field(default=None, repr=False)
+    text: str = field(default="", repr=False)
+    """The statement that runs."""
 
     @property
     def dataset(self) -> xr.Dataset | None:
@@ -147,12 +159,14 @@ class Result:
         if why := dataset.attrs.get("unverified"):
             self.say(f"the trajectory does not pass verification, so these numbers may mean nothing: {why}")
         # The study as it is: a name may mean something else later.
-        self.answered = Answered(dataset, self.study.branch(), asked)
+        program = [text for _, text in self.session.definitions]
+        self.answered = Answered(dataset, self.study.branch(), asked, (*program, self.text))
         keep_newest(self.session.answers, self.answered)
 
-    def draw(self, chart: Any) -> None:
-        """Keep a chart for this result, and for a later statement that saves it."""
+    def draw(self, chart: Any, answered: Answered) -> None:
+        """Keep a chart of an answer for this result, and for later statements that save it."""
         self.charts.append(chart)
+        answered.charts[self.text] = chart
         self.session.chart = chart
 
     def __str__(self) -> str:

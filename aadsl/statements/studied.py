@@ -34,6 +34,9 @@ class StudiedRun(Protocol):
     @property
     def digest(self) -> str: ...  # noqa: D102
 
+    provenance: dict[str, str]
+    """What is known of its making: versions, device, classes."""
+
     @property
     def examples(self) -> xr.Dataset:
         """What is known of each example of each batch, over dimension ``example``: step, index, metadata."""

@@ -11,6 +11,7 @@ import xarray as xr
 
 from aadsl.charts import CHARTS, save
 from aadsl.charts.export import html, svg
+from aadsl.charts.report import AnswerPage
 from aadsl.charts.texts import LONGEST, embedded, shown
 from aadsl.charts.thumbnails import with_thumbnails
 from tests.charts.answers import answer
@@ -38,6 +39,18 @@ def hostile() -> xr.Dataset:
 
 
 ANSWER = hostile()
+
+
+def reported() -> AnswerPage:
+    """Return a report with such texts wherever a program, names and what is known of a run go."""
+    answer = ANSWER.assign_attrs(dict.fromkeys(("question", "plan", "unverified", "intervention"), HOSTILE[0]))
+    answer = answer.assign(
+        trust=answer["effect"].astype(str).copy(data=np.full(answer["effect"].shape, "low")),
+        trust_reason=answer["effect"].astype(str).copy(data=np.resize(HOSTILE[:6], answer["effect"].shape)),
+    )
+    rows = [(text, text) for text in HOSTILE]
+    program, charts = "\n".join(HOSTILE), [CHARTS["bars"]().draw(ANSWER)]
+    return AnswerPage(answer, program, rows, rows, charts, HOSTILE[0], dict(rows))
 
 
 @pytest.mark.parametrize("name", CHARTS)
@@ -77,7 +90,7 @@ def test_embedded_json_is_the_same_data_and_ends_no_script(text: str) -> None:
 @pytest.mark.browser
 @apart
 def test_nothing_of_them_runs_in_a_page(tmp_path: Path) -> None:
-    """In Chromium, over all charts: drawn without an error under a policy that allows no other code; no dialog."""
+    """In Chromium, over charts and a report: drawn under a policy that allows no other code, no error, no dialog."""
     from playwright.sync_api import sync_playwright
 
     executable = chromium()
@@ -90,9 +103,12 @@ def test_nothing_of_them_runs_in_a_page(tmp_path: Path) -> None:
         page.on("dialog", lambda dialog: (wrong.append(dialog.message), dialog.dismiss()))
         page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: wrong.append(str(error)))
-        for name in CHARTS:
+        (tmp_path / "report.html").write_text(reported().html(), encoding="utf-8")
+        for name in (*CHARTS, "report"):
             page.goto((tmp_path / f"{name}.html").as_uri())
-            page.wait_for_selector(".chart svg.marks")
+            page.wait_for_function(
+                "document.querySelectorAll('.chart').length === document.querySelectorAll('.chart svg.marks').length"
+            )
             assert page.evaluate("document.querySelectorAll('img, svg svg, svg script').length") == 0
         planted = html(CHARTS["bars"]().draw(ANSWER)).replace("<body>", "<body><script>alert(1)</script>", 1)
         (tmp_path / "planted.html").write_text(planted)
@@ -101,3 +117,11 @@ def test_nothing_of_them_runs_in_a_page(tmp_path: Path) -> None:
         page.wait_for_selector(".chart svg.marks")
         assert len(wrong) == 1 and "Content Security Policy" in wrong[0]  # refused, and the checker sees it
         browser.close()
+
+
+def test_a_report_holds_them_as_text() -> None:
+    said = reported().html().partition("<script>")[0]
+    assert not any(text in said for text in UNDRAWN if text not in "\t\n\r")
+    for begins in ("<img", "<svg onload", "<script>alert"):
+        assert begins not in said
+    assert "&lt;/script&gt;&lt;img src=x onerror=alert(1)&gt;" in said

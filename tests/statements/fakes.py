@@ -54,7 +54,9 @@ class FakeStudy(Names):
     def trajectory(self) -> Any:
         index = np.concatenate([batch(step) for step in range(LENGTH)])
         examples = xr.Dataset({"step": ("example", np.repeat(np.arange(LENGTH), 3)), "index": ("example", index)})
-        return SimpleNamespace(path="runs/fake", digest="0", length=LENGTH, examples=examples)
+        return SimpleNamespace(
+            path="runs/fake", digest="0", length=LENGTH, examples=examples, provenance={"torch": "2"}
+        )
 
     @property
     def training_data(self) -> Any:
