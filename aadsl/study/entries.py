@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aadsl.core.errors import AadslError
-from aadsl.trajectory.store.files import commit, opened
+from aadsl.trajectory.store.files import commit, opened, tidy
 
 Entry: TypeAlias = dict[str, NDArray[np.float64]]
 
@@ -28,6 +28,7 @@ class EntryStore:
         self.folder = folder
         self._entries: dict[str, Entry] = {}
         self._read: set[str] = set()
+        tidy(folder)
 
     def find(self, key: str) -> Entry | None:
         """Return an entry, None where there is none."""

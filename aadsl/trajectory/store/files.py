@@ -12,8 +12,9 @@ import hashlib
 import os
 import stat
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from aadsl.trajectory.store.direct import write_direct
 SCHEMA_VERSION = 2
 _BLOCK = 1 << 20
 _LARGE = 16 << 20
+ABANDONED = 3600.0  # seconds after which nobody is writing a file any more
 _ROOM = 1 << 14
 _inside = threading.local()
 
@@ -94,6 +96,14 @@ def write_netcdf(
         finally:
             content: memoryview = dataset.close()
     return content
+
+
+def tidy(folder: Path) -> None:
+    """Delete what processes left half-written that were killed, long ago. A folder that cannot be written stays."""
+    for path in folder.glob(".*.tmp"):
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime > ABANDONED:
+                path.unlink()
 
 
 @contextmanager
