@@ -26,8 +26,9 @@ from jupyter_ext.explorer.written import definition, question, selection_text
 STATIC = Path(__file__).parent / "static"
 # One module for the browser, from files that a person can read.
 PARTS = (
-    *("dom", "lab", "data", "selection", "colors", "timeline", "brush", "hover", "panel", "steps"),
-    *("where", "naming", "exact", "examples", "controls", "explorer"),
+    *("dom", "lab", "data", "selection", "colors", "canvas", "timeline", "strips", "brush", "zoom"),
+    *("hover", "panel", "steps"),
+    *("where", "naming", "exact", "examples", "controls", "links", "explorer"),
 )
 SCRIPT = "\n".join((STATIC / f"{part}.js").read_text(encoding="utf-8") for part in PARTS)
 STYLE = (STATIC / "explorer.css").read_text(encoding="utf-8")

@@ -163,6 +163,54 @@ def test_examples_of_the_selection_and_of_the_step_under_the_pointer(explored, p
     expect(page.locator(".aadsl-count")).to_have_text("2 of 24 steps")
 
 
+def test_wheel_keys_and_overview_zoom_and_all_canvases_keep_in_line(explored, page):
+    canvases = page.locator(".aadsl-explorer canvas:not(.aadsl-overview)")
+    assert canvases.count() == 5  # two behaviors, loss, and the learning rates of two groups
+    assert canvases.evaluate_all("all => new Set(all.map(one => one.getBoundingClientRect().left)).size") == 1
+
+    def axis():  # what is drawn of the axis of steps
+        return canvases.first.evaluate("canvas => canvas.toDataURL()")
+
+    whole = axis()
+    canvases.nth(2).hover(position={"x": 400, "y": 20})
+    page.mouse.wheel(0, -200)  # without the focus the page scrolls
+    assert axis() == whole
+    canvases.nth(2).focus()
+    canvases.nth(2).hover(position={"x": 400, "y": 20})
+    page.mouse.wheel(0, -200)
+    page.wait_for_function(
+        "before => document.querySelector('.aadsl-explorer canvas').toDataURL() !== before", arg=whole
+    )
+    explored.picture("explorer-zoomed")
+    near = axis()
+    page.keyboard.press("+")
+    page.wait_for_function(
+        "before => document.querySelector('.aadsl-explorer canvas').toDataURL() !== before", arg=near
+    )
+    page.locator(".aadsl-overview").dblclick()
+    page.wait_for_function(
+        "before => document.querySelector('.aadsl-explorer canvas').toDataURL() === before", arg=whole
+    )
+
+
+def test_a_bar_of_another_chart_selects_its_stage(explored, page):
+    before = page.locator(".aadsl-statement").inner_text()
+    explored.run_cell("%aascore plot bars of seven")
+    chart = page.locator(".jp-CodeCell").last.locator(".vega-embed svg")
+    expect(chart).to_contain_text("source[a]")
+    bars = chart.locator(".mark-rect path")
+    names = bars.evaluate_all("all => all.map(bar => bar.__data__?.datum?.stage)")
+    bars.nth(names.index("source[a]")).click()
+    expect(page.locator(".aadsl-statement")).to_have_text("stage picked = source[a]")
+    explored.execute("notebook:delete-cell")
+    page.locator(".aadsl-where input").fill('tag == "b"')
+    page.get_by_label("select the steps of a stage").select_option("")
+    for field, value in enumerate(("6", "12")):
+        page.locator(".aadsl-explorer input[type=number]").nth(field).fill(value)
+        page.keyboard.press("Enter")
+    expect(page.locator(".aadsl-statement")).to_have_text(before)
+
+
 def test_texts_of_a_recording_stay_texts(explored, page):
     wrong = []
     page.on("dialog", lambda dialog: (wrong.append(dialog.message), dialog.dismiss()))

@@ -41,6 +41,9 @@ function render({ model, el }) {
   const exact = exactBox(model, kernel, data, view);
   const examples = examplesBox(model, kernel, data, view, { drill, back: { possible: () => trail.length > 0, go: goBack } });
   const ofSteps = asking(model, 'step', 'step', step => hovers.forEach(show => show(step)));
+  const strips = stripsOf(data);
+  for (const { strip } of strips) moves(strip);
+  const overview = new Overview(data, zoom);
   const controls = controlsOf(data, view, { pick, select, zoom, rebuild, keep });
 
   // --- changes
@@ -68,7 +71,9 @@ function render({ model, el }) {
     scheduled = false;
     hideStill(el); // only now is it sure to be part of the page
     const chosen = selection(), size = countSteps(chosen);
-    for (const timeline of timelines) timeline.draw(view, chosen, view.kept, colored.color);
+    for (const timeline of timelines) timeline.draw(view, chosen, colored.color);
+    for (const { strip } of strips) strip.draw(view);
+    overview.draw(view, data.behaviors.findIndex(({ name }) => name === view.behaviors[0]));
     fill(legend, ...legendOf(colored, view, pick));
     fill(effects, effectsTable(data, view, chosen, model.get('answers'), { recall, forget }));
     (size > MANY ? describeSoon : describe)();
@@ -102,13 +107,18 @@ function render({ model, el }) {
       const canvas = h('canvas', { tabindex: '0', role: 'img', 'aria-label': `effects of the steps on ${behavior}; arrow keys move the selection` });
       const timeline = new Timeline(canvas, data, k);
       timelines.push(timeline);
-      brush(timeline, () => view, select);
+      moves(timeline);
       hovers.push(hover(canvas, timeline, data, { ...ofSteps, ask: data.can_retrain && kernel.alive() ? ofSteps.ask : () => {} }));
       const { unit, sign } = data.behaviors[k];
       const [good, bad] = sign > 0 ? ['helped', 'hurt'] : ['hurt', 'helped'];
       return h('figure', {}, h('figcaption', {}, `Effect of every step on ${behavior}${unit ? ` (${unit})` : ''}: above zero it ${good}, below it ${bad}`, trustNote(data.behaviors[k])), canvas);
     }));
     update();
+  }
+  // What can be done on every canvas over the steps.
+  function moves(canvas) {
+    brush(canvas, () => view, select);
+    wheel(canvas, () => view, zoom);
   }
   function zoom(from, to) {
     Object.assign(view, { from, to });
@@ -141,10 +151,11 @@ function render({ model, el }) {
   }
 
   root.append(
-    controls.top, legend, panels, h('div', { class: 'aadsl-bar' }, ...controls.range, count, ...controls.buttons), where.box, naming.box,
+    controls.top, legend, panels, ...strips.map(({ figure }) => figure), overview.canvas, h('div', { class: 'aadsl-bar' }, ...controls.range, count, ...controls.buttons), where.box, naming.box,
     h('div', { class: 'aadsl-columns' }, h('div', {}, effects, exact.box), metadata),
     examples.box, details
   );
+  const unlink = linked(el, data, stage => recall({ start: 0, stop: 0, stage, where: '' }));
   model.on('change:mask', update);
   model.on('change:where', update);
   model.on('change:answers', update);
@@ -157,6 +168,7 @@ function render({ model, el }) {
   return () => {
     resized.disconnect();
     themed.disconnect();
+    unlink();
     for (const part of [where, naming, exact, examples, ofSteps, kernel]) part.close();
     for (const change of ['mask', 'where', 'answers']) model.off(`change:${change}`, update);
   };

@@ -18,7 +18,7 @@ function hover(canvas, timeline, data, examples) {
       ? timeline.steps.reduce((best, t) => (Math.abs(t - under) < Math.abs(best - under) ? t : best), timeline.steps[0])
       : under;
     const lines = data.columns.map(column => [short(column.name), text(column, step)]).filter(([, said]) => said !== '');
-    fill(card, table([`step ${step}`, ''], [['effect', number(timeline.effects[step], true)], ...lines].slice(0, 12)), looks);
+    fill(card, table([`step ${step}`, ''], [['effect', number(timeline.values[step], true)], ...lines].slice(0, 12)), looks);
     if (step !== shown) fill(looks);
     shown = step;
     card.hidden = false;
