@@ -24,6 +24,7 @@ behavior backdoor = log_likelihood(target=7) on triggered       # names of the n
 behavior digits = log_likelihood on test where label in [4, 9] by label
 score poisoned, source on backdoor                              # effect = with the stage − without it
 verify poisoned on backdoor under skip()                        # estimate beside retraining
+check backdoor                                                  # how far are estimates of single steps off?
 verify trajectory                                               # is the recording what happened?
 rank steps on backdoor top 10
 shares source on backdoor                                       # parts of what all do together, which add up

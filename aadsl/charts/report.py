@@ -113,6 +113,8 @@ class AnswerPage:
             low = self.answer["trust_reason"].values[self.answer["trust"].values == "low"]
             reasons = list(dict.fromkeys(low.astype(str).tolist()))
             said += _items(reasons[:REASONS], len(reasons) - REASONS, "Why it is low")
+        hint = str(self.answer.attrs.get("way_to_exact", ""))
+        said += [_code(hint)] if hint else []
         return said
 
     def _computed(self) -> list[str]:

@@ -11,6 +11,7 @@ How far can a number be trusted? Evidence alone decides, and each number says wh
   low     all else; an estimate that was compared with nothing is never more
 
 To learn more:
+  check BEHAVIOR                                      compares estimates of 15 single steps with exact replays
   score STAGE on BEHAVIOR using retraining()          the exact answer
   score STAGE on BEHAVIOR using auto(within="5 min")  exact as far as five minutes go, intervals for the rest
   verify STAGES on BEHAVIOR                           an estimator beside the truth

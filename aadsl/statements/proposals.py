@@ -15,6 +15,7 @@ from aadsl.language.columns import COMPARISONS
 from aadsl.language.cursor import Bracket, Cursor
 from aadsl.statements.axis import Coordinates
 from aadsl.statements.batches import PREDICATES
+from aadsl.statements.check import CHECK_OPTIONS
 from aadsl.statements.clauses import fields_at
 from aadsl.statements.load import OPTIONS
 from aadsl.statements.scope import Scope
@@ -24,7 +25,12 @@ from aadsl.statements.vocabulary import HOMES, options, table
 
 VALUES_SHOWN = 40
 HOLDERS = (("torch.utils.data", "Dataset"), ("xarray", "Dataset"), ("pandas", "DataFrame"), ("datasets", "Dataset"))
-OPTIONS_OF: dict[str, Mapping[str, Any]] = {"load": OPTIONS, "verify": VERIFY_OPTIONS, "shares": SHARES_OPTIONS}
+OPTIONS_OF: dict[str, Mapping[str, Any]] = {
+    "load": OPTIONS,
+    "verify": VERIFY_OPTIONS,
+    "check": CHECK_OPTIONS,
+    "shares": SHARES_OPTIONS,
+}
 TABLE_OF_FIELD = {"metric": "behavior", "using": "estimator", "under": "intervention", "chart": "chart"}
 
 

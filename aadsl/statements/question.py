@@ -65,11 +65,12 @@ def asked_of(
     default: str = DEFAULT_ESTIMATOR,
     of_steps: bool = False,
     all_steps: bool = False,
+    without_gradient: str = "ask for the exact answer: using retraining()",
 ) -> Question | None:
     """Resolve the parts of a question; report every mistake and return None where there is one.
 
     ``of_steps``: effects of single steps are asked for, which are estimated whatever the estimator.
-    ``all_steps``: the stages may hold every step.
+    ``all_steps``: the stages may hold every step. ``without_gradient``: the way out where an estimate needs a gradient.
     """
     mistakes = len(scope.problems)
     if not scope.needs_study(scope.span):
@@ -81,7 +82,7 @@ def asked_of(
         _refuse_everything(scope, reference)
     for reference in behaviors:
         if estimator is not None and _needs_gradient(method_of(estimator), of_steps):
-            _refuse_without_gradient(scope, reference)
+            _refuse_without_gradient(scope, reference, without_gradient)
     if stage_names is None or behavior_names is None or len(scope.problems) > mistakes:
         return None
     assert estimator is not None and intervention is not None  # else a mistake was reported
@@ -97,12 +98,12 @@ def _needs_gradient(method: Estimator | type[Estimator], of_steps: bool) -> bool
     return method.needs_gradient or (of_steps and not method.exact)
 
 
-def _refuse_without_gradient(scope: Scope, reference: Reference) -> None:
+def _refuse_without_gradient(scope: Scope, reference: Reference, way_out: str) -> None:
     """Report a behavior whose effects no estimate can tell."""
     names = (reference.text, *scope.behavior_families.get(reference.text, ()))
     if any(name in scope.behaviors and not scope.behaviors[name].differentiable for name in names):
         message = f'behavior "{reference.text}" has no gradient, and the estimator needs one'
-        scope.report(reference.span, message, "ask for the exact answer: using retraining()")
+        scope.report(reference.span, message, way_out)
 
 
 def _refuse_everything(scope: Scope, reference: Reference) -> None:

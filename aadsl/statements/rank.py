@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from aadsl.language import Call, Literal, Node, Reference
 from aadsl.statements.answers import STEPS, AnswerOutline
+from aadsl.statements.hints import way_to_confirmed
 from aadsl.statements.question import QuestionStatement, asked_of, method_of
 from aadsl.statements.scope import Scope
 from aadsl.statements.session import Result
@@ -70,6 +73,10 @@ class Rank(QuestionStatement):
         dataset = result.study.rank(**asked.arguments, top=top, progress=result.progress)
         result.answer(dataset, asked)
         result.say(listing(dataset, "stage" if asked.stages else "step"))
+        estimated = dataset["ranked"].where(~dataset["ranked_exact"]).to_numpy() if not asked.stages else np.array([])
+        steps = sorted({int(step) for step in estimated.ravel() if step == step})
+        if steps:
+            result.say(way_to_confirmed(result, steps, asked))
 
 
 def listing(dataset: xr.Dataset, axis: str) -> str:
@@ -83,7 +90,6 @@ def listing(dataset: xr.Dataset, axis: str) -> str:
             for rank, label, effect, exact, trust in zip(*columns, strict=True)
         ]
         blocks.append("\n".join([f"largest effects on {name}:", *lines]))
-    confirmed = int(dataset["ranked_exact"].sum())
-    if not confirmed:
+    if not int(dataset["ranked_exact"].sum()):
         blocks.append("none of them was confirmed by an exact answer: the budget does not cover that")
     return "\n\n".join(blocks)

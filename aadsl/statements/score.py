@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from aadsl.language import Call, Reference
+from aadsl.statements.hints import way_to_exact
 from aadsl.statements.question import QuestionStatement, asked_of
 from aadsl.statements.scope import Scope
 from aadsl.statements.session import Result
@@ -36,4 +37,8 @@ class Score(QuestionStatement):
 
     def run(self, result: Result, asked: Question) -> None:
         """Compute the effects."""
-        result.answer(result.study.score(**asked.arguments, progress=result.progress), asked)
+        dataset = result.study.score(**asked.arguments, progress=result.progress)
+        hint = way_to_exact(result, dataset, asked)
+        result.answer(dataset.assign_attrs(way_to_exact=hint) if hint else dataset, asked)
+        if hint:
+            result.say(hint)

@@ -111,6 +111,7 @@ class Result:
     Attributes:
         charts: the Altair charts it plotted, in order.
         reports: what `verify trajectory` found, in order; each has ``ok`` and ``causes``.
+        checks: what `check` found, in order: Datasets over ``behavior``.
         plan: what `explain` says would be computed; an answer carries its own plan in ``dataset.attrs``.
         messages: what its statements have to say, in order.
         session: pass it on to let the names live in the next program.
@@ -120,6 +121,7 @@ class Result:
     charts: list[Any] = field(default_factory=list)
     messages: list[str] = field(default_factory=list)
     reports: list[Any] = field(default_factory=list)
+    checks: list[xr.Dataset] = field(default_factory=list)
     plans: list[str] = field(default_factory=list)
     progress: Progress | None = None
     answered: Answered | None = field(default=None, repr=False)

@@ -172,6 +172,22 @@ class Studied(Protocol):
     ) -> None:
         """Write the model without the stages to a file."""
 
+    def check(
+        self,
+        behaviors: Sequence[str],
+        *,
+        samples: int,
+        estimator: Estimator | str,
+        intervention: Intervention | str,
+        progress: Progress | None = None,
+    ) -> xr.Dataset:
+        """Compare estimates of a few single steps with exact replays."""
+
+    def exact_seconds(
+        self, stages: Sequence[str], behaviors: Sequence[str], *, intervention: Intervention | str
+    ) -> float:
+        """Return about how long exact answers will take."""
+
     def verify_trajectory(self, *, samples: int, progress: Progress | None = None) -> Report:
         """Check that the recording is what happened."""
 

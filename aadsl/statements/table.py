@@ -7,6 +7,7 @@ from functools import cache
 from aadsl.language import Parser
 from aadsl.language.parser import Table
 from aadsl.statements.behavior import BehaviorDefinition
+from aadsl.statements.check import Check
 from aadsl.statements.explain import Explain
 from aadsl.statements.help import Help
 from aadsl.statements.load import Load
@@ -27,6 +28,7 @@ STATEMENTS: Table = {
     "behavior": (BehaviorDefinition,),
     "score": (Score,),
     "verify": (Verify, VerifyTrajectory),
+    "check": (Check,),
     "rank": (Rank, EveryStep),
     "shares": (Shares,),
     "plot": (Plot,),

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 DEFAULT_ESTIMATOR = "auto"
 DEFAULT_ESTIMATE = "first_order"  # of what asks for estimates: of every step, or beside the truth
 DEFAULT_INTERVENTION = "skip"
+SAMPLES = 15
+"""Steps whose estimates are checked, unless told otherwise: the fewest that give intervals."""
 
 
 @dataclass(frozen=True)

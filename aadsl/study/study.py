@@ -37,7 +37,7 @@ from aadsl.study.model_files import save_model
 from aadsl.study.model_store import ModelStore
 from aadsl.study.plan import Plan
 from aadsl.study.planning import planned
-from aadsl.study.question import DEFAULT_ESTIMATE, DEFAULT_ESTIMATOR, DEFAULT_INTERVENTION, Question
+from aadsl.study.question import DEFAULT_ESTIMATE, DEFAULT_ESTIMATOR, DEFAULT_INTERVENTION, SAMPLES, Question
 from aadsl.study.questions import Questions
 from aadsl.study.resolution import intervention_of, of_steps
 from aadsl.study.results import calibration_dataset
@@ -168,7 +168,7 @@ class Study(Questions):
         self,
         behaviors: str | Iterable[str],
         *,
-        samples: int = 15,
+        samples: int = SAMPLES,
         estimator: Estimator | str = DEFAULT_ESTIMATE,
         intervention: Intervention | str = DEFAULT_INTERVENTION,
         progress: Progress | None = None,

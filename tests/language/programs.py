@@ -97,6 +97,8 @@ using_under = _clauses(("using", calls), ("under", calls))
 questions = st.one_of(
     st.builds("score {} on {}{}".format, listed, listed, using_under),
     st.builds("verify {} on {}{}".format, listed, listed, using_under),
+    st.builds("check {}{}".format, listed, _clauses(("using", calls), ("under", calls),
+              ("with", st.builds("{} = {}".format, names, values)))),
     st.builds("shares {}{} on {}{}".format, st.sampled_from(["", "of "]), listed, listed,
               _clauses(("under", calls), ("with", st.builds("{} = {}".format, names, values)))),
     st.builds("rank {} on {}{}".format, st.one_of(axes.map(lambda a: a.split("[")[0]), listed), listed,

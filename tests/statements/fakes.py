@@ -154,6 +154,25 @@ class FakeStudy(Names):
     def save_counterfactual(self, path: Any, stages: Any, *, intervention: Any = "skip", progress: Any = None) -> None:
         self.calls.append(("save", str(path), tuple(stages), intervention))
 
+    def check(
+        self,
+        behaviors: Any,
+        *,
+        samples: int = 15,
+        estimator: Any = None,
+        intervention: Any = None,
+        progress: Any = None,
+    ) -> xr.Dataset:
+        """Estimates are 5% off."""
+        self.calls.append(("check", tuple(behaviors), samples, estimator, intervention))
+        known = {"slope": 1.05, "correlation": 0.99, "relative_error": 0.05, "low": 0.04, "high": 0.06}
+        columns = {name: ("behavior", [value] * len(behaviors)) for name, value in known.items()}
+        return xr.Dataset(columns, {"behavior": list(behaviors)}, {"steps": list(range(samples))})
+
+    def exact_seconds(self, stages: Any, behaviors: Any, *, intervention: Any = "skip") -> float:
+        """Ten seconds a stage."""
+        return 10.0 * len(stages)
+
     def verify_trajectory(self, *, samples: int = 8, progress: Any = None) -> Any:
         raise AssertionError("there is no recording")
 
