@@ -22,6 +22,7 @@ stages source by tag                                            # a family: sour
 stages window every 50 steps within rest
 behavior backdoor = log_likelihood(target=7) on triggered       # names of the notebook
 behavior digits = log_likelihood on test where label in [4, 9] by label
+score steps[30:50], (poisoned and not warmup) on backdoor       # steps may stand for a stage
 score poisoned, source on backdoor                              # effect = with the stage − without it
 verify poisoned on backdoor under skip()                        # estimate beside retraining
 check backdoor                                                  # how far are estimates of single steps off?

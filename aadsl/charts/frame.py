@@ -11,6 +11,7 @@ import pandas as pd
 import xarray as xr
 
 from aadsl.core.errors import AadslError, unknown_name
+from aadsl.core.families import family_of
 from aadsl.data.coordinates import useful
 
 TOOLTIP_LIMIT = 14
@@ -26,9 +27,9 @@ def stages_of(dataset: xr.Dataset, by: str | None) -> list[str]:
     names = [str(name) for name in np.atleast_1d(dataset["stage"].values)] if "stage" in dataset.dims else []
     if by is None:
         return names
-    members = [name for name in names if name.startswith(f"{by}[") and name.endswith("]")]
+    members = [name for name in names if family_of(name) == by]
     if not members:
-        families = {name.split("[", 1)[0] for name in names if name.endswith("]")}
+        families = {family_of(name) for name in names} - {""}
         raise AadslError(unknown_name("family of stages", by, families))
     return members
 

@@ -12,6 +12,7 @@ import xarray as xr
 from aadsl.charts import theme
 from aadsl.charts.frame import kind, stages_of, step_variables
 from aadsl.core.errors import AadslError, unknown_name
+from aadsl.core.families import family_of
 
 OTHERS = "no stage"
 NOMINAL_LIMIT = 24
@@ -56,7 +57,7 @@ class Grouping:
 
 def group_steps(dataset: xr.Dataset, by: str | None) -> Grouping:
     """Group the steps of ``dataset`` by its stages, by a family of stages or by a per-step coordinate ``by``."""
-    families = {str(s).split("[", 1)[0] for s in stages_of(dataset, None) if str(s).endswith("]")}
+    families = {family_of(name) for name in stages_of(dataset, None)} - {""}
     if by is None or by in families:
         return _by_stage(dataset, by)
     if by not in step_variables(dataset):
@@ -71,7 +72,7 @@ def group_steps(dataset: xr.Dataset, by: str | None) -> Grouping:
 def colored_stages(dataset: xr.Dataset, family: str | None) -> list[str]:
     """Return the members of a family, or the stages that are no members: those would show every step twice."""
     names = stages_of(dataset, family)
-    return names if family else [name for name in names if not name.endswith("]")] or names
+    return names if family else [name for name in names if not family_of(name)] or names
 
 
 def _by_stage(dataset: xr.Dataset, family: str | None) -> Grouping:

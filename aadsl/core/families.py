@@ -10,6 +10,8 @@ from aadsl.core.arguments import shown
 from aadsl.core.errors import AadslError
 
 T = TypeVar("T")
+AXES = ("steps", "batches")
+"""What all steps are called; no family can have this name in the language."""
 
 
 def composed(name: str) -> str:
@@ -31,6 +33,16 @@ def named(given: str | Iterable[str]) -> tuple[str, ...]:
         if not isinstance(name, str):
             raise AadslError(f"{shown(name)} is no name", hint="stages and behaviors go by the names they were given")
     return tuple(map(composed, names))
+
+
+def family_of(name: str) -> str:
+    """Return the family that a name is a member of, nothing where it is none; a slice of steps is none.
+
+    >>> family_of("source[badnet]"), family_of("night"), family_of("steps[0:9]")
+    ('source', '', '')
+    """
+    family, bracket, _ = name.partition("[")
+    return family if bracket and name.endswith("]") and family not in AXES else ""
 
 
 def define(

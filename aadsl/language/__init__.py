@@ -20,15 +20,18 @@ from aadsl.language.nodes import (
     Scalar,
 )
 from aadsl.language.parser import LONGEST, Parsed, Parser
+from aadsl.language.selections import Axis, Inline, Slice
 from aadsl.language.source import ProgramText
 
 __all__ = [
     "LONGEST",
     "Argument",
+    "Axis",
     "Call",
     "Column",
     "Environment",
     "Expression",
+    "Inline",
     "Items",
     "Literal",
     "Name",
@@ -39,4 +42,5 @@ __all__ = [
     "ProgramText",
     "Reference",
     "Scalar",
+    "Slice",
 ]

@@ -219,4 +219,4 @@ class _Parts(Transformer[Token, Any]):
         """Return a comma-separated list."""
         return tuple(parts)
 
-    arguments = references = sources
+    arguments = references = chosen = sources

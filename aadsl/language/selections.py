@@ -22,6 +22,13 @@ class Slice(Node):
 
 
 @dataclass(frozen=True)
+class Inline(Node):
+    """A set of steps in the place of a stage's name: ``steps[30:50]``, ``(steps where lr < 0.1)``."""
+
+    selection: Expression
+
+
+@dataclass(frozen=True)
 class Axis(Node):
     """``steps`` or ``batches``, all of them or a slice."""
 

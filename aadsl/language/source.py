@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from aadsl.core.errors import AadslError, Problem, Span
+from aadsl.language.layout import LEXEMES
 
 END_OF_LINE = 1 << 30
 """The end column of what goes on in a later line; :meth:`ProgramText.problem` cuts it to the line."""
@@ -39,6 +40,25 @@ class ProgramText:
                 for problem in error.problems
             )
         )
+
+    def selection(self, span: Span) -> str:
+        """Return the text from the start of ``span`` to where its bracket closes, on one line, without comments.
+
+        Of ``(a or b)`` that is what the brackets hold, of ``steps[0:9]`` all of it.
+        """
+        start = span.column - 1 + (0 if span.line == 1 else self._ends[span.line - 2] + 1)
+        kept, depth = list[str](), 0
+        for match in LEXEMES.finditer(self.text, start):
+            kind, lexeme = match.lastgroup, match.group()
+            depth += (kind == "open") - (kind == "close")
+            if kind in ("space", "newline"):
+                lexeme = " "
+            if kind != "comment" and not (lexeme == " " and kept and kept[-1] == " "):
+                kept.append(lexeme)
+            if kind == "close" and depth == 0:
+                break
+        whole = "".join(kept)
+        return whole[1:-1].strip() if whole.startswith("(") else whole.replace(" ", "")
 
     @cached_property
     def _ends(self) -> list[int]:

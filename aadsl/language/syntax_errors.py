@@ -10,6 +10,7 @@ from re import Match
 from lark import Lark, UnexpectedInput, UnexpectedToken
 
 from aadsl.core.errors import Problem, did_you_mean
+from aadsl.core.families import AXES
 from aadsl.language.characters import ascii_of, invisible, unicode_name
 from aadsl.language.layout import LEXEMES, Extent
 from aadsl.language.source import ProgramText
@@ -30,7 +31,7 @@ NOUNS = {
     "COMPARISON": "a comparison (==, !=, <, <=, >, >=)",
     END: "the end of the statement",
 }
-AXES = ("steps", "batches")
+TAKES_STEPS = ("score", "verify", "shares")
 MISSPELLED = {("==", "="): "==", ("<", ">"): "!=", ("=", ">"): ">=", ("=", "<"): "<=", ("=", "="): "=="}
 OPERATORS = {"&": "and", "&&": "and", "|": "or", "||": "or", "!": "not", "~": "not"}
 
@@ -155,7 +156,8 @@ def _slice(place: Place) -> str:
     if place.before[-1] == "[" or "[" not in place.before or "COLON" not in place.accepted:
         return ""
     if place.found == "]":
-        return "a slice needs a colon: steps[5:6] is step 5 alone"
+        sliced = place.before[place.before.index("[") - 1]
+        return f"a slice needs a colon: {sliced}[5:6] is {'step' if sliced in AXES else 'example'} 5 alone"
     return "a slice is written as in Python, with whole numbers: steps[0:100]"
 
 
@@ -206,8 +208,18 @@ def _clause(place: Place) -> str:
         return "`top` stands before `using` and `under`"
     if place.found == "top" and place.before[0] in ("score", "verify") and "on" in place.before:
         return "`top` belongs to `rank`"
-    if place.before[0] in ("score", "verify") and place.found in (*AXES, "and", "or", "not"):
-        return "give the set of steps a name first: stage NAME = …"
+    if place.before[0] in TAKES_STEPS and place.before[-1] in AXES and place.found == "on":
+        return f"all steps are the whole training; write a part of them, {place.before[-1]}[0:100], or: rank steps on …"
+    if place.before[0] == "rank" and place.before[-1] in AXES and place.found in ("[", "where"):
+        return "rank takes all steps, or stages: stages part every 1 steps within steps[0:100], then rank part on …"
+    if (
+        place.before[0] in TAKES_STEPS
+        and "on" not in place.before
+        and place.found in (*AXES, "and", "or", "not", "where")
+    ):
+        return (
+            f"a set of steps stands in parentheses here: {place.before[0]} (a and not b) …; or is a slice: steps[0:100]"
+        )
     return ""
 
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aadsl.core.errors import AadslError, unknown_name
-from aadsl.language import Call, Column, Expression, Name
+from aadsl.language import Axis, Call, Column, Expression, Name, Slice
 from aadsl.language.conditions import truth
 from aadsl.language.grouping import LIMIT, Mask, grouped
-from aadsl.statements.axis import OverExamples
+from aadsl.statements.axis import Coordinates, OverExamples
 from aadsl.statements.base import Action, Definition
 from aadsl.statements.scope import Declared, Scope
 from aadsl.statements.session import Result
@@ -30,16 +30,18 @@ class BehaviorDefinition(Definition):
 
     behavior backdoor = log_likelihood(target=7) on triggered
     behavior digits   = log_likelihood on test where label in [4, 9] by label
-    behavior each     = margin on test per example
+    behavior each     = margin on test[:100] per example
     behavior mine     = my_metric on test
 
     `on` names examples in the notebook: a tuple of tensors, a dataset, a table, or an xarray Dataset, whose coordinates
-    `where` and `by` can use. `by` makes a family: digits[4], digits[9]. `per example` keeps the effect on each of them.
-    A callable my_metric(model, examples) of the notebook serves as well as a metric of `help behaviors`.
+    `where` and `by` can use; a slice takes a part of them. `by` makes a family: digits[4], digits[9]. `per example`
+    keeps the effect on each of them. A callable my_metric(model, examples) of the notebook serves as well as a metric
+    of `help behaviors`.
     """
 
     metric: Call
     on: Name
+    part: Slice | None
     where: Expression | None
     by: Name | None
     per_example: bool | None
@@ -61,7 +63,7 @@ class BehaviorDefinition(Definition):
         """Define the behavior, or the family, on the study."""
         by = None if self.by is None else self.by.text
         result.study.behavior(self.name.text, metric, on=data, where=where, by=by, per_example=self.per_example is True)
-        result.say(f"behavior {', '.join(names)}: {self.metric.name.text} on {self.on.text}")
+        result.say(f"behavior {', '.join(names)}: {self.metric.name.text} on {self.on.text}{_written(self.part)}")
 
     def _metric(self, scope: Scope) -> Metric | None:
         """Return a metric of the table, or a callable of the notebook."""
@@ -82,6 +84,13 @@ class BehaviorDefinition(Definition):
 
         return Custom(own)  # whatever it is: objects of the notebook are not looked into while names are resolved
 
+    def _part(self, scope: Scope, length: int) -> Mask | None:
+        """Return which examples the slice holds, all without one; None after a mistake."""
+        column = Axis(self.span, self.on.text, self.part).evaluate(
+            OverExamples(Coordinates({}, length), {}, scope.report)
+        )
+        return None if column is None else column.matching()
+
     def _chosen(self, scope: Scope, data: Any, metric: Metric | None) -> tuple[Mask | None, Sequence[str]] | None:
         """Return the mask over the examples, None for all of them, and the names of the behaviors."""
         name = self.name.text
@@ -90,16 +99,17 @@ class BehaviorDefinition(Definition):
         except AadslError as error:
             scope.repeat(self.on.span, error)
             return None
-        if self.where is None and self.by is None:
+        if self.where is None and self.by is None and self.part is None:
             return None, [name]
         column = Column.of(True) if self.where is None else truth(self.where, examples)
+        part = self._part(scope, examples.length)
         keys = None if self.by is None else examples.varying(self.by)
-        if column is None or (self.by is not None and keys is None):
+        if column is None or part is None or (self.by is not None and keys is None):
             return None
-        inside: Mask = np.broadcast_to(column.matching(), examples.length) & _counting(metric, data)
+        inside: Mask = np.broadcast_to(column.matching(), examples.length) & part & _counting(metric, data)
         if not inside.any():
-            hint = why_empty(self.where, examples.coordinates)
-            scope.report((self.where or self.on).span, f'no example of "{self.on.text}" matches', hint)
+            hint = why_empty(self.where, examples.coordinates) or f"it has {examples.length} examples"
+            scope.report((self.where or self.part or self.on).span, f'no example of "{self.on.text}" matches', hint)
             return None
         if keys is None:
             return inside, [name]
@@ -109,6 +119,13 @@ class BehaviorDefinition(Definition):
             scope.report(self.by.span, f'the family "{name}" would {problem}', "take another coordinate")
             return None
         return inside, [f"{name}[{key}]" for key in members]
+
+
+def _written(part: Slice | None) -> str:
+    if part is None:
+        return ""
+    ends = [part.start, part.stop] if part.step is None else [part.start, part.stop, part.step]
+    return f"[{':'.join('' if end is None else str(end) for end in ends)}]"
 
 
 def _counting(metric: Metric | None, data: Any) -> Mask:

@@ -15,6 +15,7 @@ from aadsl.core.progress import Progress
 from aadsl.language import Parsed, formatter
 from aadsl.language.layout import statements_of
 from aadsl.statements.base import Action, Definition, Statement
+from aadsl.statements.inline import defining
 from aadsl.statements.plot import Plot
 from aadsl.statements.question import QuestionStatement
 from aadsl.statements.scope import Scope
@@ -89,7 +90,8 @@ def resolve(parsed: Parsed, names: Mapping[str, Any], session: Session) -> list[
             scope.report(statement.span, "this is nested too deeply", "define a part of it first")
             continue
         if action is not None:
-            actions.append((statement, action))
+            actions.append((statement, defining(scope.inline, action) if scope.inline else action))
+        scope.inline = {}
     problems = sorted([*parsed.problems, *scope.problems], key=_position)
     if problems:
         raise AadslError(*problems)

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from aadsl.language import Call, Reference
+from aadsl.language import Call, Inline, Reference
 from aadsl.statements.answers import EACH, AnswerOutline, keep_newest
 from aadsl.statements.base import Action, Statement
+from aadsl.statements.inline import named_stages
 from aadsl.statements.scope import Scope
 from aadsl.statements.session import Result
 from aadsl.statements.studied import Studied
@@ -58,7 +59,7 @@ def planned(study: Studied, asked: Question) -> str:
 
 def asked_of(
     scope: Scope,
-    stages: Sequence[Reference],
+    stages: Sequence[Reference | Inline],
     behaviors: Sequence[Reference],
     using: Call | None,
     under: Call | None,
@@ -75,6 +76,7 @@ def asked_of(
     mistakes = len(scope.problems)
     if not scope.needs_study(scope.span):
         return None
+    stages = named_stages(scope, stages)
     stage_names, behavior_names = scope.all_names("stage", stages), scope.all_names("behavior", behaviors)
     estimator = default if using is None else build(scope, using, "estimator")
     intervention = DEFAULT_INTERVENTION if under is None else build(scope, under, "intervention")

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from aadsl.core.errors import AadslError
 from aadsl.core.files import place_for, replacing
-from aadsl.language import Call, Literal, Reference
+from aadsl.language import Call, Inline, Literal, Reference
 from aadsl.statements.base import Action, Statement
+from aadsl.statements.inline import named_stages
 from aadsl.statements.scope import Scope
 from aadsl.statements.session import Result
 from aadsl.statements.vocabulary import build
@@ -46,7 +47,7 @@ class Save(Statement):
     """
 
     path: Literal
-    stages: tuple[Reference, ...] | None
+    stages: tuple[Reference | Inline, ...] | None
     under: Call | None
 
     def resolve(self, scope: Scope) -> Action | None:
@@ -89,7 +90,7 @@ class Save(Statement):
             return None
         if not scope.needs_study(scope.span):
             return None
-        names = scope.all_names("stage", self.stages)
+        names = scope.all_names("stage", named_stages(scope, self.stages))
         intervention = DEFAULT_INTERVENTION if self.under is None else build(scope, self.under, "intervention")
         if names is None or intervention is None:
             return None

@@ -53,6 +53,8 @@ class Scope:
         """Whether an answer is missing because its question is mistaken; then nothing more is said about it."""
         self.plotted = session.chart is not None
         """Whether there is a chart, or would be but for a mistake."""
+        self.inline: dict[str, NDArray[np.bool_]] = {}
+        """Sets of steps that stand in this statement in the place of a stage's name."""
         self._said_no_study = False
         self._examples: dict[int, Coordinates] = {}
         if session.study is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from aadsl.language import Call, Reference
+from aadsl.language import Call, Inline, Reference
 from aadsl.statements.hints import way_to_exact
 from aadsl.statements.question import QuestionStatement, asked_of
 from aadsl.statements.scope import Scope
@@ -19,14 +19,16 @@ class Score(QuestionStatement):
     score poisoned, source on backdoor, digits
     score poisoned on each using linearized(read="plug_in") under restart()
     score window on digits using auto(within="2 min")
+    score steps[30:50], (poisoned and not warmup) on digits
 
     The effect is behavior(observed run) − behavior(counterfactual run): positive means that the stage helped. Unless
     `using` names an estimator, `auto` trains again without each stage as far as its budget of time goes, and estimates
-    the rest; each number says which it is. `under` names the intervention, skip unless given. See `help estimators` and
+    the rest; each number says which it is. `under` names the intervention, skip unless given. A
+    set of steps may stand for a stage: a slice, or a selection in parentheses. See `help estimators` and
     `help interventions`.
     """
 
-    stages: tuple[Reference, ...]
+    stages: tuple[Reference | Inline, ...]
     behaviors: tuple[Reference, ...]
     using: Call | None
     under: Call | None

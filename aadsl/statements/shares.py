@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from aadsl.core.errors import AadslError
-from aadsl.language import Argument, Call, Positional, Reference
+from aadsl.language import Argument, Call, Inline, Positional, Reference
 from aadsl.statements.answers import EACH, AnswerOutline
 from aadsl.statements.question import QuestionStatement, asked_of, planned
 from aadsl.statements.scope import Scope
@@ -51,7 +51,7 @@ class Shares(QuestionStatement):
     `under` names the intervention, skip unless given. `explain` says how long it takes; `plot waterfall` draws them.
     """
 
-    stages: tuple[Reference, ...]
+    stages: tuple[Reference | Inline, ...]
     behaviors: tuple[Reference, ...]
     under: Call | None
     arguments: tuple[Argument | Positional, ...] | None

@@ -41,11 +41,7 @@ class StageDefinition(Definition):
         if member is None:
             return None
         if not member.any():
-            default = f"the trajectory has the steps 0 to {scope.steps.length - 1}"
-            if isinstance(self.selection, AllOf):
-                default = "its parts have no step in common"
-            hint = why_empty(self.selection, scope.steps) or default
-            scope.report(self.selection.span, f'stage "{self.name.text}" is empty', hint)
+            scope.report(self.selection.span, f'stage "{self.name.text}" is empty', why_no_steps(scope, self.selection))
             return None
         scope.define_stages(self.name, {self.name.text: member})
         return partial(self.run, member=member)
@@ -64,6 +60,14 @@ def selected(scope: Scope, selection: Expression | None) -> Mask | None:
         return np.ones(scope.steps.length, dtype=bool)
     column = selection.evaluate(OverSteps(scope))
     return None if column is None else np.broadcast_to(column.matching(), scope.steps.length)
+
+
+def why_no_steps(scope: Scope, selection: Expression) -> str:
+    """Return why a selection may hold no step of the run."""
+    default = f"the trajectory has the steps 0 to {scope.steps.length - 1}"
+    if isinstance(selection, AllOf):
+        default = "its parts have no step in common"
+    return why_empty(selection, scope.steps) or default
 
 
 def why_empty(selection: Any, coordinates: Coordinates) -> str:

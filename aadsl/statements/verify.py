@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from aadsl.language import Argument, Call, Positional, Reference
+from aadsl.language import Argument, Call, Inline, Positional, Reference
 from aadsl.statements.answers import AnswerOutline
 from aadsl.statements.base import Action, Statement
 from aadsl.statements.question import QuestionStatement, asked_of, planned
@@ -43,7 +43,7 @@ class Verify(QuestionStatement):
     replays some steps, and names the cause of what does not match; `with samples=20` replays 20 stretches, not 8.
     """
 
-    stages: tuple[Reference, ...]
+    stages: tuple[Reference | Inline, ...]
     behaviors: tuple[Reference, ...]
     using: Call | None
     under: Call | None

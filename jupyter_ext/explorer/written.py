@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aadsl.core.errors import AadslError, Problem
-from aadsl.language import Literal, Name
+from aadsl.language import Literal, Name, Reference
 from aadsl.statements.score import Score
 from aadsl.statements.stage import StageDefinition, walk
 from aadsl.statements.table import parser
@@ -94,7 +94,8 @@ def _text(value: str) -> str:
 
 def _refers(text: str) -> str | None:
     one = _only(f"score {text} on x")
-    return one.stages[0].text if isinstance(one, Score) and len(one.stages) == 1 else None
+    stages = one.stages if isinstance(one, Score) else ()
+    return stages[0].text if len(stages) == 1 and isinstance(stages[0], Reference) else None
 
 
 def _compares(text: str) -> tuple[Any, ...]:

@@ -93,13 +93,16 @@ def _clauses(*parts: tuple[str, st.SearchStrategy[str]]) -> st.SearchStrategy[st
     return st.tuples(*given_or_not).map("".join)
 
 
+chosen = st.lists(
+    st.one_of(references, st.builds("steps{}".format, slices), selections.map("({})".format)), min_size=1, max_size=3
+).map(",".join)
 using_under = _clauses(("using", calls), ("under", calls))
 questions = st.one_of(
-    st.builds("score {} on {}{}".format, listed, listed, using_under),
-    st.builds("verify {} on {}{}".format, listed, listed, using_under),
+    st.builds("score {} on {}{}".format, chosen, listed, using_under),
+    st.builds("verify {} on {}{}".format, chosen, listed, using_under),
     st.builds("check {}{}".format, listed, _clauses(("using", calls), ("under", calls),
               ("with", st.builds("{} = {}".format, names, values)))),
-    st.builds("shares {}{} on {}{}".format, st.sampled_from(["", "of "]), listed, listed,
+    st.builds("shares {}{} on {}{}".format, st.sampled_from(["", "of "]), chosen, listed,
               _clauses(("under", calls), ("with", st.builds("{} = {}".format, names, values)))),
     st.builds("rank {} on {}{}".format, st.one_of(axes.map(lambda a: a.split("[")[0]), listed), listed,
               _clauses(("top", integers), ("using", calls), ("under", calls))),
@@ -112,7 +115,7 @@ statements = st.one_of(
     st.builds("stage {}={}".format, names, selections),
     st.builds("stages {} by {}{}".format, names, names, within),
     st.builds("stages {} every {} steps{}".format, names, integers, within),
-    st.builds("behavior {} = {} on {}{}{}".format, names, calls, names,
+    st.builds("behavior {} = {} on {}{}{}{}".format, names, calls, names, st.just("") | slices,
               _clauses(("where", conditions), ("by", names)), st.sampled_from(["", " per example"])),
     questions,
     questions.map("explain {}".format),
