@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from aadsl.charts import theme, words
+from aadsl.charts import doubt, theme, words
 from aadsl.charts.frame import behaviors, rows, zero_line
 from aadsl.charts.grouping import group_steps
 from aadsl.charts.needs import STEP_EFFECTS, demand
@@ -22,13 +22,22 @@ from aadsl.charts.timeline import bar_width
 HEIGHT = 150
 ABOVE = 8
 """Pixels between a panel and the words about its selection, where no names of phases stand between."""
+MARKS = 400
+"""Bars of all panels together: of more, coarser slices are shown, so that a notebook keeps less than 100 kB of them."""
+FEWEST = 60
 
 
-def brushable(dataset: xr.Dataset) -> Any:
+def brushable(dataset: xr.Dataset, selection: str = "", start: int = 0, stop: int = 0) -> Any:
     """Return a chart of ``step_effect``, a panel for each behavior, that sums the effects of the steps under its brush.
 
     Effects of single steps add up, so a sum is the first-order estimate of skipping these steps. Of a long run each bar
     is the sum over a slice of the steps, and the brush takes slices: its sums leave nothing out. The legend selects.
+
+    Args:
+        dataset: the answer.
+        selection: what is selected from the start, in words.
+        start: the first step under the brush from the start; ``stop`` is after the last, no brush where they are alike.
+        stop: see ``start``.
 
     Raises:
         AadslError: the answer has no effects of single steps.
@@ -36,12 +45,14 @@ def brushable(dataset: xr.Dataset) -> Any:
     demand(dataset, "a timeline", [STEP_EFFECTS])
     known = dataset["step_effect"].notnull().any("step")
     grouping, names = group_steps(dataset, None), behaviors(dataset.sel(behavior=known))
-    brush = alt.selection_interval(name="brush", encodings=["x"])
+    extent = {"x": [start - 0.5, stop - 0.5]} if start < stop else alt.Undefined
+    brush = alt.selection_interval(name="brush", encodings=["x"], value=extent)
+    slices = _affordable(dataset, names, grouping.values)
     legend = alt.selection_point(name="chosen", fields=["group"], bind="legend")
     lift = NAMES_ABOVE if len(phase_starts(dataset)) else ABOVE
     panels = []
     for name in names:
-        sums = brush_table(dataset, name, grouping.values)
+        sums = brush_table(dataset, name, grouping.values, slices)
         base = alt.Chart(rows(sums))
         picked = alt.when(brush & legend).then(alt.value(1)).otherwise(alt.value(0.25))
         bars = base.mark_rule(strokeWidth=bar_width(sums["step"].nunique())).encode(
@@ -66,16 +77,29 @@ def brushable(dataset: xr.Dataset) -> Any:
         title = alt.Title(name, fontSize=12, offset=6)
         panels.append(alt.layer(*layers).properties(width=theme.WIDTH, height=HEIGHT, title=title))
     steps = dataset.sizes["step"]
-    sliced = f"each bar sums a slice of the {steps:,} steps" if steps > SLICES else ""
+    sliced = f"each bar sums one of {slices:,} slices of the {steps:,} steps" if steps > slices else ""
     how = "drag over the steps, or click in the legend: the effects of what is selected are summed"
     first = words.sentence(how, words.step_provenance(dataset))
     with warnings.catch_warnings():  # one brush for all panels is what is meant
         warnings.filterwarnings("ignore", message="Automatically deduplicated selection parameter")
         chart = stacked(panels)
-    return theme.titled(chart, "Select steps", first, words.sentence(sliced))
+    said = f"selected: {selection}" if selection else ""
+    low = doubt.said(dataset, "these steps")
+    return theme.titled(chart, "Select steps", first, words.sentence(sliced, low), words.sentence(said))
 
 
-def brush_table(dataset: xr.Dataset, behavior: str, groups: np.ndarray) -> pd.DataFrame:
+def _affordable(dataset: xr.Dataset, names: list[str], groups: np.ndarray) -> int:
+    """Return in how many slices the panels have no more than ``MARKS`` bars, in as many as may be."""
+    slices = SLICES
+    while slices > FEWEST:
+        bars = sum(len(brush_table(dataset, name, groups, slices)) for name in names)
+        if bars <= MARKS:
+            break
+        slices = max(FEWEST, min(slices - 1, slices * MARKS // bars))
+    return slices
+
+
+def brush_table(dataset: xr.Dataset, behavior: str, groups: np.ndarray, slices: int = SLICES) -> pd.DataFrame:
     """Return one row a bar: ``step`` in its middle, ``first`` and ``last`` step, ``count``, ``effect``, ``group``.
 
     ``from`` and ``to`` are its ends: bars of one slice stand on each other, on either side of zero.
@@ -83,7 +107,7 @@ def brush_table(dataset: xr.Dataset, behavior: str, groups: np.ndarray) -> pd.Da
     steps = dataset["step"].to_numpy()
     effects = dataset["step_effect"].sel(behavior=behavior).to_numpy().astype(float)
     frame = pd.DataFrame({"step": steps, "effect": effects, "group": groups}).dropna(subset=["effect"])
-    place = slice_numbers(steps, SLICES)[frame.index] if len(steps) > SLICES else frame["step"].to_numpy()
+    place = slice_numbers(steps, slices)[frame.index] if len(steps) > slices else frame["step"].to_numpy()
     cells = frame.groupby([pd.Series(place, frame.index), "group"], sort=False)
     named = {"first": ("step", "min"), "last": ("step", "max"), "count": ("step", "size"), "effect": ("effect", "sum")}
     table = cells.agg(**named).reset_index(names=["place", "group"])

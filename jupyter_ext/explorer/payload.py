@@ -16,20 +16,17 @@ from aadsl.charts.needs import STEP_EFFECTS, demand
 from aadsl.charts.words import sign, units
 from jupyter_ext.explorer.written import equals, reference
 
-KEPT_IN_NOTEBOOK = 180_000
-"""Bytes that a saved explorer may take, its code included; with its picture that is 300 kB. Larger ones leave that."""
 CATEGORIES = 500
 LEGEND = 12
 """Names of a column that the legend shows, the most frequent first to get a place; they can be selected."""
 SMALLEST = {"f": ("<f4", "<f8"), "i": ("<i1", "<i2", "<i4", "<f8")}
 
 
-def header_of(dataset: xr.Dataset, can_retrain: bool, code: int = 0) -> tuple[dict[str, Any], bytes, list[bytes]]:
+def header_of(dataset: xr.Dataset, can_retrain: bool) -> tuple[dict[str, Any], bytes, list[bytes]]:
     """Return header, effects (behavior, step) and columns (step, the last one: bits of the stages' members).
 
     Numbers are little-endian, of the smallest type that holds them unchanged, which the header names. Names are
-    numbered in ``categories`` of their column; −1 and NaN stand for what was not recorded. ``code`` bytes are kept
-    besides.
+    numbered in ``categories`` of their column; −1 and NaN stand for what was not recorded.
 
     Raises:
         AadslError: the answer has no effects of single steps.
@@ -51,7 +48,7 @@ def header_of(dataset: xr.Dataset, can_retrain: bool, code: int = 0) -> tuple[di
         "palette": {"stages": list(theme.STAGES), "none": f"{theme.NEITHER}d9"},
         "under": _under(dataset),
         "can_retrain": can_retrain,
-        "keep": code + (len(payload) + sum(map(len, numbers))) * 4 // 3 <= KEPT_IN_NOTEBOOK,
+        "keep": False,
     }
     return header, payload, numbers
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ import traitlets as t
 import xarray as xr
 from IPython.display import display
 
-from aadsl.charts import CHARTS, mimebundle
+from aadsl.charts import save
+from aadsl.charts.brushing import brushable
+from aadsl.charts.bundle import MIME, lab_spec, png, summary
 from aadsl.charts.words import step_source
 from aadsl.core.errors import AadslError
 from aadsl.statements import Session
@@ -30,9 +33,12 @@ PARTS = (
     *("hover", "panel", "steps"),
     *("where", "naming", "exact", "examples", "controls", "links", "explorer"),
 )
-SCRIPT = "\n".join((STATIC / f"{part}.js").read_text(encoding="utf-8") for part in PARTS)
+_LINES = [line.strip() for part in PARTS for line in (STATIC / f"{part}.js").read_text(encoding="utf-8").splitlines()]
+SCRIPT = "\n".join(line for line in _LINES if line and not line.startswith("//"))  # every saved explorer holds it
 STYLE = (STATIC / "explorer.css").read_text(encoding="utf-8")
 VIEW = "application/vnd.jupyter.widget-view+json"
+IN_NOTEBOOK = 300_000
+"""Bytes that an explorer may take in a saved notebook, with its code and its picture; larger ones leave the picture."""
 ANSWERS = 50
 """Exact answers that are kept beside the explorer, the newest."""
 
@@ -69,7 +75,7 @@ class Explorer(anywidget.AnyWidget):  # type: ignore[misc]
         self._still: Any = None
         self._tried: set[str] = set()  # selections whose exact answers came, or would not by themselves
         self._exact = ExactAnswer(self._tell_exact)
-        header, effects, columns = header_of(dataset, study is not None, len(SCRIPT) + len(STYLE))
+        header, effects, columns = header_of(dataset, study is not None)
         self._stages = {stage["name"]: stage["text"] for stage in header["stages"]}
         self._behaviors = {behavior["name"]: behavior["text"] for behavior in header["behaviors"]}
         view = {
@@ -122,20 +128,44 @@ class Explorer(anywidget.AnyWidget):  # type: ignore[misc]
         return selected(self.view, np.all(masks, axis=0) if masks else None, length)
 
     def _ipython_display_(self, **_: Any) -> None:
+        picture = self.picture()
+        self.header = {**self.header, "keep": self.saved_bytes + _bytes(picture) <= IN_NOTEBOOK}
         bundle = {VIEW: {"version_major": 2, "version_minor": 0, "model_id": self.model_id}}
         display({**bundle, "text/plain": "[explorer of training steps]"}, raw=True)
         # The picture is an output of its own: where no widget runs, in a page or a reopened notebook, it is what shows.
-        self._still = display(self.picture(), raw=True, display_id=True)
+        self._still = display(picture, raw=True, display_id=True)
+
+    @property
+    def saved_bytes(self) -> int:
+        """About how many bytes a notebook takes that keeps the explorer, without its picture."""
+        mask: int = self.header["length"]
+        numbers = len(self.effects) + sum(map(len, self.columns)) + mask
+        return len(SCRIPT) + len(STYLE) + len(json.dumps(self.header)) + numbers * 4 // 3
 
     def picture(self) -> dict[str, Any]:
-        """Return the timeline of what is shown now, the selected steps as a stage, as a chart's mime bundle."""
-        chosen = self._dataset.sel(behavior=self.view["behaviors"])
-        if self.selection:
+        """Return :meth:`chart` as a mime bundle, small enough to be kept beside the explorer."""
+        chart = self.chart()
+        return {MIME: lab_spec(chart), "image/png": png(chart, scale=1.0), "text/plain": summary(chart)}
+
+    def chart(self) -> Any:
+        """Return what is shown now as a timeline that can be brushed without a kernel.
+
+        A selection that is no stretch of steps is drawn as a stage.
+        """
+        view, shown = self.view, self._dataset.sel(behavior=self.view["behaviors"])
+        shown = shown.assign_attrs(answered_by=step_source(self._dataset))  # not that of the stages
+        if view["where"].strip() or view["stage"]:
             member = xr.DataArray(self.members[None], {"stage": [self.selection]}, ("stage", "step"))
-            chosen = chosen.drop_dims([name for name in ("stage", "example") if name in chosen.dims])
-            chosen = chosen.assign_attrs(answered_by=step_source(self._dataset))  # not that of the stages
-            chosen = chosen.assign(member=member)
-        return mimebundle(CHARTS["timeline"]().draw(chosen))
+            shown = shown.drop_dims([name for name in ("stage", "example") if name in shown.dims]).assign(member=member)
+        return brushable(shown, self.selection, view["start"], view["stop"])
+
+    def save(self, path: str | Path) -> Path:
+        """Write :meth:`chart` to ``path``: a page that can be brushed (.html), or a picture (.svg, .png).
+
+        Raises:
+            AadslError: another ending, or the file cannot be written there.
+        """
+        return save(self.chart(), path)
 
     def _on_message(self, _: Any, message: dict[str, Any], __: Any) -> None:
         handlers = {
@@ -248,3 +278,8 @@ class Explorer(anywidget.AnyWidget):  # type: ignore[misc]
     def _on_still(self, _: dict[str, Any]) -> None:
         if self._still is not None and (self.members.any() or not self.selection):
             self._still.update(self.picture(), raw=True)
+
+
+def _bytes(picture: dict[str, Any]) -> int:
+    """Return how many bytes a notebook takes for a picture."""
+    return len(json.dumps(picture[MIME])) + len(picture["image/png"]) * 4 // 3

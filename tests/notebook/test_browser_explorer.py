@@ -9,6 +9,8 @@ import pytest
 from nbconvert import HTMLExporter
 from playwright.sync_api import expect
 
+from jupyter_ext.explorer import explore
+from tests.charts.answers import answer
 from tests.notebook import lab
 
 pytestmark = pytest.mark.browser
@@ -344,7 +346,34 @@ def test_where_no_widget_may_run_the_picture_is_there(explored, page, address, r
     book = lab.Notebook(page, address).open("pictures.ipynb")
     page.wait_for_selector(".vega-embed svg")
     expect(page.locator(".vega-embed svg").last).to_contain_text("steps[")
-    book.picture("reopened-untrusted")
+    brushes(page, page.locator(".vega-embed svg").last)
+    book.both_themes("reopened-untrusted")
+
+
+def brushes(page, chart):
+    """A drag over the chart and a click in its legend change the sum that stands over it."""
+    chart.scroll_into_view_if_needed()
+    said = chart.get_by_text(re.compile("steps?, .* to .*: ")).first
+    before = said.text_content()
+    box = chart.locator(".mark-rule.role-mark").first.bounding_box()
+    page.mouse.move(box["x"] + 0.2 * box["width"], box["y"] + 5)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.6 * box["width"], box["y"] + 15, steps=4)
+    page.mouse.up()
+    expect(said).not_to_have_text(before)
+    brushed = said.text_content()
+    chart.locator(".role-legend-label text").first.click()
+    expect(said).not_to_have_text(brushed)
+
+
+def test_a_saved_page_can_be_brushed(page, root):
+    """By itself: there is no JupyterLab around it."""
+    aborted = list(page.aborted)
+    explore(answer()).save(root / "brushed.html")
+    page.goto(f"file://{root}/brushed.html")
+    page.wait_for_selector(".chart svg.marks")
+    brushes(page, page.locator(".chart svg.marks"))
+    assert page.aborted == aborted
 
 
 def test_exported_page_shows_the_pictures(explored, page, root):
