@@ -12,6 +12,7 @@ from aadsl.core.errors import AadslError
 from aadsl.core.files import place_for, replacing
 from aadsl.language import Call, Inline, Literal, Reference
 from aadsl.statements.base import Action, Statement
+from aadsl.statements.frames import table
 from aadsl.statements.inline import named_stages
 from aadsl.statements.scope import Scope
 from aadsl.statements.session import Result
@@ -19,7 +20,6 @@ from aadsl.statements.vocabulary import build
 from aadsl.study.question import DEFAULT_INTERVENTION
 
 if TYPE_CHECKING:
-    import pandas as pd
     import xarray as xr
 
     from aadsl.interventions import Intervention
@@ -152,12 +152,3 @@ WRITERS: dict[str, Callable[[xr.Dataset, Path], None]] = {".nc": _netcdf, ".csv"
 REPORTS = (".html",)
 PICTURES = (".svg", ".png")
 MODELS = (".safetensors",)
-
-
-def table(dataset: xr.Dataset) -> pd.DataFrame:
-    """Return one row for each stage and behavior (and example), or for each step where no stage was asked about."""
-    wide = {"stage", "behavior", "example"} if "stage" in dataset.dims else {"step", "behavior"}
-    chosen = [name for name, v in dataset.data_vars.items() if set(map(str, v.dims)) <= wide and v.dims]
-    if "example_effect" not in dataset:
-        wide -= {"example"}
-    return dataset[chosen].to_dataframe().reset_index()

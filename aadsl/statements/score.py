@@ -9,6 +9,7 @@ from aadsl.statements.hints import way_to_exact
 from aadsl.statements.question import QuestionStatement, asked_of
 from aadsl.statements.scope import Scope
 from aadsl.statements.session import Result
+from aadsl.statements.values import values_in_words
 from aadsl.study.question import Question
 
 
@@ -42,5 +43,6 @@ class Score(QuestionStatement):
         dataset = result.study.score(**asked.arguments, progress=result.progress)
         hint = way_to_exact(result, dataset, asked)
         result.answer(dataset.assign_attrs(way_to_exact=hint) if hint else dataset, asked)
-        if hint:
-            result.say(hint)
+        for text in (values_in_words(dataset), hint):
+            if text:
+                result.say(text)

@@ -13,9 +13,11 @@ from aadsl.core.progress import Progress
 from aadsl.statements.answers import STEPS, AnswerOutline, keep_newest, labels
 from aadsl.statements.axis import Coordinates
 from aadsl.statements.batches import BatchExamples, batch_examples
+from aadsl.statements.frames import tidy
 from aadsl.statements.studied import Studied
 
 if TYPE_CHECKING:
+    import pandas as pd
     import xarray as xr
 
     from aadsl.study.question import Question
@@ -132,6 +134,14 @@ class Result:
     def dataset(self) -> xr.Dataset | None:
         """The last answer of the program, with what charts asked about it since; None where it asked nothing."""
         return None if self.answered is None else self.answered.dataset
+
+    @property
+    def frame(self) -> pd.DataFrame | None:
+        """The last answer as a table of pandas, one row for each stage and behavior (of `rank`: for each rank).
+
+        With units, intervals, exact or estimated, trust and its reason.
+        """
+        return None if self.dataset is None else tidy(self.dataset)
 
     @property
     def plan(self) -> str:

@@ -16,6 +16,7 @@ from aadsl.statements.question import QuestionStatement, asked_of, planned
 from aadsl.statements.scope import Scope
 from aadsl.statements.session import Result
 from aadsl.statements.studied import Studied
+from aadsl.statements.values import values_in_words
 from aadsl.statements.vocabulary import given_options, table
 from aadsl.study.question import DEFAULT_ESTIMATE, Question
 
@@ -71,7 +72,7 @@ class Verify(QuestionStatement):
         dataset = result.study.verify(**asked.arguments, progress=result.progress)
         dataset = dataset.assign(agreement(dataset["effect"].values, dataset["retrained_effect"].values))
         result.answer(dataset, asked)
-        result.say(summary(dataset))
+        result.say("\n".join(filter(None, [summary(dataset), values_in_words(dataset)])))
 
 
 @dataclass(frozen=True)
