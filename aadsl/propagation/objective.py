@@ -13,6 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from aadsl.core.copies import copied
 from aadsl.core.errors import AadslError
 from aadsl.core.generators import left_as_they_were, set_state
+from aadsl.core.kernels import under
 from aadsl.propagation.aligned import AlignedTensors
 from aadsl.propagation.gradient_hooks import hooked, hooks_of, put_hooks
 from aadsl.propagation.layout import FlatState, Layout
@@ -221,9 +222,9 @@ class Objective:
 
     @contextmanager
     def running(self, step: Step) -> Iterator[None]:
-        """Set the mode of the step; leave the random generators as they were."""
+        """Set the mode of the step and its kernels; leave the random generators as they were."""
         self._set_mode(step)
-        with torch.enable_grad():
+        with torch.enable_grad(), under(step.kernels):
             if not step.rng_states:
                 yield
                 return

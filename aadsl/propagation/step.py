@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from torch import Tensor
 
 from aadsl.core.clip import Clip
+from aadsl.core.kernels import Kernels
 from aadsl.dynamics import Dynamics, Hyper
 from aadsl.propagation.layout import FlatState
 
@@ -45,6 +46,7 @@ class Step:
             ``"python"``, ``"numpy"``) at the start of its forward pass; empty where nothing random happened.
         weights: for each micro-batch the factor of its loss in the loss of the step; empty where that is their mean.
         clip: gradient clipping.
+        kernels: the switches under which loss and gradient are computed, by name.
     """
 
     index: int
@@ -60,6 +62,7 @@ class Step:
     weights: tuple[float, ...] = ()
     rng_states: tuple[Mapping[str, Tensor], ...] = ()
     clip: Clip | None = None
+    kernels: Kernels = field(default_factory=dict)
 
     def share(self, loss: Tensor, micro_batch: int, count: int) -> Tensor:
         """Return what the loss of one micro-batch of ``count`` adds to the loss of the step."""

@@ -175,6 +175,7 @@ class History:
             weights=self.trajectory.micro_batch_weights(index),
             rng_states=self._rng_states(index),
             clip=self.trajectory.declared_clip(index),
+            kernels=self.trajectory.kernels(index),
         )
 
     def reached(self, start: int, stop: int, end: FlatState) -> None:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from aadsl.core.clip import Clip
 from aadsl.core.errors import AadslError
+from aadsl.core.kernels import Kernels
 from aadsl.core.state import State
 from aadsl.trajectory.read.run import Hyperparameters, RecordedRun
 from aadsl.trajectory.store.fingerprints import tensor_digest
@@ -118,6 +119,10 @@ class Chain:
     def clip(self, step: int) -> Clip | None:
         """Return the gradient clipping that was declared for the run of a step."""
         return self.runs[self.locate(step)[0]].header.clip
+
+    def kernels(self, step: int) -> Kernels:
+        """Return the switches that decided the bits of the run of a step."""
+        return self.runs[self.locate(step)[0]].header.kernels
 
     def state(self, step: int, device: str | torch.device) -> State | None:
         """Return ξ_step of the whole chain; None where it is not stored."""

@@ -21,6 +21,7 @@ from aadsl.core.arguments import checked
 from aadsl.core.attached import attached
 from aadsl.core.clip import Clip
 from aadsl.core.errors import AadslError
+from aadsl.core.kernels import Kernels
 from aadsl.core.progress import Progress, silent
 from aadsl.core.state import State
 from aadsl.trajectory.read.batches import Loaded, joined
@@ -160,6 +161,10 @@ class Trajectory:
     def declared_clip(self, step: int) -> Clip | None:
         """Return the gradient clipping that was declared for the run of a step; None where none was."""
         return self._chain.clip(step)
+
+    def kernels(self, step: int) -> Kernels:
+        """Return the switches that decided which kernels PyTorch took in the run of a step, by name."""
+        return self._chain.kernels(step)
 
     def _consumed(self, step: int) -> list[tuple[Loaded, int]]:
         """Return where the micro-batches of a step are: the loaded segment and the row of each."""

@@ -6,8 +6,8 @@ A trajectory is a folder of sealed netCDF-4 files (:mod:`aadsl.trajectory.store.
 ``run.nc``
     The run. Attributes: ``optimizer`` (its class, or that of each parameter group: "SGD AdamW"), ``group_count``,
     ``length`` (-1 while it is recorded), ``clip`` (JSON or empty), ``accumulation`` (0: undeclared), ``fingerprints``
-    (JSON), ``provenance_*``. Variables over ``parameter`` and ``buffer``: ``*_name``, ``*_shape`` ("128x784"),
-    ``*_dtype``, ``*_group``, ``*_aliases``.
+    (JSON), ``kernels`` (JSON: switches of PyTorch that decide bits), ``provenance_*``. Variables over ``parameter`` and
+    ``buffer``: ``*_name``, ``*_shape`` ("128x784"), ``*_dtype``, ``*_group``, ``*_aliases``.
 ``steps-<start>-<stop>.nc``
     One value for each step: ``step``, the hyperparameters (``lr``, or ``lr_0`` … where groups differ), ``batch_size``,
     ``micro_batch_count``, ``training``, ``modules_off_mode``, ``phase``, ``phase_boundary`` (a CF flag), and the user's

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from aadsl.core.clip import Clip
+from aadsl.core.kernels import kernels_now, tell_of_nondeterminism
 from aadsl.trajectory.record.subject import Subject
 from aadsl.trajectory.store.fingerprints import data_fingerprint, tensor_digest
 from aadsl.trajectory.store.header import Header
@@ -17,6 +18,7 @@ from aadsl.trajectory.store.header import Header
 def describe(subject: Subject, data: object, clip: Clip | None, accumulation: int | None) -> Header:
     """Return the header of a new run."""
     device = next(iter(subject.parameters.values())).device
+    tell_of_nondeterminism(device)
     return Header(
         optimizers=tuple(type(one).__name__ for one in subject.optimizers for _ in one.param_groups),
         parameters=subject.specs,
@@ -27,6 +29,7 @@ def describe(subject: Subject, data: object, clip: Clip | None, accumulation: in
             "data": data_fingerprint(data),
             "frozen": {name: tensor_digest(parameter) for name, parameter in subject.frozen.items()},
         },
+        kernels=kernels_now(device),
         provenance={
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "model": _qualified(subject.model),

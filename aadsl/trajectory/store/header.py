@@ -15,6 +15,7 @@ import torch
 from aadsl.core.clip import Clip
 from aadsl.core.errors import AadslError
 from aadsl.core.files import RUN_FILE
+from aadsl.core.kernels import are_positions
 from aadsl.trajectory.store.files import SCHEMA_VERSION, commit
 from aadsl.trajectory.store.specs import ParameterSpec
 
@@ -30,6 +31,7 @@ class Header:
     ``optimizers`` are their classes, one for each parameter group.
     ``length`` is the number of steps when the run was closed properly, and -1 while it is recorded.
     ``fingerprints`` are digests of what is not stored: ``"data"`` by position, ``"frozen"`` weights by name.
+    ``kernels`` are the switches that decided its bits: see :mod:`aadsl.core.kernels`.
     ``provenance`` says with what it was made; it is for readers, nothing is computed from it.
     """
 
@@ -41,6 +43,7 @@ class Header:
     run: str = field(default_factory=lambda: uuid4().hex)
     length: int = -1
     fingerprints: dict[str, dict[str, str]] = field(default_factory=dict)
+    kernels: dict[str, str] = field(default_factory=dict)
     provenance: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -72,6 +75,7 @@ def write_header(folder: Path, header: Header) -> None:
         "clip": json.dumps(asdict(header.clip)) if header.clip else "",
         "accumulation": header.accumulation or 0,
         "fingerprints": json.dumps(header.fingerprints),
+        "kernels": json.dumps(header.kernels),
         **{f"provenance_{key}": value for key, value in header.provenance.items()},
         **header.attributes,
     }
@@ -122,6 +126,9 @@ def read_header(dataset: Any) -> Header:
     fingerprints = json.loads(values["fingerprints"])
     if not isinstance(fingerprints, dict) or not all(_of_texts(part) for part in fingerprints.values()):
         raise ValueError("fingerprints is no JSON object of objects of texts")
+    kernels = json.loads(values.get("kernels", "{}"))
+    if not are_positions(kernels):
+        raise ValueError("kernels names positions that no switch has")
     if not _of_texts({key: values.get(key) for key in ("run", "optimizer", "clip")}):
         raise ValueError("run, optimizer or clip is no text")
     prefix = "provenance_"
@@ -134,6 +141,7 @@ def read_header(dataset: Any) -> Header:
         run=values["run"],
         length=int(values["length"]),
         fingerprints=fingerprints,
+        kernels=kernels,
         provenance={k.removeprefix(prefix): str(v) for k, v in values.items() if k.startswith(prefix)},
     )
 
