@@ -15,7 +15,7 @@ Kernels = Mapping[str, str]
 
 DETERMINISTIC = "deterministic_algorithms"
 NONDETERMINISTIC = (
-    "recording on a GPU with kernels that are not deterministic: a replay may round otherwise than the run, and effects "
+    "recording on a GPU with kernels that are not deterministic: replays may round otherwise than the run, and effects "
     "below that are noise; use_deterministic_algorithms(True) before training, with CUBLAS_WORKSPACE_CONFIG=:4096:8 in "
     "the environment, makes replays equal to the bit and training 1.1 to 1.4 times as long"
 )
