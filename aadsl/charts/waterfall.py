@@ -14,9 +14,11 @@ from aadsl.charts import theme, words
 from aadsl.charts.answers import LOW_TRUST
 from aadsl.charts.frame import behaviors, rows, stages_of, tooltips, zero_line
 from aadsl.charts.needs import SHARES, WITHOUT_ALL, Need, demand
+from aadsl.core.arguments import checked
 
 COLUMNS = 2
 WITHOUT, OTHERS, OBSERVED = "without any of them", "the other stages", "the model as it is"
+INTERACTION = "interaction"
 MINUS = "\N{MINUS SIGN}"  # as on the axes
 SQUEEZED = 0.3
 """Where shares move a behavior by less than this part of its size, the axis does not begin at zero."""
@@ -24,13 +26,18 @@ NEGLIGIBLE = 1e-9
 """What is missing to the whole, as a part of it, that is rounding."""
 
 
+@checked
 @dataclass(frozen=True)
 class Waterfall:
     """What the model does without any of the stages, what each of them adds, and what the model does as it is.
 
     A bar begins where the one above it ends. Its color says whether the stage helped or hurt, a line the 90% interval
-    of its share where that is not exact.
+    of its share where that is not exact. With ``alone=true`` a bar is the effect of leaving out that stage alone; such
+    effects do not add up, and the bar ``interaction`` is what the stages do together beyond their sum. Where the stages
+    are all of the training, the model without any of them is the untrained one.
     """
+
+    alone: bool = False
 
     needs: ClassVar[tuple[Need, ...]] = (SHARES, WITHOUT_ALL)
     by_coordinate: ClassVar[bool] = False
@@ -41,27 +48,38 @@ class Waterfall:
         demand(dataset, "a waterfall", self.needs)
         shown = dataset.sel(stage=stages_of(dataset, by))
         names = behaviors(shown)
-        tables = {name: waterfall_table(shown.sel(behavior=name)) for name in names}
+        rest = INTERACTION if self.alone else OTHERS
+        if self.alone and shown.sizes["stage"] < dataset.sizes["stage"]:
+            rest = f"{OTHERS}, {INTERACTION}"
+        tables = {name: waterfall_table(shown.sel(behavior=name), self._part, rest) for name in names}
         width = theme.WIDTH - 180 if len(names) == 1 else (theme.WIDTH - 120) // COLUMNS
         panels = [_panel(shown, name, tables[name], width, alone=len(names) == 1) for name in names]
         chart = panels[0] if len(panels) == 1 else alt.concat(*panels, columns=COLUMNS, spacing=28)
-        title = f"Shares of {shown.sizes['stage']} stages in {words.quoted(names)}"
-        return theme.titled(chart, title, *_legend(shown, tables))
+        count, on = f"{shown.sizes['stage']} stages", words.quoted(names)
+        title = f"What each of {count} alone does to {on}" if self.alone else f"Shares of {count} in {on}"
+        return theme.titled(chart, title, *_legend(shown, tables, self.alone))
+
+    @property
+    def _part(self) -> str:
+        """The variable that a bar draws."""
+        return "effect" if self.alone else "share"
 
 
-def waterfall_table(one: xr.Dataset) -> pd.DataFrame:
+def waterfall_table(one: xr.Dataset, part: str = "share", rest_called: str = OTHERS) -> pd.DataFrame:
     """Return one row a bar of one behavior: ``bar``, ``start``, ``end``, ``share``, its interval, ``trust`` and why.
+
+    ``part`` is the variable whose bars they are, ``rest_called`` the name of the bar of what they lack to the whole.
 
     The first and the last row are values of the behavior; they begin at zero, or at the edge of a narrower axis.
     ``low`` and ``high`` say where a bar may end; missing where its share is exact.
     """
     without, observed = float(one["without"]), float(one["observed"])
-    totals = (WITHOUT, OTHERS, OBSERVED)
+    totals = (WITHOUT, rest_called, OBSERVED)
     stages = [f'"{name}"' if name in totals else str(name) for name in one["stage"].values]
-    share = one["share"].to_numpy().astype(float)
+    share = one[part].to_numpy().astype(float)
     rest = observed - without - share.sum()
     if abs(rest) > NEGLIGIBLE * max(abs(observed), abs(without), np.abs(share).sum()):
-        stages, share = [*stages, OTHERS], np.append(share, rest)
+        stages, share = [*stages, rest_called], np.append(share, rest)
     ends = without + np.cumsum(share)
     starts = ends - share
     edge = _edge(np.concatenate([[without], ends]))
@@ -74,7 +92,7 @@ def waterfall_table(one: xr.Dataset) -> pd.DataFrame:
         }
     )
     for column in ("low", "high"):
-        known = one[f"share_{column}"] if f"share_{column}" in one else one["share"]
+        known = one[f"{part}_{column}"] if f"{part}_{column}" in one else one[part]
         bound = starts[: one.sizes["stage"]] + known.to_numpy()
         frame[column] = [np.nan, *bound, *[np.nan] * (len(frame) - 1 - len(bound))]
     frame.loc[frame["low"] == frame["high"], ["low", "high"]] = np.nan
@@ -136,7 +154,7 @@ def _note(row: dict[Any, Any]) -> str:
     return f"{row['share']:+.3g}".replace("-", MINUS) + doubt
 
 
-def _legend(dataset: xr.Dataset, tables: dict[str, pd.DataFrame]) -> list[str]:
+def _legend(dataset: xr.Dataset, tables: dict[str, pd.DataFrame], alone: bool) -> list[str]:
     exact = "exact" not in dataset or bool(dataset["exact"].all())
     source = dataset if exact else dataset.assign_attrs(estimator="random orders of the stages")
     marks = []
@@ -144,5 +162,8 @@ def _legend(dataset: xr.Dataset, tables: dict[str, pd.DataFrame]) -> list[str]:
         marks.append("line: 90% interval of the share")
     if any(table["start"].iloc[0] for table in tables.values()):
         marks.append("the axis does not begin at zero")
-    first = words.sentence("blue stages helped, orange ones hurt; shares add up", words.provenance(source))
+    parts = "shares add up"
+    if alone:
+        parts = f"{INTERACTION}: what they do together beyond the sum of what each does alone"
+    first = words.sentence(f"blue stages helped, orange ones hurt; {parts}", words.provenance(source))
     return [first, *filter(None, [words.sentence(*marks)])]

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from aadsl.charts import CHARTS
-from aadsl.charts.waterfall import OBSERVED, OTHERS, WITHOUT, waterfall_table
+from aadsl.charts.waterfall import INTERACTION, OBSERVED, OTHERS, WITHOUT, waterfall_table
 from aadsl.core.errors import AadslError
 from tests.charts.answers import answer
 
@@ -86,3 +86,22 @@ def test_low_trust_is_said():
 def test_another_answer_is_refused_with_the_way_out():
     with pytest.raises(AadslError, match="shares FAMILY on BEHAVIOR"):
         draw(answer())
+
+
+def test_effects_alone_reach_the_whole_by_their_interaction():
+    data = exact(answer(shares=True))
+    one = data.sel(behavior="backdoor")
+    table = waterfall_table(one, "effect", INTERACTION)
+    assert table["bar"].tolist() == [WITHOUT, *one["stage"].values, INTERACTION, OBSERVED]
+    np.testing.assert_allclose(table["share"][1:5], one["effect"])
+    assert table["share"][5] == pytest.approx(float(one["together"] - one["effect"].sum()))
+    assert table["end"][5] == pytest.approx(float(one["observed"]))
+    drawn = str(CHARTS["waterfall"](alone=True).draw(data).to_dict())
+    assert "What each of 4 stages alone does to" in drawn and "beyond the sum" in drawn and "shares add up" not in drawn
+    assert f"{OTHERS}, {INTERACTION}" in str(CHARTS["waterfall"](alone=True).draw(data, by="source").to_dict())
+
+
+def test_what_adds_up_has_no_interaction():
+    data = answer(shares=True).sel(behavior="backdoor")
+    data = data.assign(effect=data["share"])
+    assert INTERACTION not in waterfall_table(data, "effect", INTERACTION)["bar"].tolist()
