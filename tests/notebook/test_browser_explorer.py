@@ -195,6 +195,21 @@ def test_wheel_keys_and_overview_zoom_and_all_canvases_keep_in_line(explored, pa
     )
 
 
+def test_canvases_follow_the_theme(explored, page):
+    """The darkest and the lightest of what is drawn without the band of the selection: text and lines."""
+    ink = """() => {
+      const canvas = document.querySelector('.aadsl-strip'), found = [];
+      const { data } = canvas.getContext('2d').getImageData(0, 0, 60 * devicePixelRatio, canvas.height);
+      for (let k = 0; k < data.length; k += 4) if (data[k + 3] > 200) found.push(data[k]);
+      return [Math.min(...found), Math.max(...found)];
+    }"""
+    assert max(page.evaluate(ink)) < 80  # dark on light
+    explored.theme("Dark")
+    page.wait_for_function(f"() => ({ink})()[0] > 180")
+    explored.theme("Light")
+    page.wait_for_function(f"() => ({ink})()[1] < 80")
+
+
 def test_a_bar_of_another_chart_selects_its_stage(explored, page):
     before = page.locator(".aadsl-statement").inner_text()
     explored.run_cell("%aascore plot bars of seven")
@@ -238,6 +253,14 @@ def test_texts_of_a_recording_stay_texts(explored, page):
     here.locator("canvas").first.hover(position={"x": 300, "y": 60})
     expect(here.locator(".aadsl-card")).to_be_visible()
     explored.picture("explorer-hostile")
+    cut = """node => [...node.querySelectorAll('*')].filter(one => one.scrollWidth > one.clientWidth + 1
+      && one.clientWidth && getComputedStyle(one).overflowX !== 'hidden' && !one.closest('.aadsl-steps'))
+      .map(one => one.outerHTML)"""
+    size = page.viewport_size
+    page.set_viewport_size({"width": 900, "height": size["height"]})
+    assert here.evaluate(cut) == []  # the list of steps scrolls
+    explored.picture("explorer-hostile-900")
+    page.set_viewport_size(size)
     assert here.evaluate("node => node.querySelectorAll('img, script, svg').length") == 0
     assert not wrong
     page.mouse.move(0, 0)

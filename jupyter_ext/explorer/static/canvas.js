@@ -44,8 +44,8 @@ class StepCanvas {
     pen.setTransform(ratio, 0, 0, ratio, 0, 0);
     pen.clearRect(0, 0, width, height);
     pen.font = `11px ${style.fontFamily}`;
-    const ink = style.color, soft = style.getPropertyValue('--aadsl-soft').trim() || ink;
-    return { pen, ink, soft, mark: style.getPropertyValue('--aadsl-mark').trim() };
+    const [ink, soft, mark] = ['ink', 'soft', 'mark'].map(name => style.getPropertyValue(`--aadsl-${name}`).trim());
+    return { pen, ink, soft, mark };
   }
 
   // What is drawn and how tall the axis is depends on the window alone, so a drag need not find it anew.

@@ -10,6 +10,7 @@ function ramp(share) {
 }
 
 const LEGEND = 12; // names that a legend shows
+const LABEL = 32; // letters of each
 
 // Return {color(step), legend: [{label, paint, stage, condition}]} for one column; a stage or a condition can be selected.
 function coloring(data, name) {
@@ -25,7 +26,7 @@ function coloredByName(data, column) {
   const paints = new Map(others.slice(0, stages.length).map((category, k) => [category, stages[k]]));
   const colors = column.categories.map(category => paints.get(category) || none);
   const legend = column.categories.slice(0, LEGEND).map((category, k) => ({
-    label: short(category) || '(empty)', paint: colors[k], condition: column.conditions[k] || '',
+    label: short(category, LABEL) || '(empty)', name: category, paint: colors[k], condition: column.conditions[k] || '',
     stage: column.name === 'stage' && data.byStage.has(category) ? category : ''
   }));
   const more = column.categories.length - LEGEND;
@@ -47,11 +48,11 @@ function coloredByNumber(data, column) {
 
 // What is selected by a click on a legend; a second click gives it up.
 function legendOf(coloring, view, pick) {
-  return coloring.legend.map(({ label, paint, stage, condition }) => {
+  return coloring.legend.map(({ label, name, paint, stage, condition }) => {
     const content = [h('i', { style: `background: ${paint}` }), label];
-    if (!stage && !condition) return h('span', {}, ...content);
+    if (!stage && !condition) return h('span', { title: name || '' }, ...content);
     const active = stage ? view.stage === stage : view.where.trim() === condition;
     const picked = stage ? { stage: active ? '' : stage } : { where: active ? '' : condition };
-    return h('button', { 'aria-pressed': String(active), title: 'select these steps', onclick: () => pick(picked) }, ...content);
+    return h('button', { 'aria-pressed': String(active), title: `select the steps of ${name}`, onclick: () => pick(picked) }, ...content);
   });
 }

@@ -13,13 +13,13 @@ function controlsOf(data, view, { pick, select, zoom, rebuild, keep }) {
       view.behaviors = data.behaviors.map(b => b.name).filter(known => on.has(known));
       rebuild();
     }
-  }), name));
+  }), short(name, LABEL)));
   const colors = h('select', { 'aria-label': 'color the steps by', onchange: event => {
     view.color = event.target.value;
     rebuild();
-  } }, ...data.columns.map(column => h('option', { value: column.name, selected: column.name === view.color }, short(column.name))));
+  } }, ...data.columns.map(column => h('option', { value: column.name, selected: column.name === view.color }, short(column.name, LABEL))));
   const stages = h('select', { 'aria-label': 'select the steps of a stage', onchange: event => pick({ stage: event.target.value }) },
-    h('option', { value: '' }, 'any'), ...data.stages.map(({ name }) => h('option', { value: name }, short(name))));
+    h('option', { value: '' }, 'any'), ...data.stages.map(({ name }) => h('option', { value: name }, short(name, LABEL))));
   const range = EDGES.map(edge => h('input', {
     type: 'number', min: '0', max: String(data.length), 'aria-label': `${edge} of the selection`,
     onchange: event => {

@@ -57,7 +57,7 @@ function examplesBox(model, kernel, data, view, { drill, back }) {
     const worst = selection.known ? worstSteps(effects, sign, selection, WORST_STEPS) : [];
     const many = countSteps(selection) > 1;
     fill(steps, back.possible() ? h('button', { onclick: back.go }, '← back') : null,
-      ...(many && worst.length ? [`steps that hurt ${name} most: `, ...worst.map(t => stepButton(t, drill, ` ${number(effects[t], true)}`))] : []));
+      ...(many && worst.length ? [`steps that hurt ${short(name, LABEL)} most: `, ...worst.map(t => stepButton(t, drill, ` ${number(effects[t], true)}`))] : []));
   }
   const showSoon = debounced(60, show);
   // Called whenever the view may have changed.

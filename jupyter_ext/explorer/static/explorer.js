@@ -111,7 +111,7 @@ function render({ model, el }) {
       hovers.push(hover(canvas, timeline, data, { ...ofSteps, ask: data.can_retrain && kernel.alive() ? ofSteps.ask : () => {} }));
       const { unit, sign } = data.behaviors[k];
       const [good, bad] = sign > 0 ? ['helped', 'hurt'] : ['hurt', 'helped'];
-      return h('figure', {}, h('figcaption', {}, `Effect of every step on ${behavior}${unit ? ` (${unit})` : ''}: above zero it ${good}, below it ${bad}`, trustNote(data.behaviors[k])), canvas);
+      return h('figure', {}, h('figcaption', {}, `Effect of every step on ${short(behavior)}${unit ? ` (${unit})` : ''}: above zero it ${good}, below it ${bad}`, trustNote(data.behaviors[k])), canvas);
     }));
     update();
   }
@@ -161,8 +161,10 @@ function render({ model, el }) {
   model.on('change:answers', update);
   const resized = new ResizeObserver(update);
   resized.observe(root);
-  const themed = new MutationObserver(update); // a canvas does not follow the theme by itself
+  // A canvas follows no theme by itself: it is drawn when the theme is called another, and when its color has arrived.
+  const themed = new MutationObserver(update);
   themed.observe(document.body, { attributes: true, attributeFilter: ['data-jp-theme-name', 'class'] });
+  root.addEventListener('transitionend', event => event.target === root && update());
   if (data.keep) keepWhenSaved(model.widget_manager, MARKER);
   rebuild();
   return () => {

@@ -35,7 +35,7 @@ function bestCell(behavior, estimate, answer) {
 function effectsTable(data, view, selection, answers, { recall, forget }) {
   const text = selectionText(data, view), answer = answerOf(answers, text);
   const letter = kept => h('th', { scope: 'col', title: kept.text },
-    h('button', { onclick: () => recall(kept), 'aria-label': `select ${kept.text} again` }, `${kept.letter}: ${kept.text}`),
+    h('button', { onclick: () => recall(kept), 'aria-label': `select ${kept.text} again` }, `${kept.letter}: ${short(kept.text, LABEL)}`),
     h('button', { onclick: () => forget(kept), 'aria-label': `forget ${kept.letter}` }, '×'));
   const header = ['behavior', 'final model', 'effect of selection', ...view.kept.map(letter)];
   const rows = view.behaviors.map(name => {
@@ -43,7 +43,7 @@ function effectsTable(data, view, selection, answers, { recall, forget }) {
     const behavior = data.behaviors[k];
     const now = selection.empty || !selection.known ? h('td', {}, '—') : bestCell(behavior, effectOf(data, selection, k), answer);
     return [
-      h('th', { scope: 'row' }, name, behavior.unit ? h('small', {}, ` ${behavior.unit}`) : null),
+      h('th', { scope: 'row', title: name }, short(name, 40), behavior.unit ? h('small', {}, ` ${behavior.unit}`) : null),
       h('td', { class: 'aadsl-number' }, number(behavior.observed)),
       now,
       ...view.kept.map(kept => bestCell(behavior, kept.estimates[k], answerOf(answers, kept.text)))
