@@ -17,7 +17,7 @@ QUICK := tests/test_architecture.py tests/test_additions.py tests/charts/test_ba
 	tests/trajectory/test_recording.py
 FAILED = { echo "aadsl: $(1): $$(grep -m1 ^ERROR $(LOG) | cut -c8- | cut -c-200) (more in $(LOG); is the package index within reach?)"; exit 1; }
 
-.PHONY: help setup demo picture tutorials test quick lint format words diagram bench fidelity clean
+.PHONY: help setup demo picture pictures tutorials test quick lint format words diagram bench fidelity clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -49,6 +49,9 @@ demo: $(READY)  ## record a real training run, attribute it, write demo/index.ht
 
 picture: $(READY)  ## draw the chart of the README anew
 	@$(BIN)/python tutorials/demo.py --picture tutorials/timeline.png
+
+pictures: $(TESTABLE)  ## take the pictures of jupyter_ext/README.md anew, in a real JupyterLab
+	@$(BIN)/python -m tests.notebook.pictures
 
 tutorials: $(READY)  ## execute the tutorials and save them with their outputs
 	@$(BIN)/python -m nbconvert --log-level=ERROR --to notebook --execute --inplace tutorials/*.ipynb

@@ -22,6 +22,8 @@ from aadsl.charts.thin import SLICES, extremes
 from aadsl.core.arguments import checked
 
 GAP = 5
+WHISKERS = 160
+"""Of more steps intervals are not drawn: their whiskers would cover each other."""
 PALE = 0.4
 
 
@@ -32,6 +34,7 @@ class Timeline:
 
     ``schedule`` adds learning rate, momentum and loss on the same axis; ``height`` is that of one panel in pixels.
     Where few stages are asked about, a band over their steps says their exact effect. Pale steps are of low trust.
+    Whiskers are 90% intervals, where `check` gave any and there are no more than 160 steps.
     Beyond 640 steps each slice of the axis shows its extreme steps, so nothing that stands out is lost.
     """
 
@@ -54,7 +57,10 @@ class Timeline:
             panels += schedule_panels(dataset)
         chart = stacked(panels)
         meaning = words.meaning(dataset, "above zero a step {good}, below it {bad}")
-        return theme.titled(chart, f"Effect of every step on {words.quoted(names)}", *notes(dataset, meaning, "pale"))
+        lines = [*notes(dataset, meaning, "pale")]
+        if any(intervals(dataset, name) for name in names):
+            lines.append(words.sentence("whiskers: 90% intervals, from exact answers on single steps"))
+        return theme.titled(chart, f"Effect of every step on {words.quoted(names)}", *lines)
 
     def _panel(
         self,
@@ -68,7 +74,7 @@ class Timeline:
         frame = table.copy()
         frame.insert(1, "effect", effects.values.astype(float))
         frame.insert(2, "group", grouping.values)
-        frame = frame.assign(**step_trust(dataset, name))
+        frame = frame.assign(**step_trust(dataset, name), **intervals(dataset, name))
         frame = extremes(frame, "effect", None if grouping.is_number else "group").dropna(subset=["effect"])
         y, color = alt.Y("effect:Q", title=words.panel_axis(dataset, name)), grouping.color("group")
         base = alt.Chart(rows(frame)).encode(x=step_axis(table["step"].to_numpy()))
@@ -80,7 +86,14 @@ class Timeline:
         )
         bars = _bars(base.encode(y=y, color=color), bar_width(len(table)), pale=doubted(dataset, name))
         exact = band(dataset, name, grouping.stage_colors, NAMES_ABOVE if len(phase_starts(dataset)) else GAP)
-        layers = [*bars, zero_line("y"), *phase_marks(dataset), *exact, points.add_params(hover)]
+        layers = [
+            *bars,
+            *_whiskers(base, frame),
+            zero_line("y"),
+            *phase_marks(dataset),
+            *exact,
+            points.add_params(hover),
+        ]
         return alt.layer(*layers).properties(width=theme.WIDTH, height=self.height)
 
 
@@ -91,6 +104,21 @@ def _bars(base: Any, width: float, pale: bool) -> list[Any]:
         return [base.mark_rule(strokeWidth=width).encode(y2=alt.datum(0), opacity=receding)]
     body = base.mark_rule(strokeWidth=width).encode(y2=alt.datum(0), opacity=alt.value(PALE))
     return [body, base.mark_tick(orient="horizontal", size=width, thickness=2).encode(opacity=receding)]
+
+
+def intervals(dataset: xr.Dataset, behavior: str) -> dict[str, np.ndarray]:
+    """Return ``low`` and ``high`` ends of the effects of steps; nothing where none are known, or too many to draw."""
+    if "step_effect_low" not in dataset or dataset.sizes["step"] > WHISKERS:
+        return {}
+    one = dataset[["step_effect_low", "step_effect_high"]].sel(behavior=behavior)
+    ends = {end: one[f"step_effect_{end}"].to_numpy().astype(float) for end in ("low", "high")}
+    return ends if np.isfinite(ends["low"]).any() else {}
+
+
+def _whiskers(base: Any, frame: pd.DataFrame) -> list[Any]:
+    if "low" not in frame:
+        return []
+    return [base.mark_rule(style="ink", strokeWidth=1).encode(y="low:Q", y2="high:Q")]
 
 
 def nearest_step(name: str) -> Any:

@@ -70,6 +70,20 @@ class Comparisons:
             width[s, k], counts[s, k] = half_width(np.array(scores)) * scale[s, k], len(scores)
         return Bounds(estimates.effect - width, estimates.effect + width, counts)
 
+    def step_bounds(self, method: Estimator, query: Query, effects: Floats) -> tuple[Floats, Floats]:
+        """Return the ends (T, K) of the 90% intervals of estimated ``effects`` (T, K) of single steps.
+
+        They are NaN where too few exact answers on single steps are known.
+        """
+        width = np.full_like(effects, np.nan)
+        for k, behavior in enumerate(query.behaviors):
+            pairs = [pair for pair in self.of(method, query.intervention, behavior) if pair.steps == 1]
+            if pairs:
+                scores = np.array([abs(pair.exact - pair.estimate) / pair.scale for pair in pairs])
+                typical = np.median([pair.scale - abs(pair.estimate) for pair in pairs])  # as `expected_errors` adds it
+                width[:, k] = half_width(scores) * (np.abs(effects[:, k]) + typical)
+        return effects - width, effects + width
+
     def of_typical_step(
         self, method: Estimator, intervention: Intervention, behavior: Behavior, doubt: str = ""
     ) -> tuple[Level, str]:

@@ -62,7 +62,8 @@ class Questions(Names):
     ) -> xr.DataArray:
         """Return the estimated effect of every step alone, over (step, behavior), with attributes as :meth:`score`.
 
-        ``trust`` and ``trust_reason`` over ``behavior`` are coordinates of it.
+        ``trust`` and ``trust_reason`` over ``behavior`` are coordinates of it; so are ``low`` and ``high``, the ends of
+        90% intervals, where :meth:`check` or other exact answers on single steps gave any.
 
         Raises:
             AadslError: an unknown name, a behavior without gradient, or an estimator that is not additive.
@@ -72,7 +73,10 @@ class Questions(Names):
         answer = self._answering.steps(query, method, progress or silent)
         title = "effects of single training steps on behaviors of the final model"
         attributes = provenance(title, plan_for(self.history, query, method), self.trajectory, answer)
-        return steps_array(self._labels, query, answer, self._answering.step_trust(query, method, answer), attributes)
+        trust, effects = self._answering.step_trust(query, method, answer), answer.effects.step_effect
+        assert effects is not None  # the estimator is additive
+        bounds = self._answering.pairs.step_bounds(method, query, effects)
+        return steps_array(self._labels, query, answer, trust, bounds, attributes)
 
     @one_at_a_time
     def with_step_effects(

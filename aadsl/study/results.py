@@ -80,9 +80,18 @@ def dataset_of(
 
 
 def steps_array(
-    steps: xr.Dataset, query: Query, answer: Outcome, trust: Sequence[tuple[str, str]], attributes: Attributes
+    steps: xr.Dataset,
+    query: Query,
+    answer: Outcome,
+    trust: Sequence[tuple[str, str]],
+    bounds: tuple[Floats, Floats],
+    attributes: Attributes,
 ) -> xr.DataArray:
-    """Return effects of single steps over (step, behavior); ``trust`` has a level and a reason for each behavior."""
+    """Return effects of single steps over (step, behavior).
+
+    ``trust`` has a level and a reason for each behavior; ``bounds`` the ends (T, K) of 90% intervals, which are told
+    where there are any.
+    """
     levels, reasons = zip(*trust, strict=True)
     coordinates: dict[Any, Any] = {
         **steps.coords,
@@ -91,15 +100,19 @@ def steps_array(
         "trust_reason": ("behavior", list(reasons)),
     }
     effects = answer.effects.step_effect
+    if np.isfinite(bounds[0]).any():
+        coordinates |= {name: (("step", "behavior"), ends) for name, ends in zip(("low", "high"), bounds, strict=True)}
     return xr.DataArray(effects, coordinates, ("step", "behavior"), "step_effect", dict(attributes))
 
 
 def with_steps(dataset: xr.Dataset, effects: xr.DataArray) -> xr.Dataset:
     """Return an answer, or what is known of the steps, with effects of single steps and the trust in them."""
     trust: dict[str, Any] = {f"step_{n}": ("behavior", effects[n].values) for n in ("trust", "trust_reason")}
-    bare = effects.drop_vars(["trust", "trust_reason"]).drop_attrs(deep=False)
+    known = [name for name in ("low", "high") if name in effects.coords]
+    ends: dict[str, Any] = {f"step_effect_{name}": (("step", "behavior"), effects[name].values) for name in known}
+    bare = effects.drop_vars(["trust", "trust_reason", *known]).drop_attrs(deep=False)
     bare.attrs["estimator"] = effects.attrs.get("estimator", "")
-    return dataset.assign(step_effect=bare, **trust).assign_attrs(effects.attrs | dataset.attrs)
+    return dataset.assign(step_effect=bare, **trust, **ends).assign_attrs(effects.attrs | dataset.attrs)
 
 
 def provenance(title: str, plan: Plan, trajectory: Trajectory, answer: Outcome) -> dict[str, Any]:

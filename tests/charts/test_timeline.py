@@ -97,3 +97,19 @@ def test_what_only_a_replay_needs_is_not_in_the_hover():
 def test_panels_under_each_other_share_the_numbers_of_their_axis(name):
     svg = vl_convert.vegalite_to_svg(CHARTS[name]().draw(answer(steps=60, exact=2)).to_dict())
     assert svg.count(">40</text>") == svg.count(">step</text>") == 1
+
+
+def test_whiskers_are_the_intervals_of_steps_where_they_are_known():
+    data = answer(behaviors=("backdoor", "digits"))
+    low = data["step_effect"] - 0.02
+    ends = {"step_effect_low": low.where(low["behavior"] == "digits"), "step_effect_high": low + 0.05}
+    bars = bars_of(data.assign(ends))
+    told = [row for row in bars if row.get("low") is not None]
+    assert [row["low"] for row in told] == pytest.approx(low.sel(behavior="digits").values.tolist(), rel=1e-4)
+    assert all(row["low"] < row["effect"] < row["high"] for row in told) and len(bars) == 2 * len(told)
+    draw = CHARTS["timeline"]().draw
+    assert "Whiskers: 90% intervals" in str(draw(data.assign(ends)).to_dict()["title"])
+    assert "hiskers" not in str(draw(data).to_dict()["title"])
+    long = answer(steps=500)
+    long = long.assign(step_effect_low=long["step_effect"] - 1, step_effect_high=long["step_effect"] + 1)
+    assert "hiskers" not in str(draw(long).to_dict()["title"])

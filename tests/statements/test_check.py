@@ -97,3 +97,8 @@ def test_on_a_real_run_a_check_gives_later_estimates_intervals(
     assert len(found.attrs["steps"]) == 15 and 0 < found["relative_error"].item() < 1
     after = run("score one on b using first_order()", names, session)
     assert after.dataset["effect_low"].notnull().all()
+    steps = session.study.step_effects(["b"])  # type: ignore[union-attr]
+    every = session.study.branch()  # type: ignore[union-attr]
+    exact = every.retrain(every.family("at", {str(t): [t] for t in range(24)}), ["b"])["effect"]  # type: ignore[attr-defined]
+    inside = (steps["low"].values <= exact.values) & (exact.values <= steps["high"].values)
+    assert inside.mean() > 0.8  # of those compared 90%, and the others are no worse on this run
