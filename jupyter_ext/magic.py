@@ -7,11 +7,15 @@ from typing import Any
 from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
 from IPython.display import display
 
+from aadsl.core.errors import AadslError
 from jupyter_ext.display import show
 from jupyter_ext.explorer import explore
 from jupyter_ext.options import Options, parse_options
 from jupyter_ext.progress import ProgressBars
 from jupyter_ext.reference import reference
+
+EXPLORE = ("explore", "--explore")
+"""What opens the explorer on the last answer."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -35,10 +39,13 @@ class AascoreMagics(Magics):  # type: ignore[misc]
         if cell is not None:
             options = parse_options(line)
             return self._format(line, cell) if options.format else self._run(cell, options)
-        if line.strip() == "explore":
+        if line.strip() in EXPLORE:
             from aadsl.statements import Result
 
             return explore(Result(self.current_session()), self.names)
+        if line.strip().startswith("--"):
+            hint = f"%%aascore {line.strip()}, and the statements below it"
+            raise AadslError("options belong to cells, %aascore with one percent sign has none", hint=hint)
         return self._run(line.strip() or "help", Options())
 
     # What `%%aascore?` shows: the language and the options on one screen.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
+from traceback import extract_tb
 from typing import Any
 
 import torch
@@ -10,6 +12,8 @@ from torch import Tensor, nn
 
 from aadsl.core.arguments import shown
 from aadsl.core.errors import AadslError
+
+PACKAGE = Path(__file__).parents[1]
 
 
 def called(
@@ -25,7 +29,7 @@ def called(
         options: what a loss of ``torch.nn`` would have to be made with.
 
     Raises:
-        AadslError: the function fails; says what a batch is made of.
+        AadslError: the function fails; says in which line of the user's, and what a batch is made of.
     """
     try:
         return function(model, batch)
@@ -33,10 +37,23 @@ def called(
         raise
     except Exception as error:
         raise AadslError(
-            f"{what} fails: {type(error).__name__}: {error}",
+            f"{what} fails: {type(error).__name__}: {error}{_where(error)}",
             hint=wrapped(function, options)
             or f"it is called as {what.split()[1]}(model, batch); the batch is here {_described(batch)}",
         ) from error
+
+
+def _where(error: Exception) -> str:
+    """Return the line that failed: the innermost one that is neither ours nor a library's."""
+    own = [frame for frame in extract_tb(error.__traceback__) if not _is_installed(frame.filename)]
+    if not own or not own[-1].line:
+        return ""
+    return f", in line {own[-1].lineno} of {own[-1].name.strip('<>')}: {own[-1].line}"
+
+
+def _is_installed(file: str) -> bool:
+    parts = Path(file).parts
+    return {"site-packages", "dist-packages"} & {*parts} != set() or PACKAGE in Path(file).parents
 
 
 def wrapped(function: Any, options: str = "") -> str:

@@ -87,7 +87,8 @@ class FirstOrder(Additive):
         ):
             execution.checkpoints.keep(sweep)
         per_step, resets = sweep.scores.numpy()
-        return StepEffects(per_step, resets, sweep.growth.max(dim=0).values.numpy() / sweep.growth[-1].numpy())
+        grown = (sweep.growth.max(dim=0).values / sweep.growth[-1]).numpy()
+        return StepEffects(per_step, resets, grown)
 
     def products(self, history: History) -> Curvature:
         """Return how Hessian-vector products are computed on this run."""

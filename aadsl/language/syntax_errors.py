@@ -33,6 +33,7 @@ NOUNS = {
 }
 TAKES_STEPS = ("score", "verify", "shares")
 MISSPELLED = {("==", "="): "==", ("<", ">"): "!=", ("=", ">"): ">=", ("=", "<"): "<=", ("=", "="): "=="}
+CLOSING = {"(": ")", "[": "]", "{": "}"}
 OPERATORS = {"&": "and", "&&": "and", "|": "or", "||": "or", "!": "not", "~": "not"}
 
 
@@ -74,7 +75,8 @@ def explain_syntax(
         before=tuple(match.group() for match in lexemes if match.start() < start),
     )
     if at_end and (bracket := _never_closed(lexemes)):
-        return source.problem(source.span(*bracket.span()), f'this "{bracket.group()}" is never closed')
+        hint = f'write "{CLOSING[bracket.group()]}" where it ends'
+        return source.problem(source.span(*bracket.span()), f'this "{bracket.group()}" is never closed', hint)
     span = source.span(start, start + max(1, len(place.found)))
     shown = place.found if place.found[:1] in QUOTES else f'"{place.found}"'
     if not place.before:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aadsl.core.errors import AadslError, unknown_name
+from aadsl.core.members import describe
 from aadsl.language import Axis, Call, Column, Expression, Name, Slice
 from aadsl.language.conditions import truth
 from aadsl.language.grouping import LIMIT, Mask, grouped
@@ -56,7 +57,8 @@ class BehaviorDefinition(Definition):
             return None
         per_example = self.per_example is True
         where, names = chosen
-        scope.define_behaviors(self.name, dict.fromkeys(names, Declared(metric.differentiable, per_example)))
+        declared = Declared(metric.differentiable, per_example, describe(metric))
+        scope.define_behaviors(self.name, dict.fromkeys(names, declared))
         return partial(self.run, metric=metric, data=data, where=where, names=names)
 
     def run(self, result: Result, metric: Metric, data: Any, where: Mask | None, names: Sequence[str]) -> None:

@@ -19,6 +19,8 @@ from aadsl.statements.vocabulary import given_options, notebook_name
 
 OPTIONS = {"model": Any, "loss": Any, "data": Any, "device": Any, "within": Any, "unverified": bool}
 
+OF_MODEL = ("other dtype", "changed weight")  # what is wrong with the model that was given, not with the data
+
 
 @dataclass(frozen=True)
 class Load(Statement):
@@ -53,13 +55,14 @@ class Load(Statement):
 
     def run(self, result: Result, study: Studied, source: ProgramText) -> None:
         """Take up the study, if its loss is one."""
+        notes = [*study.notes, *self._unfit(study, source)]
         self._try_loss(study, source)
         result.session.study = study
         result.session.definitions.clear()
         result.session.defined("", result.text)
         names = ", ".join(useful(result.session.coordinates(study).names))
         result.say(f"loaded {study.trajectory.length} steps, coordinates: {names}")
-        for note in study.notes:
+        for note in notes:
             result.say(f"note: {note}")
 
     def _try_loss(self, study: Studied, source: ProgramText) -> None:
@@ -73,6 +76,26 @@ class Load(Statement):
                     require_loss(study.history)
                 except AadslError as error:
                     raise source.placed(error, argument.value.span) from error.__cause__
+
+    def _unfit(self, study: Studied, source: ProgramText) -> list[str]:
+        """Return how the model and the data that were given differ from the run's, where that is tolerated.
+
+        Else it is a mistake of its option.
+        """
+        from aadsl.study import Study
+        from aadsl.verification.fit import fitting
+
+        given = {a.name.text: a.value for a in self.arguments or () if isinstance(a, Argument)}
+        if not isinstance(study, Study) or not given:
+            return []
+        history = study.history
+        failed = [f for f in fitting(study.trajectory, history.objective.model, history.data) if f.outcome == "failed"]
+        tolerated = given.get("unverified")
+        if failed and not (isinstance(tolerated, Literal) and tolerated.value is True):
+            option = given.get("model" if failed[0].cause in OF_MODEL else "data")
+            error = AadslError(failed[0].text, hint=f"{failed[0].remedy}; to go on nevertheless, add unverified=true")
+            raise source.placed(error, self.span if option is None else option.span)
+        return [finding.text for finding in failed]
 
     def _given(self, scope: Scope) -> dict[str, Any] | None:
         """Return the options. A device that is not there is a mistake of its option, not of the run."""

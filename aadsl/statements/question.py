@@ -103,8 +103,10 @@ def _needs_gradient(method: Estimator | type[Estimator], of_steps: bool) -> bool
 def _refuse_without_gradient(scope: Scope, reference: Reference, way_out: str) -> None:
     """Report a behavior whose effects no estimate can tell."""
     names = (reference.text, *scope.behavior_families.get(reference.text, ()))
-    if any(name in scope.behaviors and not scope.behaviors[name].differentiable for name in names):
-        message = f'behavior "{reference.text}" has no gradient, and the estimator needs one'
+    declared = [scope.behaviors[name] for name in names if name in scope.behaviors]
+    if metric := next((behavior.metric for behavior in declared if not behavior.differentiable), ""):
+        which = f"{metric.removesuffix('()')}, which has no gradient"
+        message = f'behavior "{reference.text}" is {which}, and the estimator needs one'
         scope.report(reference.span, message, way_out)
 
 
@@ -114,4 +116,5 @@ def _refuse_everything(scope: Scope, reference: Reference) -> None:
         mask = scope.stages.get(name)
         if mask is not None and mask.all():
             hint = "a stage is a part of the training; what would be left is the untrained model"
-            scope.report(reference.span, f'stage "{name}" holds all {len(mask)} steps', hint)
+            steps = f"all {len(mask)} steps" if len(mask) > 1 else "the only step"
+            scope.report(reference.span, f'stage "{name}" holds {steps}', hint)

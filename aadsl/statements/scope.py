@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from aadsl.core.errors import AadslError, Problem, Span, unknown_name
 from aadsl.core.families import define
+from aadsl.core.members import describe
 from aadsl.language import Name, Parsed, Reference
 from aadsl.statements.axis import Coordinates
 from aadsl.statements.batches import BatchExamples
@@ -24,6 +25,8 @@ class Declared:
 
     differentiable: bool = True
     per_example: bool = False
+    metric: str = ""
+    """It in words."""
 
 
 class Scope:
@@ -67,7 +70,8 @@ class Scope:
         self.stages = {name: np.asarray(member, dtype=bool) for name, member in study.stages.items()}
         self.families = dict(study.families)
         self.behaviors = {
-            name: Declared(behavior.differentiable, behavior.per_example) for name, behavior in study.behaviors.items()
+            name: Declared(behavior.differentiable, behavior.per_example, describe(behavior.metric))
+            for name, behavior in study.behaviors.items()
         }
         self.behavior_families = dict(study.behavior_families)
 

@@ -30,6 +30,9 @@ def _line(one: xr.Dataset) -> str:
     """Return the value of a behavior as it is, and what it would be without the stages that matter most."""
     best = one["retrained_effect"].fillna(one["effect"]) if "retrained_effect" in one else one["effect"]
     effects, observed = best.to_numpy().astype(float), float(one["observed"])
+    if not effects.any():
+        none = "no stage has any effect" if len(effects) > 1 else "the stage has no effect"
+        return f"{one['behavior'].item()} {_shown(observed, 3)}: {none} on it"
     order = np.argsort(-np.abs(np.nan_to_num(effects)), kind="stable")[:MOST]
     values = observed - effects[order]
     digits = next((d for d in range(3, 9) if _apart(observed, values, d)), 9)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 EXACT = "retraining"
 SAMPLES = 8
+CORRELATED = 3  # stages from which on a correlation says something
 VERIFY_OPTIONS = {"samples": int}
 
 
@@ -126,8 +127,13 @@ def summary(dataset: xr.Dataset) -> str:
     lines = []
     for name in dataset["behavior"].values:
         one = dataset.sel(behavior=name)
+        stages = dataset.sizes["stage"]
+        over = "over 1 stage" if stages == 1 else f"over {stages} stages"
+        if not np.isfinite(one.slope):
+            lines.append(f"{name}: no exact effect differs from zero, {over}")
+            continue
         parts = [f"slope {float(one.slope):.3g}", f"relative error {float(one.relative_error):.2g}"]
-        if np.isfinite(one.correlation):
+        if np.isfinite(one.correlation) and stages >= CORRELATED:
             parts.insert(0, f"correlation {float(one.correlation):.3f}")
-        lines.append(f"{name}: {', '.join(parts)} over {dataset.sizes['stage']} stages")
+        lines.append(f"{name}: {', '.join(parts)} {over}")
     return "\n".join(["estimate beside truth (slope 1 and error 0 are perfect):", *lines])

@@ -55,10 +55,18 @@ def calibrations(query: Query, estimate: Floats, exact: Floats) -> list[Calibrat
 
 
 def compared(steps: tuple[int, ...], estimate: NDArray[np.float64], exact: NDArray[np.float64]) -> Calibration:
-    """Return slope, correlation and relative error of ``estimate`` (n,) over ``exact`` (n,), with an interval."""
+    """Return slope, correlation and relative error of ``estimate`` (n,) over ``exact`` (n,), with an interval.
+
+    They are NaN where no exact effect differs from zero.
+    """
+    if not exact.any():
+        unknown = float("nan")
+        return Calibration(steps, unknown, unknown, unknown, (unknown, unknown))
     generator = np.random.default_rng(0)
     draws = generator.integers(0, len(steps), (RESAMPLES, len(steps)))
-    errors = np.linalg.norm((estimate - exact)[draws], axis=1) / np.linalg.norm(exact[draws], axis=1)
+    sizes = np.linalg.norm(exact[draws], axis=1)
+    sizes[sizes == 0] = np.nan  # of steps without effect no relative error is known
+    errors = np.linalg.norm((estimate - exact)[draws], axis=1) / sizes
     low, high = np.nanquantile(errors, (0.05, 0.95))
     varied = len(steps) > 1 and exact.std() > 0 and estimate.std() > 0
     return Calibration(

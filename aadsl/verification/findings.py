@@ -41,7 +41,7 @@ def replayed(history: History, chosen: Sequence[tuple[int, int]], progress: Prog
     def stepped() -> None:
         nonlocal done
         done = min(done + 1, total)  # where something does not fit, steps are replayed again
-        progress("verifying", done, total)
+        progress("verifying steps", done, total)
 
     for place, (start, stop) in enumerate(sorted(chosen, key=lambda pair: pair[1] - pair[0])):
         if judge.would_say_nothing(stop - start):

@@ -149,3 +149,11 @@ def test_format_leaves_what_it_cannot_read(shell, monkeypatch):
     monkeypatch.setattr(shell, "set_next_input", lambda text, replace: found.append(text))
     assert cell(shell, "%%aascore --format\nstage = steps[0:3]").success
     assert found == ["%%aascore\nstage = steps[0:3]"]
+
+
+def test_options_of_a_line_are_told_to_stand_before_a_cell(shell, capsys):
+    assert not cell(shell, "%aascore --quiet").success
+    assert capsys.readouterr().out.splitlines() == [
+        "options belong to cells, %aascore with one percent sign has none",
+        "%%aascore --quiet, and the statements below it",
+    ]
