@@ -9,6 +9,8 @@ from aadsl.charts.png import smaller
 
 MIME = "application/vnd.vegalite.v5+json"
 SCHEMA = "https://vega.github.io/schema/vega-lite/v5.json"
+PICTURE = 90_000
+"""Bytes that the picture of a chart may take in a notebook, which keeps it beside the chart."""
 _EMBED = {"renderer": "svg", "actions": False}
 
 
@@ -18,7 +20,7 @@ def mimebundle(chart: Any) -> dict[str, Any]:
     JupyterLab draws the first without the internet and in its own theme; other viewers take the picture. There is
     no ``text/html``: ``nbconvert`` would prefer it to the picture.
     """
-    return {MIME: lab_spec(chart), "image/png": png(chart), "text/plain": summary(chart)}
+    return {MIME: lab_spec(chart), "image/png": small_png(chart), "text/plain": summary(chart)}
 
 
 def lab_spec(chart: Any) -> dict[str, Any]:
@@ -32,6 +34,15 @@ def png(chart: Any, scale: float = 1.5) -> bytes:
     import vl_convert
 
     return smaller(vl_convert.vegalite_to_png(theme.styled(chart, theme.PAPER), scale=scale))
+
+
+def small_png(chart: Any, scale: float = 1.5) -> bytes:
+    """Return the picture of ``chart`` at this scale, or at a smaller one if it takes over ``PICTURE`` bytes."""
+    picture = png(chart, scale)
+    while len(picture) > PICTURE:
+        scale *= min(0.9, (PICTURE / len(picture)) ** 0.8)  # bytes grow less than the area
+        picture = png(chart, scale)
+    return picture
 
 
 def summary(chart: Any) -> str:

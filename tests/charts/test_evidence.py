@@ -7,6 +7,7 @@ import xarray as xr
 from aadsl.charts import CHARTS, theme
 from aadsl.charts.answers import answer_table
 from aadsl.charts.band import exact_effects
+from aadsl.charts.export import svg
 from aadsl.charts.words import provenance, step_provenance
 from jupyter_ext.html import answer_html, answer_text
 from tests.charts.answers import answer, with_evidence
@@ -167,9 +168,12 @@ def test_scattered_steps_too_near_to_be_seen_apart_become_one_band():
 
 def test_dots_of_examples_say_how_far_to_trust_their_stage():
     chart = CHARTS["examples"]().draw(answer(examples=5, trust=True, exact=2))
-    dots = [row for row in rows_of(chart) if "example" in row]
-    assert {row["how"] for row in dots} == {"exact", "estimate"}
-    assert {row["reason"] for row in dots if row["mark"] == "low trust"} == {"curvatures differ"}
+    known = [row for row in rows_of(chart) if "how" in row]  # of each stage once; its dots look that up
+    assert {row["how"] for row in known} == {"exact", "estimate"}
+    assert {row["reason"] for row in known if row["mark"] == "low trust"} == {"curvatures differ"}
+    assert len([row for row in rows_of(chart) if "example" in row]) == 4 * 2 * 5
+    picture = svg(chart)
+    assert picture.count('fill-opacity="0.8"') == 3 * 5  # three of four numbers of the exact stages are trusted
     assert "hollow: low trust" in subtitle(chart)
 
 

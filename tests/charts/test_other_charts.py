@@ -1,19 +1,23 @@
 import base64
+import json
 import re
 import zlib
 
 import numpy as np
 import pytest
 import vl_convert
+import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aadsl.charts import CHARTS, save
+from aadsl.charts import CHARTS, mimebundle, save
 from aadsl.charts.agreement import fit
+from aadsl.charts.bundle import MIME
 from aadsl.charts.png import SIGNATURE, encode, smaller
 from aadsl.charts.thumbnails import thumbnails, with_thumbnails
 from aadsl.core.errors import AadslError
 from tests.charts.answers import answer
+from tests.charts.test_evidence import subtitle
 from tests.charts.test_timeline import rows_of
 
 
@@ -90,10 +94,29 @@ def test_many_examples_keep_their_extremes():
     data = answer(behaviors=("backdoor",), examples=5000)
     dots = [row for row in rows_of(CHARTS["examples"]().draw(data)) if "effect" in row]
     assert len(dots) < 4 * 600
+    assert f"{len(dots)} of 20,000 effects are drawn" in subtitle(CHARTS["examples"]().draw(data))
     for stage in data["stage"].values:
         drawn = [row["effect"] for row in dots if row["stage"] == stage]
         true = data["example_effect"].sel(stage=stage, behavior="backdoor")
         assert (min(drawn), max(drawn)) == pytest.approx((float(true.min()), float(true.max())), rel=1e-5)
+
+
+@pytest.mark.parametrize(("stages", "examples", "behaviors"), [(4, 800, 1), (8, 200, 2)])
+def test_a_strip_takes_no_more_than_300_kb_of_a_notebook(stages, examples, behaviors):
+    names = [f"what behavior number {k} of all reads" for k in range(behaviors)]
+    rng = np.random.default_rng(0)
+    effect = rng.normal(size=(stages, behaviors, examples))
+    stage = [f"a stage with a rather long name, number {k}" for k in range(stages)]
+    data = xr.Dataset(
+        {"example_effect": (("stage", "behavior", "example"), effect)},
+        {"stage": stage, "behavior": names, "example": np.arange(examples)},
+    )
+    shown = with_thumbnails(data, {name: rng.random((examples, 3, 32, 32)) for name in names})
+    bundle = mimebundle(CHARTS["examples"]().draw(shown))
+    spec = json.dumps(bundle[MIME])
+    assert len(spec) + len(base64.b64encode(bundle["image/png"])) < 300_000
+    furthest = np.unravel_index(np.abs(effect).argmax(), effect.shape)
+    assert str(shown["thumbnail"].values[furthest[1], furthest[2]]) in spec
 
 
 def test_texts_are_shown_as_texts():
