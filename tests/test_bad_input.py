@@ -228,3 +228,11 @@ def test_parameters_of_several_precisions(tmp_path: Path) -> None:
     trajectory = aadsl.open_trajectory(tmp_path)
     message = complaint(lambda: aadsl.Study(trajectory, model=model, loss=mixed_loss, data=data, device="cpu"))
     assert '"0.bias" is float32, "1.bias" is float64' in message and "autocast" in message
+
+
+def test_a_run_whose_states_are_gone_is_refused_in_words(tmp_path: Path) -> None:
+    run = record(tmp_path / "run")
+    for state in (tmp_path / "run").glob("state-*.nc"):
+        state.unlink()
+    with pytest.raises(aadsl.AadslError, match=r"no state of .*run is there(.|\n)*restore the files"):
+        run.study()

@@ -67,6 +67,9 @@ class History:
         self.device = device_of(device)
         if not trajectory.length:
             raise AadslError(f"{trajectory.path} holds no steps", hint="record some, and commit them: recorder.close()")
+        if not trajectory.checkpoints:
+            hint = "restore the files from a copy; trajectory.violations() says which are missing"
+            raise AadslError(f"no state of {trajectory.path} is there, which a replay begins with", hint=hint)
         fitting.require_parameters(trajectory, model)
         self.data = TrainingData.of(data, trajectory)
         for job in trajectory.jobs:

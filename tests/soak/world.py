@@ -27,14 +27,14 @@ class RecordedRun:
     Attributes:
         folder: where it is; kind: what it trains.
         safe: how many steps were told as kept.
-        saved: whether each file to save to was told as written, by its name.
+        saved: what each file that was told as written holds, by its ending: a question, and how long the run was then.
         blows: how often a process at work on it was ended.
     """
 
     folder: Path
     kind: str
     safe: int = 0
-    saved: dict[str, Question] = field(default_factory=dict)
+    saved: dict[str, tuple[Question, int]] = field(default_factory=dict)
     blows: int = 0
 
     @property
@@ -176,21 +176,24 @@ class World:
         path = run.folder.parent / f"{run.folder.name}{ending}"
         blow = Blow.drawn(self._dice, self._dice.random() < 0.5)
         outcome = self._do(f"save {ending}", run, lambda told, step: save(run.kind, run.folder, asked, path), blow)
-        before = run.saved.get(ending)
-        may_be = [asked] if outcome.how == "done" else [q for q in (before, asked) if q]
+        before, now = run.saved.get(ending), (asked, self._length(run))
+        may_be = [now] if outcome.how == "done" else [one for one in (before, now) if one]
         if outcome.how == "done" or before is not None or path.exists():
             found = self._do("read what was saved", run, lambda told, step: self._fault_of(run, path, may_be))
             if found.how != "done" or found.value:
                 self._fault(f"save {ending}", run, f"{outcome.how}, and {path.name}: {found.value or found.said}")
         if outcome.how == "done":
-            run.saved[ending] = asked
+            run.saved[ending] = now
         elif path.exists():
             path.unlink()  # it may be either
             run.saved.pop(ending, None)
 
-    def _fault_of(self, run: RecordedRun, path: Path, may_be: list[Question]) -> str:
-        length = len(weights_of(run.folder)[0])
-        truths = [(self._truths.effect(run.kind, length, q), self._truths.model(run.kind, length, q)) for q in may_be]
+    def _length(self, run: RecordedRun) -> int:
+        """Return how many steps a run has, told by a process of its own."""
+        return len(alone(lambda told, step: weights_of(run.folder)[0]).value or ())
+
+    def _fault_of(self, run: RecordedRun, path: Path, may_be: list[tuple[Question, int]]) -> str:
+        truths = [(self._truths.effect(run.kind, n, q), self._truths.model(run.kind, n, q)) for q, n in may_be]
         return fault_of(path, truths)
 
     def _do(self, act: str, run: RecordedRun, work: Any, blow: Blow = CALM) -> Outcome:
