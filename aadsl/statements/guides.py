@@ -25,7 +25,8 @@ again without them for the exact answer. In a notebook, on the first line of a c
   %%aascore --explore
   score STAGES on BEHAVIOR
 
-or, of the newest answer, `%aascore explore`; of a result, `result.explore()`. A stage made there is put into a cell in
+or, of the newest answer, `%aascore explore`; of a result, `result.explore()`. Legend, stages, conditions and arrow keys
+select, too; the wheel zooms; the examples of the selected steps stand below. A stage made there is put into a cell in
 this language. `save "report.html"` writes a page with a timeline to drag over, for readers without a kernel."""
 
 GUIDES = {"trust": TRUST, "explorer": EXPLORER}

@@ -5,18 +5,26 @@ import re
 import statistics
 
 import nbformat
+import numpy as np
 import pytest
 from nbconvert import HTMLExporter
 from playwright.sync_api import expect
 
 from jupyter_ext.explorer import explore
 from tests.charts.answers import answer
+from tests.charts.test_hostile_texts import HOSTILE
 from tests.notebook import lab
 
 pytestmark = pytest.mark.browser
 
 
 EXPLORED = "from jupyter_ext.explorer import explore"
+# What the kernel says of examples that are such texts, with such labels.
+SEND_EXAMPLES = """from tests.charts.test_hostile_texts import HOSTILE
+shown = [{"text": text, "label": text, "number": text, "step": 3, "loss": 1.5} for text in HOSTILE]
+labels = {"name": HOSTILE[0], "counts": [[text, 1, 2] for text in HOSTILE], "more": 1, "run": 9}
+found = {"uses": 9, "looked": 9, "why": HOSTILE[0], "examples": shown, "labels": labels}
+hostile.send({"kind": "examples", "key": hostile.selection, "found": found})"""
 
 
 def program(recorded):
@@ -136,7 +144,7 @@ def test_conditions_complain_complete_and_filter(explored, page):
     expect(page.locator(".aadsl-count")).to_have_text("2 of 24 steps")
 
 
-def test_examples_of_the_selection_and_of_the_step_under_the_pointer(explored, page, recorded):
+def test_examples_of_the_selection_and_of_the_step_under_the_pointer(explored, page, recorded, answered):
     labels = page.locator(".aadsl-examples table")
     expect(labels.locator("thead")).to_contain_text("whole run")
     counted = recorded.data[1][[*range(80, 90), *range(110, 120)]].bincount(minlength=10).tolist()
@@ -152,17 +160,24 @@ def test_examples_of_the_selection_and_of_the_step_under_the_pointer(explored, p
     expect(page.locator(".aadsl-card img")).to_have_count(4)
     explored.picture("explorer-hover")
     page.mouse.move(0, 0)
-    # From the selection to its worst step, whose examples then are shown, and back.
-    worst = page.locator(".aadsl-explorer .aadsl-bar:has-text('hurt seven most') .aadsl-step")
-    if worst.count():
-        worst.first.click()
-    else:
-        page.locator(".aadsl-examples .aadsl-step").first.click()
+    # From the run to the step that hurt most, whose examples then are shown, and back, and back.
+    before = page.locator(".aadsl-statement").inner_text()
+    page.locator(".aadsl-examples .aadsl-step").first.click()  # of the worst example
     expect(page.locator(".aadsl-count")).to_have_text("1 of 24 steps")
+    page.get_by_role("button", name="Select all").click()
+    effects = answered.session.answers[-1].with_steps()["step_effect"].sel(behavior="seven").values
+    worst = page.locator(".aadsl-explorer .aadsl-bar:has-text('hurt seven most') .aadsl-step")
+    expect(worst.first).to_contain_text(str(effects.argmin()))
+    shown = [int(text.split()[0]) for text in worst.all_inner_texts()]
+    assert shown == [t for t in np.argsort(effects)[:6].tolist() if effects[t] < 0]
+    worst.first.click()
+    expect(page.locator(".aadsl-statement")).to_contain_text(f"steps[{shown[0]}:{shown[0] + 1}]")
     expect(images).to_have_count(10)
     explored.picture("explorer-step")
     page.get_by_role("button", name="← back").click()
-    expect(page.locator(".aadsl-count")).to_have_text("2 of 24 steps")
+    expect(page.locator(".aadsl-count")).to_have_text("24 of 24 steps")
+    page.get_by_role("button", name="← back").click()
+    expect(page.locator(".aadsl-statement")).to_have_text(before)
 
 
 def test_wheel_keys_and_overview_zoom_and_all_canvases_keep_in_line(explored, page):
@@ -233,7 +248,7 @@ def test_texts_of_a_recording_stay_texts(explored, page):
     page.on("dialog", lambda dialog: (wrong.append(dialog.message), dialog.dismiss()))
     page.on("pageerror", lambda error: wrong.append(str(error)))
     explored.run_cell(
-        "from tests.charts.test_hostile_texts import ANSWER\nfrom jupyter_ext.explorer import explore\nexplore(ANSWER)"
+        f"from tests.charts.test_hostile_texts import ANSWER\n{EXPLORED}\nhostile = explore(ANSWER)\nhostile"
     )
     here = page.locator(".aadsl-explorer").last
     expect(here.locator("canvas").first).to_be_visible()
@@ -253,6 +268,9 @@ def test_texts_of_a_recording_stay_texts(explored, page):
     here.locator("canvas").first.hover(position={"x": 300, "y": 60})
     expect(here.locator(".aadsl-card")).to_be_visible()
     explored.picture("explorer-hostile")
+    explored.run_cell(SEND_EXAMPLES)
+    expect(here.locator(".aadsl-examples q")).to_have_count(len(HOSTILE))
+    assert here.locator(".aadsl-examples q").all_text_contents() == [text or "?" for text in HOSTILE]
     cut = """node => [...node.querySelectorAll('*')].filter(one => one.scrollWidth > one.clientWidth + 1
       && one.clientWidth && getComputedStyle(one).overflowX !== 'hidden' && !one.closest('.aadsl-steps'))
       .map(one => one.outerHTML)"""
@@ -264,7 +282,8 @@ def test_texts_of_a_recording_stay_texts(explored, page):
     assert here.evaluate("node => node.querySelectorAll('img, script, svg').length") == 0
     assert not wrong
     page.mouse.move(0, 0)
-    explored.execute("notebook:delete-cell")
+    for _ in range(2):
+        explored.execute("notebook:delete-cell")
     expect(page.locator(".aadsl-explorer")).to_have_count(1)
 
 
