@@ -41,7 +41,7 @@ class Agreement:
         title = f"Do estimate and retraining agree on {words.quoted(names)}?"
         doubt = "a hollow point: low trust" if (table["mark"] != "").any() else ""
         text = words.sentence("one point a stage, on the dashed line both agree", doubt, words.provenance(dataset))
-        return theme.titled(chart, title, text)
+        return theme.titled(dataset, chart, title, text)
 
     def _panel(self, dataset: xr.Dataset, name: str, frame: pd.DataFrame) -> Any:
         exact, estimate = frame["retrained"].to_numpy(), frame["effect"].to_numpy()

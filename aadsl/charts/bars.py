@@ -45,7 +45,7 @@ class Bars:
         ]
         chart = panels[0] if len(panels) == 1 else alt.concat(*panels, columns=COLUMNS, spacing=28)
         title = f"Effect of {_stages(table)} on {words.quoted(names)}"
-        return theme.titled(chart, title, *_legend(dataset, table))
+        return theme.titled(dataset, chart, title, *_legend(dataset, table))
 
     def _panel(self, dataset: xr.Dataset, name: str, frame: pd.DataFrame, width: int, alone: bool) -> Any:
         # By name: sorts by a channel differ between layers, and Vega-Lite drops them then.

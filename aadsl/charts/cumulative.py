@@ -55,7 +55,7 @@ class Cumulative:
         few = f"the {LINES} largest of {len(names)} stages" if dropped else ""
         meaning = words.meaning(dataset, "rising: the steps {good}, falling: they {bad}")
         title = f"Effect gathered by each stage on {words.quoted(behaviors(dataset))}"
-        return theme.titled(stacked(panels), title, *notes(dataset, meaning, "dashed"), words.sentence(few))
+        return theme.titled(dataset, stacked(panels), title, *notes(dataset, meaning, "dashed"), words.sentence(few))
 
     def _panel(self, dataset: xr.Dataset, behavior: str, sums: xr.DataArray) -> Any:
         steps = dataset["step"].values

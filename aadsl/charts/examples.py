@@ -62,7 +62,7 @@ class ExampleStrip:
             if drawn < known_of
             else ""
         )
-        return theme.titled(chart, title, first, _legend(known), words.sentence(thinned))
+        return theme.titled(dataset, chart, title, first, _legend(known), words.sentence(thinned))
 
     def _panel(self, dataset: xr.Dataset, name: str, frame: pd.DataFrame, known: pd.DataFrame, panels: int) -> Any:
         one = known[known["behavior"] == name].drop(columns="behavior")

@@ -41,7 +41,7 @@ class Schedule:
             raise AadslError(
                 "this run recorded no learning rate, momentum or loss", hint=f"recorded for each step: {known}"
             )
-        return theme.titled(stacked(panels), "What the optimizer did at every step")
+        return theme.titled(dataset, stacked(panels), "What the optimizer did at every step")
 
 
 def stacked(panels: list[Any]) -> Any:

@@ -12,6 +12,7 @@ from textwrap import wrap
 from typing import Any
 
 import altair as alt
+import xarray as xr
 
 from aadsl.charts.texts import drawable
 
@@ -100,9 +101,14 @@ def config(inks: Inks) -> dict[str, Any]:
     }
 
 
-def titled(chart: Any, text: str, *lines: str) -> Any:
-    """Return ``chart`` with a title in words and the lines under it that are not empty; marked as one of ours."""
-    shown = [part for line in lines if line for part in wrap(line, LINE, break_long_words=False)]
+def titled(dataset: xr.Dataset, chart: Any, text: str, *lines: str) -> Any:
+    """Return ``chart`` with a title in words and the lines under it that are not empty; marked as one of ours.
+
+    The last line says of which run it is.
+    """
+    runs = str(dataset.attrs.get("runs", ""))
+    said = (*lines, f'Of the run "{runs}".' if runs else "")
+    shown = [part for line in said if line for part in wrap(line, LINE, break_long_words=False)]
     title = alt.Title(text, subtitle=shown)
     return chart.properties(title=title, usermeta=OURS)
 

@@ -60,7 +60,7 @@ class Timeline:
         lines = [*notes(dataset, meaning, "pale")]
         if any(intervals(dataset, name) for name in names):
             lines.append(words.sentence("whiskers: 90% intervals, from exact answers on single steps"))
-        return theme.titled(chart, f"Effect of every step on {words.quoted(names)}", *lines)
+        return theme.titled(dataset, chart, f"Effect of every step on {words.quoted(names)}", *lines)
 
     def _panel(
         self,

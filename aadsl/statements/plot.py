@@ -54,7 +54,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Plot(Statement):
-    """Draw a chart of the newest answer that has what is asked for.
+    """Draw a chart of the question before it in the cell, else of the newest answer about the loaded run.
 
     plot timeline
     plot timeline of backdoor by source
@@ -79,17 +79,18 @@ class Plot(Statement):
             return None
         coordinate = scope.steps.called.get(self.by.text) if self.by is not None and not members else None
         wanted = Wanted(chart, stages, members, behaviors, coordinate)
-        newest = scope.answers[::-1]
+        here = any(map(wanted.held_by, scope.asked))
+        newest = scope.asked[::-1] if here else scope.answers[::-1]
         if any(map(wanted.served_by, newest)):
-            return partial(self.run, wanted=wanted)
+            return partial(self.run, wanted=wanted, here=here)
         if not scope.question_failed:
             self._refuse(scope, wanted, next((wanted.unmet(a) for a in newest if wanted.held_by(a)), None))
         return None
 
-    def run(self, result: Result, wanted: Wanted) -> None:
-        """Draw the newest answer that has what is asked for."""
-        newest = reversed(result.session.answers)
-        chosen = next(answered for answered in newest if wanted.served_by(answered.outline))
+    def run(self, result: Result, wanted: Wanted, here: bool) -> None:
+        """Draw the newest answer that has what is asked for: of this program, where one is about what is named."""
+        known = result.asked if here else result.session.answers_about(result.study)
+        chosen = next(answered for answered in reversed(known) if wanted.served_by(answered.outline))
         swept = any(need.met_by([STEPS]) for need in wanted.chart.needs)
         shown = chosen.with_steps(wanted.behaviors, result.progress) if swept else chosen.dataset
         shown = wanted.part(shown)

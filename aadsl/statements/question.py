@@ -48,7 +48,9 @@ class QuestionStatement(Statement):
         if asked is None:
             scope.question_failed = True
             return None
-        keep_newest(scope.answers, self.expected_answer(scope, asked))
+        answer = self.expected_answer(scope, asked)
+        keep_newest(scope.answers, answer)
+        scope.asked.append(answer)
         return partial(self.run, asked=asked)
 
 

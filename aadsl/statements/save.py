@@ -15,7 +15,7 @@ from aadsl.statements.base import Action, Statement
 from aadsl.statements.frames import table
 from aadsl.statements.inline import named_stages
 from aadsl.statements.scope import Scope
-from aadsl.statements.session import Result
+from aadsl.statements.session import Answered, Result
 from aadsl.statements.vocabulary import build
 from aadsl.study.question import DEFAULT_INTERVENTION
 
@@ -104,7 +104,7 @@ class Save(Statement):
 
     def run(self, result: Result, path: Path) -> None:
         """Write the file."""
-        dataset, said = result.session.answers[-1].dataset, _saved(path)
+        dataset, said = _newest(result).dataset, _saved(path)
         with replacing(path) as unfinished:
             WRITERS[path.suffix.lower()](dataset, unfinished)
         result.say(said)
@@ -114,7 +114,7 @@ class Save(Statement):
         from aadsl.statements.report import write_report
 
         said = _saved(path)
-        write_report(result.session.answers[-1], path)
+        write_report(_newest(result), path)
         result.say(said)
 
     def draw(self, result: Result, path: Path) -> None:
@@ -124,6 +124,11 @@ class Save(Statement):
         said = _saved(path)
         save(result.session.chart, path)
         result.say(said)
+
+
+def _newest(result: Result) -> Answered:
+    """Return the newest answer about the loaded run; resolution made sure that there is one."""
+    return result.session.answers_about(result.session.study)[-1]
 
 
 def _saved(path: Path) -> str:

@@ -13,6 +13,7 @@ from aadsl.core.errors import AadslError, Problem, Span, unknown_name
 from aadsl.core.families import define
 from aadsl.core.members import describe
 from aadsl.language import Name, Parsed, Reference
+from aadsl.statements.answers import AnswerOutline
 from aadsl.statements.axis import Coordinates
 from aadsl.statements.batches import BatchExamples
 from aadsl.statements.session import Session
@@ -40,7 +41,10 @@ class Scope:
         self.source, self.names, self.session = parsed.source, names, session
         self.problems: list[Problem] = []
         self.lost = set(parsed.lost)
-        self.answers = [answered.outline for answered in session.answers]
+        self.answers: list[AnswerOutline] = []
+        """What the answers about the loaded run hold, also those that this program will give."""
+        self.asked: list[AnswerOutline] = []
+        """What the answers of this program will hold."""
         self.stages: dict[str, NDArray[np.bool_]] = {}
         self.families: dict[str, tuple[str, ...]] = {}
         self.behaviors: dict[str, Declared] = {}
@@ -66,6 +70,8 @@ class Scope:
     def enter(self, study: Studied) -> None:
         """Take up a study with everything that is defined on it."""
         self.study = study
+        self.answers = [answered.outline for answered in self.session.answers_about(study)]
+        self.asked = []
         self.steps = self.session.coordinates(study)
         self.stages = {name: np.asarray(member, dtype=bool) for name, member in study.stages.items()}
         self.families = dict(study.families)

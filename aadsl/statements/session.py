@@ -48,6 +48,10 @@ class Answered:
         held = AnswerOutline.of(self.dataset)
         return held if STEPS in self.dataset else replace(held, stepped=frozenset(self._sweepable))
 
+    def is_about(self, study: Studied) -> bool:
+        """Return whether it is about the run of a study."""
+        return self.study is None or self.study.trajectory.digest == study.trajectory.digest
+
     @cached_property
     def _sweepable(self) -> list[str]:
         """The behaviors of which effects of single steps can be swept."""
@@ -85,6 +89,10 @@ class Session:
     definitions: list[tuple[str, str]] = field(default_factory=list, repr=False)
     _kept: dict[str, tuple[Any, Any]] = field(default_factory=dict, repr=False)
 
+    def answers_about(self, study: Studied | None) -> list[Answered]:
+        """Return the answers about the run of a study, the newest last."""
+        return [answered for answered in self.answers if study is None or answered.is_about(study)]
+
     def defined(self, name: str, text: str) -> None:
         """Note the statement that gave a name its meaning; said once more, it is noted once."""
         if next((said for known, said in reversed(self.definitions) if known == name), None) != text:
@@ -114,6 +122,7 @@ class Result:
         charts: the Altair charts it plotted, in order.
         reports: what `verify trajectory` found, in order; each has ``ok`` and ``causes``.
         checks: what `check` found, in order: Datasets over ``behavior``.
+        asked: its answers, in order.
         plan: what `explain` says would be computed; an answer carries its own plan in ``dataset.attrs``.
         messages: what its statements have to say, in order.
         session: pass it on to let the names live in the next program.
@@ -126,9 +135,14 @@ class Result:
     checks: list[xr.Dataset] = field(default_factory=list)
     plans: list[str] = field(default_factory=list)
     progress: Progress | None = None
-    answered: Answered | None = field(default=None, repr=False)
+    asked: list[Answered] = field(default_factory=list, repr=False)
     text: str = field(default="", repr=False)
     """The statement that runs."""
+
+    @property
+    def answered(self) -> Answered | None:
+        """The last answer of the program; None where it asked nothing."""
+        return self.asked[-1] if self.asked else None
 
     @property
     def dataset(self) -> xr.Dataset | None:
@@ -172,8 +186,8 @@ class Result:
             self.say(f"the trajectory does not pass verification, so these numbers may mean nothing: {why}")
         # The study as it is: a name may mean something else later.
         program = [text for _, text in self.session.definitions]
-        self.answered = Answered(dataset, self.study.branch(), asked, (*program, self.text))
-        keep_newest(self.session.answers, self.answered)
+        self.asked.append(Answered(dataset, self.study.branch(), asked, (*program, self.text)))
+        keep_newest(self.session.answers, self.asked[-1])
 
     def draw(self, chart: Any, answered: Answered) -> None:
         """Keep a chart of an answer for this result, and for later statements that save it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -126,6 +127,7 @@ def provenance(title: str, plan: Plan, trajectory: Trajectory, answer: Outcome) 
         "plan": str(plan),
         "exact": int(answer.exact.all()),
         "trajectory": str(trajectory.path),
+        "runs": " then ".join(PurePath(job.path).name for job in trajectory.jobs),
         "trajectory_digest": trajectory.digest,
         "aadsl_version": __version__,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
