@@ -107,7 +107,8 @@ class Explorer(anywidget.AnyWidget):  # type: ignore[misc]
         dataset = answered.with_steps(progress=result.progress)
         study = result.session.study
         of_its_run = study is not None and study.trajectory.digest == dataset.attrs.get("trajectory_digest")
-        return cls(dataset, study if of_its_run else None, names)
+        # As it was when it answered: a stage may be another one by now, and what is picked is the answer's.
+        return cls(dataset, (answered.study or study) if of_its_run else None, names)
 
     @property
     def selection(self) -> str:

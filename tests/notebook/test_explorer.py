@@ -263,6 +263,22 @@ def test_the_exact_answer_is_that_of_retraining(answered, recorded):
     assert len(answered.session.answers) == 1
 
 
+def test_a_picked_stage_is_that_of_the_answer_also_when_the_name_means_another_by_now(recorded):
+    names = {"study": recorded.study(), "test": (recorded.data[0][:20], recorded.data[1][:20])}
+    program = "load study\nstage part = steps[3:9]\nbehavior seven = log_likelihood(target=7) on test"
+    result = aadsl.run(f"{program}\nscore part on seven", names)
+    explorer = explore(result)
+    aadsl.run("stage part = steps[9:12]", names, session=result.session)
+    select(explorer, stage="part")
+    assert np.flatnonzero(explorer.members).tolist() == [*range(3, 9)]
+    explorer._on_message(None, {"kind": "exact"}, [])
+    explorer._exact.wait(LIMIT)
+    with_stage, without = (
+        recorded.retrained(left)(names["test"][0]).log_softmax(-1)[:, 7].mean().item() for left in ([], range(3, 9))
+    )
+    assert explorer.answers["part"]["effects"]["seven"] == pytest.approx(with_stage - without, rel=1e-4)
+
+
 def test_the_exact_answer_can_be_cancelled(answered):
     explorer = explore(answered)
     select(explorer, 3, 12)
