@@ -202,6 +202,8 @@ def _clause(place: Place) -> str:
         return "say what `where` belongs to with parentheses: a or (steps where …), (a or b) where …"
     if place.found == "with" and "using" in place.words:
         return "did you mean `using`?"
+    if place.found == "with" and "as" in place.before:
+        return "`with` stands before `as`"
     if place.found in ("", "with") and place.before == ("verify",):
         return "write verify STAGES on BEHAVIORS, or verify trajectory"
     if place.found == "using" and "under" in place.before:

@@ -31,6 +31,7 @@ class AnswerOutline:
         variables: names of its variables and coordinates.
         each: the behaviors with effects on single examples.
         stepped: the behaviors of which effects of single steps are there, or can be swept when they are asked for.
+        runs: the runs it is about, where several stand beside each other; behaviors are then :func:`called` by them.
     """
 
     stages: frozenset[str]
@@ -38,6 +39,7 @@ class AnswerOutline:
     variables: frozenset[str] = frozenset()
     each: frozenset[str] = frozenset()
     stepped: frozenset[str] = frozenset()
+    runs: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, dataset: Any) -> AnswerOutline:
@@ -52,11 +54,15 @@ class AnswerOutline:
 
     def holds(self, stages: Iterable[str], behaviors: Iterable[str]) -> bool:
         """Return whether it is about all of these."""
-        return self.stages >= {*stages} and self.behaviors >= {*behaviors}
+        return self.stages >= {*stages} and self.behaviors >= {*self.spelled(behaviors)}
+
+    def spelled(self, behaviors: Iterable[str]) -> tuple[str, ...]:
+        """Return what the answer calls ``behaviors``: one of several runs is there once for each."""
+        return tuple(called(name, run) if run else name for name in behaviors for run in self.runs or ("",))
 
     def variables_on(self, behaviors: Collection[str]) -> frozenset[str]:
         """Return the variables that say something of these behaviors, or of any where there are none."""
-        about = frozenset(behaviors) or self.behaviors
+        about = frozenset(self.spelled(behaviors)) or self.behaviors
         variables = self.variables if self.each & about else self.variables - {EACH}
         return variables | {STEPS} if self.stepped & about else variables - {STEPS}
 
@@ -64,3 +70,12 @@ class AnswerOutline:
 def labels(dataset: Any, dimension: str) -> frozenset[str]:
     """Return the labels along one dimension of a result; none where it has no such dimension."""
     return frozenset(map(str, dataset[dimension].values)) if dimension in dataset.dims else frozenset()
+
+
+def called(behavior: str, run: str) -> str:
+    """Return what a behavior of a run is called beside those of others.
+
+    >>> called("reading", "first"), called("digits[4]", "first")
+    ('reading[first]', 'digits[4, first]')
+    """
+    return f"{behavior[:-1]}, {run}]" if behavior.endswith("]") else f"{behavior}[{run}]"

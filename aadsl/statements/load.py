@@ -29,6 +29,7 @@ class Load(Statement):
     load "runs/badnet" with model=net, loss=loss_fn, data=train
     load "runs/pretrain", "runs/finetune" with model=net, loss=loss_fn, data=train
     load study
+    load "runs/other" with model=net, loss=loss_fn, data=train as second
 
     Several paths are runs that were chained one after the other, each with its own optimizer. `model`, `loss` and
     `data` are names from the notebook: the model as it was trained, loss(model, batch) and the training data, or a dict
@@ -37,10 +38,15 @@ class Load(Statement):
     Scores are refused on a trajectory that fails verification, unless `unverified=true` is given; then they say so.
     Stages and behaviors of an earlier trajectory are left behind; those defined on a loaded study are there.
     `within` is the budget of answers, "30 s" unless given: within it exact answers come first.
+
+    Runs that are loaded `as` a name stand beside each other: what is defined below is defined in each, what is asked is
+    asked of each, and the answer has each behavior once for each run, reading[first] and reading[second]. A `load`
+    without `as` leaves them.
     """
 
     sources: tuple[Literal | Name, ...]
     arguments: tuple[Argument | Positional, ...] | None
+    called: Name | None
 
     def resolve(self, scope: Scope) -> Action | None:
         """Open the trajectory: its coordinates are what the statements below are checked against."""
@@ -50,6 +56,7 @@ class Load(Statement):
         if study is None:
             scope.leave()
             return None
+        scope.put_beside("" if self.called is None else self.called.text)
         scope.enter(study)
         return partial(self.run, study=study, source=scope.source)
 
@@ -57,11 +64,17 @@ class Load(Statement):
         """Take up the study, if its loss is one."""
         notes = [*study.notes, *self._unfit(study, source)]
         self._try_loss(study, source)
-        result.session.study = study
-        result.session.definitions.clear()
-        result.session.defined("", result.text)
+        session, name = result.session, "" if self.called is None else self.called.text
+        if not name or not session.runs:
+            session.runs.clear()
+            session.definitions.clear()
+        if name:
+            session.runs.pop(name, None)
+            session.runs[name] = type(session)(study=study)
+        session.study, session.run = study, name
+        session.defined("", result.text)
         names = ", ".join(useful(result.session.coordinates(study).names))
-        result.say(f"loaded {study.trajectory.length} steps, coordinates: {names}")
+        result.say(f"loaded {name + ': ' if name else ''}{study.trajectory.length} steps, coordinates: {names}")
         for note in notes:
             result.say(f"note: {note}")
 

@@ -45,10 +45,10 @@ class Wanted:
         """Return whether an answer holds the names, and what the chart needs."""
         return self.held_by(answer) and self.unmet(answer) is None
 
-    def part(self, dataset: xr.Dataset) -> xr.Dataset:
+    def part(self, dataset: xr.Dataset, answer: AnswerOutline) -> xr.Dataset:
         """Return the part of an answer that is shown."""
         named = self.stages if {*self.stages} & {*self.members} else (*self.stages, *self.members)
-        chosen = {"stage": named if self.stages else (), "behavior": self.behaviors}
+        chosen = {"stage": named if self.stages else (), "behavior": answer.spelled(self.behaviors)}
         return dataset.sel({axis: list(dict.fromkeys(names)) for axis, names in chosen.items() if names})
 
 
@@ -93,7 +93,7 @@ class Plot(Statement):
         chosen = next(answered for answered in reversed(known) if wanted.served_by(answered.outline))
         swept = any(need.met_by([STEPS]) for need in wanted.chart.needs)
         shown = chosen.with_steps(wanted.behaviors, result.progress) if swept else chosen.dataset
-        shown = wanted.part(shown)
+        shown = wanted.part(shown, chosen.outline)
         if wanted.chart.shows_examples:
             shown = _pictured(shown, result)
         by = wanted.coordinate or (None if self.by is None else self.by.text)

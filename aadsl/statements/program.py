@@ -15,12 +15,19 @@ from aadsl.core.progress import Progress
 from aadsl.language import Parsed, formatter
 from aadsl.language.layout import statements_of
 from aadsl.statements.base import Action, Definition, Statement
+from aadsl.statements.beside import resolved
+from aadsl.statements.explain import Explain
 from aadsl.statements.inline import defining
 from aadsl.statements.plot import Plot
 from aadsl.statements.question import QuestionStatement
 from aadsl.statements.scope import Scope
 from aadsl.statements.session import Result, Session
+from aadsl.statements.show import Show
 from aadsl.statements.table import parser
+from aadsl.statements.verify import VerifyTrajectory
+
+OF_EACH_RUN = (Definition, QuestionStatement, Explain, Show, VerifyTrajectory)
+"""Statements that are about every one of the runs that stand beside each other; others are about what these gave."""
 
 
 def format_program(text: str) -> str:
@@ -85,7 +92,8 @@ def resolve(parsed: Parsed, names: Mapping[str, Any], session: Session) -> list[
         rest = parsed.statements[position:]
         scope.ahead = {later.name.text: later.span.line for later in rest if isinstance(later, Definition)}
         try:
-            action = statement.resolve(scope)
+            asked_of_each = scope.beside and isinstance(statement, OF_EACH_RUN)
+            action = resolved(statement, scope) if asked_of_each else statement.resolve(scope)
         except RecursionError:
             scope.report(statement.span, "this is nested too deeply", "define a part of it first")
             continue

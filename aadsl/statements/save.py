@@ -100,7 +100,8 @@ class Save(Statement):
         """Train without the stages, unless that was done before, and write the model."""
         said = _saved(path)
         result.study.save_counterfactual(path, names, intervention=intervention, progress=result.progress)
-        result.say(f"{said}: the model without {', '.join(names)}")
+        of = f" of {result.session.run}" if result.session.run else ""
+        result.say(f"{said}: the model{of} without {', '.join(names)}")
 
     def run(self, result: Result, path: Path) -> None:
         """Write the file."""

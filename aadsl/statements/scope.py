@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +40,10 @@ class Scope:
 
     def __init__(self, parsed: Parsed, names: Mapping[str, Any], session: Session) -> None:
         self.source, self.names, self.session = parsed.source, names, session
+        self.run = session.run
+        """The name of the run, where it was loaded `as` one."""
+        self.beside = {run: Scope(parsed, names, own) for run, own in session.runs.items() if run != session.run}
+        """What names mean in the runs beside it."""
         self.problems: list[Problem] = []
         self.lost = set(parsed.lost)
         self.answers: list[AnswerOutline] = []
@@ -80,6 +85,19 @@ class Scope:
             for name, behavior in study.behaviors.items()
         }
         self.behavior_families = dict(study.behavior_families)
+
+    def put_beside(self, run: str) -> None:
+        """Put the run that has a name beside the next one, which is called ``run``; without a name none is beside."""
+        if not run:
+            self.beside.clear()
+        elif self.run and self.study is not None:
+            other = copy(self)
+            other.session, other.problems, other.answers, other.beside = Session(), [], [], {}
+            for names in ("stages", "families", "behaviors", "behavior_families", "lost", "inline"):
+                setattr(other, names, copy(getattr(self, names)))
+            self.beside[self.run] = other
+        self.beside.pop(run, None)
+        self.run = run
 
     def leave(self) -> None:
         """Give up the study after a mistaken load: what depends on it is not checked against another."""

@@ -85,6 +85,9 @@ class Session:
     study: Studied | None = None
     answers: list[Answered] = field(default_factory=list)
     chart: Any = field(default=None, repr=False)
+    runs: dict[str, Session] = field(default_factory=dict, repr=False)
+    """The runs that were loaded `as` a name, each with its study; ``run`` is the name of the one loaded last."""
+    run: str = ""
     previewed: tuple[Any, Studied | None] | None = field(default=None, repr=False)
     definitions: list[tuple[str, str]] = field(default_factory=list, repr=False)
     _kept: dict[str, tuple[Any, Any]] = field(default_factory=dict, repr=False)

@@ -109,9 +109,9 @@ questions = st.one_of(
 )  # fmt: skip
 within = _clauses(("within", selections))
 statements = st.one_of(
-    st.builds("load {}{}".format, st.lists(st.one_of(strings, names), min_size=1, max_size=2).map(", ".join),
+    st.builds("load {}{}{}".format, st.lists(st.one_of(strings, names), min_size=1, max_size=2).map(", ".join),
               _clauses(("with", st.lists(st.builds("{} = {}".format, names, values), min_size=1, max_size=3)
-                        .map(", ".join)))),
+                        .map(", ".join))), _clauses(("as", names))),
     st.builds("stage {}={}".format, names, selections),
     st.builds("stages {} by {}{}".format, names, names, within),
     st.builds("stages {} every {} steps{}".format, names, integers, within),

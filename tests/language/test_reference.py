@@ -24,13 +24,13 @@ def test_every_program_runs_in_order(tiny: tuple[Path, dict[str, Any]], monkeypa
     monkeypatch.chdir(folder)
     session = Session()
     results = [run(program, names, session) for program in PROGRAMS]
-    assert len(session.answers) == 15
+    assert len(session.answers) == 16
     for code in re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL):
         space = {"names": names, "session": session}
         exec(code, space)
         assert space["problem"].hint.startswith('did you mean "early"?')
         assert space["problem"].span.column == 7
-    assert sum(len(result.charts) for result in results) == 5
+    assert sum(len(result.charts) for result in results) == 6
     assert (folder / "scores.nc").exists()
     assert (folder / "timeline.svg").read_text().startswith("<svg")
     assert session.study is not None

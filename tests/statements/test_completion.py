@@ -104,7 +104,7 @@ CASES: list[tuple[str, set[str]]] = [
     ("help cur|", {"curvatures"}),
     ("show st|", {"stages"}),
     ("load |", set()),
-    ('load "runs/x" |', {"with"}),
+    ('load "runs/x" |', {"with", "as"}),
     ('load "runs/x" with mo|', {"model="}),
     ('load "runs/x" with model=|', {"net"}),
     ('load "runs/x" with model=net, loss=|', {"loss_fn", "my_metric"}),

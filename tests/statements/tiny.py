@@ -16,9 +16,9 @@ import aadsl
 STEPS = 24
 
 
-def record(folder: Path) -> dict[str, Any]:
+def record(folder: Path, seed: int = 0, bad: range = range(10, 13)) -> dict[str, Any]:
     """Record the run at ``folder/tiny`` and return what lives in the notebook."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     inputs = torch.randn(48, 5)
     labels = (inputs @ torch.randn(5, 10)).argmax(1)
     labels[:6] = torch.tensor([4, 9, 4, 1, 9, 4])
@@ -36,7 +36,7 @@ def record(folder: Path) -> dict[str, Any]:
     with aadsl.Recorder(folder / "tiny", net, optimizer) as recorder:
         for step in range(STEPS):
             chosen = torch.arange(step * 5, step * 5 + 5) % 48
-            tag = "badnet" if 10 <= step < 13 else "clean"
+            tag = "badnet" if step in bad else "clean"
             recorder.batch(indices=chosen, tag=tag, epoch=step // 8, flagged=step % 2 == 0)
             optimizer.zero_grad()
             loss_fn(net, (inputs[chosen], labels[chosen])).backward()
