@@ -15,6 +15,7 @@ NO_COLORS = (
 
 PROGRAM = """\
 load "runs/badnet" with model=net, loss=loss_fn, data=train     # a recorded run; or: load study
+#   … as first, then: load "runs/other" with … as second          # runs beside each other, asked together
 stage poisoned  = batches where tag == "badnet"                 # any set of steps
 stage warmup    = steps[0:100]                                  # Python slices; -200: counts from the end
 stage rest      = not poisoned and not warmup
