@@ -14,6 +14,7 @@ from aadsl.statements.base import Action, Statement
 from aadsl.statements.inline import defining
 from aadsl.statements.scope import Scope
 from aadsl.statements.session import Answered, Result
+from aadsl.statements.studied import Studied
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -27,6 +28,10 @@ class AnsweredBeside(Answered):
     """Answers of several runs to one question, by run; ``dataset`` has all of them."""
 
     parts: dict[str, Answered] = field(default_factory=dict)
+
+    def is_about(self, study: Studied) -> bool:
+        """Return whether one of the runs is that of a study."""
+        return any(part.is_about(study) for part in self.parts.values())
 
     @cached_property
     def outline(self) -> AnswerOutline:
@@ -56,11 +61,14 @@ def resolved(statement: Statement, scope: Scope) -> Action | None:
         del own.problems[told:]
         if own.answers and own.answers[-1] is not before:
             answers[run] = own.answers.pop()
+            own.asked.pop()
     for problem, runs in mistakes.items():
         where = "" if len(runs) == len(scopes) else f', in run "{runs[0]}"'
         scope.problems.append(replace(problem, message=f"{problem.message}{where}"))
     if answers:
-        keep_newest(scope.answers, outlined(answers))
+        together = outlined(answers)
+        keep_newest(scope.answers, together)
+        scope.asked.append(together)
     return _together(actions) if len(actions) == len(scopes) else None
 
 
@@ -82,7 +90,7 @@ def _together(actions: Mapping[str, Action]) -> Action:
             program = tuple(text for _, text in result.session.definitions)
             dataset = joined({run: part.dataset for run, part in parts.items()})
             answered = AnsweredBeside(dataset, None, newest.asked, (*program, result.text), parts=parts)
-            result.answered = answered
+            result.asked.append(answered)
             keep_newest(result.session.answers, answered)
 
     return run_all

@@ -92,7 +92,7 @@ class Scope:
             self.beside.clear()
         elif self.run and self.study is not None:
             other = copy(self)
-            other.session, other.problems, other.answers, other.beside = Session(), [], [], {}
+            other.session, other.problems, other.answers, other.asked, other.beside = Session(), [], [], [], {}
             for names in ("stages", "families", "behaviors", "behavior_families", "lost", "inline"):
                 setattr(other, names, copy(getattr(self, names)))
             self.beside[self.run] = other
