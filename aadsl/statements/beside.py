@@ -117,8 +117,11 @@ def joined(datasets: Mapping[str, xr.Dataset]) -> xr.Dataset:
     said = (
         "; ".join(f"{run}: {text}" for run, text in by.items()) if len({*by.values()}) > 1 else next(iter(by.values()))
     )
-    paths = ", ".join(f"{run}: {dataset.attrs.get('trajectory', '')}" for run, dataset in datasets.items())
-    return whole.assign_attrs(answered_by=said, trajectory=paths, runs=list(datasets))
+    named = {
+        attribute: ", ".join(f"{run}: {dataset.attrs.get(attribute, '')}" for run, dataset in datasets.items())
+        for attribute in ("trajectory", "trajectory_digest", "runs")
+    }
+    return whole.assign_attrs(answered_by=said, **named)
 
 
 def outlined(outlines: Mapping[str, AnswerOutline]) -> AnswerOutline:

@@ -66,7 +66,9 @@ def test_every_number_is_that_of_its_run(ask: Any, runs: tuple[Path, dict[str, A
 def test_one_chart_and_one_file_have_both(ask: Any, tmp_path: Path) -> None:
     result = ask(f"score bad on reading\nplot bars\nplot bars of reading\nplot timeline\nsave '{tmp_path}/both.html'")
     for chart in result.charts:
-        assert '"reading[first]" and "reading[second]"' in chart.to_dict()["title"]["text"]
+        title = chart.to_dict()["title"]
+        assert '"reading[first]" and "reading[second]"' in title["text"]
+        assert 'Of the run "first: tiny, second: tiny".' in title["subtitle"]
     page = (tmp_path / "both.html").read_text()
     assert "as first" in page and "as second" in page and "first: a/tiny, second: b/tiny" in page
     ask("shares bad, window[0:12] on reading\nplot waterfall")
