@@ -14,7 +14,8 @@ from aadsl.charts.frame import kind, stages_of, step_variables
 from aadsl.core.errors import AadslError, unknown_name
 from aadsl.core.families import family_of
 
-OTHERS = "no stage"
+OTHERS, MISSING = "no stage", "not recorded"
+GRAY = (OTHERS, MISSING)
 NOMINAL_LIMIT = 24
 
 
@@ -42,8 +43,13 @@ class Grouping:
     @property
     def colors(self) -> dict[str, str]:
         """The color of every name."""
-        named = [name for name in self.names if name != OTHERS]
-        return dict(zip(named, theme.stage_colors(named), strict=True)) | {OTHERS: theme.NEITHER}
+        named = [name for name in self.names if name not in GRAY]
+        return dict(zip(named, theme.stage_colors(named), strict=True)) | dict.fromkeys(GRAY, theme.NEITHER)
+
+    @property
+    def lacking(self) -> bool:
+        """Whether there is no number at some steps, which are gray."""
+        return self.is_number and bool(np.isnan(self.values).any())
 
     def color(self, field: str) -> Any:
         """Return the color encoding of ``field``."""
@@ -51,7 +57,8 @@ class Grouping:
             scale = alt.Scale(scheme=theme.SEQUENTIAL)
             return alt.Color(field=field, type="quantitative", title=self.title, scale=scale)
         scale = alt.Scale(domain=list(self.names), range=[self.colors[name] for name in self.names])
-        legend = alt.Legend(symbolLimit=NOMINAL_LIMIT) if len(self.names) > 1 else None
+        alone = len(self.names) == 1 and self.names != (MISSING,)
+        legend = None if alone else alt.Legend(symbolLimit=NOMINAL_LIMIT)
         return alt.Color(field=field, type="nominal", title=self.title, scale=scale, legend=legend)
 
 
@@ -63,10 +70,15 @@ def group_steps(dataset: xr.Dataset, by: str | None) -> Grouping:
     if by not in step_variables(dataset):
         raise AadslError(unknown_name("family of stages or coordinate", by, families | {*step_variables(dataset)}))
     values = dataset[by].values
-    if kind(values) == "quantitative":
+    if kind(values) == "quantitative" and not np.isnan(values.astype(float)).all():
         return Grouping(by, values.astype(float))
-    labels = np.array([str(v) or "(empty)" for v in values], dtype=object)
-    return Grouping(by, labels, tuple(dict.fromkeys(labels)))
+    labels = np.array([MISSING if _is_missing(value) else str(value) for value in values], dtype=object)
+    return Grouping(by, labels, tuple(sorted(dict.fromkeys(labels), key=lambda name: name == MISSING)))
+
+
+def _is_missing(value: Any) -> bool:
+    """Return whether nothing was recorded: text that was not told is read as empty, a number as NaN."""
+    return value is None or value == "" or value != value
 
 
 def colored_stages(dataset: xr.Dataset, family: str | None) -> list[str]:

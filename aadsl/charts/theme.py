@@ -64,6 +64,7 @@ def config(inks: Inks) -> dict[str, Any]:
         "background": inks.background,
         "font": FONT,
         "view": {"stroke": None},
+        "scale": {"invalid": {"color": {"value": NEITHER}}},
         "axis": {
             **labels,
             "gridColor": inks.grid,

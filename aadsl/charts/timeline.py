@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -14,7 +15,7 @@ from aadsl.charts import theme, words
 from aadsl.charts.band import band
 from aadsl.charts.doubt import doubted, said, step_trust
 from aadsl.charts.frame import behaviors, rows, step_table, tooltips, zero_line
-from aadsl.charts.grouping import OTHERS, Grouping, group_steps
+from aadsl.charts.grouping import GRAY, Grouping, group_steps
 from aadsl.charts.needs import STEP_EFFECTS, Need, demand
 from aadsl.charts.phases import NAMES_ABOVE, phase_marks, phase_starts
 from aadsl.charts.schedule import schedule_panels, stacked, step_axis
@@ -60,6 +61,8 @@ class Timeline:
         lines = [*notes(dataset, meaning, "pale")]
         if any(intervals(dataset, name) for name in names):
             lines.append(words.sentence("whiskers: 90% intervals, from exact answers on single steps"))
+        if grouping.lacking:
+            lines.append(words.sentence(f"gray: {grouping.title} was not recorded"))
         return theme.titled(dataset, chart, f"Effect of every step on {words.quoted(names)}", *lines)
 
     def _panel(
@@ -99,11 +102,11 @@ class Timeline:
 
 def _bars(base: Any, width: float, pale: bool) -> list[Any]:
     """Return bars from zero; pale ones keep their ends at full color, so that each can still be read."""
-    receding = alt.condition(f"datum.group === '{OTHERS}'", alt.value(0.85), alt.value(1))
+    receding = alt.condition(f"indexof({json.dumps(GRAY)}, datum.group) >= 0", alt.value(0.85), alt.value(1))
     if not pale:
-        return [base.mark_rule(strokeWidth=width).encode(y2=alt.datum(0), opacity=receding)]
-    body = base.mark_rule(strokeWidth=width).encode(y2=alt.datum(0), opacity=alt.value(PALE))
-    return [body, base.mark_tick(orient="horizontal", size=width, thickness=2).encode(opacity=receding)]
+        return [base.mark_rule(strokeWidth=width, invalid="show").encode(y2=alt.datum(0), opacity=receding)]
+    body = base.mark_rule(strokeWidth=width, invalid="show").encode(y2=alt.datum(0), opacity=alt.value(PALE))
+    return [body, base.mark_tick(orient="horizontal", size=width, thickness=2, invalid="show").encode(opacity=receding)]
 
 
 def intervals(dataset: xr.Dataset, behavior: str) -> dict[str, np.ndarray]:

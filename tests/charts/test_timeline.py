@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import vl_convert
 
-from aadsl.charts import CHARTS
+from aadsl.charts import CHARTS, theme
+from aadsl.charts.export import svg
 from aadsl.charts.frame import step_table
 from aadsl.core.errors import AadslError
 from tests.charts.answers import answer
@@ -113,3 +114,17 @@ def test_whiskers_are_the_intervals_of_steps_where_they_are_known():
     long = answer(steps=500)
     long = long.assign(step_effect_low=long["step_effect"] - 1, step_effect_high=long["step_effect"] + 1)
     assert "hiskers" not in str(draw(long).to_dict()["title"])
+
+
+@pytest.mark.parametrize("kind", ["numbers", "no numbers", "texts"])
+def test_steps_of_which_a_coordinate_was_not_recorded_are_gray(kind: str) -> None:
+    data = answer(steps=60, behaviors=("backdoor",), phases=1)
+    steps = np.arange(data.sizes["step"])
+    lacking = steps % 3 == 0 if kind != "no numbers" else np.ones(len(steps), dtype=bool)
+    told = np.where(lacking, "", "told") if kind == "texts" else np.where(lacking, np.nan, steps)
+    chart = CHARTS["timeline"]().draw(data.assign_coords(some=("step", told)), by="some")
+    picture = svg(chart)
+    bars = [part for part in picture.split("<line") if part.startswith(' aria-label="step:')]
+    assert len(bars) == len(steps), "no bar is lost"
+    assert sum(f'stroke="{theme.NEITHER}"' in bar for bar in bars) == lacking.sum()
+    assert "not recorded" in picture
