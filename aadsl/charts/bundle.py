@@ -6,6 +6,7 @@ from typing import Any
 
 from aadsl.charts import theme
 from aadsl.charts.png import smaller
+from aadsl.charts.texts import drawable
 
 MIME = "application/vnd.vegalite.v5+json"
 SCHEMA = "https://vega.github.io/schema/vega-lite/v5.json"
@@ -46,9 +47,5 @@ def small_png(chart: Any, scale: float = 1.5) -> bytes:
 
 
 def summary(chart: Any) -> str:
-    """Return the chart's title and subtitle as text."""
-    title = chart.to_dict().get("title", "")
-    if isinstance(title, str):
-        return f"[chart] {title}"
-    subtitle = title.get("subtitle", [])
-    return " ".join(["[chart]", title.get("text", ""), *([subtitle] if isinstance(subtitle, str) else subtitle)])
+    """Return the chart in words: its title, what is said under it, its extremes. Pages take it for the picture's."""
+    return f"[chart] {drawable(chart.to_dict().get('description', ''), 'description')}"

@@ -6,6 +6,8 @@ import json
 import re
 from typing import Any
 
+DESCRIBED = 2_000
+"""Characters of a chart's description in words."""
 LONGEST = 400
 """Characters of a text that is drawn; of longer ones the middle is left out, since names often differ at their ends."""
 # What no font shows, and what ends the process of the renderer: controls, halves of characters, noncharacters.
@@ -31,6 +33,8 @@ _EXPRESSIONS = {"calculate", "expr", "filter", "labelExpr", "test"}
 
 def drawable(spec: Any, key: str = "") -> Any:
     """Return a chart's specification with every text in it as it can be drawn; expressions, which are ours, stay."""
+    if isinstance(spec, str) and key == "description":
+        return visible(spec[:DESCRIBED])
     if isinstance(spec, str):
         return spec if key in _EXPRESSIONS else _titled(shown(spec)) if key == "title" else shown(spec)
     if isinstance(spec, dict):

@@ -14,6 +14,7 @@ from typing import Any
 import altair as alt
 import xarray as xr
 
+from aadsl.charts.description import extremes_in_words
 from aadsl.charts.texts import drawable
 
 HELPED = "#0072B2"
@@ -105,13 +106,14 @@ def config(inks: Inks) -> dict[str, Any]:
 def titled(dataset: xr.Dataset, chart: Any, text: str, *lines: str) -> Any:
     """Return ``chart`` with a title in words and the lines under it that are not empty; marked as one of ours.
 
-    The last line says of which run it is.
+    The last line says of which run it is. Its description, for those who cannot see it, tells the extremes, too.
     """
     runs = str(dataset.attrs.get("runs", ""))
     said = (*lines, f'Of the run "{runs}".' if runs else "")
     shown = [part for line in said if line for part in wrap(line, LINE, break_long_words=False)]
     title = alt.Title(text, subtitle=shown)
-    return chart.properties(title=title, usermeta=OURS)
+    description = " ".join(filter(None, [f"{text}.", *said, extremes_in_words(dataset)]))
+    return chart.properties(title=title, description=description, usermeta=OURS)
 
 
 def is_ours(chart: Any) -> bool:

@@ -28,7 +28,7 @@ from aadsl.propagation import (
 from aadsl.replayed.history import History
 from aadsl.study.peak_memory import peak_of
 
-REPEATS = 5
+REPEATS = 3
 MANY = 16  # cotangents that are carried together; more of them take as long each
 
 
