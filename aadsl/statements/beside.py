@@ -14,7 +14,6 @@ from aadsl.statements.base import Action, Statement
 from aadsl.statements.inline import defining
 from aadsl.statements.scope import Scope
 from aadsl.statements.session import Answered, Result
-from aadsl.statements.studied import Studied
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -28,10 +27,6 @@ class AnsweredBeside(Answered):
     """Answers of several runs to one question, by run; ``dataset`` has all of them."""
 
     parts: dict[str, Answered] = field(default_factory=dict)
-
-    def is_about(self, study: Studied) -> bool:
-        """Return whether one of the runs is that of a study."""
-        return any(part.is_about(study) for part in self.parts.values())
 
     @cached_property
     def outline(self) -> AnswerOutline:
@@ -89,7 +84,8 @@ def _together(actions: Mapping[str, Action]) -> Action:
             newest = next(reversed(parts.values()))
             program = tuple(text for _, text in result.session.definitions)
             dataset = joined({run: part.dataset for run, part in parts.items()})
-            answered = AnsweredBeside(dataset, None, newest.asked, (*program, result.text), parts=parts)
+            runs = frozenset[tuple[int | str, ...]]().union(*(part.runs for part in parts.values()))
+            answered = AnsweredBeside(dataset, None, newest.asked, (*program, result.text), runs, parts=parts)
             result.asked.append(answered)
             keep_newest(result.session.answers, answered)
 

@@ -50,7 +50,7 @@ class QuestionStatement(Statement):
             return None
         answer = self.expected_answer(scope, asked)
         keep_newest(scope.answers, answer)
-        scope.asked.append(answer)
+        keep_newest(scope.asked, answer)
         return partial(self.run, asked=asked)
 
 

@@ -33,6 +33,7 @@ class Answered:
         dataset: the answer.
         study: the study as it was when it answered, and ``asked`` the question; None where there is nothing to ask.
         program: the statements that led to it: what was loaded and defined, and the question, in order.
+        runs: what tells the recorded runs that it is about from others; where there is none, it is about any.
         charts: what was drawn of it, by the statement that drew it.
     """
 
@@ -40,6 +41,7 @@ class Answered:
     study: Studied | None = None
     asked: Question | None = None
     program: tuple[str, ...] = ()
+    runs: frozenset[tuple[int | str, ...]] = frozenset()
     charts: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @cached_property
@@ -47,10 +49,6 @@ class Answered:
         """What it holds, and what can be had for it; read once, because every later program looks at it."""
         held = AnswerOutline.of(self.dataset)
         return held if STEPS in self.dataset else replace(held, stepped=frozenset(self._sweepable))
-
-    def is_about(self, study: Studied) -> bool:
-        """Return whether it is about the run of a study."""
-        return self.study is None or self.study.trajectory.digest == study.trajectory.digest
 
     @cached_property
     def _sweepable(self) -> list[str]:
@@ -94,7 +92,8 @@ class Session:
 
     def answers_about(self, study: Studied | None) -> list[Answered]:
         """Return the answers about the run of a study, the newest last."""
-        return [answered for answered in self.answers if study is None or answered.is_about(study)]
+        recorded = None if study is None else study.trajectory.recorded
+        return [answered for answered in self.answers if not answered.runs or recorded in answered.runs]
 
     def defined(self, name: str, text: str) -> None:
         """Note the statement that gave a name its meaning; said once more, it is noted once."""
@@ -189,7 +188,8 @@ class Result:
             self.say(f"the trajectory does not pass verification, so these numbers may mean nothing: {why}")
         # The study as it is: a name may mean something else later.
         program = [text for _, text in self.session.definitions]
-        self.asked.append(Answered(dataset, self.study.branch(), asked, (*program, self.text)))
+        runs = frozenset({self.study.trajectory.recorded})
+        self.asked.append(Answered(dataset, self.study.branch(), asked, (*program, self.text), runs))
         keep_newest(self.session.answers, self.asked[-1])
 
     def draw(self, chart: Any, answered: Answered) -> None:

@@ -32,6 +32,11 @@ class StudiedRun(Protocol):
     def length(self) -> int: ...  # noqa: D102
 
     @property
+    def recorded(self) -> tuple[int | str, ...]:
+        """What tells these runs, up to where they are now, from all others."""
+        ...
+
+    @property
     def digest(self) -> str: ...  # noqa: D102
 
     provenance: dict[str, str]

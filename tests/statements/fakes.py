@@ -55,7 +55,12 @@ class FakeStudy(Names):
         index = np.concatenate([batch(step) for step in range(LENGTH)])
         examples = xr.Dataset({"step": ("example", np.repeat(np.arange(LENGTH), 3)), "index": ("example", index)})
         return SimpleNamespace(
-            path="runs/fake", digest="0", length=LENGTH, examples=examples, provenance={"torch": "2"}
+            path="runs/fake",
+            recorded=(LENGTH, "0"),
+            digest="0",
+            length=LENGTH,
+            examples=examples,
+            provenance={"torch": "2"},
         )
 
     @property

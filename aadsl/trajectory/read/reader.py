@@ -65,7 +65,7 @@ class Trajectory:
 
     Attributes:
         path: where it is (of the first run, when chained).
-        length: T, the number of committed steps.
+        length: T, the number of committed steps; recorded: the same, and what tells its runs from all others.
         optimizer: class name, ``"SGD"``; ``"SGD and AdamW"`` of several, ``"SGD then Adam"`` of runs.
         group_count: number of parameter groups.
         parameters, buffers: descriptions by name.
@@ -79,6 +79,7 @@ class Trajectory:
         last = runs[-1].header
         self.path = runs[0].source.path
         self.length: int = self._chain.starts[-1]
+        self.recorded: tuple[int | str, ...] = (self.length, *(run.header.run for run in runs))
         self.optimizer: str = self._chain.optimizer
         self.group_count: int = len(self._chain.groups)
         self.parameters: dict[str, ParameterSpec] = self._chain.parameters
