@@ -21,10 +21,10 @@ pytestmark = pytest.mark.browser
 EXPLORED = "from jupyter_ext.explorer import explore"
 # What the kernel says of examples that are such texts, with such labels.
 SEND_EXAMPLES = """from tests.charts.test_hostile_texts import HOSTILE
-shown = [{"text": text, "label": text, "number": text, "step": 3, "loss": 1.5} for text in HOSTILE]
-labels = {"name": HOSTILE[0], "counts": [[text, 1, 2] for text in HOSTILE], "more": 1, "run": 9}
-found = {"uses": 9, "looked": 9, "why": HOSTILE[0], "examples": shown, "labels": labels}
-hostile.send({"kind": "examples", "key": hostile.selection, "found": found})"""
+shown = [{{"text": text, "label": text, "number": text, "step": 3, "loss": 1.5}} for text in HOSTILE]
+labels = {{"name": HOSTILE[0], "counts": [[text, 1, 2] for text in HOSTILE], "more": 1, "run": 9}}
+found = {{"uses": 9, "looked": 9, "why": HOSTILE[0], "examples": shown, "labels": labels}}
+hostile.send({{"kind": "examples", "key": {key!r}, "found": found}})"""
 
 
 def program(recorded):
@@ -268,7 +268,8 @@ def test_texts_of_a_recording_stay_texts(explored, page):
     here.locator("canvas").first.hover(position={"x": 300, "y": 60})
     expect(here.locator(".aadsl-card")).to_be_visible()
     explored.picture("explorer-hostile")
-    explored.run_cell(SEND_EXAMPLES)
+    key = here.locator(".aadsl-statement").inner_text().removeprefix("stage picked = ")
+    explored.run_cell(SEND_EXAMPLES.format(key=key))
     expect(here.locator(".aadsl-examples q")).to_have_count(len(HOSTILE))
     assert here.locator(".aadsl-examples q").all_text_contents() == [text or "?" for text in HOSTILE]
     cut = """node => [...node.querySelectorAll('*')].filter(one => one.scrollWidth > one.clientWidth + 1
