@@ -92,7 +92,9 @@ class Session:
 
     def answers_about(self, study: Studied | None) -> list[Answered]:
         """Return the answers about the run of a study, the newest last."""
-        recorded = None if study is None else study.trajectory.recorded
+        if study is None or not self.answers:
+            return [*self.answers]
+        recorded = study.trajectory.recorded
         return [answered for answered in self.answers if not answered.runs or recorded in answered.runs]
 
     def defined(self, name: str, text: str) -> None:
