@@ -255,6 +255,7 @@ def test_texts_of_a_recording_stay_texts(explored, page):
     for name in ("tag", "__proto__", "constructor", "</script><img src=x onerror=alert(1)>"):
         here.get_by_label("color the steps by").select_option(name)
     here.get_by_label("color the steps by").select_option("tag")
+    expect(here.locator(".aadsl-legend")).to_contain_text("javascript:alert(1)")  # it is drawn
     for k in range(here.locator(".aadsl-legend button").count()):
         button = here.locator(".aadsl-legend button").nth(k)
         button.click()
@@ -308,6 +309,28 @@ def test_legend_stages_and_kept_selections(explored, page):
     expect(head).to_have_count(4)
     page.get_by_role("button", name='select steps[6:12] where tag == "a" again').click()
     expect(statement).to_have_text('stage picked = steps[6:12] where tag == "a"')
+    page.get_by_label("color the steps by").select_option("stage")
+    page.locator(".aadsl-where input").fill('tag == "b"')
+    expect(page.locator(".aadsl-count")).to_have_text("2 of 24 steps")
+
+
+def test_a_redraw_swallows_no_click_and_takes_no_focus(explored, page):
+    """Such as when an answer comes from the kernel while the button of the mouse is down."""
+    redraw = """async () => {
+      document.querySelector('.aadsl-explorer').dispatchEvent(new Event('transitionend'));
+      for (let k = 0; k < 2; k++) await new Promise(requestAnimationFrame);
+    }"""
+    page.get_by_label("color the steps by").select_option("tag")
+    button = page.locator(".aadsl-legend").get_by_role("button", name="a", exact=True)
+    button.hover()
+    page.mouse.down()
+    page.evaluate(redraw)
+    page.mouse.up()
+    expect(button).to_have_attribute("aria-pressed", "true")
+    button.focus()
+    page.keyboard.press("Enter")
+    expect(button).to_have_attribute("aria-pressed", "false")
+    expect(button).to_be_focused()
     page.get_by_label("color the steps by").select_option("stage")
     page.locator(".aadsl-where input").fill('tag == "b"')
     expect(page.locator(".aadsl-count")).to_have_text("2 of 24 steps")

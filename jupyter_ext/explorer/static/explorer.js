@@ -102,7 +102,7 @@ function render({ model, el }) {
     colored = coloring(data, view.color);
     timelines = [];
     hovers = [];
-    fill(panels, ...view.behaviors.map(behavior => {
+    panels.replaceChildren(...view.behaviors.map(behavior => {
       const k = data.behaviors.findIndex(known => known.name === behavior);
       const canvas = h('canvas', { tabindex: '0', role: 'img', 'aria-label': `effects of the steps on ${behavior}; arrow keys move the selection` });
       const timeline = new Timeline(canvas, data, k);

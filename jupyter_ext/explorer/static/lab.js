@@ -4,17 +4,22 @@
 function kernelOf(model, changed) {
   // The model of the layout comes and goes with ours, whose own word about that is not handed on to us.
   const layout = model.get('layout'), manager = model.widget_manager, session = manager?.context?.sessionContext;
-  let lost = false;
+  let lost = false, before = true;
+  const alive = () => !lost && layout?.comm_live !== false && manager?.kernel !== null;
+  const look = () => {
+    if (alive() !== before) changed();
+    before = alive();
+  };
   const onStatus = (_, status) => {
     if (['restarting', 'autorestarting', 'terminating', 'dead'].includes(status)) lost = true;
-    changed();
+    look();
   };
-  layout?.on?.('comm_live_update', changed);
+  layout?.on?.('comm_live_update', look);
   session?.statusChanged?.connect(onStatus);
   return {
-    alive: () => !lost && layout?.comm_live !== false && manager?.kernel !== null,
+    alive,
     close: () => {
-      layout?.off?.('comm_live_update', changed);
+      layout?.off?.('comm_live_update', look);
       session?.statusChanged?.disconnect(onStatus);
     }
   };
