@@ -161,8 +161,9 @@ function render({ model, el }) {
   model.on('change:answers', update);
   const resized = new ResizeObserver(update);
   resized.observe(root);
-  // A canvas follows no theme by itself: it is drawn when the theme is called another, and when its color has arrived.
-  const themed = new MutationObserver(update);
+  // A canvas follows no theme by itself: it is drawn when its color has arrived, which no transition tells of where none
+  // ran to its end, and so a while after the theme was called another, too.
+  const themed = new MutationObserver(debounced(400, update));
   themed.observe(document.body, { attributes: true, attributeFilter: ['data-jp-theme-name', 'class'] });
   root.addEventListener('transitionend', event => event.target === root && update());
   if (data.keep) keepWhenSaved(model.widget_manager, MARKER);
