@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from sysconfig import get_paths
 from traceback import extract_tb
 from typing import Any
 
@@ -13,7 +14,8 @@ from torch import Tensor, nn
 from aadsl.core.arguments import shown
 from aadsl.core.errors import AadslError
 
-PACKAGE = Path(__file__).parents[1]
+# Where no line of the user's stands: ours, and Python's own.
+OTHERS = (Path(__file__).parents[1], Path(get_paths()["stdlib"]))
 
 
 def called(
@@ -44,7 +46,7 @@ def called(
 
 
 def _where(error: Exception) -> str:
-    """Return the line that failed: the innermost one that is neither ours nor a library's."""
+    """Return the line that failed: the innermost one that is neither ours, nor a library's, nor Python's own."""
     own = [frame for frame in extract_tb(error.__traceback__) if not _is_installed(frame.filename)]
     if not own or not own[-1].line:
         return ""
@@ -52,8 +54,8 @@ def _where(error: Exception) -> str:
 
 
 def _is_installed(file: str) -> bool:
-    parts = Path(file).parts
-    return {"site-packages", "dist-packages"} & {*parts} != set() or PACKAGE in Path(file).parents
+    path = Path(file)
+    return not {"site-packages", "dist-packages"}.isdisjoint(path.parts) or any(one in path.parents for one in OTHERS)
 
 
 def wrapped(function: Any, options: str = "") -> str:

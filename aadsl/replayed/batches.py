@@ -53,26 +53,22 @@ class BatchLoader:
         return tuple(examples.take(part, self.device) for part in self._indices(index))
 
     def _load(self, index: int) -> tuple[Any, ...]:
-        rows = self._rows(index)
-        if rows is None:
-            stored = self.trajectory.micro_batches(index)
-            return tuple(to_device(batch, self.device) for batch in stored or ())
+        rows = self._rows.get(index)
+        stored = self.trajectory.micro_batches(index) if rows is None else None
+        if stored is not None:
+            return tuple(to_device(batch, self.device) for batch in stored)
         examples = self.data.at(index)
+        if rows is None:
+            rows = tuple(examples.rows(part) for part in self._indices(index))
+            # Many runs pass over the same steps: they are looked for and compared with the data once.
+            if len(self._rows) < STEPS:
+                self._rows[index] = rows
         return tuple(examples.gathered(part, self.device) for part in rows)
 
     @cached_property
-    def _rows(self) -> _lru_cache_wrapper[tuple[NDArray[np.int64], ...] | None]:
-        """The rows of the data of each micro-batch of a step; None where its batches were stored.
-
-        Many runs pass over the same steps: they are looked for and compared with the data once.
-        """
-        return lru_cache(maxsize=STEPS)(self._find_rows)
-
-    def _find_rows(self, index: int) -> tuple[NDArray[np.int64], ...] | None:
-        if self.trajectory.micro_batches(index) is not None:
-            return None
-        examples = self.data.at(index)
-        return tuple(examples.rows(part) for part in self._indices(index))
+    def _rows(self) -> dict[int, tuple[NDArray[np.int64], ...]]:
+        """The rows of the data of each micro-batch, of the steps that were looked up first."""
+        return {}
 
     def _indices(self, index: int) -> list[NDArray[np.int64]]:
         """Return which examples each micro-batch of a step used."""

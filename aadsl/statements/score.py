@@ -24,9 +24,8 @@ class Score(QuestionStatement):
 
     The effect is behavior(observed run) − behavior(counterfactual run): positive means that the stage helped. Unless
     `using` names an estimator, `auto` trains again without each stage as far as its budget of time goes, and estimates
-    the rest; each number says which it is. `under` names the intervention, skip unless given. A
-    set of steps may stand for a stage: a slice, or a selection in parentheses. See `help estimators` and
-    `help interventions`.
+    the rest; each number says which it is. `under` names the intervention, skip unless given. A set of steps may stand
+    for a stage: a slice, or a selection in parentheses. See `help estimators` and `help interventions`.
     """
 
     stages: tuple[Reference | Inline, ...]

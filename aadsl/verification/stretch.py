@@ -79,7 +79,7 @@ class Stretch:
         state = self.before
         self.history.replayed_steps += len(self)
         for index in range(self.start, self.stop):
-            if varied is observed:
+            if varied is observed and moved is None:
                 self.history.waypoints.passed(index, state)
             state = self.history.step_map(moved(state) if moved else state, varied(self.history.step(index)))
             self._stepped()

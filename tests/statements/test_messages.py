@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import warnings
 from typing import Any
 
@@ -40,6 +41,10 @@ def failing(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
     return nn.CrossEntropyLoss(weight=torch.ones(3))(model(batch[0]), batch[1])
 
 
+def empty(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+    return torch.tensor(statistics.mean([]))  # fails in a file of Python's own
+
+
 def constant(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
     return model(batch[0]).sum(1) * 0.0
 
@@ -52,6 +57,8 @@ def test_a_metric_or_a_loss_that_fails_shows_the_users_line(run: Recorded) -> No
     metric = r"in line \d+ of mistaken: return scores\.gather\(0, batch\[1\]\)"
     with pytest.raises(AadslError, match=f"the behavior fails: RuntimeError: .*, {metric}"):
         said(run, f"load study\n{ASK.format('mistaken')}", mistaken=mistaken)
+    with pytest.raises(AadslError, match=r"in line \d+ of empty: return torch\.tensor\(statistics"):
+        said(run, f"load study\n{ASK.format('empty')}", empty=empty)
     with pytest.raises(AadslError, match=r"the loss fails: RuntimeError: .*, in line \d+ of failing: return nn\.Cross"):
         said(run, load(run, "loss=failing, data=digits"), failing=failing)
 
