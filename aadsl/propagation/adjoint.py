@@ -102,7 +102,7 @@ def carried_back(
     jacobian: Variation,
     variations: Sequence[Variation],
 ) -> tuple[tuple[FlatState, ...], NDArray[np.float64]]:
-    """Return u_t of the K cotangents u_{t+1}, and (V + 1, K) the scores of each variation, ‖u_t‖ below (adjoint_sweep)."""
+    """Return u_t of the K cotangents u_{t+1}, and (V + 1, K) the scores of each variation, ‖u_t‖ below."""
     removed = [source(step_map, taken, varied) for varied in variations]
     products = [inner(u, change) for change in removed if change is not None for u in cotangents]
     carrier = jacobian(taken.step)
