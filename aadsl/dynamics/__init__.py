@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from torch.optim import Optimizer
+
 from aadsl.core.errors import AadslError
 from aadsl.dynamics.adagrad import Adagrad
 from aadsl.dynamics.adam import Adam
 from aadsl.dynamics.adamax import Adamax
 from aadsl.dynamics.base import Dynamics, Hyper, Pausing, Resting, Slots
 from aadsl.dynamics.fused import fused_step, has_fused_step
+from aadsl.dynamics.kinds import in_words
+from aadsl.dynamics.kinds import kind_of as _kind_of
 from aadsl.dynamics.nadam import NAdam
 from aadsl.dynamics.radam import RAdam
 from aadsl.dynamics.rmsprop import RMSprop
@@ -15,6 +19,7 @@ from aadsl.dynamics.sgd import SGD
 
 __all__ = [
     "DYNAMICS", "RESTING", "Dynamics", "Hyper", "Pausing", "Slots", "dynamics_of", "fused_step", "has_fused_step",
+    "in_words", "kind_of",
 ]  # fmt: skip
 
 DYNAMICS: dict[str, Dynamics] = {
@@ -29,6 +34,11 @@ DYNAMICS: dict[str, Dynamics] = {
 }
 
 RESTING = Resting()
+
+
+def kind_of(optimizer: Optimizer) -> str:
+    """Return the name under which an optimizer is recorded: one of :data:`DYNAMICS` where it takes those steps."""
+    return _kind_of(optimizer, DYNAMICS)
 
 
 def dynamics_of(optimizer: str | None) -> Dynamics:

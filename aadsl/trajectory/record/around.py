@@ -10,7 +10,7 @@ from weakref import WeakSet
 from torch.optim import Optimizer
 
 from aadsl.core.errors import AadslError
-from aadsl.dynamics import DYNAMICS
+from aadsl.dynamics import DYNAMICS, kind_of
 from aadsl.trajectory.record.group_scalars import scalar_keys
 from aadsl.trajectory.record.subject import Subject
 from aadsl.trajectory.store.fingerprints import tensor_digest
@@ -18,7 +18,7 @@ from aadsl.trajectory.store.fingerprints import tensor_digest
 
 def warn_of_unknown(subject: Subject) -> None:
     """Say, before the training, that steps of an optimizer will not be replayed."""
-    for kind in dict.fromkeys(type(one).__name__ for one in subject.optimizers):
+    for kind in dict.fromkeys(map(kind_of, subject.optimizers)):
         if kind not in DYNAMICS:
             warnings.warn(
                 f"the steps of {kind} cannot be replayed or differentiated yet: the recording can be read and charted, "

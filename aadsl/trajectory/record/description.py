@@ -10,6 +10,7 @@ import torch
 
 from aadsl.core.clip import Clip
 from aadsl.core.kernels import kernels_now, tell_of_nondeterminism
+from aadsl.dynamics import kind_of
 from aadsl.trajectory.record.subject import Subject
 from aadsl.trajectory.store.fingerprints import data_fingerprint, tensor_digest
 from aadsl.trajectory.store.header import Header
@@ -20,7 +21,7 @@ def describe(subject: Subject, data: object, clip: Clip | None, accumulation: in
     device = next(iter(subject.parameters.values())).device
     tell_of_nondeterminism(device)
     return Header(
-        optimizers=tuple(type(one).__name__ for one in subject.optimizers for _ in one.param_groups),
+        optimizers=tuple(kind_of(one) for one in subject.optimizers for _ in one.param_groups),
         parameters=subject.specs,
         buffers=subject.buffer_specs,
         clip=clip,

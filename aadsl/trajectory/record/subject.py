@@ -18,9 +18,11 @@ from aadsl.trajectory.store.tensors import StateEntry, dtype_name
 
 
 def unwrapped_optimizer(optimizer: Any) -> Optimizer:
-    """Return the torch optimizer inside a wrapper such as Accelerate's."""
-    while isinstance(getattr(optimizer, "optimizer", None), Optimizer):
-        optimizer = optimizer.optimizer
+    """Return the torch optimizer inside wrappers that have it as ``.optimizer``, as Accelerate's has."""
+    given = optimizer
+    while (inner := getattr(optimizer, "optimizer", None)) is not None and inner is not optimizer:
+        optimizer = inner
+    optimizer = optimizer if isinstance(optimizer, Optimizer) else given
     if not isinstance(optimizer, Optimizer):
         raise AadslError(
             f"the optimizer is a {type(optimizer).__name__}, not a torch.optim.Optimizer",

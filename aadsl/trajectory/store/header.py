@@ -16,6 +16,7 @@ from aadsl.core.clip import Clip
 from aadsl.core.errors import AadslError
 from aadsl.core.files import RUN_FILE
 from aadsl.core.kernels import are_positions
+from aadsl.dynamics import in_words
 from aadsl.trajectory.store.files import SCHEMA_VERSION, commit
 from aadsl.trajectory.store.specs import ParameterSpec
 
@@ -28,7 +29,7 @@ _MOST_GROUPS = 100_000
 class Header:
     """A run's description.
 
-    ``optimizers`` are their classes, one for each parameter group.
+    ``optimizers`` are their classes, one for each parameter group: see :mod:`aadsl.dynamics.kinds`.
     ``length`` is the number of steps when the run was closed properly, and -1 while it is recorded.
     ``fingerprints`` are digests of what is not stored: ``"data"`` by position, ``"frozen"`` weights by name.
     ``kernels`` are the switches that decided its bits: see :mod:`aadsl.core.kernels`.
@@ -54,7 +55,7 @@ class Header:
     @property
     def optimizer(self) -> str:
         """The classes of its optimizers in words: "SGD and AdamW"."""
-        return " and ".join(dict.fromkeys(self.optimizers))
+        return " and ".join(dict.fromkeys(map(in_words, self.optimizers)))
 
     @property
     def attributes(self) -> dict[str, Any]:
