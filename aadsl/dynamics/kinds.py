@@ -24,14 +24,13 @@ def kind_of(optimizer: Optimizer, known: Container[str]) -> str:
     A subclass that does not override ``step`` counts as its parent; a class that has no more than the name in common
     with one of ``torch.optim`` does not count as that one.
     """
-    own: type = type(optimizer)
+    own = type(optimizer)
     for parent in own.__mro__:
         name = parent.__name__
         if name in known and getattr(torch.optim, name, parent) is parent and _steps_alike(own, parent):
             return name
-    if getattr(torch.optim, own.__name__, None) is own:
-        return own.__name__
-    return f"{own.__module__}.{own.__qualname__}"
+    of_torch = getattr(torch.optim, own.__name__, None) is own
+    return own.__name__ if of_torch else f"{own.__module__}.{own.__qualname__}"
 
 
 def class_of(kind: str) -> type[Optimizer] | None:
