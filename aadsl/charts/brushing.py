@@ -47,12 +47,13 @@ def brushable(dataset: xr.Dataset, selection: str = "", start: int = 0, stop: in
     grouping, names = group_steps(dataset, None), behaviors(dataset.sel(behavior=known))
     extent = {"x": [start - 0.5, stop - 0.5]} if start < stop else alt.Undefined
     brush = alt.selection_interval(name="brush", encodings=["x"], value=extent)
-    slices = _affordable(dataset, names, grouping.values)
+    groups = grouping.shown
+    slices = _affordable(dataset, names, groups)
     legend = alt.selection_point(name="chosen", fields=["group"], bind="legend")
     lift = NAMES_ABOVE if len(phase_starts(dataset)) else ABOVE
     panels = []
     for name in names:
-        sums = brush_table(dataset, name, grouping.values, slices)
+        sums = brush_table(dataset, name, groups, slices)
         base = alt.Chart(rows(sums))
         picked = alt.when(brush & legend).then(alt.value(1)).otherwise(alt.value(0.25))
         bars = base.mark_rule(strokeWidth=bar_width(sums["step"].nunique())).encode(

@@ -10,6 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from aadsl.charts import theme, words
+from aadsl.charts.coloring import Coloring, colored, furthest
 from aadsl.charts.doubt import doubted, step_trust
 from aadsl.charts.frame import behaviors, rows, zero_line
 from aadsl.charts.grouping import colored_stages
@@ -48,16 +49,16 @@ class Cumulative:
             .transpose("stage", "step", "behavior")
             .sel(stage=names)
         )
-        largest = abs(sums.isel(step=-1)).max("behavior").values.argsort()[::-1][:LINES]
-        sums = sums.isel(stage=sorted(largest))
-        panels = [self._panel(dataset, name, sums.sel(behavior=name)) for name in behaviors(dataset)]
+        sums = sums.isel(stage=furthest(sums.isel(step=-1).values, LINES))
+        coloring = colored([str(stage) for stage in sums["stage"].values], sums.isel(step=-1).values)
+        panels = [self._panel(dataset, name, sums.sel(behavior=name), coloring) for name in behaviors(dataset)]
         dropped = len(names) - sums.sizes["stage"]
         few = f"the {LINES} largest of {len(names)} stages" if dropped else ""
         meaning = words.meaning(dataset, "rising: the steps {good}, falling: they {bad}")
         title = f"Effect gathered by each stage on {words.quoted(behaviors(dataset))}"
         return theme.titled(dataset, stacked(panels), title, *notes(dataset, meaning, "dashed"), words.sentence(few))
 
-    def _panel(self, dataset: xr.Dataset, behavior: str, sums: xr.DataArray) -> Any:
+    def _panel(self, dataset: xr.Dataset, behavior: str, sums: xr.DataArray, coloring: Coloring) -> Any:
         steps = dataset["step"].values
         parts = [
             outline(pd.DataFrame({"step": steps, "stage": str(stage), "sum": sums.sel(stage=stage).values}), "sum")
@@ -65,13 +66,15 @@ class Cumulative:
         ]
         trust = step_trust(dataset, behavior)
         frame = pd.concat(parts, ignore_index=True).assign(**trust)
-        stages = [str(stage) for stage in sums["stage"].values]
-        scale = alt.Scale(domain=stages, range=theme.stage_colors(stages))
+        legend = "shown" if coloring.rest else "stage"
+        frame[legend] = [coloring.shown(stage) for stage in frame["stage"]]
+        scale = alt.Scale(domain=list(coloring.colors), range=list(coloring.colors.values()))
         line = alt.Chart(rows(frame)).mark_line(interpolate="step-after", **_look(doubted(dataset, behavior)))
         line = line.encode(
             x=step_axis(steps),
             y=alt.Y("sum:Q", title=words.panel_axis(dataset, behavior, "effect so far")),
-            color=alt.Color("stage:N", scale=scale, title="stage"),
+            color=alt.Color(f"{legend}:N", scale=scale, title="stage"),
+            detail="stage:N",
             tooltip=[
                 "stage:N",
                 "step:Q",

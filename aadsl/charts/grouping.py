@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import altair as alt
@@ -10,13 +11,13 @@ import numpy as np
 import xarray as xr
 
 from aadsl.charts import theme
+from aadsl.charts.coloring import Coloring, colored, effects_by_group
 from aadsl.charts.frame import kind, stages_of, step_variables
 from aadsl.core.errors import AadslError, unknown_name
 from aadsl.core.families import family_of
 
 OTHERS, MISSING = "no stage", "not recorded"
 GRAY = (OTHERS, MISSING)
-NOMINAL_LIMIT = 24
 
 
 @dataclass(frozen=True)
@@ -26,9 +27,11 @@ class Grouping:
     title: str
     values: np.ndarray
     names: tuple[str, ...] = ()
-    """The legend in order; empty for a number, which gets a continuous scale."""
+    """All values in order; empty for a number, which gets a continuous scale."""
+    coloring: Coloring = field(default_factory=lambda: Coloring({}))
+    """The color of every name; those that are gray not among them."""
     stages: tuple[tuple[str, str], ...] = ()
-    """Stages, each with the name it has in the legend."""
+    """Stages, each with the name it has among ``names``."""
 
     @property
     def is_number(self) -> bool:
@@ -36,30 +39,37 @@ class Grouping:
         return not self.names
 
     @property
-    def stage_colors(self) -> dict[str, str]:
-        """The color of every stage; of one whose steps all belong to others, too, that of no stage."""
-        return {stage: self.colors.get(shown, theme.NEITHER) for stage, shown in self.stages}
+    def shown(self) -> np.ndarray:
+        """What each step is called in the legend: its value, or that of all for which no color is left."""
+        if not self.coloring.rest:
+            return self.values
+        return np.array([name if name in GRAY else self.coloring.shown(name) for name in self.values], dtype=object)
 
     @property
-    def colors(self) -> dict[str, str]:
-        """The color of every name."""
-        named = [name for name in self.names if name not in GRAY]
-        return dict(zip(named, theme.stage_colors(named), strict=True)) | dict.fromkeys(GRAY, theme.NEITHER)
+    def stage_colors(self) -> dict[str, str]:
+        """The color of every stage; of one whose steps all belong to others, too, that of no stage."""
+        colors = self.coloring.colors
+        present = set(self.names)
+        return {
+            stage: colors[self.coloring.shown(name)] if name in present else theme.NEITHER
+            for stage, name in self.stages
+        }
 
     @property
     def lacking(self) -> bool:
         """Whether there is no number at some steps, which are gray."""
         return self.is_number and bool(np.isnan(self.values).any())
 
-    def color(self, field: str) -> Any:
-        """Return the color encoding of ``field``."""
+    def color(self, column: str) -> Any:
+        """Return the color encoding of ``column``."""
         if self.is_number:
             scale = alt.Scale(scheme=theme.SEQUENTIAL)
-            return alt.Color(field=field, type="quantitative", title=self.title, scale=scale)
-        scale = alt.Scale(domain=list(self.names), range=[self.colors[name] for name in self.names])
-        alone = len(self.names) == 1 and self.names != (MISSING,)
-        legend = None if alone else alt.Legend(symbolLimit=NOMINAL_LIMIT)
-        return alt.Color(field=field, type="nominal", title=self.title, scale=scale, legend=legend)
+            return alt.Color(field=column, type="quantitative", title=self.title, scale=scale)
+        gray = [name for name in self.names if name in GRAY]
+        colors = self.coloring.colors | dict.fromkeys(gray, theme.NEITHER)
+        scale = alt.Scale(domain=list(colors), range=list(colors.values()))
+        legend = None if self.names != (MISSING,) and len(self.names) == 1 else alt.Legend()
+        return alt.Color(field=column, type="nominal", title=self.title, scale=scale, legend=legend)
 
 
 def group_steps(dataset: xr.Dataset, by: str | None) -> Grouping:
@@ -73,7 +83,16 @@ def group_steps(dataset: xr.Dataset, by: str | None) -> Grouping:
     if kind(values) == "quantitative" and not np.isnan(values.astype(float)).all():
         return Grouping(by, values.astype(float))
     labels = np.array([MISSING if _is_missing(value) else str(value) for value in values], dtype=object)
-    return Grouping(by, labels, tuple(sorted(dict.fromkeys(labels), key=lambda name: name == MISSING)))
+    names = tuple(sorted(dict.fromkeys(labels), key=lambda name: name == MISSING))
+    return Grouping(by, labels, names, _coloring(dataset, labels, names))
+
+
+def _coloring(dataset: xr.Dataset, labels: np.ndarray, names: Sequence[str]) -> Coloring:
+    """Give the ``names`` of the groups their colors, by the effects of their steps where there are too many."""
+    named = [name for name in names if name not in GRAY]
+    number = {name: k for k, name in enumerate(named)}
+    numbers = np.array([number.get(name, -1) for name in labels], dtype=np.int64)
+    return colored(named, effects_by_group(dataset, numbers, len(named)))
 
 
 def _is_missing(value: Any) -> bool:
@@ -101,7 +120,8 @@ def _by_stage(dataset: xr.Dataset, family: str | None) -> Grouping:
     ordered = [name for name in shown if name in present]
     ordered += sorted(present.difference(ordered, {OTHERS}))
     legend = (*ordered, *([OTHERS] if OTHERS in present else []))
-    return Grouping(family or "stage", labels, legend, tuple(zip(names, shown, strict=True)))
+    coloring = _coloring(dataset, labels, legend)
+    return Grouping(family or "stage", labels, legend, coloring, tuple(zip(names, shown, strict=True)))
 
 
 def _inner(name: str) -> str:

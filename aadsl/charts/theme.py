@@ -6,7 +6,6 @@ the reader's own theme in JupyterLab, where the inks are the CSS variables of La
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from textwrap import wrap
 from typing import Any
@@ -22,8 +21,10 @@ HURT = "#D55E00"
 NEITHER = "#808080"
 """Steps in no stage: drawn half transparent, so they recede on white and on black."""
 
-STAGES = ("#E69F00", "#009E73", "#CC79A7", "#56B4E9", HELPED, HURT)
-"""Colors of stages, from Okabe and Ito's set; the two that mean helped and hurt come last."""
+STAGES = ("#4B9A45", "#9F4199", "#846409", "#716ADB", "#D962BC", "#0B6F47")
+"""Colors of stages: none resembles those that mean helped and hurt, and each stands out from white and from black."""
+MORE = "#5C5F7A"
+"""Stages for which no color is left, all together."""
 
 SEQUENTIAL = "viridis"
 WIDTH = 640
@@ -50,11 +51,6 @@ LAB = Inks(
     grid="var(--jp-border-color2, #76767640)",
     background="transparent",
 )
-
-
-def stage_colors(names: Sequence[str]) -> list[str]:
-    """Return one color for each stage name, the same for the same position in every chart."""
-    return [STAGES[i % len(STAGES)] for i in range(len(names))]
 
 
 def config(inks: Inks) -> dict[str, Any]:

@@ -78,11 +78,14 @@ class Timeline:
         frame.insert(1, "effect", effects.values.astype(float))
         frame.insert(2, "group", grouping.values)
         frame = frame.assign(**step_trust(dataset, name), **intervals(dataset, name))
-        frame = extremes(frame, "effect", None if grouping.is_number else "group").dropna(subset=["effect"])
-        y, color = alt.Y("effect:Q", title=words.panel_axis(dataset, name)), grouping.color("group")
+        legend = "shown" if grouping.coloring.rest else "group"
+        frame[legend] = grouping.shown
+        frame = extremes(frame, "effect", None if grouping.is_number else legend).dropna(subset=["effect"])
+        y, color = alt.Y("effect:Q", title=words.panel_axis(dataset, name)), grouping.color(legend)
         base = alt.Chart(rows(frame)).encode(x=step_axis(table["step"].to_numpy()))
         hover = nearest_step(name)
-        told = frame.drop(columns="group") if grouping.title in columns.values() else frame
+        hidden = ["shown", *(["group"] if grouping.title in columns.values() else [])]
+        told = frame.drop(columns=hidden, errors="ignore")
         tips = tooltips(told, {"effect": "+.4~g"}, {**columns, "group": grouping.title})
         points = base.mark_point(style="mark", size=45, filled=True).encode(
             y="effect:Q", opacity=alt.condition(hover, alt.value(1), alt.value(0)), tooltip=tips

@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from aadsl.charts import theme
+from aadsl.charts.coloring import effects_by_group, furthest
 from aadsl.charts.doubt import step_trust
 from aadsl.charts.frame import behaviors, kind, stages_of, telling_variables
 from aadsl.charts.grouping import OTHERS, group_steps
@@ -33,7 +34,7 @@ def header_of(dataset: xr.Dataset, can_retrain: bool) -> tuple[dict[str, Any], b
     """
     demand(dataset, "the explorer", [STEP_EFFECTS])
     effects = compact(dataset["step_effect"].transpose("behavior", "step").values)
-    columns = [_stage_column(dataset), *(_column(name, dataset[name].values) for name in telling_variables(dataset))]
+    columns = [_stage_column(dataset), *(_column(dataset, name) for name in telling_variables(dataset))]
     payload = effects.tobytes()
     described = [{**described, "type": values.dtype.str} for described, values in columns]
     stages, members = _members(dataset)
@@ -45,7 +46,7 @@ def header_of(dataset: xr.Dataset, can_retrain: bool) -> tuple[dict[str, Any], b
         "columns": described,
         "stages": stages,
         "none": OTHERS,
-        "palette": {"stages": list(theme.STAGES), "none": f"{theme.NEITHER}d9"},
+        "palette": {"stages": list(theme.STAGES), "more": theme.MORE, "none": f"{theme.NEITHER}d9"},
         "under": _under(dataset),
         "can_retrain": can_retrain,
         "keep": False,
@@ -92,22 +93,35 @@ def _members(dataset: xr.Dataset) -> tuple[list[dict[str, Any]], bytes]:
 
 def _stage_column(dataset: xr.Dataset) -> tuple[dict[str, Any], np.ndarray]:
     grouping = group_steps(dataset, None)
-    names = list(grouping.names)
+    own = [name for name in grouping.coloring.colors if name != grouping.coloring.rest]
+    names = [*own, *(name for name in grouping.names if name not in own)]
     number = {name: k for k, name in enumerate(names)}
     codes = compact(np.array([number[value] for value in grouping.values], dtype=np.int64))
     return {"name": "stage", "categories": names, "conditions": []}, codes
 
 
-def _column(name: str, values: np.ndarray) -> tuple[dict[str, Any], np.ndarray]:
+def _column(dataset: xr.Dataset, name: str) -> tuple[dict[str, Any], np.ndarray]:
+    """Return a column of the steps. The categories that have colors of their own, of many the furthest, are first."""
+    values = dataset[name].values
     if kind(values) == "quantitative":
         return {"name": name}, compact(values)
     texts = values.astype(str)
     names, counts = np.unique(texts[texts != ""], return_counts=True)
     order = np.argsort(-counts, kind="stable")
-    kept = sorted(names[order[:LEGEND]].tolist()) + names[order[LEGEND:CATEGORIES]].tolist()
-    number = {text: k for k, text in enumerate(kept)}
-    codes = compact(np.array([number.get(text, -1) for text in texts.tolist()], dtype=np.int64))
-    return {"name": name, "categories": kept, "conditions": _conditions(name, values, kept[:LEGEND])}, codes
+    listed = sorted(names[order[:LEGEND]].tolist())
+    own = listed
+    if len(listed) > (most := len(theme.STAGES)):
+        effects = effects_by_group(dataset, _numbers(texts, listed), len(listed))
+        own = [listed[k] for k in furthest(effects, most)]
+    kept = [*own, *(one for one in listed if one not in own), *names[order[LEGEND:CATEGORIES]].tolist()]
+    described = {"name": name, "categories": kept, "conditions": _conditions(name, values, kept[:LEGEND])}
+    return described, compact(_numbers(texts, kept))
+
+
+def _numbers(texts: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """Return the place of each text among the names, −1 where it is none of them."""
+    number = {name: k for k, name in enumerate(names)}
+    return np.array([number.get(text, -1) for text in texts.tolist()], dtype=np.int64)
 
 
 def _conditions(name: str, values: np.ndarray, shown: Sequence[str]) -> list[str]:

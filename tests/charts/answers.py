@@ -81,3 +81,29 @@ def with_evidence(data: xr.Dataset, exact: int) -> xr.Dataset:
         effect_low=data["effect"] - wide,
         effect_high=data["effect"] + wide,
     ).assign_attrs(answered_by=f"{stages} stages exact, by retraining" if exact == stages else by)
+
+
+def many_stages(stages, behaviors=("backdoor", "digits"), steps=None, outside=False, **parts) -> xr.Dataset:
+    """An answer about so many neighboring stages of one run; with ``outside`` a tenth of the steps belong to none."""
+    steps = steps or 10 * stages
+    base = answer(steps=steps, behaviors=behaviors, phases=1)
+    inside = steps - steps // 10 if outside else steps
+    numbers = np.where(np.arange(steps) < inside, np.arange(steps) * stages // inside, -1)
+    member = np.arange(stages)[:, None] == numbers
+    effect = member @ base["step_effect"].values
+    data = (
+        base.drop_dims("stage")
+        .assign(
+            member=(("stage", "step"), member),
+            effect=(("stage", "behavior"), effect),
+            retrained_effect=(("stage", "behavior"), effect * 0.9),
+        )
+        .assign_coords(stage=[f"window {k}" for k in range(stages)])
+    )
+    share = data["effect"] * 0.8
+    data = data.assign(
+        share=share,
+        together=share.sum("stage"),
+        example_effect=data["effect"].expand_dims(example=5, axis=-1) * np.linspace(0.5, 1.5, 5),
+    )
+    return data.assign(without=data["observed"] - data["together"])

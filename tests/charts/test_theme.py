@@ -43,22 +43,33 @@ def nearest(colors, vision):
     return min(float(np.linalg.norm(a - b)) for a, b in combinations(seen, 2))
 
 
+def apart(color, other, vision):
+    """How far apart two colors are for this reader: Euclidean in OKLab, where 0.02 is just seen."""
+    return nearest((color, other), vision)
+
+
 @pytest.mark.parametrize("vision", VISION)
 def test_every_reader_tells_the_colors_apart(vision):
-    assert nearest((theme.HELPED, theme.HURT), vision) > 0.15
+    assert apart(theme.HELPED, theme.HURT, vision) > 0.15
     assert nearest(theme.STAGES[:4], vision) > 0.06
-    assert nearest(theme.STAGES, vision) > 0.05
+    assert nearest((*theme.STAGES, theme.MORE), vision) > 0.044
 
 
-def test_red_and_green_would_be_caught():
-    assert nearest(("#d62728", "#7a7a00"), "deuteranopia") < 0.05
+@pytest.mark.parametrize("vision", VISION)
+@pytest.mark.parametrize("meaning", [theme.HELPED, theme.HURT])
+def test_no_stage_has_a_color_that_means_helped_or_hurt(vision, meaning):
+    least = 0.1 if vision == "full" else 0.044
+    assert all(apart(color, meaning, vision) > least for color in (*theme.STAGES, theme.MORE))
+
+
+def test_colors_that_look_alike_would_be_caught():
+    assert nearest(("#d62728", "#7a7a00"), "deuteranopia") < 0.044
 
 
 @pytest.mark.parametrize("paper", ["#ffffff", "#111111"])
-def test_colors_stand_out_in_both_themes(paper):
-    assert all(contrast(color, paper) > 2.2 for color in theme.STAGES)
-    assert contrast(theme.HELPED, paper) > 3
-    assert contrast(theme.HURT, paper) > 3
+@pytest.mark.parametrize("color", [*theme.STAGES, theme.MORE, theme.NEITHER, theme.HELPED, theme.HURT])
+def test_colors_stand_out_in_both_themes(color, paper):
+    assert contrast(color, paper) >= 3
 
 
 def test_text_outside_lab_is_readable_on_white_and_black():

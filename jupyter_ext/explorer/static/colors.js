@@ -9,7 +9,7 @@ function ramp(share) {
   return `rgb(${mix.join(',')})`;
 }
 
-const LEGEND = 12; // names that a legend shows
+const LEGEND = 12; // names that a legend shows, those that share a color among them
 const LABEL = 32; // letters of each
 
 // Return {color(step), legend: [{label, paint, stage, condition}]} for one column; a stage or a condition can be selected.
@@ -19,18 +19,22 @@ function coloring(data, name) {
   return column.categories ? coloredByName(data, column) : coloredByNumber(data, column);
 }
 
-// Each name has a color of its own; those beyond the palette share that of none.
+// The first names have a color of their own; those beyond the palette share one, and none of them has that of no stage.
 function coloredByName(data, column) {
-  const { stages, none } = data.palette;
-  const others = column.categories.filter(category => category !== data.none);
-  const paints = new Map(others.slice(0, stages.length).map((category, k) => [category, stages[k]]));
+  const { stages, more, none } = data.palette;
+  const named = column.categories.filter(category => category !== data.none);
+  const paints = new Map(named.map((category, k) => [category, stages[k] || more]));
   const colors = column.categories.map(category => paints.get(category) || none);
-  const legend = column.categories.slice(0, LEGEND).map((category, k) => ({
-    label: short(category, LABEL) || '(empty)', name: category, paint: colors[k], condition: column.conditions[k] || '',
+  const item = (category, paint) => ({
+    label: short(category, LABEL) || '(empty)', name: category, paint,
+    condition: column.conditions[column.categories.indexOf(category)] || '',
     stage: column.name === 'stage' && data.byStage.has(category) ? category : ''
-  }));
-  const more = column.categories.length - LEGEND;
-  if (more > 0) legend.push({ label: `${more} more`, paint: none });
+  });
+  const own = named.slice(0, stages.length), rest = named.slice(stages.length);
+  const legend = own.map(category => item(category, paints.get(category)));
+  if (rest.length) legend.push({ label: `${rest.length} more`, paint: more });
+  legend.push(...rest.slice(0, LEGEND - own.length).map(category => item(category))); // they can be selected, too
+  if (named.length < column.categories.length) legend.push(item(data.none, none));
   return { color: step => colors[column.values[step]] || none, legend };
 }
 
@@ -49,7 +53,7 @@ function coloredByNumber(data, column) {
 // What is selected by a click on a legend; a second click gives it up.
 function legendOf(coloring, view, pick) {
   return coloring.legend.map(({ label, name, paint, stage, condition }) => {
-    const content = [h('i', { style: `background: ${paint}` }), label];
+    const content = paint ? [h('i', { style: `background: ${paint}` }), label] : [label];
     if (!stage && !condition) return h('span', { title: name || '' }, ...content);
     const active = stage ? view.stage === stage : view.where.trim() === condition;
     const picked = stage ? { stage: active ? '' : stage } : { where: active ? '' : condition };
