@@ -49,10 +49,19 @@ def checked(entry: F) -> F:
     if all(p.annotation in ("Any", Any, p.empty) for p in parameters.values()):
         return entry
     names = tuple(parameters)
+    read: list[list[Any]] = []
 
     @wraps(entry)
     def strict(*arguments: Any, **options: Any) -> Any:
+        # Replays ask for each step through public methods: what is of the very kind needs no further look.
+        if read and not options:
+            for value, kind in zip(arguments, read[0], strict=False):
+                if kind is not Any and type(value) is not kind:
+                    break
+            else:
+                return entry(*arguments)
         kinds = kinds_of(entry)
+        read[:] = [[kinds.get(name, Any) for name in names]]
         wrong = _unfit(zip(names, arguments, strict=False), kinds)
         if options:
             wrong += _unfit(options.items(), kinds)
@@ -65,12 +74,7 @@ def checked(entry: F) -> F:
 
 
 def _unfit(given: Iterable[tuple[str, Any]], kinds: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    # Replays ask for each step through public methods: what is of the very kind needs no further look.
-    return [
-        (name, value)
-        for name, value in given
-        if name in kinds and type(value) is not kinds[name] and not fits(value, kinds[name])
-    ]
+    return [(name, value) for name, value in given if name in kinds and not fits(value, kinds[name])]
 
 
 _KINDS: dict[Any, dict[str, Any]] = {}

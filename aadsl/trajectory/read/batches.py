@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from math import isnan, nan
 from typing import Any
 
@@ -60,8 +61,7 @@ class BatchReader:
             while len(self._loaded) > _KEPT:
                 self._loaded.popitem(last=False)
         loaded = self._loaded[segment.name]
-        first, last = np.searchsorted(loaded.columns["step"].values, [step, step + 1])
-        return loaded, int(first), int(last)
+        return loaded, *loaded.rows(step)
 
     def used(self) -> NDArray[np.int64]:
         """Return the positions in the data set that micro-batches used, each once."""
@@ -87,6 +87,16 @@ class Loaded:
         self._generators = [name for name in columns if name.startswith("rng_") and f"{name}_size" in columns]
         stored = [(name, column) for name, column in columns.items() if "tensor" in column.attributes]
         self._stored = sorted(stored, key=lambda member: int(member[1].attributes["position"]))
+
+    def rows(self, step: int) -> tuple[int, int]:
+        """Return the rows ``first <= row < last`` of the micro-batches of a step."""
+        return bisect_left(self._steps, step), bisect_right(self._steps, step)
+
+    @cached_property
+    def _steps(self) -> list[int]:
+        """The step of each row, ascending."""
+        steps: list[int] = self.columns["step"].values.tolist()
+        return steps
 
     def offsets(self, size_column: str) -> NDArray[np.int64]:
         """Return where each micro-batch begins, and where the last ends."""
