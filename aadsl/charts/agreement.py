@@ -40,7 +40,12 @@ class Agreement:
         chart = panels[0] if len(panels) == 1 else alt.concat(*panels, columns=COLUMNS, spacing=30)
         title = f"Do estimate and retraining agree on {words.quoted(names)}?"
         doubt = "a hollow point: low trust" if (table["mark"] != "").any() else ""
-        text = words.sentence("one point a stage, on the dashed line both agree", doubt, words.provenance(dataset))
+        text = words.sentence(
+            "one point a stage, on the dashed line both agree",
+            words.own_scales(names),
+            doubt,
+            words.provenance(dataset),
+        )
         return theme.titled(dataset, chart, title, text)
 
     def _panel(self, dataset: xr.Dataset, name: str, frame: pd.DataFrame) -> Any:

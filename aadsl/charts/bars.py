@@ -125,4 +125,4 @@ def _legend(dataset: xr.Dataset, table: pd.DataFrame) -> list[str]:
         words.meaning(dataset, "to the right a stage {good}, to the left it {bad}"), words.provenance(dataset)
     )
     shown = "; ".join(said for said, there in marks.items() if there)
-    return [first, words.sentence(shown)]
+    return [first, words.sentence(words.own_scales(behaviors(dataset)), shown)]

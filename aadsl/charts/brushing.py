@@ -86,7 +86,14 @@ def brushable(dataset: xr.Dataset, selection: str = "", start: int = 0, stop: in
         chart = stacked(panels)
     said = f"selected: {selection}" if selection else ""
     low = doubt.said(dataset, "these steps")
-    return theme.titled(dataset, chart, "Select steps", first, words.sentence(sliced, low), words.sentence(said))
+    return theme.titled(
+        dataset,
+        chart,
+        "Select steps",
+        first,
+        words.sentence(words.own_scales(names), sliced, low),
+        words.sentence(said),
+    )
 
 
 def _affordable(dataset: xr.Dataset, names: list[str], groups: np.ndarray) -> int:

@@ -62,7 +62,7 @@ class ExampleStrip:
             if drawn < known_of
             else ""
         )
-        return theme.titled(dataset, chart, title, first, _legend(known), words.sentence(thinned))
+        return theme.titled(dataset, chart, title, first, _legend(known, names), words.sentence(thinned))
 
     def _panel(self, dataset: xr.Dataset, name: str, frame: pd.DataFrame, known: pd.DataFrame, panels: int) -> Any:
         one = known[known["behavior"] == name].drop(columns="behavior")
@@ -110,14 +110,14 @@ def _evidence(dataset: xr.Dataset, by: str | None) -> pd.DataFrame:
     return answer_table(dataset, by).filter(columns)
 
 
-def _legend(known: pd.DataFrame) -> str:
+def _legend(known: pd.DataFrame, names: list[str]) -> str:
     how = set(known["how"])
     marks = {
         "solid: exact, by training again": EXACT in how,
         "outlined: estimate": ESTIMATE in how,
         "hollow: low trust in the effect of the stage": (known["mark"] != "").any(),
     }
-    return words.sentence("; ".join(said for said, there in marks.items() if there))
+    return words.sentence(words.own_scales(names), "; ".join(said for said, there in marks.items() if there))
 
 
 def _looks(frame: pd.DataFrame, thumbnails: xr.DataArray, most: int) -> pd.DataFrame:

@@ -68,9 +68,7 @@ class Heatmap:
             frame = "the numbers are exact, by training again; the estimates appear on hover"
         doubt = "a question mark: low trust" if low.any() and numbers else ""
         first = words.sentence("blue: the stage helped, orange: it hurt", words.provenance(dataset))
-        return theme.titled(
-            dataset, chart, title, first, words.sentence("each behavior has its own scale", frame, doubt)
-        )
+        return theme.titled(dataset, chart, title, first, words.sentence(words.own_scales(names), frame, doubt))
 
     def _color(self, opacity: str) -> Any:
         ends = [f"{theme.HURT}{opacity}", MIDDLE, f"{theme.HELPED}{opacity}"]

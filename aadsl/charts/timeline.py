@@ -146,4 +146,8 @@ def notes(dataset: xr.Dataset, meaning: str, doubtful: str) -> list[str]:
     steps = dataset.sizes["step"]
     thinned = f"{steps:,} steps: each of {SLICES} slices shows its extremes" if steps > SLICES else ""
     first = words.sentence(meaning, words.step_provenance(dataset))
-    return [first, words.sentence(said(dataset, doubtful)), words.sentence(thinned)]
+    return [
+        first,
+        words.sentence(words.own_scales(behaviors(dataset)), said(dataset, doubtful)),
+        words.sentence(thinned),
+    ]

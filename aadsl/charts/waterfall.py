@@ -157,7 +157,7 @@ def _note(row: dict[Any, Any]) -> str:
 def _legend(dataset: xr.Dataset, tables: dict[str, pd.DataFrame], alone: bool) -> list[str]:
     exact = "exact" not in dataset or bool(dataset["exact"].all())
     source = dataset if exact else dataset.assign_attrs(estimator="random orders of the stages")
-    marks = []
+    marks = [words.own_scales(behaviors(dataset))]
     if any(table["low"].notna().any() for table in tables.values()):
         marks.append("line: 90% interval of the share")
     if any(table["start"].iloc[0] for table in tables.values()):

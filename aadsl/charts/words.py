@@ -38,6 +38,11 @@ def panel_axis(dataset: xr.Dataset, behavior: str, what: str = "effect") -> list
     return [behavior, effect_axis(dataset, behavior, what)]
 
 
+def own_scales(names: list[str]) -> str:
+    """Say that lengths compare within a behavior alone; nothing where there is one."""
+    return "each behavior has its own scale" if len(names) > 1 else ""
+
+
 def quoted(names: list[str]) -> str:
     """Join names for a title: ``"a", "b" and 3 more``."""
     shown = [f'"{name}"' for name in names[:3]]

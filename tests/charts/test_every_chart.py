@@ -57,6 +57,16 @@ def test_says_in_words_what_is_shown(name):
     assert title in bundled(name)["text/plain"]
 
 
+def test_says_that_each_behavior_has_its_own_scale(name):
+    """So that nobody compares lengths across behaviors; the charts that draw behaviors name them in their titles."""
+    several, one = (
+        draw(name, ANSWER.sel(behavior=names)).to_dict()["title"] for names in (["backdoor", "digits"], ["digits"])
+    )
+    said = "behavior has its own scale"
+    assert (said in str(several.get("subtitle"))) == ('"backdoor"' in several["text"])
+    assert said not in str(one.get("subtitle"))
+
+
 def test_odd_names_reach_the_picture(name):
     """Dots, brackets, quotes and markup in names are text, not paths or tags."""
     odd = 'a.b[0]\'s "<b>"'
