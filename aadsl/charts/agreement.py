@@ -67,7 +67,7 @@ class Agreement:
             same.mark_line(style="boundary").encode(x=x, y=y),
             points.encode(x=x, y=y, fillOpacity=hollow, tooltip=tips),
         ]
-        heading = alt.Title(name, subtitle=fit(exact, estimate), fontSize=12, offset=6)
+        heading = theme.heading(words.label(dataset, name), subtitle=fit(exact, estimate))
         return alt.layer(*layers).properties(width=self.size, height=self.size, title=heading)
 
 

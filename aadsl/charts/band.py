@@ -14,6 +14,7 @@ import xarray as xr
 from aadsl.charts import theme, words
 from aadsl.charts.answers import EXACT, answer_table
 from aadsl.charts.frame import rows
+from aadsl.charts.texts import labels
 from aadsl.charts.thin import SLICES
 
 MOST = 6
@@ -45,8 +46,9 @@ def exact_effects(dataset: xr.Dataset, behavior: str, stages: list[str]) -> list
         return []
     steps = dataset["step"].to_numpy()
     found = []
+    names = labels(stages)
     for stage, best, mark in zip(table["stage"], table["best"], table["mark"], strict=True):
-        label = f"{stage}: exact {words.signed(best)}{f', {mark}' if mark else ''}"
+        label = f"{names[stage]}: exact {words.signed(best)}{f', {mark}' if mark else ''}"
         found.append(ExactEffect(stage, label, _stretches(steps, dataset["member"].sel(stage=stage).to_numpy())))
     return [one for one in found if one.stretches]
 

@@ -11,7 +11,7 @@ import xarray as xr
 
 from aadsl.charts import theme, words
 from aadsl.charts.answers import ESTIMATE, EXACT, HIDDEN, answer_table
-from aadsl.charts.frame import behaviors, rows, tooltips, zero_line
+from aadsl.charts.frame import behaviors, name_axis, rows, tooltips, zero_line
 from aadsl.charts.needs import EFFECTS, Need
 from aadsl.core.arguments import checked
 
@@ -50,7 +50,7 @@ class Bars:
     def _panel(self, dataset: xr.Dataset, name: str, frame: pd.DataFrame, width: int, alone: bool) -> Any:
         # By name: sorts by a channel differ between layers, and Vega-Lite drops them then.
         order = frame.sort_values("best", ascending=False)["stage"].tolist() if self.sort else None
-        y = alt.Y("stage:N", title=None, sort=order, axis=alt.Axis(labelLimit=170, ticks=False))
+        y = alt.Y("stage:N", title=None, sort=order, axis=name_axis(frame["stage"]))
         x = alt.X("effect:Q", title=words.effect_axis(dataset, name), axis=alt.Axis(tickCount=5))
         base = alt.Chart(rows(frame)).encode(y=y)
         formats = dict.fromkeys(("effect", "retrained", "spread_low", "spread_high"), "+.4~g")
@@ -66,7 +66,7 @@ class Bars:
         if (frame["mark"] != "").any():
             layers.append(_trust(base))
         panel = alt.layer(*layers).properties(width=width, height=alt.Step(STEP))
-        return panel if alone else panel.properties(title=alt.Title(name, fontSize=12, offset=6))
+        return panel if alone else panel.properties(title=theme.heading(words.label(dataset, name)))
 
 
 def _bars(base: Any, sign: int) -> Any:

@@ -75,7 +75,7 @@ def brushable(dataset: xr.Dataset, selection: str = "", start: int = 0, stop: in
             *phase_marks(dataset),
             _sum(base, brush & legend, lift),
         ]
-        title = alt.Title(name, fontSize=12, offset=6)
+        title = theme.heading(words.label(dataset, name))
         panels.append(alt.layer(*layers).properties(width=theme.WIDTH, height=HEIGHT, title=title))
     steps = dataset.sizes["step"]
     sliced = f"each bar sums one of {slices:,} slices of the {steps:,} steps" if steps > slices else ""

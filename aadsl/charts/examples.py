@@ -12,7 +12,7 @@ import xarray as xr
 
 from aadsl.charts import theme, words
 from aadsl.charts.answers import ESTIMATE, EXACT, LOW_TRUST, answer_table
-from aadsl.charts.frame import behaviors, rows, stages_of, zero_line
+from aadsl.charts.frame import behaviors, name_axis, rows, stages_of, zero_line
 from aadsl.charts.needs import EFFECTS, EXAMPLE_EFFECTS, Need, demand
 from aadsl.core.arguments import checked
 from aadsl.core.errors import AadslError
@@ -78,7 +78,7 @@ class ExampleStrip:
             tips += [alt.Tooltip(f"{kind}:N") for kind in kinds]
             chart = chart.transform_lookup("example", alt.LookupData(rows(seen), "example", kinds))
         sign = theme.sign_color(words.sign(dataset, name))
-        y = alt.Y("stage:N", title=None, sort=None, axis=alt.Axis(labelLimit=170, ticks=False))
+        y = alt.Y("stage:N", title=None, sort=None, axis=name_axis(frame["stage"]))
         filled = (
             alt.when(f"datum.mark === '{LOW_TRUST}'")
             .then(alt.value(0))
@@ -99,7 +99,7 @@ class ExampleStrip:
             marks = alt.Chart(rows(one[["stage", "mark"]])).mark_text(style="note", align="left", dx=8)
             layers.append(marks.encode(x=alt.value(theme.WIDTH - 120), y=y, text="mark:N"))
         panel = alt.layer(*layers).properties(width=theme.WIDTH - 120, height=alt.Step(self.height))
-        return panel if panels == 1 else panel.properties(title=alt.Title(name, fontSize=12, offset=6))
+        return panel if panels == 1 else panel.properties(title=theme.heading(words.label(dataset, name)))
 
 
 def _evidence(dataset: xr.Dataset, by: str | None) -> pd.DataFrame:

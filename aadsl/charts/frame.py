@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import altair as alt
@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from aadsl.charts.texts import label_expression
 from aadsl.core.errors import AadslError, unknown_name
 from aadsl.core.families import family_of
 from aadsl.data.coordinates import useful
@@ -77,6 +78,16 @@ def _plain(column: pd.Series[Any]) -> list[Any]:
     if column.dtype.kind in "biu":
         return values
     return [v if isinstance(v, bool | int | float) else None if v is None else str(v) for v in values]
+
+
+def name_axis(names: Iterable[str], **options: Any) -> Any:
+    """Return an axis of names without ticks; the ends of long ones stay."""
+    return alt.Axis(ticks=False, labelExpr=label_expression(names) or alt.Undefined, **options)
+
+
+def name_legend(names: Iterable[str]) -> Any:
+    """Return a legend of names; the ends of long ones stay."""
+    return alt.Legend(labelExpr=label_expression(names) or alt.Undefined)
 
 
 def zero_line(channel: str) -> Any:

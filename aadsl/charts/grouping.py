@@ -12,7 +12,8 @@ import xarray as xr
 
 from aadsl.charts import theme
 from aadsl.charts.coloring import Coloring, colored, effects_by_group
-from aadsl.charts.frame import kind, stages_of, step_variables
+from aadsl.charts.frame import kind, name_legend, stages_of, step_variables
+from aadsl.charts.texts import LABEL, shortened
 from aadsl.core.errors import AadslError, unknown_name
 from aadsl.core.families import family_of
 
@@ -62,14 +63,15 @@ class Grouping:
 
     def color(self, column: str) -> Any:
         """Return the color encoding of ``column``."""
+        title = shortened(self.title, LABEL)
         if self.is_number:
             scale = alt.Scale(scheme=theme.SEQUENTIAL)
-            return alt.Color(field=column, type="quantitative", title=self.title, scale=scale)
+            return alt.Color(field=column, type="quantitative", title=title, scale=scale)
         gray = [name for name in self.names if name in GRAY]
         colors = self.coloring.colors | dict.fromkeys(gray, theme.NEITHER)
         scale = alt.Scale(domain=list(colors), range=list(colors.values()))
-        legend = None if self.names != (MISSING,) and len(self.names) == 1 else alt.Legend()
-        return alt.Color(field=column, type="nominal", title=self.title, scale=scale, legend=legend)
+        legend = None if self.names != (MISSING,) and len(self.names) == 1 else name_legend(colors)
+        return alt.Color(field=column, type="nominal", title=title, scale=scale, legend=legend)
 
 
 def group_steps(dataset: xr.Dataset, by: str | None) -> Grouping:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,7 +13,7 @@ import xarray as xr
 
 from aadsl.charts import theme, words
 from aadsl.charts.answers import EXACT, HIDDEN, answer_table
-from aadsl.charts.frame import behaviors, rows, tooltips
+from aadsl.charts.frame import behaviors, name_axis, rows, tooltips
 from aadsl.charts.needs import EFFECTS, Need
 
 CELL = 26
@@ -49,8 +50,8 @@ class Heatmap:
         numbers = len(names) <= NUMBERS
         width = max(len(names) * (70 if numbers else 18), 120)
         base = alt.Chart(rows(table)).encode(
-            x=alt.X("behavior:N", title=None, sort=names, axis=_axis(orient="top", labelAngle=_angle(names))),
-            y=alt.Y("stage:N", title=None, sort=None, axis=_axis(labelLimit=200)),
+            x=alt.X("behavior:N", title=None, sort=names, axis=_axis(names, orient="top", labelAngle=_angle(names))),
+            y=alt.Y("stage:N", title=None, sort=None, axis=_axis(table["stage"])),
         )
         told = table.drop(columns=["label", "share", "framed", *HIDDEN], errors="ignore")
         base = base.encode(tooltip=tooltips(told, {"effect": "+.4~g", "retrained": "+.4~g"}))
@@ -89,8 +90,8 @@ def _number(value: float) -> str:
     return words.signed(value) if np.isfinite(value) else ""
 
 
-def _axis(**options: Any) -> Any:
-    return alt.Axis(domain=False, ticks=False, labelPadding=6, **options)
+def _axis(names: Iterable[str], **options: Any) -> Any:
+    return name_axis(names, domain=False, labelPadding=6, **options)
 
 
 def _angle(names: list[str]) -> int:

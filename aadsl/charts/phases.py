@@ -10,8 +10,12 @@ import pandas as pd
 import xarray as xr
 
 from aadsl.charts.frame import rows
+from aadsl.charts.texts import labels
 
-LABEL_LIMIT = 8
+MOST = 8
+"""More phases than these are not named."""
+LABEL = 20
+"""Letters of a name."""
 NAMES_ABOVE = 20
 """Pixels over a panel that the names of phases take."""
 
@@ -32,10 +36,12 @@ def phase_marks(dataset: xr.Dataset) -> list[Any]:
     starts = phase_starts(dataset)
     if starts.empty:
         return []
-    base = alt.Chart(rows(starts.assign(at=starts["step"] - 0.5)))
+    few = len(starts) <= MOST
+    label = starts["phase"].map(labels(starts["phase"], LABEL)) if few else ""
+    base = alt.Chart(rows(starts.assign(at=starts["step"] - 0.5, label=label)))
     x = alt.X("at:Q")
     lines = base.transform_filter(f"datum.step > {int(starts['step'].iloc[0])}").mark_rule(style="boundary").encode(x=x)
-    if len(starts) > LABEL_LIMIT:
+    if not few:
         return [lines.encode(tooltip=[alt.Tooltip("phase:N"), alt.Tooltip("step:Q", title="from step")])]
-    names = base.mark_text(style="note", align="left", baseline="bottom", dx=3, dy=-3, limit=140)
-    return [lines, names.encode(x=x, y=alt.value(0), text="phase:N")]
+    texts = base.mark_text(style="note", align="left", baseline="bottom", dx=3, dy=-3)
+    return [lines, texts.encode(x=x, y=alt.value(0), text="label:N")]

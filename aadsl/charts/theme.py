@@ -30,6 +30,8 @@ SEQUENTIAL = "viridis"
 WIDTH = 640
 LINE = 108
 """Characters of a line under the title, which then is about as wide as the chart."""
+HEADLINE = 80
+"""Characters of a line of the title."""
 FONT = "sans-serif"
 OURS = {"madeBy": "aadsl"}
 
@@ -64,6 +66,7 @@ def config(inks: Inks) -> dict[str, Any]:
         "scale": {"invalid": {"color": {"value": NEITHER}}},
         "axis": {
             **labels,
+            "labelLimit": 300,
             "gridColor": inks.grid,
             "domainColor": inks.soft,
             "tickColor": inks.soft,
@@ -71,7 +74,7 @@ def config(inks: Inks) -> dict[str, Any]:
             "labelFontSize": 11,
             "titleFontSize": 11,
         },
-        "legend": {**labels, "titleFontWeight": "normal", "labelLimit": 220, "symbolOpacity": 1},
+        "legend": {**labels, "titleFontWeight": "normal", "labelLimit": 300, "symbolOpacity": 1},
         "header": {**labels, "titleFontWeight": "normal"},
         "title": {
             **text,
@@ -107,9 +110,15 @@ def titled(dataset: xr.Dataset, chart: Any, text: str, *lines: str) -> Any:
     runs = str(dataset.attrs.get("runs", ""))
     said = (*lines, f'Of the run "{runs}".' if runs else "")
     shown = [part for line in said if line for part in wrap(line, LINE, break_long_words=False)]
-    title = alt.Title(text, subtitle=shown)
+    headline = wrap(text, HEADLINE, break_long_words=False)
+    title = alt.Title(headline if len(headline) > 1 else text, subtitle=shown)
     description = " ".join(filter(None, [f"{text}.", *said, extremes_in_words(dataset)]))
     return chart.properties(title=title, description=description, usermeta=OURS)
+
+
+def heading(text: str, **options: Any) -> Any:
+    """Return the title of one panel among several."""
+    return alt.Title(text, fontSize=12, offset=6, **options)
 
 
 def is_ours(chart: Any) -> bool:

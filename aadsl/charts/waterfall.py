@@ -12,7 +12,7 @@ import xarray as xr
 
 from aadsl.charts import theme, words
 from aadsl.charts.answers import LOW_TRUST
-from aadsl.charts.frame import behaviors, rows, stages_of, tooltips, zero_line
+from aadsl.charts.frame import behaviors, name_axis, rows, stages_of, tooltips, zero_line
 from aadsl.charts.needs import SHARES, WITHOUT_ALL, Need, demand
 from aadsl.core.arguments import checked
 
@@ -114,10 +114,10 @@ def _edge(values: Any) -> float:
 
 def _panel(dataset: xr.Dataset, name: str, frame: pd.DataFrame, width: int, alone: bool) -> Any:
     order, edge = frame["bar"].tolist(), float(frame["start"].iloc[0])
-    y = alt.Y("bar:N", title=None, sort=order, axis=alt.Axis(labelLimit=170, ticks=False))
-    unit = words.units(dataset, name)
+    y = alt.Y("bar:N", title=None, sort=order, axis=name_axis(order))
+    label, unit = words.label(dataset, name), words.units(dataset, name)
     scale = alt.Scale(zero=not edge, nice=not edge)
-    x = alt.X("start:Q", title=f"{name} in {unit}" if unit else name, scale=scale, axis=alt.Axis(tickCount=5))
+    x = alt.X("start:Q", title=f"{label} in {unit}" if unit else label, scale=scale, axis=alt.Axis(tickCount=5))
     known = frame.assign(note=[_note(row) for row in frame.to_dict("records")], next=[*order[1:], order[-1]])
     base = alt.Chart(rows(known)).encode(y=y)
     tips = tooltips(frame.drop(columns="start"), {"share": "+.4~g"})
@@ -137,7 +137,7 @@ def _panel(dataset: xr.Dataset, name: str, frame: pd.DataFrame, width: int, alon
         layers.append(base.mark_rule(style="ink").encode(x="low:Q", x2="high:Q", tooltip=tips))
     layers.append(_notes(base))
     panel = alt.layer(*layers).properties(width=width, height=alt.Step(24))
-    return panel if alone else panel.properties(title=alt.Title(name, fontSize=12, offset=6))
+    return panel if alone else panel.properties(title=theme.heading(words.label(dataset, name)))
 
 
 def _notes(base: Any) -> Any:

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import xarray as xr
 
+from aadsl.charts.texts import labels
+
 AXES = {1: "hurt  ←  {what}  →  helped", -1: "helped  ←  {what}  →  hurt"}
+
+
+TITLE = 60
+"""Letters of a name in a title."""
+
+
+def label(dataset: xr.Dataset, behavior: str) -> str:
+    """Return what stands for a behavior beside others where there is little room."""
+    return labels([str(name) for name in dataset["behavior"].values.ravel()])[behavior]
 
 
 def units(dataset: xr.Dataset, behavior: str) -> str:
@@ -35,7 +46,7 @@ def effect_axis(dataset: xr.Dataset, behavior: str, what: str = "effect") -> str
 
 def panel_axis(dataset: xr.Dataset, behavior: str, what: str = "effect") -> list[str]:
     """Return the axis title of one panel among several: the behavior, then unit and sign convention."""
-    return [behavior, effect_axis(dataset, behavior, what)]
+    return [label(dataset, behavior), effect_axis(dataset, behavior, what)]
 
 
 def own_scales(names: list[str]) -> str:
@@ -45,7 +56,7 @@ def own_scales(names: list[str]) -> str:
 
 def quoted(names: list[str]) -> str:
     """Join names for a title: ``"a", "b" and 3 more``."""
-    shown = [f'"{name}"' for name in names[:3]]
+    shown = [f'"{label}"' for label in labels(names[:3], TITLE).values()]
     if len(names) > 3:
         return f"{', '.join(shown)} and {len(names) - 3} more"
     return " and ".join([", ".join(shown[:-1]), shown[-1]]) if len(shown) > 1 else shown[0]
