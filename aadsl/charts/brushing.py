@@ -11,6 +11,7 @@ import pandas as pd
 import xarray as xr
 
 from aadsl.charts import doubt, theme, words
+from aadsl.charts.compression import compressed_in_words, compression
 from aadsl.charts.frame import behaviors, rows, zero_line
 from aadsl.charts.grouping import group_steps
 from aadsl.charts.needs import STEP_EFFECTS, demand
@@ -27,7 +28,7 @@ MARKS = 400
 FEWEST = 60
 
 
-def brushable(dataset: xr.Dataset, selection: str = "", start: int = 0, stop: int = 0) -> Any:
+def brushable(dataset: xr.Dataset, selection: str = "", start: int = 0, stop: int = 0, linear: bool = False) -> Any:
     """Return a chart of ``step_effect``, a panel for each behavior, that sums the effects of the steps under its brush.
 
     Effects of single steps add up, so a sum is the first-order estimate of skipping these steps. Of a long run each bar
@@ -38,6 +39,7 @@ def brushable(dataset: xr.Dataset, selection: str = "", start: int = 0, stop: in
         selection: what is selected from the start, in words.
         start: the first step under the brush from the start; ``stop`` is after the last, no brush where they are alike.
         stop: see ``start``.
+        linear: whether lengths are drawn as they are also where a few steps then hide the others.
 
     Raises:
         AadslError: the answer has no effects of single steps.
@@ -52,13 +54,15 @@ def brushable(dataset: xr.Dataset, selection: str = "", start: int = 0, stop: in
     legend = alt.selection_point(name="chosen", fields=["group"], bind="legend")
     lift = NAMES_ABOVE if len(phase_starts(dataset)) else ABOVE
     panels = []
-    for name in names:
-        sums = brush_table(dataset, name, groups, slices)
+    sums_of = {name: brush_table(dataset, name, groups, slices) for name in names}
+    squeezed = {name: None if linear else compression(sums["effect"].to_numpy()) for name, sums in sums_of.items()}
+    for name, sums in sums_of.items():
+        axis = squeezed[name]
         base = alt.Chart(rows(sums))
         picked = alt.when(brush & legend).then(alt.value(1)).otherwise(alt.value(0.25))
         bars = base.mark_rule(strokeWidth=bar_width(sums["step"].nunique())).encode(
             x=step_axis(dataset["step"].to_numpy()),
-            y=alt.Y("from:Q", title=words.panel_axis(dataset, name)),
+            y=alt.Y("from:Q", title=words.panel_axis(dataset, name), **(axis.channel if axis else {})),
             y2="to:Q",
             color=grouping.color("group"),
             opacity=picked,
@@ -91,7 +95,7 @@ def brushable(dataset: xr.Dataset, selection: str = "", start: int = 0, stop: in
         chart,
         "Select steps",
         first,
-        words.sentence(words.own_scales(names), sliced, low),
+        words.sentence(words.own_scales(names), compressed_in_words(squeezed), sliced, low),
         words.sentence(said),
     )
 

@@ -13,6 +13,7 @@ import xarray as xr
 
 from aadsl.charts import theme, words
 from aadsl.charts.band import band
+from aadsl.charts.compression import Compression, compressed_in_words, compression
 from aadsl.charts.doubt import doubted, said, step_trust
 from aadsl.charts.frame import behaviors, rows, step_table, tooltips, zero_line
 from aadsl.charts.grouping import GRAY, Grouping, group_steps
@@ -36,11 +37,13 @@ class Timeline:
     ``schedule`` adds learning rate, momentum and loss on the same axis; ``height`` is that of one panel in pixels.
     Where few stages are asked about, a band over their steps says their exact effect. Pale steps are of low trust.
     Whiskers are 90% intervals, where `check` gave any and there are no more than 160 steps.
+    Where a few steps would hide the others, the axis is logarithmic away from zero, unless ``linear``.
     Beyond 640 steps each slice of the axis shows its extreme steps, so nothing that stands out is lost.
     """
 
     schedule: bool = False
     height: int = 170
+    linear: bool = False
 
     needs: ClassVar[tuple[Need, ...]] = (STEP_EFFECTS,)
     by_coordinate: ClassVar[bool] = True
@@ -53,12 +56,15 @@ class Timeline:
         grouping = group_steps(dataset, by)
         names = behaviors(dataset)
         table = step_table(dataset)
-        panels = [self._panel(dataset, name, effects.sel(behavior=name), *table, grouping) for name in names]
+        known = {name: effects.sel(behavior=name).values.astype(float) for name in names}
+        squeezed = {name: None if self.linear else compression(values) for name, values in known.items()}
+        panels = [self._panel(dataset, name, known[name], *table, grouping, squeezed[name]) for name in names]
         if self.schedule:
             panels += schedule_panels(dataset)
         chart = stacked(panels)
         meaning = words.meaning(dataset, "above zero a step {good}, below it {bad}")
         lines = [*notes(dataset, meaning, "pale")]
+        lines.append(words.sentence(compressed_in_words(squeezed, "; timeline(linear=true) draws lengths as they are")))
         if any(intervals(dataset, name) for name in names):
             lines.append(words.sentence("whiskers: 90% intervals, from exact answers on single steps"))
         if grouping.lacking:
@@ -69,19 +75,21 @@ class Timeline:
         self,
         dataset: xr.Dataset,
         name: str,
-        effects: xr.DataArray,
+        effects: np.ndarray,
         table: pd.DataFrame,
         columns: dict[str, str],
         grouping: Grouping,
+        squeezed: Compression | None,
     ) -> Any:
         frame = table.copy()
-        frame.insert(1, "effect", effects.values.astype(float))
+        frame.insert(1, "effect", effects)
         frame.insert(2, "group", grouping.values)
         frame = frame.assign(**step_trust(dataset, name), **intervals(dataset, name))
         legend = "shown" if grouping.coloring.rest else "group"
         frame[legend] = grouping.shown
         frame = extremes(frame, "effect", None if grouping.is_number else legend).dropna(subset=["effect"])
-        y, color = alt.Y("effect:Q", title=words.panel_axis(dataset, name)), grouping.color(legend)
+        y = alt.Y("effect:Q", title=words.panel_axis(dataset, name), **(squeezed.channel if squeezed else {}))
+        color = grouping.color(legend)
         base = alt.Chart(rows(frame)).encode(x=step_axis(table["step"].to_numpy()))
         hover = nearest_step(name)
         hidden = ["shown", *(["group"] if grouping.title in columns.values() else [])]
