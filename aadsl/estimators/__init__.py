@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aadsl.estimators.additive import Additive, StepEffects, stage_sums
 from aadsl.estimators.auto import DEFAULT_BUDGET, Auto
-from aadsl.estimators.base import Behavior, Cost, Effects, Estimator, Query, require_differentiable
+from aadsl.estimators.base import Behavior, Cost, Effects, Estimator, Query, require_estimable
 from aadsl.estimators.blocks import Blocks
 from aadsl.estimators.dvemb import Dvemb
 from aadsl.estimators.first_order import FirstOrder
@@ -29,7 +29,7 @@ __all__ = [
     "Retraining",
     "StepEffects",
     "Tracin",
-    "require_differentiable",
+    "require_estimable",
     "stage_sums",
 ]
 

@@ -44,9 +44,9 @@ class Auto(Estimator):
         return DEFAULT_BUDGET if self.within is None else self.within
 
     def choose(self, history: History, query: Query) -> Estimator:
-        """Return what answers without a clock: exact where that is not dearer, or a behavior has no gradient."""
+        """Return what answers without a clock: exact where that is not dearer, or nothing can be estimated."""
         exact, estimate = Retraining(), self.estimate
-        if not all(behavior.differentiable for behavior in query.behaviors):
+        if history.opaque or not all(behavior.differentiable for behavior in query.behaviors):
             return exact
         costs = [method.cost(history, query).gradients for method in (exact, estimate)]
         return exact if costs[0] <= costs[1] else estimate

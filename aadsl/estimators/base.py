@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from aadsl.behaviors import Metric
 from aadsl.core.errors import AadslError
 from aadsl.data.examples import Examples
+from aadsl.dynamics import without_derivative
 from aadsl.interventions import Intervention, counterfactual, first_change
 from aadsl.propagation import Curvature, FlatState, Readout, Tangents, Variation, at_end, tangent_sweep
 from aadsl.replayed.execution import Execution
@@ -144,12 +145,14 @@ def final_readouts(history: History, behaviors: Sequence[Behavior]) -> tuple[Fla
     return history.final, [behavior.readout(history) for behavior in behaviors]
 
 
-def require_differentiable(behaviors: Sequence[Behavior]) -> None:
-    """Raise where a behavior has no gradient.
+def require_estimable(history: History, behaviors: Sequence[Behavior]) -> None:
+    """Raise where steps of the run cannot be differentiated, or a behavior has no gradient.
 
     Raises:
-        AadslError: names the first one, and the way out.
+        AadslError: names the optimizer, or the first behavior, and the way out.
     """
+    if history.opaque:
+        raise without_derivative(history.opaque)
     for behavior in behaviors:
         if not behavior.differentiable:
             raise AadslError(

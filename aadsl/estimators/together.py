@@ -46,6 +46,8 @@ class Way:
 def way_of(history: History, firsts: Sequence[int]) -> Way:
     """Return how runs that differ from steps ``firsts`` on are done."""
     kind = history.device.type
+    if history.opaque:
+        return Way(1, f"one after the other: {history.opaque} takes its steps itself")
     affordable = HELD_BYTES // (COPIES * max(1, history.state(0).nbytes)) - 1
     size = min(len(firsts), LARGEST.get(kind, MANY), affordable)
     if size < FEWEST.get(kind, FEW) or sum(history.length - first for first in firsts) < WORTH * 4 * size:

@@ -82,6 +82,10 @@ class Layout:
             if own == group
         ]
 
+    def group_names(self, group: int) -> list[str]:
+        """Return the names of the tensors of a parameter group, in the order of :meth:`group_views`."""
+        return [name for name, own in zip(self.names, self.groups, strict=True) if own == group]
+
     def named_views(self, vector: Tensor) -> dict[str, Tensor]:
         """Return :meth:`views` by name."""
         return dict(zip(self.names, self.views(vector), strict=True))

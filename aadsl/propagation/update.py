@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from functools import partial
 
 import torch
@@ -12,6 +12,7 @@ from aadsl.dynamics import RESTING, Slots, fused_step, has_fused_step
 from aadsl.propagation.curvature import Point
 from aadsl.propagation.layout import FlatState, Layout
 from aadsl.propagation.linear_update import linear_pullback, linear_pushforward, matrices
+from aadsl.propagation.own_update import own_steps
 from aadsl.propagation.step import Step
 
 
@@ -26,16 +27,21 @@ def updated(
         gradient = gradient * step.gradient_weight
     gradient = clipped(gradient, step, layout)
     slices = layout.group_slices
+    taken = own_steps(layout, start, gradient, present, step) if as_recorded else {}
     pairs = []
     for group, (s, own, dynamics, hyper) in enumerate(zip(slices, start.slots, step.dynamics, step.hyper, strict=True)):
         given = start.parameters if len(slices) == 1 else start.parameters[s], own, gradient[s], hyper
-        if as_recorded and has_fused_step(dynamics, hyper):
+        if group in taken:
+            pairs.append(taken[group])
+        elif as_recorded and has_fused_step(dynamics, hyper):
             pairs.append(fused_step(dynamics, *given, partial(layout.group_views, group)))
         else:
             pairs.append(dynamics.step(*given))
     parameters = pairs[0][0] if len(pairs) == 1 else torch.cat([p for p, _ in pairs])
     slots = tuple(own | moved for own, (_, moved) in zip(start.slots, pairs, strict=True))
-    return (parameters, slots) if present is None else _held(layout, start, parameters, slots, present)
+    if present is None:
+        return parameters, slots
+    return _held(layout, start, parameters, slots, present, taken)
 
 
 def pullback(layout: Layout, point: Point, cotangents: Sequence[FlatState]) -> list[tuple[FlatState, Tensor]]:
@@ -111,14 +117,23 @@ def clipped(gradient: Tensor, step: Step, layout: Layout) -> Tensor:
 
 
 def _held(
-    layout: Layout, before: FlatState, parameters: Tensor, slots: tuple[Slots, ...], present: Tensor
+    layout: Layout,
+    before: FlatState,
+    parameters: Tensor,
+    slots: tuple[Slots, ...],
+    present: Tensor,
+    taken: Container[int],
 ) -> tuple[Tensor, tuple[Slots, ...]]:
     """Return (θ', s') with everything of parameters that got no gradient left as it was.
 
-    The counter of a group stays where none of its parameters got one.
+    The counter of a group stays where none of its parameters got one. Groups in ``taken`` saw to that themselves.
     """
-    kept = tuple(
-        {n: torch.where(present[s] if t.dim() else present[s].any(), t, old[n]) for n, t in own.items()}
-        for s, own, old in zip(layout.group_slices, slots, before.slots, strict=True)
-    )
-    return torch.where(present, parameters, before.parameters), kept
+    kept, changed = [], present
+    for group, (s, own, old) in enumerate(zip(layout.group_slices, slots, before.slots, strict=True)):
+        if group in taken:
+            changed = changed.index_fill(0, torch.arange(s.start, s.stop, device=present.device), True)
+            kept.append(own)
+            continue
+        there = {True: present[s], False: present[s].any()}
+        kept.append({n: t if t is old[n] else torch.where(there[t.dim() > 0], t, old[n]) for n, t in own.items()})
+    return torch.where(changed, parameters, before.parameters), tuple(kept)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +44,21 @@ def require_parameters(trajectory: Trajectory, model: nn.Module) -> None:
             + ", ".join(f'"{name}" is {dtype}' for dtype, name in by_dtype.items()),
             hint="train them all in one, with torch.autocast for the speed of the other",
         )
+
+
+def likenesses(trajectory: Trajectory, model: nn.Module, device: torch.device) -> Callable[[int], dict[str, Tensor]]:
+    """Return what gives, for a parameter group, zeros like its parameters by name, in the order of its optimizer.
+
+    They have the strides of the model's own, which decide the order of sums.
+    """
+    own = dict(named_parameters(model))
+
+    def of_group(group: int) -> dict[str, Tensor]:
+        specs = {name: spec for name, spec in trajectory.parameters.items() if spec.group == group}
+        kinds = {name: getattr(torch, spec.dtype) for name, spec in specs.items()}
+        return {name: torch.zeros_like(own[name].detach(), dtype=kinds[name], device=device) for name in specs}
+
+    return of_group
 
 
 def _require_ties(trajectory: Trajectory, model: nn.Module) -> None:

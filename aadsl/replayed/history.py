@@ -18,12 +18,13 @@ from aadsl.core.progress import Progress, silent
 from aadsl.core.state import State
 from aadsl.core.units import bytes_of
 from aadsl.core.wrappers import named_parameters
+from aadsl.dynamics import OwnGroup
 from aadsl.propagation import FlatState, Layout, LossFunction, Objective, Step, StepMap, final_state, kinks
 from aadsl.replayed import fitting
 from aadsl.replayed.batches import BatchLoader, RecordedBatches
 from aadsl.replayed.devices import device_of
 from aadsl.replayed.given import note_on_weights
-from aadsl.replayed.rules import Rules
+from aadsl.replayed.rules import GivenOptimizer, Rules
 from aadsl.replayed.training_data import TrainingData
 from aadsl.replayed.waypoints import Waypoints
 from aadsl.trajectory import Trajectory
@@ -42,8 +43,11 @@ class History:
         data: what the recorded indices point into, or a dict of it by run; not needed where the batches were stored.
         device: where to compute: ``"cpu"``, ``"cuda"``, or ``"auto"`` for a GPU where there is one.
         memory: how much the states held during a sweep may take, such as ``"4GiB"``; by default as needed.
+        optimizer: what makes an optimizer that has no step function: ``optimizer(params)``; by default it is looked up.
 
     Attributes:
+        opaque: the names of the optimizers whose steps have no derivative, so that nothing can be swept; as a rule "".
+        made_of: what decides the steps of those.
         data: the training examples of each run; batches: what loads those of a step.
         given: what to know of the model's weights, as a rule nothing.
         witness: what is told where the replay of each stretch between two stored states ended.
@@ -62,6 +66,7 @@ class History:
         data: Any = None,
         device: str | torch.device = "auto",
         memory: str | float | None = None,
+        optimizer: GivenOptimizer = None,
     ) -> None:
         self.trajectory, self._model = trajectory, model
         self.device = device_of(device)
@@ -76,7 +81,8 @@ class History:
             if job.start < job.stop and trajectory.micro_batches(job.start) is None:
                 self.data.at(job.start)
         self.batches = BatchLoader(trajectory, self.data, self.device)
-        self._rules = Rules(trajectory)
+        self._rules = Rules(trajectory, fitting.likenesses(trajectory, model, self.device), optimizer)
+        self.opaque, self.made_of = self._rules.opaque, self._rules.made_of
         named = [name for name, _ in named_parameters(model) if name in trajectory.parameters]
         specs = {name: trajectory.parameters[name] for name in named}
         layout = Layout.of({n: s.shape for n, s in specs.items()}, {n: s.group for n, s in specs.items()})
@@ -212,16 +218,19 @@ class History:
         dynamics = self._rules.of_run(min(index, self.length - 1))
         slots = []
         for group, stretch in enumerate(layout.group_slices):
-            names = [n for n, g in zip(layout.names, layout.groups, strict=True) if g == group]
+            names, rule = layout.group_names(group), dynamics[group]
             part = Layout.of({n: state.parameters[n].shape for n in names})
-            everything, used = self._rules.slots(group, parameters[stretch], dynamics[group])
+            everything, used = self._rules.slots(group, parameters[stretch], rule)
+            if isinstance(rule, OwnGroup):
+                slots.append(everything | rule.recorded(state.optimizer, names, parameters.device))
+                continue
             counters = {slot for slot, value in everything.items() if not value.dim()}
             recorded = {
                 slot: fitting.slot_of(part, values, parameters, is_counter=slot in counters)
                 for slot, values in state.optimizer.items()
             }
             own = {slot: t for slot, t in recorded.items() if t is not None}
-            slots.append(everything | dynamics[group].restore(own, used))
+            slots.append(everything | rule.restore(own, used))
         integers = tuple(state.buffers[n].to(self.device) for n in self._integers)
         floating = buffers.flatten([state.buffers[n] for n in buffers.names], parameters.new_zeros(0))
         return FlatState(parameters, tuple(slots), floating, integers)

@@ -15,6 +15,7 @@ from aadsl.core.copies import copied
 from aadsl.core.errors import AadslError
 from aadsl.propagation import LossFunction, hooks_of, put_hooks
 from aadsl.replayed.history import History
+from aadsl.replayed.rules import GivenOptimizer, classes_of
 from aadsl.replayed.training_data import TrainingData
 from aadsl.trajectory import Trajectory, open_trajectory
 
@@ -25,7 +26,7 @@ class RunSpec:
 
     Attributes:
         trajectory: what was recorded; pickled as its paths, and opened anew where it arrives.
-        model, loss, data, device, memory: as :class:`History` has them.
+        model, loss, data, device, memory, optimizer: as :class:`History` has them.
     """
 
     trajectory: Trajectory
@@ -34,11 +35,12 @@ class RunSpec:
     data: Any = None
     device: str | torch.device = "auto"
     memory: str | float | None = None
+    optimizer: GivenOptimizer = None
 
     def history(self) -> History:
         """Return the run of these arguments."""
         given = {"model": self.model, "loss": self.loss, "data": self.data, "memory": self.memory}
-        return History(self.trajectory, **given, device=self.device)
+        return History(self.trajectory, **given, device=self.device, optimizer=self.optimizer)
 
     def opened_again(self) -> RunSpec:
         """Return the same with files of its own.
@@ -52,8 +54,10 @@ class RunSpec:
     def __reduce__(self) -> tuple[Callable[..., RunSpec], tuple[Any, ...]]:
         data = None if self.data is None else TrainingData.of(self.data, self.trajectory)
         recording, model = SentRecording.of(self.trajectory), copied(self.model)
+        # A class that was defined in a notebook is not to be imported there.
+        optimizer = self.optimizer or classes_of(self.trajectory)
         # A pickled parameter has no hooks.
-        return _arrived, (recording, model, hooks_of(model), self.loss, data, self.device, self.memory)
+        return _arrived, (recording, model, hooks_of(model), self.loss, data, self.device, self.memory, optimizer)
 
 
 def _arrived(recording: SentRecording, model: nn.Module, hooks: dict[str, Any], *arguments: Any) -> RunSpec:

@@ -13,7 +13,7 @@ from aadsl.core.errors import AadslError
 from aadsl.core.members import describe
 from aadsl.core.progress import Progress
 from aadsl.core.units import seconds_of
-from aadsl.estimators import Additive, Auto, Effects, Estimator, Query, require_differentiable, stage_sums
+from aadsl.estimators import Additive, Auto, Effects, Estimator, Query, require_estimable, stage_sums
 from aadsl.estimators.base import Floats
 from aadsl.interventions import Intervention, first_change
 from aadsl.propagation import FlatState, NotFiniteError
@@ -100,6 +100,8 @@ class Answering:
             AadslError: the trajectory fails, a behavior has no gradient and the estimator needs one, or the budget
                 allows no answer.
         """
+        if method.needs_gradient:
+            require_estimable(self.history, query.behaviors)
         identity = self._identity(progress)
         if isinstance(method, Auto):
             return self._within(identity, query, method, TimeBudget(seconds_of(method.budget)), progress)
@@ -109,7 +111,7 @@ class Answering:
 
     def compared(self, query: Query, method: Estimator, progress: Progress) -> tuple[Outcome, Outcome]:
         """Return estimates beside exact answers, which later estimates get their intervals from."""
-        require_differentiable(query.behaviors)
+        require_estimable(self.history, query.behaviors)
         identity = self._identity(progress)
         exact = self._exactly(identity, query, progress)
         return self._estimated(identity, query, method, progress), exact
@@ -120,7 +122,7 @@ class Answering:
         Raises:
             AadslError: the estimator is not additive, or a behavior has no gradient.
         """
-        require_differentiable(query.behaviors)
+        require_estimable(self.history, query.behaviors)
         if not isinstance(method, Additive):
             raise AadslError(
                 f"{describe(method)} gives no effects of single steps", hint="use first_order(), which is additive"
@@ -160,8 +162,6 @@ class Answering:
 
     def _estimated(self, identity: Identity, query: Query, method: Estimator, progress: Progress) -> Outcome:
         """Estimate every stage; exact answers that are known already say how far off that may be."""
-        if method.needs_gradient:
-            require_differentiable(query.behaviors)
         doubt = self.spot_check.require(identity, progress)
         try:
             with nullcontext() if doubt.failure else self.spot_check.passing(identity):
@@ -210,8 +210,8 @@ class Answering:
         """
         if price.total <= budget.left:
             return METHOD
-        if not all(behavior.differentiable for behavior in query.behaviors):
-            raise unaffordable(query, price.total, budget)
+        if self.history.opaque or not all(behavior.differentiable for behavior in query.behaviors):
+            raise unaffordable(query, price.total, budget, self.history.opaque)
         estimate = method.estimate
         longer = self.costs.seconds(estimate, estimate.cost(self.history, query))
         return METHOD if price.total <= longer else estimate

@@ -58,11 +58,17 @@ def unestimable(error: NotFiniteError, seconds: float) -> AadslError:
     return AadslError(error.problems[0].message, hint=hint)
 
 
-def unaffordable(query: Query, seconds: float, budget: TimeBudget) -> AadslError:
-    """Return what is said where the budget does not cover the exact answer, which a behavior needs."""
-    name = next(behavior.name for behavior in query.behaviors if not behavior.differentiable)
+def unaffordable(query: Query, seconds: float, budget: TimeBudget, opaque: str) -> AadslError:
+    """Return what is said where the budget does not cover the exact answer, which a behavior needs, or all do.
+
+    ``opaque`` are the optimizers of the run without a derivative, in words.
+    """
     needed = in_words(seconds)
+    why, also = f"steps of {opaque} have no derivative", ""
+    if not opaque:
+        name = next(behavior.name for behavior in query.behaviors if not behavior.differentiable)
+        why, also = f'behavior "{name}" has no gradient', "; or ask about a smooth behavior such as margin"
     return AadslError(
-        f'behavior "{name}" has no gradient, so it takes exact answers: about {needed}, more than {budget}',
-        hint=f"allow that: using retraining(), or within={needed!r}; or ask about a smooth behavior such as margin",
+        f"{why}, so it takes exact answers: about {needed}, more than {budget}",
+        hint=f"allow that: using retraining(), or within={needed!r}{also}",
     )

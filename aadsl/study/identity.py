@@ -1,8 +1,9 @@
 """What answers about a run depend on, apart from the question, as one digest.
 
 It covers the recorded run, the data its batches used, the model's code and its weights that were not trained, the loss,
-the device's type, the engine's own code, and the versions of Python and PyTorch. Whatever of it changes, the digest is
-another one, so nothing that is kept under it is ever out of date.
+an optimizer's code where that takes its steps itself, the device's type, the engine's own code, and the versions of
+Python and PyTorch. Whatever of it changes, the digest is another one, so nothing that is kept under it is ever out of
+date.
 """
 
 from __future__ import annotations
@@ -85,9 +86,10 @@ class Identifier:
             model = fingerprint(self._model, code_fingerprint(objective.model), objective.hooks)
             loss = fingerprint(objective.loss)
             data = fingerprint(*self._used)
+            steps = [fingerprint(*history.made_of)] if history.made_of else []
         except NoFingerprint as unknown:
             return Identity(None, str(unknown))
-        return Identity(fingerprint(recorded, model, loss, data, history.device.type, engine_digest()))
+        return Identity(fingerprint(recorded, model, loss, data, *steps, history.device.type, engine_digest()))
 
     @cached_property
     def _model(self) -> str:

@@ -34,7 +34,8 @@ def _bare(member: Any) -> Any:
         return member.__func__
     if isinstance(member, property):
         return [member.fget, member.fset]
-    return member
+    # PyTorch puts a function around the steps of optimizers which knows the hooks of all of them.
+    return member.__wrapped__ if getattr(member, "hooked", False) else member
 
 
 def attributes(module: nn.Module) -> Iterator[tuple[str, Any]]:

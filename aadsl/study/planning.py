@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from aadsl.core.units import in_words, seconds_of, sized
-from aadsl.estimators import Auto, Estimator, Query, Retraining
+from aadsl.estimators import Auto, Estimator, Query, Retraining, require_estimable
 from aadsl.estimators.together import way_of
 from aadsl.interventions import first_change
 from aadsl.study.answering import Answering, Price
@@ -17,6 +17,8 @@ from aadsl.study.plan import Plan, plan_for
 def planned(answering: Answering, query: Query, method: Estimator) -> Plan:
     """Return what answering would compute, and measure what that costs."""
     history, identity = answering.history, answering.identifier.now()
+    if method.needs_gradient:
+        require_estimable(history, query.behaviors)
     chosen, choice = method, ""
     if isinstance(method, Auto):
         price, budget = answering.price(identity, query), TimeBudget(seconds_of(method.budget))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 import xarray as xr
 from torch import nn
+from torch.optim import Optimizer
 
 from aadsl.core.arguments import checked
 from aadsl.core.errors import AadslError
@@ -66,6 +67,8 @@ class Study(Questions):
         executor: any ``concurrent.futures.Executor`` that long exact answers and sweeps are spread over; such as
             ``dask.distributed.Client(…).get_executor()``, with the extra ``aadsl[dask]``.
         workers: how many local processes to spread them over instead.
+        optimizer: ``optimizer(params)`` returns the optimizer that trained, for parameters as its constructor takes
+            them; needed where its class has no derivative here and cannot be imported.
         unverified: answer although the trajectory fails verification; answers then say so in their attributes.
 
     Before the first answer is computed, the files and a small sample of steps are verified. On a trajectory that fails,
@@ -89,17 +92,19 @@ class Study(Questions):
         executor: Executor | None = None,
         workers: int = 0,
         unverified: bool = False,
+        optimizer: Callable[..., Optimizer] | None = None,
     ) -> None:
         self.data = data
         device = f"cuda:{device}" if isinstance(device, int) else device
-        history = History(trajectory, model=model, loss=loss, data=data, device=device, memory=memory)
+        given = {"model": model, "loss": loss, "data": data, "memory": memory, "optimizer": optimizer}
+        history = History(trajectory, **given, device=device)
         entries = EntryStore(effects_of(trajectory.path))
         cache = EffectCache(history, entries)
         models = ModelStore(entries.folder, bytes_of(kept), lambda: history.final)
         self.spot_check = SpotCheck(history, entries, tolerated=unverified)
         spread = None
         if executor is not None or workers:
-            spread = Workers(RunSpec(trajectory, model, loss, data, device, memory), executor, workers)
+            spread = Workers(RunSpec(trajectory, **given, device=device), executor, workers)
         answering = Answering(history, cache, ExactAnswers(history, cache, models), self.spot_check, spread)
         super().__init__(trajectory, answering, within)
 

@@ -76,12 +76,12 @@ def pieces(stretch: Stretch, state: FlatState) -> Iterator[tuple[str, Tensor]]:
     for group, slots in enumerate(state.slots):
         if group in stretch.restarts:
             continue
-        names = [
-            name for name, own in zip(layouts.parameters.names, layouts.parameters.groups, strict=True) if own == group
-        ]
-        for value in slots.values():
-            if value.dim():
+        names, own = layouts.parameters.group_names(group), layouts.parameters.group_slices[group]
+        for slot, value in slots.items():
+            if value.dim() and value.numel() == own.stop - own.start:
                 yield from zip(names, layouts.parameters.group_views(group, value), strict=True)
+            elif value.dim():  # what an optimizer keeps in a shape of its own
+                yield slot, value
 
 
 def _rounding(seed: int) -> Callable[[FlatState], FlatState]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import nn
+from torch.optim import Optimizer
 
 from aadsl.core.arguments import checked
 from aadsl.core.errors import AadslError
@@ -37,6 +38,7 @@ def verify(
     data: Any = None,
     samples: int = 8,
     device: str | torch.device = "auto",
+    optimizer: Callable[..., Optimizer] | None = None,
     progress: Progress = silent,
 ) -> Report:
     """Check a trajectory and say in plain words what does not match.
@@ -48,11 +50,13 @@ def verify(
         data: what the recorded indices point into, or a dict of it by run.
         samples: how many stretches between stored states are replayed, spread over the run.
         device: where to replay.
+        optimizer: makes the optimizer that trained, needed where :class:`aadsl.Study` needs it.
         progress: called after each file that was checked and each step that was replayed.
     """
     findings = [*_files(trajectory, progress)]
     if model is not None and loss is not None and not _failed(findings):
-        findings += _joined(trajectory, model, loss, data, samples, device, progress)
+        given = {"model": model, "loss": loss, "optimizer": optimizer, "device": device}
+        findings += _joined(trajectory, given, data, samples, progress)
     elif not _failed(findings):
         findings.append(Finding("note", "no step was replayed: that needs model=, loss= and data="))
     return Report(str(trajectory.path), tuple(findings))
@@ -101,24 +105,18 @@ def _file_cause(problem: str) -> str:
 
 
 def _joined(
-    trajectory: Trajectory,
-    model: nn.Module,
-    loss: Any,
-    data: Any,
-    samples: int,
-    device: str | torch.device,
-    progress: Progress,
+    trajectory: Trajectory, given: dict[str, Any], data: Any, samples: int, progress: Progress
 ) -> Iterator[Finding]:
     try:
-        given = TrainingData.of(data, trajectory)
-        findings = fitting(trajectory, model, given)
+        examples = TrainingData.of(data, trajectory)
+        findings = fitting(trajectory, given["model"], examples)
         yield from findings
         if _failed(findings):
             return
         if not trajectory.length:
             yield Finding("note", "no step was replayed: there is none")
             return
-        history = History(trajectory, model=model, loss=loss, data=given, device=device)
+        history = History(trajectory, **given, data=examples)
         require_loss(history)
     except AadslError as error:
         yield unfit(error)

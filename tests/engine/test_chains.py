@@ -303,7 +303,27 @@ def test_what_a_job_does_not_train_stays_at_rest(tmp_path: Path) -> None:
         assert all(slot.any() for slot in moment.after.slots[head].values())
 
 
-def test_an_optimizer_without_a_step_function_is_named(tmp_path: Path) -> None:
-    trajectory = opened([MOMENTUM, Job("Rprop", {"lr": 0.01})], tmp_path)
-    with pytest.raises(aadsl.AadslError, match=r"trained with Rprop, .*\n.*known optimizers: SGD, Adam"):
-        history_of(trajectory)
+RPROP, ADADELTA = Job("Rprop", {"lr": 0.01}), Job("Adadelta", {"lr": 1.0}, clip=0.2)
+OPAQUE = {
+    "Rprop last": [MOMENTUM, RPROP],
+    "Rprop first": [RPROP, ADAM],
+    "Rprop again": [RPROP, RPROP],
+    "one of a head": [ADAM, Job("Adadelta", {"lr": 1.0}, only="2", clip=0.2), MOMENTUM],
+    "two without a derivative": [ADADELTA, RPROP, PLAIN],
+}
+
+
+@pytest.mark.filterwarnings("ignore:of a run with")
+@pytest.mark.parametrize("name", OPAQUE)
+def test_optimizers_without_a_step_function_have_their_place_in_a_chain(tmp_path: Path, name: str) -> None:
+    jobs = OPAQUE[name]
+    history = history_of(opened(jobs, tmp_path))
+    assert set(history.opaque.split(" and ")) == {job.optimizer for job in jobs} & {"Rprop", "Adadelta"}
+    report = history.trajectory.verify(model=network(), loss=loss, data=(X, Y), samples=20, device="cpu")
+    assert report.ok and "every bit the same" in str(report)
+    for intervention in ("skip", "restart", "zero_gradient"):
+        for stage in STAGES.values():
+            (end,) = reruns(history, history.step_map, [varied(intervention, stage, history.length)], [min(stage)])
+            expected = dict(trained(jobs, intervention, stage).named_parameters())
+            found = parameters_of(history, end.state.parameters)
+            assert all(torch.equal(value, expected[of]) for of, value in found.items()), (intervention, stage)

@@ -7,8 +7,7 @@ from functools import partial
 import pytest
 import torch
 
-from aadsl.core.errors import AadslError
-from aadsl.dynamics import DYNAMICS, dynamics_of, fused_step, has_fused_step
+from aadsl.dynamics import DYNAMICS, fused_step, has_fused_step
 from aadsl.propagation.layout import Layout
 from tests.optimizers import CASES, OPTIMIZERS, hyper
 
@@ -101,8 +100,3 @@ def test_the_derivative_at_a_zero_second_moment_is_finite_and_zero(name: str) ->
     assert all(bool(torch.isfinite(f).all()) for f in found if f is not None)
     second = [f for f, slot in zip(found[1:], inputs, strict=True) if slot in ("exp_avg_sq", "square_avg", "sum")]
     assert second and float(second[0][0]) == 0.0
-
-
-def test_an_unknown_optimizer_is_refused_in_words() -> None:
-    with pytest.raises(AadslError, match=r"trained with LBFGS.*\n.*known optimizers: SGD, Adam"):
-        dynamics_of("LBFGS")

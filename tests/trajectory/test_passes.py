@@ -232,8 +232,10 @@ def test_parameters_that_others_took_the_place_of_are_refused_at_that_step(tmp_p
     assert open_trajectory(tmp_path).length == 3
 
 
-def test_an_optimizer_that_cannot_be_replayed_is_told_before_the_training(tmp_path: Path) -> None:
+def test_what_can_be_asked_is_told_before_the_training(tmp_path: Path) -> None:
     model = small_model()
-    with pytest.warns(UserWarning, match="the steps of ASGD cannot be replayed .* not scored") as told:
+    with pytest.warns(
+        UserWarning, match=r"with ASGD exact answers can be had, using retraining\(\), but no est"
+    ) as told:
         Recorder(tmp_path, model, torch.optim.ASGD(model.parameters()), DATA).close()
     assert told[0].filename == __file__

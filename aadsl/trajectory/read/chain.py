@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from itertools import groupby
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -26,8 +27,19 @@ from aadsl.trajectory.store.specs import ParameterSpec
 
 _AT_REST: Hyperparameters = {"lr": 0.0, "momentum": 0.0, "weight_decay": 0.0}
 
-Rule = tuple[str, Hyperparameters]
-"""The class of an optimizer, and its scalars."""
+
+class Rule(NamedTuple):
+    """What trained a parameter group in a run.
+
+    Attributes:
+        optimizer: the class of its optimizer.
+        hyperparameters: its scalars.
+        options: what it was given besides, where no step function takes its steps again.
+    """
+
+    optimizer: str
+    hyperparameters: Hyperparameters
+    options: dict[str, Any]
 
 
 class Chain:
@@ -95,7 +107,7 @@ class Chain:
         """Return for each group what trained it in each run, every scalar at the largest value it had there."""
         return tuple(
             [
-                (run.header.optimizers[group], run.largest_hyperparameters(group))
+                Rule(run.header.optimizers[group], run.largest_hyperparameters(group), run.header.options[group])
                 for run, group in zip(self.runs, membership, strict=True)
                 if group is not None and run.length
             ]

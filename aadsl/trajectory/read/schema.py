@@ -4,7 +4,8 @@ A trajectory is a folder of sealed netCDF-4 files (:mod:`aadsl.trajectory.store.
 ``Conventions``, ``aadsl_schema`` (the version) and ``run`` (the same in all files of one run).
 
 ``run.nc``
-    The run. Attributes: ``optimizer`` (its class, or that of each parameter group: "SGD AdamW"), ``group_count``,
+    The run. Attributes: ``optimizer`` (its class, or that of each parameter group: "SGD AdamW"), ``optimizer_options``
+    (JSON, of each group; empty where all have step functions), ``group_count``,
     ``length`` (-1 while it is recorded), ``clip`` (JSON or empty), ``accumulation`` (0: undeclared), ``fingerprints``
     (JSON), ``kernels`` (JSON: switches of PyTorch that decide bits), ``provenance_*``. Variables over ``parameter`` and
     ``buffer``: ``*_name``, ``*_shape`` ("128x784"), ``*_dtype``, ``*_group``, ``*_aliases``.

@@ -10,21 +10,17 @@ from weakref import WeakSet
 from torch.optim import Optimizer
 
 from aadsl.core.errors import AadslError
-from aadsl.dynamics import DYNAMICS, kind_of
+from aadsl.dynamics import DYNAMICS, kind_of, prospects
 from aadsl.trajectory.record.group_scalars import scalar_keys
 from aadsl.trajectory.record.subject import Subject
 from aadsl.trajectory.store.fingerprints import tensor_digest
 
 
 def warn_of_unknown(subject: Subject) -> None:
-    """Say, before the training, that steps of an optimizer will not be replayed."""
-    for kind in dict.fromkeys(map(kind_of, subject.optimizers)):
+    """Say, before the training, what can be asked of it where steps of an optimizer have no derivative."""
+    for kind, one in {kind_of(one): one for one in subject.optimizers}.items():
         if kind not in DYNAMICS:
-            warnings.warn(
-                f"the steps of {kind} cannot be replayed or differentiated yet: the recording can be read and charted, "
-                f"not scored (known optimizers: {', '.join(DYNAMICS)})",
-                stacklevel=4,
-            )
+            warnings.warn(f"{prospects(one, kind)} (which {', '.join(DYNAMICS)} have)", stacklevel=4)
 
 
 class Surroundings:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import platform
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import torch
+from torch.optim import Optimizer
 
 from aadsl.core.clip import Clip
 from aadsl.core.kernels import kernels_now, tell_of_nondeterminism
-from aadsl.dynamics import kind_of
+from aadsl.dynamics import DYNAMICS, kind_of, options_of
 from aadsl.trajectory.record.subject import Subject
 from aadsl.trajectory.store.fingerprints import data_fingerprint, tensor_digest
 from aadsl.trajectory.store.header import Header
@@ -22,6 +24,7 @@ def describe(subject: Subject, data: object, clip: Clip | None, accumulation: in
     tell_of_nondeterminism(device)
     return Header(
         optimizers=tuple(kind_of(one) for one in subject.optimizers for _ in one.param_groups),
+        options=tuple(options for one in subject.optimizers for options in _options(one)),
         parameters=subject.specs,
         buffers=subject.buffer_specs,
         clip=clip,
@@ -44,6 +47,11 @@ def describe(subject: Subject, data: object, clip: Clip | None, accumulation: in
             "platform": platform.platform(),
         },
     )
+
+
+def _options(optimizer: Optimizer) -> list[dict[str, Any]]:
+    """Return the options of each parameter group, which are needed where nothing else takes the steps again."""
+    return [{} for _ in optimizer.param_groups] if kind_of(optimizer) in DYNAMICS else options_of(optimizer)
 
 
 def _qualified(thing: object) -> str:

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from aadsl.core.errors import AadslError
 from aadsl.core.wrappers import named_buffers, named_modules, named_parameters, require_initialized, unwrapped
+from aadsl.dynamics import leaves
 from aadsl.trajectory.record.group_scalars import GroupScalars, Scalars
 from aadsl.trajectory.store.specs import ParameterSpec
 from aadsl.trajectory.store.tensors import StateEntry, dtype_name
@@ -108,7 +109,8 @@ class Subject:
             yield StateEntry("parameters", "", name, parameter)
         for name, parameter in self.parameters.items():
             for slot, value in self._owners[name].state.get(parameter, {}).items():
-                yield from _slot_entries(str(slot), name, value)
+                for path, leaf in leaves(value, str(slot)):
+                    yield StateEntry("optimizer", path, name, leaf)
         for name, buffer in named_buffers(self.model):
             yield StateEntry("buffers", "", name, buffer)
 
@@ -218,20 +220,3 @@ def _changed(what: str) -> AadslError:
 
 def _spec(name: str, tensor: Tensor, group: int, aliases: list[str]) -> ParameterSpec:
     return ParameterSpec(name, tuple(tensor.shape), dtype_name(tensor.dtype), group, tuple(aliases))
-
-
-def _slot_entries(slot: str, name: str, value: Any) -> Iterator[StateEntry]:
-    """Yield the tensors in a value of ``optimizer.state[parameter]``; the members of containers are numbered."""
-    if isinstance(value, Tensor):
-        yield StateEntry("optimizer", slot, name, value)
-    elif isinstance(value, (bool, int, float)):
-        yield StateEntry("optimizer", slot, name, torch.tensor(value, dtype=_PYTHON_DTYPES[type(value)]))
-    elif isinstance(value, (list, tuple)):
-        for position, item in enumerate(value):
-            yield from _slot_entries(f"{slot}.{position}", name, item)
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            yield from _slot_entries(f"{slot}.{key}", name, item)
-
-
-_PYTHON_DTYPES = {bool: torch.bool, int: torch.int64, float: torch.float64}

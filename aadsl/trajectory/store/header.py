@@ -30,6 +30,7 @@ class Header:
     """A run's description.
 
     ``optimizers`` are their classes, one for each parameter group: see :mod:`aadsl.dynamics.kinds`.
+    ``options`` are of each group what its optimizer was given, where no step function takes its steps again.
     ``length`` is the number of steps when the run was closed properly, and -1 while it is recorded.
     ``fingerprints`` are digests of what is not stored: ``"data"`` by position, ``"frozen"`` weights by name.
     ``kernels`` are the switches that decided its bits: see :mod:`aadsl.core.kernels`.
@@ -39,6 +40,7 @@ class Header:
     optimizers: tuple[str, ...]
     parameters: dict[str, ParameterSpec]
     buffers: dict[str, ParameterSpec]
+    options: tuple[dict[str, Any], ...] = ()
     clip: Clip | None = None
     accumulation: int | None = None
     run: str = field(default_factory=lambda: uuid4().hex)
@@ -71,6 +73,7 @@ def write_header(folder: Path, header: Header) -> None:
         "history": f"{header.provenance.get('created', '')} recorded",
         # One class stands for all groups.
         "optimizer": " ".join(header.optimizers if len(set(header.optimizers)) > 1 else header.optimizers[:1]),
+        "optimizer_options": json.dumps(header.options) if any(header.options) else "",
         "group_count": header.group_count,
         "length": header.length,
         "clip": json.dumps(asdict(header.clip)) if header.clip else "",
@@ -130,6 +133,9 @@ def read_header(dataset: Any) -> Header:
     kernels = json.loads(values.get("kernels", "{}"))
     if not are_positions(kernels):
         raise ValueError("kernels names positions that no switch has")
+    options = json.loads(values.get("optimizer_options") or "[]")
+    if not isinstance(options, list) or len(options) not in (0, group_count):
+        raise ValueError(f"optimizer_options is no JSON list of {group_count} parameter groups")
     if not _of_texts({key: values.get(key) for key in ("run", "optimizer", "clip")}):
         raise ValueError("run, optimizer or clip is no text")
     prefix = "provenance_"
@@ -137,6 +143,7 @@ def read_header(dataset: Any) -> Header:
         optimizers=tuple(classes if len(classes) == group_count else classes * group_count),
         parameters=parameters,
         buffers=buffers,
+        options=tuple(dict(own) for own in options) or ({},) * group_count,
         clip=Clip(**json.loads(values["clip"])) if values["clip"] else None,
         accumulation=int(values["accumulation"]) or None,
         run=values["run"],

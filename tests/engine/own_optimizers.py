@@ -1,0 +1,72 @@
+"""Optimizers that have no step function here, each with what it is made of: a new one joins by a line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.optim import SGD, Optimizer
+
+
+class Signed(Optimizer):
+    """Steps by the sign of a momentum, which it keeps in a dictionary, with a count that is a number."""
+
+    def __init__(self, params: Any, lr: float, mixed: tuple[float, float] = (0.9, 0.1), name: str = "plain") -> None:
+        super().__init__(params, {"lr": lr, "mixed": mixed, "name": name})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        """Take a step; what was not called "plain" goes half as far."""
+        for group in self.param_groups:
+            old, new = group["mixed"]
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                kept = self.state[p]
+                if not kept:
+                    kept |= {"count": 0, "kept": {"momentum": torch.zeros_like(p)}, "began": None}
+                kept["count"] += 1
+                kept["kept"]["momentum"].mul_(old).add_(p.grad, alpha=new)
+                factor = (1.0 if group["name"] == "plain" else 0.5) / kept["count"] ** 0.5
+                p.sub_(kept["kept"]["momentum"].sign(), alpha=group["lr"] * factor)
+
+
+class Halting(SGD):
+    """Stands still where the gradient is small."""
+
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """Take a step of the parent."""
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is not None and p.grad.abs().max() < 1e-3:
+                    p.grad = None
+        super().step(closure)
+
+
+class Scaled(Optimizer):
+    """All groups go one distance together, by the norm of all gradients."""
+
+    def __init__(self, params: Any, lr: float = 0.1) -> None:
+        super().__init__(params, {"lr": lr})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        """Take a step."""
+        moved = [(group["lr"], p) for group in self.param_groups for p in group["params"] if p.grad is not None]
+        norm = torch.stack([p.grad.norm() for _, p in moved]).norm() + 1e-12
+        for rate, p in moved:
+            p.sub_(p.grad / norm, alpha=rate)
+
+
+OWN: dict[str, Callable[[Any], Optimizer]] = {
+    "Adafactor": lambda params: torch.optim.Adafactor(params, lr=0.05, weight_decay=0.01),
+    "Adafactor, larger": lambda params: torch.optim.Adafactor(params, lr=0.05, eps=(1e-20, 1e-2), d=2.0),
+    "ASGD": lambda params: torch.optim.ASGD(params, lr=0.1, t0=4),
+    "Rprop": lambda params: torch.optim.Rprop(params, lr=0.01, etas=(0.4, 1.3)),
+    "Adadelta": lambda params: torch.optim.Adadelta(params, lr=1.0, weight_decay=0.01),
+    "Muon": lambda params: torch.optim.Muon(params, lr=0.05, adjust_lr_fn="match_rms_adamw"),
+    "one of the user's own": lambda params: Signed(params, lr=0.02, name="half"),
+    "a subclass that steps otherwise": lambda params: Halting(params, lr=0.1, momentum=0.9, nesterov=True),
+    "one whose groups go together": lambda params: Scaled(params, lr=0.2),
+}
