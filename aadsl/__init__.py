@@ -15,6 +15,7 @@ from aadsl.core.version import __version__
 if TYPE_CHECKING:
     from aadsl import datasets
     from aadsl.core.errors import AadslError
+    from aadsl.data.indexed import indexed
     from aadsl.statements import Result, Session, run
     from aadsl.study import Study
     from aadsl.trajectory import Recorder, Trajectory, open_trajectory
@@ -28,6 +29,7 @@ __all__ = [
     "Trajectory",
     "__version__",
     "datasets",
+    "indexed",
     "open_trajectory",
     "run",
 ]
@@ -40,6 +42,7 @@ _HOMES = {
     "Session": "aadsl.statements",
     "Study": "aadsl.study",
     "Trajectory": "aadsl.trajectory",
+    "indexed": "aadsl.data.indexed",
     "open_trajectory": "aadsl.trajectory",
     "run": "aadsl.statements",
 }

@@ -13,6 +13,7 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 import aadsl
 from aadsl.behaviors import BEHAVIORS
@@ -112,6 +113,8 @@ def right(
         "factor": 0.5,
         "weight": 2.0,
         "data": DATA,
+        "dataset": DATA,
+        "loader": DataLoader(DATA),
     }
     recorder.close()
 

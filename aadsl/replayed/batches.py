@@ -70,15 +70,16 @@ class BatchLoader:
         """The rows of the data of each micro-batch, of the steps that were looked up first."""
         return {}
 
-    def _indices(self, index: int) -> tuple[NDArray[np.int64], ...]:
+    def _indices(self, index: int) -> list[NDArray[np.int64]]:
         """Return which examples each micro-batch of a step used."""
-        indices = self.trajectory.micro_batch_indices(index)
-        if not indices:
+        indices = self.trajectory.batch_indices(index)
+        if indices is None:
             raise AadslError(
                 f"which examples step {index} used was not recorded, only their values",
                 hint="record indices=... to be able to replace data",
             )
-        return indices
+        sizes = self.trajectory.micro_batch_sizes(index)
+        return np.split(indices, np.cumsum(sizes)[:-1]) if len(sizes) > 1 else [indices]
 
 
 class RecordedBatches:

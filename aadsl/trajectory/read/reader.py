@@ -179,14 +179,9 @@ class Trajectory:
 
     def batch_indices(self, step: int) -> NDArray[np.int64] | None:
         """Return the positions in the data set that step consumed, micro-batches joined; None where unknown."""
-        found = self.micro_batch_indices(step)
-        return np.concatenate(found) if found else None
-
-    def micro_batch_indices(self, step: int) -> tuple[NDArray[np.int64], ...]:
-        """Return the positions in the data set of each batch that step consumed; () where they are not all known."""
         found = [loaded.indices(row) for loaded, row in self._consumed(step)]
-        known = tuple(indices for indices in found if indices is not None)
-        return known if len(known) == len(found) else ()
+        known = [indices for indices in found if indices is not None]
+        return np.concatenate(known) if known and len(known) == len(found) else None
 
     def micro_batches(self, step: int) -> tuple[Any, ...] | None:
         """Return the batches that step consumed, each as it was announced, on the CPU; None where they were not."""

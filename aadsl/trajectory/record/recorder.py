@@ -8,6 +8,7 @@ import warnings
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
+from weakref import WeakKeyDictionary
 
 from torch import nn
 from torch.optim import Optimizer
@@ -21,6 +22,7 @@ from aadsl.trajectory.record.announcements import announced
 from aadsl.trajectory.record.around import warn_of_unknown
 from aadsl.trajectory.record.description import describe
 from aadsl.trajectory.record.journal import Journal
+from aadsl.trajectory.record.loader import AnnouncedBatches, Watches
 from aadsl.trajectory.record.loop import Loop
 from aadsl.trajectory.record.plans import StatePlan, plan_of
 from aadsl.trajectory.record.process import begun, ended, take_over
@@ -81,6 +83,7 @@ class Recorder:
         self._vocabulary.steps["loss"] = False  # recorded where the backward pass is seen, and the loop tells no other
         self._data_length = None if data is None else len(Examples.of(data))
         self._hooks: list[Any] = []
+        self._loaders: Watches = WeakKeyDictionary()
         self._open, self._ended, self._failed, self._superseded = False, True, False, False
         header = describe(self._subject, data, Clip.of(clip), accumulate)
         take_over(self.path)
@@ -157,6 +160,18 @@ class Recorder:
             self._fail(AadslError(f"step {self.step}: {error}"))
         except Exception as error:
             self._fail(error)
+
+    def batches(self, loader: Any, **metadata: Any) -> AnnouncedBatches:
+        """Return what ``loader`` yields; each batch is announced when it is taken.
+
+        In a loop, ``for batch in recorder.batches(loader, epoch=epoch):`` is the added line.
+
+        A ``DataLoader`` over a map-style dataset, shuffled, with workers, or prepared by Accelerate, tells which
+        examples they are. Where these, looked up in its dataset, are not what came, as after a random augmentation,
+        and for whatever else yields batches, the batches themselves are stored, which is said once. ``metadata`` are
+        those of :meth:`batch`, of every step. Raises AadslError where ``loader`` is nothing that yields batches.
+        """
+        return AnnouncedBatches(self._loaders, loader, self.batch, metadata)
 
     def forward_begins(self) -> None:
         """Say that a micro-batch's forward pass begins now.

@@ -1,0 +1,219 @@
+"""Loops over loaders with one added line: the recording says what came, and its replay is the run to the bits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    RandomSampler,
+    SubsetRandomSampler,
+    TensorDataset,
+)  # fmt: skip
+
+import aadsl
+from aadsl.trajectory import open_trajectory
+
+N = 40
+DATA = (torch.randn(N, 6, generator=torch.Generator().manual_seed(0)), torch.arange(N) % 3)
+
+
+class Items(Dataset[tuple[Tensor, Tensor]]):
+    """A map-style dataset whose items are made one by one; ``noise`` augments them at random."""
+
+    def __init__(self, noise: float = 0.0) -> None:
+        self.noise = noise
+
+    def __len__(self) -> int:
+        return N
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        x = DATA[0][index]
+        return (x + self.noise * torch.randn_like(x) if self.noise else x), DATA[1][index]
+
+
+class Stream(IterableDataset[tuple[Tensor, Tensor]]):
+    """Has no positions."""
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return zip(*DATA, strict=True)
+
+
+class Named(Items):
+    """Its items are dicts, with a text each."""
+
+    def __getitem__(self, index: int) -> Any:
+        return {"x": DATA[0][index], "y": DATA[1][index], "file": f"{index}.png"}
+
+
+def padded(items: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    xs, ys = zip(*items, strict=True)
+    return nn.functional.pad(torch.stack(xs), (0, 1))[:, :-1] * 2, torch.stack(ys)
+
+
+def drawn(seed: int = 3) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+INDEXED: dict[str, Callable[[], Any]] = {
+    "tensors": lambda: DataLoader(TensorDataset(*DATA), 8, shuffle=True, generator=drawn()),
+    "items": lambda: DataLoader(Items(), 8, shuffle=True, generator=drawn()),
+    "workers": lambda: DataLoader(Items(), 8, shuffle=True, generator=drawn(), num_workers=2, persistent_workers=True),
+    "global generator": lambda: DataLoader(Items(), 8, shuffle=True),
+    "subset": lambda: DataLoader(Items(), 8, sampler=SubsetRandomSampler(range(3, 30), generator=drawn())),
+    "batch sampler": lambda: DataLoader(
+        Items(), batch_sampler=BatchSampler(RandomSampler(range(N), generator=drawn()), 8, drop_last=True)
+    ),
+    "dicts with texts": lambda: DataLoader(Named(), 8, shuffle=True, generator=drawn()),
+    "accelerate": lambda: Accelerator(cpu=True).prepare(DataLoader(Items(), 8, shuffle=True, generator=drawn())),
+}
+STORED: dict[str, Callable[[], Any]] = {
+    "augmented": lambda: DataLoader(Items(0.1), 8, shuffle=True, generator=drawn()),
+    "augmented by workers": lambda: DataLoader(Items(0.1), 8, generator=drawn(), num_workers=1),
+    "collated otherwise": lambda: DataLoader(Items(), 8, generator=drawn(), collate_fn=padded),
+    "iterable": lambda: DataLoader(Stream(), 8),
+    "a list of batches": lambda: [tuple(part[k : k + 8] for part in DATA) for k in range(0, N, 8)],
+}
+
+
+def parts(batch: Any) -> tuple[Tensor, Tensor]:
+    return (batch["x"], batch["y"]) if isinstance(batch, dict) else (batch[0], batch[1])
+
+
+def loss_fn(model: nn.Module, batch: Any) -> Tensor:
+    x, y = parts(batch)
+    return nn.functional.cross_entropy(model(x), y)
+
+
+def trained(loader: Any, folder: Path | None, epochs: int = 2) -> nn.Module:
+    """Train some epochs over a loader, recorded where there is a folder; dropout draws from the global generator."""
+    torch.manual_seed(1)
+    width, classes = DATA[0].shape[1], int(DATA[1].max()) + 1
+    model = nn.Sequential(nn.Linear(width, 8), nn.Tanh(), nn.Dropout(0.2), nn.Linear(8, classes))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    recorder = None if folder is None else aadsl.Recorder(folder, model, optimizer)
+    for epoch in range(epochs):
+        for batch in loader if recorder is None else recorder.batches(loader, epoch=epoch):
+            optimizer.zero_grad()
+            loss_fn(model, batch).backward()
+            optimizer.step()
+    if recorder is not None:
+        recorder.close()
+    return model
+
+
+def same_weights(one: nn.Module, other: nn.Module) -> bool:
+    return all(map(torch.equal, one.state_dict().values(), other.state_dict().values()))
+
+
+def exact(folder: Path, model: nn.Module, data: Any) -> Any:
+    study = aadsl.Study(open_trajectory(folder), model=model, loss=loss_fn, data=data, device="cpu")
+    report = study.verify_trajectory()
+    assert report.ok, report
+    study.stage("second", study.steps["epoch"] == 1)
+    study.behavior("b", read, on=DATA)
+    return study.score(["second"], ["b"])
+
+
+def read(model: nn.Module, batch: Any) -> Tensor:
+    return model(parts(batch)[0])[:, 0]
+
+
+def by_hand(loader: Any, model: nn.Module) -> float:
+    """Return what the second of two epochs did, from a run that ends after the first."""
+    first = trained(loader, None, epochs=1)
+    with torch.no_grad():
+        return float(read(model.eval(), DATA).mean() - read(first.eval(), DATA).mean())
+
+
+@pytest.mark.parametrize("name", INDEXED)
+def test_a_loader_tells_the_positions_of_its_examples(name: str, tmp_path: Path) -> None:
+    plain = trained(INDEXED[name](), None)
+    loader = INDEXED[name]()
+    model = trained(loader, tmp_path / "run")
+    assert same_weights(plain, model), "recording changed what was trained on, or the random numbers"
+    trajectory = open_trajectory(tmp_path / "run")
+    assert trajectory.batch_tensors(0) is None  # nothing was stored
+    dataset = loader.dataset
+    for step in range(trajectory.length):
+        indices = trajectory.batch_indices(step)
+        assert indices is not None and len(set(indices.tolist())) == len(indices) <= 8
+    answer = exact(tmp_path / "run", model, dataset)
+    assert answer.exact.values.all()
+    assert answer.effect.item() == pytest.approx(by_hand(INDEXED[name](), model), abs=1e-6) != 0
+
+
+@pytest.mark.parametrize("name", STORED)
+def test_what_positions_do_not_say_is_stored_as_it_came(name: str, tmp_path: Path) -> None:
+    plain = trained(STORED[name](), None)
+    with pytest.warns(UserWarning, match=r"the batches of the loader are stored as they come, [\d,]+ bytes each: "):
+        model = trained(STORED[name](), tmp_path / "run")
+    assert same_weights(plain, model), "recording changed what was trained on, or the random numbers"
+    trajectory = open_trajectory(tmp_path / "run")
+    assert trajectory.length == 10 and trajectory.batch_tensors(0) is not None
+    answer = exact(tmp_path / "run", model, None)
+    assert answer.exact.values.all()
+    assert answer.effect.item() == pytest.approx(by_hand(STORED[name](), model), abs=1e-6) != 0
+
+
+def test_positions_are_those_that_were_used(tmp_path: Path) -> None:
+    loader = DataLoader(Items(), 8, shuffle=True, generator=drawn(), num_workers=2)
+    seen: list[Tensor] = []
+    model = nn.Linear(DATA[0].shape[1], int(DATA[1].max()) + 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with aadsl.Recorder(tmp_path, model, optimizer) as recorder:
+        batches = recorder.batches(loader)
+        assert len(batches) == len(loader)
+        for batch in batches:
+            loss_fn(model, batch).backward()
+            optimizer.step()
+            seen.append(batch[0])
+    trajectory = open_trajectory(tmp_path)
+    for step, x in enumerate(seen):
+        indices = trajectory.batch_indices(step)
+        assert indices is not None and torch.equal(DATA[0][indices], x)
+
+
+def test_indexed_items_come_with_their_positions(tmp_path: Path) -> None:
+    loader = DataLoader(aadsl.indexed(Items()), 8, shuffle=True, generator=drawn())
+    for positions, (x, y) in loader:
+        assert torch.equal(DATA[0][positions], x) and torch.equal(DATA[1][positions], y)
+    assert aadsl.indexed(Items(0.5)).noise == 0.5  # type: ignore[attr-defined]
+
+
+def test_what_yields_nothing_is_refused(tmp_path: Path) -> None:
+    model = nn.Linear(2, 2)
+    with (
+        aadsl.Recorder(tmp_path, model, torch.optim.SGD(model.parameters(), lr=0.1)) as recorder,
+        pytest.raises(aadsl.AadslError, match=r"batches cannot be taken from int(.|\n)*DataLoader"),
+    ):
+        recorder.batches(3)
+
+
+def test_numpy_and_python_draw_as_without(tmp_path: Path) -> None:
+    """What is looked up to be compared draws nothing from the generators of the training."""
+
+    class Noisy(Items):
+        def __getitem__(self, index: int) -> Any:
+            x, y = super().__getitem__(index)
+            return x + float(np.random.rand()), y
+
+    def sums(recorded: bool) -> list[float]:
+        np.random.seed(0)
+        model = nn.Linear(DATA[0].shape[1], 2)
+        loader = DataLoader(Noisy(), 8)
+        with aadsl.Recorder(tmp_path, model, torch.optim.SGD(model.parameters(), lr=0.1), overwrite=True) as recorder:
+            return [float(batch[0].sum()) for batch in (recorder.batches(loader) if recorded else loader)]
+
+    with pytest.warns(UserWarning, match="stored as they come|left out"):
+        assert sums(True) == sums(False)
