@@ -1,14 +1,54 @@
 """The optimizers that are tested: what a new one needs here is one entry.
 
-``cases`` are options of its class in ``torch.optim``; every switch of it is on in some case, and off in another. With
-each, our steps must have PyTorch's bits. ``smooth`` are options under which a tiny run in double precision is smooth
-enough for its derivative to be compared with finite differences, by the names that recordings have.
+``cases`` are options of its class, in ``torch.optim`` or here; every switch of it is on in some case, and off in
+another. With each, our steps must have its bits. ``smooth`` are options under which a tiny run in double precision is
+smooth enough for its derivative to be compared with finite differences, by the names that recordings have.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any
+
+import torch
+
+
+class Lion(torch.optim.Optimizer):
+    """As its authors publish it, with the switches that others add; PyTorch has none."""
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float = 1e-4,
+        betas: Any = (0.9, 0.99),
+        weight_decay: float = 0.0,
+        maximize: bool = False,
+        foreach: bool | None = None,
+    ) -> None:
+        given = {"lr": lr, "betas": betas, "weight_decay": weight_decay, "maximize": maximize, "foreach": foreach}
+        super().__init__(params, given)
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        """Take a step."""
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                p.data.mul_(1 - group["lr"] * group["weight_decay"])
+                if len(self.state[p]) == 0:
+                    self.state[p]["exp_avg"] = torch.zeros_like(p)
+                mean = self.state[p]["exp_avg"]
+                beta1, beta2 = group["betas"]
+                gradient = -p.grad if group["maximize"] else p.grad
+                update = mean * beta1 + gradient * (1 - beta1)
+                p.add_(update.sign_(), alpha=-group["lr"])
+                mean.mul_(beta2).add_(gradient, alpha=1 - beta2)
+
+
+def class_named(name: str) -> Any:
+    """Return the optimizer of a name: PyTorch's, or one from here."""
+    return getattr(torch.optim, name, None) or {"Lion": Lion}[name]
 
 
 @dataclass(frozen=True)
@@ -79,6 +119,10 @@ OPTIMIZERS: dict[str, Optimizer] = {
             {"lr": 0.01, "weight_decay": 0.1, "decoupled_weight_decay": True, "maximize": True},
         ),
         {"lr": 0.05, "beta1": 0.9, "beta2": 0.7, "eps": 1e-2, "decoupled_weight_decay": False},
+    ),
+    "Lion": Optimizer(
+        ({"lr": 0.01}, {"lr": 0.01, "betas": (0.8, 0.95), "weight_decay": 0.1, "maximize": True}),
+        {"lr": 0.02, "beta1": 0.9, "beta2": 0.99},
     ),
 }
 

@@ -35,6 +35,7 @@ from aadsl.statements.scope import Scope
 from aadsl.statements.session import Result
 from aadsl.statements.table import parser
 from tests.digits import Recorded, record
+from tests.optimizers import class_named
 
 PROGRAM = """
 load study
@@ -137,7 +138,7 @@ def test_an_optimizer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def trains_without_epsilon(name: str) -> bool:
     """Return whether the optimizer has an ``eps``, and moves where it is zero."""
     parameter = nn.Parameter(torch.ones(1))
-    optimizer = getattr(torch.optim, name)([parameter], lr=0.01)
+    optimizer = class_named(name)([parameter], lr=0.01)
     if "eps" not in optimizer.param_groups[0]:
         return False
     optimizer.param_groups[0]["eps"] = 0.0
@@ -148,7 +149,7 @@ def trains_without_epsilon(name: str) -> bool:
 
 @pytest.mark.parametrize("name", [name for name in DYNAMICS if trains_without_epsilon(name)])
 def test_optimizers_without_epsilon_divide_by_no_zero_that_is_not_in_the_model(tmp_path: Path, name: str) -> None:
-    study = odd_study(tmp_path / "run", partial(getattr(torch.optim, name), lr=0.01, eps=0.0))
+    study = odd_study(tmp_path / "run", partial(class_named(name), lr=0.01, eps=0.0))
     assert "every bit the same" in str(study.verify_trajectory(samples=20))
     answer = study.verify(["early"], ["right"])
     assert np.isfinite(answer.effect.values).all() and np.isfinite(answer.step_effect.values).all()

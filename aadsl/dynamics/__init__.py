@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from torch.optim import Optimizer
 
+from aadsl.dynamics import agreement
 from aadsl.dynamics.adagrad import Adagrad
 from aadsl.dynamics.adam import Adam
 from aadsl.dynamics.adamax import Adamax
 from aadsl.dynamics.base import Dynamics, Hyper, Pausing, Resting, Slots
 from aadsl.dynamics.fused import fused_step, has_fused_step
 from aadsl.dynamics.kinds import class_of, in_words
-from aadsl.dynamics.kinds import kind_of as _kind_of
+from aadsl.dynamics.lion import Lion
 from aadsl.dynamics.nadam import NAdam
 from aadsl.dynamics.own import Given, OwnGroup, OwnOptimizer, without_derivative
-from aadsl.dynamics.own_making import Make, options_of, prospects
+from aadsl.dynamics.own_making import Make, options_of, prospects, scalars_of
 from aadsl.dynamics.own_state import leaves
 from aadsl.dynamics.radam import RAdam
 from aadsl.dynamics.rmsprop import RMSprop
@@ -22,7 +23,7 @@ from aadsl.dynamics.sgd import SGD
 __all__ = [
     "DYNAMICS", "RESTING", "Dynamics", "Given", "Hyper", "Make", "OwnGroup", "OwnOptimizer", "Pausing", "Slots",
     "class_of", "fused_step", "has_fused_step", "in_words", "kind_of", "leaves", "options_of", "prospects",
-    "without_derivative",
+    "scalars_of",    "without_derivative",
 ]  # fmt: skip
 
 DYNAMICS: dict[str, Dynamics] = {
@@ -34,6 +35,7 @@ DYNAMICS: dict[str, Dynamics] = {
     "Adamax": Adamax(),
     "NAdam": NAdam(),
     "RAdam": RAdam(),
+    "Lion": Lion(),
 }
 
 RESTING = Resting()
@@ -41,4 +43,4 @@ RESTING = Resting()
 
 def kind_of(optimizer: Optimizer) -> str:
     """Return the name under which an optimizer is recorded: one of :data:`DYNAMICS` where it takes those steps."""
-    return _kind_of(optimizer, DYNAMICS)
+    return agreement.kind_of(optimizer, DYNAMICS)

@@ -6,31 +6,12 @@ any other by where it can be imported from, such as ``"lab.optimizers.Lion"``.
 
 from __future__ import annotations
 
-import inspect
 import sys
-from collections.abc import Container
 from importlib import import_module
 from typing import Any
 
 import torch
 from torch.optim import Optimizer
-
-_STEPS = ("step", "_init_group")  # what decides a step: the second collects what the first works on
-
-
-def kind_of(optimizer: Optimizer, known: Container[str]) -> str:
-    """Return the name under which the class of ``optimizer`` is recorded; ``known`` are the names in the table.
-
-    A subclass that does not override ``step`` counts as its parent; a class that has no more than the name in common
-    with one of ``torch.optim`` does not count as that one.
-    """
-    own = type(optimizer)
-    for parent in own.__mro__:
-        name = parent.__name__
-        if name in known and getattr(torch.optim, name, parent) is parent and _steps_alike(own, parent):
-            return name
-    of_torch = getattr(torch.optim, own.__name__, None) is own
-    return own.__name__ if of_torch else f"{own.__module__}.{own.__qualname__}"
 
 
 def class_of(kind: str) -> type[Optimizer] | None:
@@ -47,12 +28,6 @@ def class_of(kind: str) -> type[Optimizer] | None:
 def in_words(kind: str) -> str:
     """Return the name of a recorded class without where it is imported from."""
     return kind.rpartition(".")[2]
-
-
-def _steps_alike(own: type, parent: type) -> bool:
-    """Return whether a class takes its parent's steps: PyTorch wraps both to profile them."""
-    pairs = [(getattr(own, name, None), getattr(parent, name, None)) for name in _STEPS]
-    return all(a is b or (a and b and inspect.unwrap(a) is inspect.unwrap(b)) for a, b in pairs)
 
 
 def _module(name: str) -> Any:

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
+from torch import Tensor
 from torch.optim import Optimizer
 
 from aadsl.core.errors import AadslError
@@ -52,8 +53,21 @@ def revived(value: Any, like: Any) -> Any:
     return tuple(revived(item, None) for item in value) if isinstance(value, list) and type(like) is not list else value
 
 
+def scalars_of(group: Mapping[str, Any], names: Sequence[str]) -> Hyper:
+    """Return scalars of a parameter group as they are recorded; those of tuples are numbered: beta1, beta2."""
+    values: Hyper = {}
+    for name in names:
+        value = group.get(name)
+        if type(value) is tuple:
+            stem = name.removesuffix("s")
+            values.update({f"{stem}{number}": item for number, item in enumerate(value, 1)})
+        else:
+            values[name] = value.item() if isinstance(value, Tensor) else value
+    return values
+
+
 def put_scalars(group: dict[str, Any], hyper: Hyper) -> None:
-    """Give a parameter group its recorded scalars; those of tuples are numbered there: ``betas`` as beta1, beta2."""
+    """Give a parameter group what :func:`scalars_of` returned of it."""
     for name, value in group.items():
         if name in hyper:
             group[name] = hyper[name]
@@ -72,12 +86,12 @@ def maker(kind: str, options: Sequence[GroupOptions], classes: Mapping[str, type
     if own is None:
         raise unmade(kind, "its class cannot be imported here")
     require_no_closure(own)
-    taken = _arguments(own)
+    taken = arguments_of(own)
     chosen = {name: revived(value, None) for name, value in options[0].items() if name in taken}
     return lambda params: own(params, **chosen)
 
 
-def _arguments(own: type[Optimizer]) -> set[str]:
+def arguments_of(own: type[Optimizer]) -> set[str]:
     """Return the names that a constructor takes, and what it hands on those that the class above it takes."""
     names: set[str] = set()
     for above in own.__mro__:

@@ -9,7 +9,7 @@ import torch
 
 from aadsl.dynamics import DYNAMICS, fused_step, has_fused_step
 from aadsl.propagation.layout import Layout
-from tests.optimizers import CASES, OPTIMIZERS, hyper
+from tests.optimizers import CASES, OPTIMIZERS, class_named, hyper
 
 
 def test_the_cases_cover_the_table() -> None:
@@ -22,7 +22,7 @@ def test_the_cases_cover_the_table() -> None:
 def test_fifty_steps_give_the_bits_of_torch_optim(name: str, options: dict, how: dict, dtype: torch.dtype) -> None:
     generator = torch.Generator().manual_seed(0)
     parameter = torch.nn.Parameter(torch.randn(1009, generator=generator, dtype=dtype))
-    optimizer = getattr(torch.optim, name)([parameter], **options, **how)
+    optimizer = class_named(name)([parameter], **options, **how)
     own, dynamics = parameter.detach().clone(), DYNAMICS[name]
     slots = dynamics.initial(own, hyper(optimizer.param_groups[0]))
     for t in range(50):
@@ -41,7 +41,7 @@ def test_fused_steps_give_the_bits_of_fused_kernels(name: str, options: dict, dt
     """Those depend on where a tensor ends: each of several is a tensor of its own, from step ``first`` on."""
     generator = torch.Generator().manual_seed(0)
     parameters = [torch.nn.Parameter(torch.randn(size, generator=generator, dtype=dtype)) for size in (1009, 7, 16, 1)]
-    optimizer = getattr(torch.optim, name)(parameters, **options, fused=True)
+    optimizer = class_named(name)(parameters, **options, fused=True)
     layout, dynamics = Layout.of({str(place): p.shape for place, p in enumerate(parameters)}), DYNAMICS[name]
     fused = partial(fused_step, views=layout.views)
     for t in range(20):
@@ -72,7 +72,7 @@ def test_fused_steps_give_the_bits_of_fused_kernels(name: str, options: dict, dt
 @pytest.mark.parametrize(("name", "options"), CASES, ids=lambda case: str(case))
 def test_a_state_restored_from_torch_goes_on_with_the_same_bits(name: str, options: dict) -> None:
     parameter = torch.nn.Parameter(torch.linspace(-1, 1, 33))
-    optimizer = getattr(torch.optim, name)([parameter], **options)
+    optimizer = class_named(name)([parameter], **options)
     for t in range(6):
         if t == 3:
             own, scalars = parameter.detach().clone(), hyper(optimizer.param_groups[0])
@@ -89,7 +89,7 @@ def test_a_state_restored_from_torch_goes_on_with_the_same_bits(name: str, optio
 def test_the_derivative_at_a_zero_second_moment_is_finite_and_zero(name: str) -> None:
     """Where every gradient was zero so far the textbook derivative is 0·∞; the chosen one leaves θ alone."""
     parameter = torch.zeros(2)
-    group = hyper(getattr(torch.optim, name)([torch.nn.Parameter(parameter)], lr=0.1).param_groups[0])
+    group = hyper(class_named(name)([torch.nn.Parameter(parameter)], lr=0.1).param_groups[0])
     slots = DYNAMICS[name].initial(parameter, group)
     if "step" in slots:
         slots["step"] += 9  # RAdam divides by no moment before

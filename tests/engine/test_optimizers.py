@@ -17,6 +17,7 @@ from aadsl.interventions import INTERVENTIONS, counterfactual
 from aadsl.propagation import Variation, ensemble, final_state, reruns
 from aadsl.replayed.history import History
 from tests.engine.tiny import log_likelihood, loss, network
+from tests.optimizers import class_named
 
 X = torch.randn(120, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 Y = torch.randint(0, 3, (120,), generator=torch.Generator().manual_seed(2))
@@ -38,7 +39,7 @@ class Part:
 
     def start(self, model: nn.Module) -> torch.optim.Optimizer:
         parameters = [p for name, p in model.named_parameters() if name.startswith(self.of)]
-        return getattr(torch.optim, self.optimizer)(parameters, **dict(self.options))
+        return class_named(self.optimizer)(parameters, **dict(self.options))
 
     def steps(self, t: int) -> bool:
         return t % self.every == self.every - 1

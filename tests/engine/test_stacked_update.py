@@ -15,7 +15,7 @@ from aadsl.propagation import FlatState, Layout, Step, stacked_update
 from aadsl.propagation.replicas import Replicas
 from aadsl.propagation.update import updated
 from tests.engine.tiny import COMMON
-from tests.optimizers import CASES, OPTIMIZERS, hyper
+from tests.optimizers import CASES, OPTIMIZERS, class_named, hyper
 
 SHAPES = {"weight": (4, 3), "scale": (), "bias": (4,), "head": (5, 4), "offset": (5,)}
 GROUPS = {"weight": 0, "scale": 0, "bias": 0, "head": 1, "offset": 1}
@@ -25,7 +25,7 @@ RUNS = 5
 
 def recorded(name: str, options: dict[str, Any]) -> dict[str, Any]:
     """Return what a recording holds of a group with these options of its class in ``torch.optim``."""
-    return hyper(getattr(torch.optim, name)([torch.nn.Parameter(torch.zeros(1))], **options).param_groups[0])
+    return hyper(class_named(name)([torch.nn.Parameter(torch.zeros(1))], **options).param_groups[0])
 
 
 def step_of(name: str, scalars: dict[str, Any], **changes: Any) -> Step:

@@ -14,7 +14,7 @@ from aadsl.interventions import INTERVENTIONS, Intervention
 from aadsl.replayed.execution import Execution
 from aadsl.replayed.history import History
 from tests.engine.tiny import TinyRun, loss, network
-from tests.optimizers import OPTIMIZERS, torch_options
+from tests.optimizers import OPTIMIZERS, class_named, torch_options
 
 ARGUMENTS = {"scale_lr": {"factor": 0.5}, "reweight": {"weight": 2.0}, "replace": {"data": 1}}
 
@@ -45,7 +45,7 @@ def recorded(
     x = torch.randn(5 * length, 3, generator=generator, dtype=torch.float64) if inputs is None else inputs
     y = torch.randint(0, 3, (5 * length,), generator=generator)
     options = torch_options(OPTIMIZERS[optimizer].smooth)
-    trained = getattr(torch.optim, optimizer)(model.parameters(), **options)
+    trained = class_named(optimizer)(model.parameters(), **options)
     with aadsl.Recorder(folder, model, trained, data=(x, y)) as recorder:
         for t in range(length):
             indices = np.arange(5 * t, 5 * t + 5)

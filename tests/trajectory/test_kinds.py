@@ -12,6 +12,7 @@ from torch import nn
 import aadsl
 from aadsl.dynamics import DYNAMICS, kind_of
 from aadsl.dynamics.kinds import class_of
+from tests.optimizers import Lion
 from tests.trajectory.loops import DATA, mean_loss, sgd, small_model, train
 
 
@@ -74,6 +75,25 @@ def test_a_class_is_found_by_what_was_recorded_of_it() -> None:
     assert class_of("Adadelta") is torch.optim.Adadelta
     for name in ("Nowhere", "nowhere.Mine", f"{__name__}.test.<locals>.Mine", f"{__name__}.Path", "torch.optim"):
         assert class_of(name) is None
+
+
+class Hesitant(Lion):
+    """Bears its parent's name, and does something else with half of the weights."""
+
+    def step(self, closure: Any = None) -> None:
+        """Leave every second weight where it is."""
+        kept = [p.detach().clone() for group in self.param_groups for p in group["params"]]
+        super().step(closure)
+        with torch.no_grad():
+            for p, was in zip((p for group in self.param_groups for p in group["params"]), kept, strict=True):
+                p[::2] = was[::2]
+
+
+def test_one_that_pytorch_does_not_have_counts_where_its_steps_are_the_same() -> None:
+    """A few steps decide, not the name."""
+    assert kind_of(trained(Lion)) == "Lion"
+    Hesitant.__name__ = "Lion"
+    assert kind_of(trained(Hesitant)) == f"{__name__}.Hesitant"
 
 
 def test_such_a_subclass_is_replayed_as_its_parent(tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 from torch import Tensor
 from torch.optim import Optimizer
 
+from aadsl.dynamics import scalars_of
+
 # How PyTorch computes a step, not what it computes. (Fused kernels, and of some optimizers those for many tensors at
 # once, round otherwise, so a replay must know of them.)
 _IMPLEMENTATION = {"capturable", "differentiable"}
@@ -34,7 +36,7 @@ class GroupScalars:
         if values != self._values:
             # A tensor may change in place, and is then still equal to itself.
             self._values = None if any(isinstance(value, Tensor) for value in values) else values
-            scalars = [_scalars(group, keys) for one, keys in self._keys for group in one.param_groups]
+            scalars = [scalars_of(group, keys) for one, keys in self._keys for group in one.param_groups]
             if scalars != self._scalars:
                 self._scalars = scalars
         return self._scalars
@@ -51,15 +53,3 @@ def scalar_keys(optimizer: Optimizer) -> list[str]:
             if known and all(isinstance(number, (bool, int, float, Tensor)) for number in numbers):
                 found[key] = None
     return list(found)
-
-
-def _scalars(group: dict[str, Any], keys: list[str]) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for key in keys:
-        value = group.get(key)
-        if type(value) is tuple:
-            stem = key.removesuffix("s")
-            values.update({f"{stem}{number}": item for number, item in enumerate(value, 1)})
-        else:
-            values[key] = value.item() if isinstance(value, Tensor) else value
-    return values
