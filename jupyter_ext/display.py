@@ -7,7 +7,8 @@ from typing import Any
 from IPython.display import display
 
 from jupyter_ext import views
-from jupyter_ext.html import answer_html, answer_text, preformatted
+from jupyter_ext.answers import answer_html, answer_text
+from jupyter_ext.html import preformatted
 
 
 def register(shell: Any) -> None:

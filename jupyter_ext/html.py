@@ -5,7 +5,9 @@ from __future__ import annotations
 import html
 from typing import Any
 
-_NUMBER = "text-align: right; font-variant-numeric: tabular-nums"
+NUMBER = "text-align: right; font-variant-numeric: tabular-nums"
+PAPER = "background: var(--jp-layout-color0, var(--vscode-editor-background, Canvas))"
+"""What cells lie on that others scroll under: the theme's own, so that its ink is read on it."""
 
 
 def preformatted(text: str) -> str:
@@ -24,56 +26,5 @@ def table(header: list[str], body: list[list[Any]], caption: str = "") -> str:
 def _cell(value: Any) -> str:
     if isinstance(value, float):
         shown = "" if value != value else f"{value:+.4g}".replace("-", "−")
-        return f'<td style="{_NUMBER}">{shown}</td>'
+        return f'<td style="{NUMBER}">{shown}</td>'
     return f'<td style="text-align: left">{html.escape(str(value))}</td>'
-
-
-def answer_html(dataset: Any) -> str:
-    """Return the table of an answer: one row for each stage and behavior."""
-    header, body, caption = _answer(dataset)
-    return table(header, body, caption)
-
-
-def answer_text(dataset: Any) -> str:
-    """Return the table of an answer as text."""
-    import pandas as pd
-
-    header, body, caption = _answer(dataset)
-    frame = pd.DataFrame(body, columns=header)
-    return f"{caption}\n{frame.to_string(index=False, float_format=lambda v: f'{v:+.4g}', na_rep='')}"
-
-
-_HEADERS = {
-    "stage": "stage",
-    "behavior": "behavior",
-    "share": "share",
-    "effect": "effect",
-    "retrained": "exact effect",
-    "verdict": "the stage",
-    "values": "without → with the stage",
-    "how": "how",
-    "interval": "interval",
-    "spread_low": "10% of examples",
-    "spread_high": "90% of examples",
-    "trust": "trust",
-    "reason": "why",
-}
-"""The columns in order, by their names in the table of an answer."""
-
-
-def _answer(dataset: Any) -> tuple[list[str], list[list[Any]], str]:
-    from aadsl.charts.answers import EXACT, answer_table
-    from aadsl.charts.words import provenance, sentence
-
-    frame = answer_table(dataset)
-    if "observed" in dataset:  # only a model that was trained has a value
-        exact = (frame["how"] == EXACT) | (frame["retrained"].notna() if "retrained" in frame else False)
-        known = dataset["observed"].to_series()[frame["behavior"]]
-        ends = zip(exact, known, frame["best"], strict=True)
-        frame["values"] = [f"{v - effect:.4g} → {v:.4g}".replace("-", "−") if ok else "" for ok, v, effect in ends]
-    if "share" in dataset:
-        frame["share"] = dataset["share"].transpose("stage", "behavior").to_numpy().ravel()
-    shown = [name for name in _HEADERS if name in frame and (frame[name].notna() & (frame[name] != "")).any()]
-    header = [_HEADERS[name] for name in shown]
-    caption = sentence("effect: the behavior with the stage minus without it", provenance(dataset))
-    return header, frame[shown].values.tolist(), caption

@@ -2,10 +2,14 @@
 
 import re
 
+import numpy as np
 import pytest
 
-from jupyter_ext.html import answer_html, answer_text, preformatted, table
-from tests.charts.answers import answer
+from aadsl.charts.words import plain, signed
+from aadsl.study.trust import Evidence, verdict
+from jupyter_ext.answers import NAME, ROWS, answer_html, answer_shown, answer_text
+from jupyter_ext.html import preformatted, table
+from tests.charts.answers import answer, many_stages
 
 ODD = '<script>alert("x")</script>'
 
@@ -48,30 +52,64 @@ def test_pages_are_escaped():
 
 def test_no_ink_is_set_that_a_dark_theme_would_swallow():
     for page in (answer_html(answer(trust=True)), preformatted("text"), table(["a"], [["b"]])):
-        assert not re.findall(r"(?<![\w-])(?:color|background)\s*:", page)
+        assert not re.findall(r"(?<![\w-])color\s*:|background\s*:(?! var\(--jp-)", page)
 
 
 def test_the_table_says_who_helped():
     data = answer().assign(higher_is_better=("behavior", [True, False]))
-    lines = {tuple(line.split()[:2]): line for line in answer_text(data).splitlines()}
-    assert "helped" in lines["poisoned", "backdoor"]
-    digits = float(data["effect"].sel(stage="poisoned", behavior="digits"))
-    assert ("helped" if digits < 0 else "hurt") in lines["poisoned", "digits"]
+    backdoor, digits = answer_shown(data).groups
+    assert backdoor[1]["the stage"].iloc[0] == "helped"
+    for effect, stage in zip(digits[1]["effect"], digits[1]["the stage"], strict=True):
+        assert stage == ("hurt" if effect.startswith("+") else "helped")
 
 
-def test_of_an_exact_number_both_values_of_the_behavior_are_shown():
+def test_the_value_as_it_is_stands_beside_the_value_without_the_stage_and_estimates_are_marked():
     data = answer(exact=1)
-    observed, effect = data["observed"][0].item(), data["effect"][0, 0].item()
-    shown = f"{observed - effect:.4g} → {observed:.4g}".replace("-", "−")
-    assert answer_text(data).count(shown) == 1
-    assert answer_text(data).count("→") == 1 + data["effect"].sizes["behavior"]  # the header, and of each exact number
-    assert "→" not in answer_text(answer())
-    assert f"{observed - data['effect'][1, 0].item():.4g}".replace("-", "−") not in answer_text(data)
+    shown = answer_shown(data)
+    for k, (title, columns) in enumerate(shown.groups):
+        observed = data["observed"].values[k]
+        assert title.startswith(f"{data['behavior'].values[k]}, as it is {plain(observed)}")
+        for name, told, how in zip(shown.stages, columns["without"], columns["how"], strict=True):
+            assert told.removeprefix("≈ ") == plain(observed - data["effect"].sel(stage=name).values[k])
+            assert told.startswith("≈") == (how == "estimate") == (name != "poisoned")
+    assert "would be" in answer_text(data.assign_attrs(intervention="zero_gradient()"))
+
+
+def test_the_largest_effects_come_first_and_each_behavior_is_measured_by_its_own_largest():
+    effects = [[0.1, 2.0], [0.3, -1.0], [-0.2, 100.0], [np.nan, 0.0]]
+    data = answer().assign(effect=(("stage", "behavior"), effects))
+    assert answer_shown(data).stages == [str(data["stage"].values[s]) for s in (1, 2, 0, 3)]
+    assert "nan" not in answer_text(data)
+
+
+@pytest.mark.parametrize(("behaviors", "lines"), [(("a",), ROWS), (("a", "b"), ROWS // 2)])
+def test_of_many_stages_a_screen_is_shown_and_the_way_to_all(behaviors, lines):
+    data = many_stages(200, behaviors)
+    page, text = answer_html(data), answer_text(data)
+    assert page.count("<tr>") == 2 + ROWS  # two of the header
+    assert len([line for line in text.splitlines() if line.startswith("window ")]) == lines * len(behaviors)
+    assert f"and {200 - ROWS} stages more" in page and f"and {200 - lines} stages more" in text
+    assert "result.frame" in page and "result.frame" in text
+
+
+def test_each_reason_is_given_once():
+    data = many_stages(30).assign(trust=(("stage", "behavior"), np.full((30, 2), "low")))
+    reasons = np.full((30, 2), "compared with nothing", dtype=object)
+    reasons[:, 1] = [verdict(Evidence(1.0, low=-k - 1.0, high=3.0, pairs=12))[1] for k in range(30)]
+    text = answer_text(data.assign(trust_reason=(("stage", "behavior"), reasons)))
+    assert text.count("compared with nothing") == text.count("from 12 exact answers") == 1
+    assert "○ 30 of 60: compared with nothing" in text
+
+
+def test_long_names_stay_apart():
+    names = [f"a stage with a name of many words, which are all alike, number {k} and so on" for k in range(4)]
+    shown = answer_shown(answer().assign_coords(stage=names))
+    assert len(set(shown.names.values())) == 4 and max(map(len, shown.names.values())) <= NAME
+    assert all(f'title="{name}"' in shown.html() for name in names)
 
 
 def test_the_table_of_shares_shows_them():
     data = answer(shares=True)
     text = answer_text(data)
-    assert "share" in text.splitlines()[1].split()
-    assert f"{data['share'].values[0, 0]:+.4g}" in text
-    assert "share" not in answer_text(answer()).splitlines()[1].split()
+    assert signed(data["share"].values[0, 0], 4) in text
+    assert "share" in answer_shown(data).groups[0][1] and "share" not in answer_shown(answer()).groups[0][1]

@@ -1,0 +1,195 @@
+"""The table of an answer: a row for each stage, the largest effects first, and a group of columns for each behavior."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from jupyter_ext.html import NUMBER, PAPER
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+ROWS = 40
+"""Stages that are shown; of several behaviors, as text, so many lines, but never fewer than FEWEST stages."""
+FEWEST = 5
+REASONS = 6
+NAME = 30
+"""Letters of a name; its full length is shown where the mouse rests on it."""
+MARKS = {"high": "●", "medium": "◐", "low": "○"}
+_OWN_INTERVAL = re.compile(r"[+-]\S+ to [+-]\S+, ")
+"""What a reason says of one number alone; a column has it."""
+_SCROLLED = "overflow: auto; max-height: 36rem; max-width: 100%"
+_HEAD = f"position: sticky; top: 0; z-index: 2; {PAPER}"
+_STAGE = f"position: sticky; left: 0; z-index: 1; text-align: left; white-space: nowrap; {PAPER}"
+_WORD = "text-align: left; white-space: nowrap"
+_FIRST = "; border-left: 1px solid var(--jp-border-color2, currentColor)"
+
+
+@dataclass(frozen=True)
+class AnswerTable:
+    """What is shown of an answer.
+
+    Attributes:
+        caption: what the numbers are and how they were computed.
+        stages: the names of the rows, the largest effects first.
+        names: what stands for each where there is little room.
+        groups: for each behavior a title and its columns of texts, one row a stage.
+        why: for each behavior the reason of the trust in each number.
+        notes: what the marks mean, and each reason once.
+    """
+
+    caption: str
+    stages: list[str]
+    names: dict[str, str]
+    groups: list[tuple[str, pd.DataFrame]]
+    why: list[list[str]]
+    notes: list[str]
+
+    def text(self) -> str:
+        """Return it as text, one block a behavior."""
+        shown = max(FEWEST, ROWS // max(len(self.groups), 1))
+        blocks = [self.caption]
+        for title, columns in self.groups:
+            named = columns.iloc[:shown].set_axis([self.names[name] for name in self.stages[:shown]], axis="index")
+            blocks.append(f"{title}\n{named.to_string()}")
+        return "\n\n".join([*blocks, "\n".join([*_left_out(len(self.stages), shown), *self.notes])]).rstrip()
+
+    def html(self) -> str:
+        """Return it as a table that scrolls in itself; names and header stay in sight."""
+        over = "".join(f'<th colspan="{c.shape[1]}" style="{_WORD}{_FIRST}">{_text(t)}</th>' for t, c in self.groups)
+        under = "".join(
+            f'<th style="{_style(name)}{"" if k else _FIRST}">{_text(name)}</th>'
+            for _, columns in self.groups
+            for k, name in enumerate(map(str, columns))
+        )
+        body = "".join(self._row(s) for s in range(min(ROWS, len(self.stages))))
+        head = f'<tr><th rowspan="2" style="{_STAGE}">stage</th>{over}</tr><tr>{under}</tr>'
+        table = f'<table><thead style="{_HEAD}">{head}</thead><tbody>{body}</tbody></table>'
+        below = "<br>".join(map(_text, [*_left_out(len(self.stages), ROWS), *self.notes]))
+        notes = f'<p style="margin-top: 0.6em">{below}</p>' if below else ""
+        return f'<p>{_text(self.caption)}</p><div style="{_SCROLLED}">{table}</div>{notes}'
+
+    def _row(self, s: int) -> str:
+        name = self.stages[s]
+        cells = [f'<th title="{_text(name)}" style="{_STAGE}">{_text(self.names[name])}</th>']
+        for (_, columns), why in zip(self.groups, self.why, strict=True):
+            for k, (column, value) in enumerate(columns.iloc[s].items()):
+                told = f' title="{_text(why[s])}"' if column == "trust" else ""
+                cells.append(f'<td{told} style="{_style(str(column))}{"" if k else _FIRST}">{_text(value)}</td>')
+        return f"<tr>{''.join(cells)}</tr>"
+
+
+def answer_html(dataset: xr.Dataset) -> str:
+    """Return the table of an answer about stages as HTML."""
+    return answer_shown(dataset).html()
+
+
+def answer_text(dataset: xr.Dataset) -> str:
+    """Return the table of an answer about stages as text."""
+    return answer_shown(dataset).text()
+
+
+def answer_shown(dataset: xr.Dataset) -> AnswerTable:
+    """Return what is shown of an answer about stages."""
+    from aadsl.charts.answers import answer_table
+    from aadsl.charts.texts import labels
+    from aadsl.charts.words import provenance, sentence
+
+    frame = answer_table(dataset)
+    if "share" in dataset:
+        frame["share"] = dataset["share"].transpose("stage", "behavior").to_numpy().ravel()
+    size = frame["share" if "share" in frame else "best"].abs().fillna(0.0)
+    size /= size.groupby(frame["behavior"]).transform("max").replace(0.0, 1.0)  # behaviors differ in their units
+    order = size.groupby(frame["stage"], sort=False).max().sort_values(ascending=False, kind="stable").index
+    stages = [str(name) for name in order]
+    columns = _columns(frame, dataset)
+    of = {str(name): rows.set_index("stage").index.get_indexer(order) for name, rows in frame.groupby("behavior")}
+    behaviors = [str(name) for name in dataset["behavior"].to_numpy()]
+    parts = [columns[(frame["behavior"] == name).to_numpy()].iloc[of[name]] for name in behaviors]
+    reasons = frame["reason"] if "reason" in frame else frame["mark"]
+    why = [reasons[(frame["behavior"] == name).to_numpy()].iloc[of[name]].tolist() for name in behaviors]
+    meaning = "effect: the behavior as it is, minus what it would be without the stage"
+    largest = "the largest effects first" if len(stages) > 1 else ""
+    caption = sentence(meaning, provenance(dataset), largest)
+    groups = [(_title(dataset, name), part) for name, part in zip(behaviors, parts, strict=True)]
+    return AnswerTable(caption, stages, labels(stages, NAME), groups, why, _notes(frame))
+
+
+def _columns(frame: pd.DataFrame, dataset: xr.Dataset) -> pd.DataFrame:
+    """Return the texts of all numbers; what says nothing of any of them is left out."""
+    import pandas as pd
+
+    from aadsl.charts.answers import EXACT
+    from aadsl.charts.words import interval, plain, signed
+    from aadsl.statements.values import LEFT_OUT
+
+    exact = (frame["how"] == EXACT) | (frame["retrained"].notna() if "retrained" in frame else False)
+    shown = pd.DataFrame(index=frame.index)
+    if "share" in frame:
+        shown["share"] = [signed(value, 4) for value in frame["share"]]
+    if "observed" in dataset:
+        ends = dataset["observed"].to_series()[frame["behavior"]].to_numpy() - frame["best"]
+        left_out = str(dataset.attrs.get("intervention", "skip()")).partition("(")[0] in LEFT_OUT
+        values = [f"{'' if sure else '≈ '}{plain(value)}" for value, sure in zip(ends, exact, strict=True)]
+        shown["without" if left_out else "would be"] = values
+    shown["effect"] = [signed(value, 4) for value in frame["effect"]]
+    if "retrained" in frame:
+        shown["exact effect"] = [signed(value, 4) for value in frame["retrained"]]
+    if "interval" in frame:
+        shown["90% interval"] = frame["interval"]
+    if "spread_low" in frame:
+        known = zip(frame["spread_low"], frame["spread_high"], strict=True)
+        shown["80% of examples"] = [interval(*ends) for ends in known]
+    if frame["how"].nunique() > 1:  # else the caption says it
+        shown["how"] = frame["how"]
+    shown["the stage"] = frame["verdict"]
+    if "trust" in frame:
+        shown["trust"] = frame["trust"].map(MARKS).fillna("")
+    shown = shown.replace({"+nan": "", "nan": "", "≈ nan": "", "+nan … +nan": ""})
+    return shown.loc[:, (shown != "").any()]
+
+
+def _title(dataset: xr.Dataset, name: str) -> str:
+    from aadsl.charts.words import label, plain, units
+
+    if "observed" not in dataset:
+        return label(dataset, name)
+    value = float(dataset["observed"].sel(behavior=name))
+    return f"{label(dataset, name)}, as it is {plain(value)} {units(dataset, name)}".rstrip()
+
+
+def _notes(frame: pd.DataFrame) -> list[str]:
+    """Say what the marks mean, and why trust is not high: each reason once, with how many numbers it is true of."""
+    if "trust" not in frame:
+        return []
+    levels = [level for level in MARKS if (frame["trust"] == level).any()]
+    notes = [f"trust: {', '.join(f'{MARKS[level]} {level}' for level in levels)}"] if levels else []
+    if "reason" not in frame:
+        return notes
+    doubted = frame[frame["trust"].isin(["medium", "low"]) & (frame["reason"] != "")]
+    said = zip(doubted["trust"], doubted["reason"], strict=True)
+    counts = Counter((MARKS[level], _OWN_INTERVAL.sub("", reason)) for level, reason in said)
+    for (mark, reason), count in counts.most_common(REASONS):
+        notes.append(f"{mark} {count:,} of {len(frame):,}: {reason}")
+    if len(counts) > REASONS:
+        notes.append(f"and {len(counts) - REASONS} reasons more: result.frame")
+    return notes
+
+
+def _left_out(stages: int, shown: int) -> list[str]:
+    more = stages - shown
+    way = 'result.frame has all, and so has the page of save "report.html"'
+    return [f"and {more:,} {'stage' if more == 1 else 'stages'} more with smaller effects; {way}"] if more > 0 else []
+
+
+def _style(column: str) -> str:
+    return _WORD if column in ("how", "the stage", "trust") else f"{NUMBER}; white-space: nowrap"
+
+
+def _text(text: str) -> str:
+    return html.escape(text)
