@@ -30,6 +30,10 @@ def _set_deterministic(value: str) -> None:
     torch.use_deterministic_algorithms(value == "True", warn_only=True)
 
 
+AUTOCAST = "autocast"
+"""Beside the switches: the dtype of a ``torch.autocast`` around everything."""
+_LOWER = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+
 Switch = tuple[Callable[[], Any], Callable[[str], None]]
 
 _EVERYWHERE: dict[str, Switch] = {
@@ -76,12 +80,22 @@ def under(kernels: Kernels) -> Iterator[None]:
     try:
         for name in moved:
             _SWITCHES[name][1](kernels[name])
-        yield
+        with _lowered(kernels.get(AUTOCAST, "")):
+            yield
     finally:
         for name in moved:
             _SWITCHES[name][1](before[name])
         if DETERMINISTIC in moved:
             torch.use_deterministic_algorithms(before[DETERMINISTIC] == "True", warn_only=warn_only)
+
+
+@contextmanager
+def _lowered(dtype: str) -> Iterator[None]:
+    if dtype not in _LOWER:
+        yield
+        return
+    with torch.autocast("cpu", _LOWER[dtype]), torch.autocast("cuda", _LOWER[dtype], torch.cuda.is_available()):
+        yield
 
 
 def tell_of_nondeterminism(device: torch.device) -> None:

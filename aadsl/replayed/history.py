@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from aadsl.core.errors import AadslError, did_you_mean
 from aadsl.core.generators import NUMPY, PYTHON
+from aadsl.core.kernels import AUTOCAST, Kernels
 from aadsl.core.progress import Progress, silent
 from aadsl.core.state import State
 from aadsl.core.units import bytes_of
@@ -102,6 +103,7 @@ class History:
         self._memory = None if memory is None else bytes_of(memory)
         self._training = trajectory.steps["training"].to_numpy()
         self._off_mode = trajectory.steps["modules_off_mode"].to_numpy()
+        self._autocast = trajectory.steps[AUTOCAST].to_numpy() if AUTOCAST in trajectory.steps else None
         fitting.require_modules(objective.model, set(self._off_mode))
 
     @property
@@ -184,7 +186,7 @@ class History:
             weights=self.trajectory.micro_batch_weights(index),
             rng_states=self._rng_states(index),
             clip=self.trajectory.declared_clip(index),
-            kernels=self.trajectory.kernels(index),
+            kernels=self._kernels(index),
         )
 
     def reached(self, start: int, stop: int, end: FlatState) -> None:
@@ -242,6 +244,11 @@ class History:
         tensors |= self.objective.parameters.named_views(state.parameters)
         tensors |= self.objective.buffers.named_views(state.buffers)
         return fitting.loaded(self._model, tensors | dict(zip(self._integers, state.integers, strict=True)))
+
+    def _kernels(self, index: int) -> Kernels:
+        switches = self.trajectory.kernels(index)
+        lower = "" if self._autocast is None else str(self._autocast[index])
+        return {**switches, AUTOCAST: lower} if lower else switches
 
     def _rng_states(self, index: int) -> tuple[dict[str, Tensor], ...]:
         states = self.trajectory.rng_states(index)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from aadsl.core.errors import AadslError
 from aadsl.core.generators import NUMPY, PYTHON, as_tensor, left_as_they_were, state_of
+from aadsl.core.kernels import AUTOCAST
 from aadsl.propagation import Step, Variation
 from aadsl.trajectory import Trajectory
 from aadsl.verification.stretch import Stretch
@@ -105,9 +106,13 @@ def autocast(trajectory: Trajectory, stretch: Stretch) -> Suspicion:
         under: Any = torch.autocast(device, dtype)
         for what, owner, attribute in (("loss", objective, "loss"), ("model", objective.model, "forward")):
             with _set([owner], attribute, under(getattr(owner, attribute))):
-                if mended(stretch, lambda step: step):
+                if mended(stretch, _not_lowered):
                     return "autocast", f"the run computed its {what} under torch.autocast in {name}"
     return None
+
+
+def _not_lowered(step: Step) -> Step:
+    return replace(step, kernels={name: position for name, position in step.kernels.items() if name != AUTOCAST})
 
 
 @contextmanager

@@ -73,6 +73,23 @@ def test_every_step_used_another_batch(tmp_path: Path) -> None:
     assert report.causes == ("other loss",) and "other batches were used than those announced" in str(report), report
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("whole", [True, False])
+def test_autocast_is_recorded_where_the_model_ran_under_it(dtype: str, whole: bool, tmp_path: Path) -> None:
+    """The loss is written as without; at steps without autocast nothing is lowered."""
+
+    def step(number: int, model: nn.Module, indices: Tensor) -> Tensor:
+        if not whole and number % 3:
+            return usual(number, model, indices)
+        with torch.autocast("cpu", getattr(torch, dtype)):
+            return usual(number, model, indices)
+
+    report = verified(tmp_path / "run", step)
+    assert report.ok, report
+    names = open_trajectory(tmp_path / "run").steps["autocast"].values.tolist()
+    assert names == [dtype if whole or not number % 3 else "" for number in range(21)]
+
+
 def write(model: nn.Module, factor: float) -> None:
     with torch.no_grad():
         model[4].weight.mul_(factor)

@@ -9,6 +9,7 @@ import torch
 from torch.optim import Optimizer
 
 from aadsl.core.errors import AadslError
+from aadsl.core.kernels import AUTOCAST
 from aadsl.trajectory.record.announcements import ComingStep
 from aadsl.trajectory.record.around import Surroundings
 from aadsl.trajectory.record.journal import Journal
@@ -59,7 +60,7 @@ class Loop:
         self._versions = subject.versions()
         self._around = Surroundings(subject, journal.header.fingerprints["frozen"])
         self._first = start.step
-        self._written: dict[str, bool] = {}
+        self._written: dict[str, bool | str] = {}
         self._wrote_before = False
         self._end = [sample.clone() for sample in subject.samples]  # what they were after the last step
 
@@ -197,6 +198,8 @@ class Loop:
             coming.used = self._watch.finish_step(coming.batches)
             if self._watch.buffers_written and coming.number > self._first:
                 self._written[BUFFERS_WRITTEN] = True
+            if self._watch.autocast:
+                self._written[AUTOCAST] = self._watch.autocast
         # With this the step is taken: whatever interrupts, before or after it, leaves nothing half done.
         coming.end()
         self._versions = self._subject.versions()

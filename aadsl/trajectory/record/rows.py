@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from aadsl.core.kernels import AUTOCAST
 from aadsl.trajectory.store.columns import Columns, StoredColumn, column_of
 from aadsl.trajectory.store.specs import (
     BOUNDARY,
@@ -34,6 +35,7 @@ _DESCRIPTIONS = {
     "fused": "whether PyTorch's fused kernels took the step",
     "nesterov": "whether the momentum is Nesterov's",
     "loss": "loss of the batch, before the step",
+    AUTOCAST: "dtype of the autocast around the training pass",
     WEIGHTS_WRITTEN: "whether something else than the optimizer wrote to weights since the step before",
     OPTIMIZER_WRITTEN: "whether something else than a step wrote to the optimizer's state since the step before",
     BUFFERS_WRITTEN: "whether something else than training passes wrote to buffers since the step before",

@@ -17,6 +17,7 @@ from aadsl.trajectory.record.hook import Hook
 from aadsl.trajectory.record.matching import ForwardPass, matched, task_now, training_passes
 from aadsl.trajectory.record.rows import MicroBatch
 from aadsl.trajectory.record.subject import Subject
+from aadsl.trajectory.store.tensors import dtype_name
 
 # Who evaluates with gradients for long must not fill the memory.
 _KEPT = 1024
@@ -42,6 +43,7 @@ class ForwardWatch:
     Attributes:
         seen: whether there was one since the last step.
         training, off_mode: the model's mode at the first that trained, and the modules that deviate from it.
+        autocast: the dtype of the ``torch.autocast`` around that one, "" where there was none.
         buffers_written: whether something else than the training passes of the last step wrote to buffers before it.
     """
 
@@ -60,8 +62,9 @@ class ForwardWatch:
         self._inside: ForwardPass | None = None
         self._buffers = list(subject.model.buffers())
         self._written = [buffer._version for buffer in self._buffers]
-        self.training, self.off_mode = True, ""
+        self.training, self.off_mode, self.autocast = True, "", ""
         self._devices = ["cpu", *sorted({f"cuda:{p.device.index}" for p in subject.parameters.values() if p.is_cuda})]
+        self._device = next(iter(subject.parameters.values())).device.type
         self.look_at_mode()
         # The smallest, because a hook makes PyTorch copy the gradient instead of keeping it; a few, because one may be
         # without gradients.
@@ -107,6 +110,8 @@ class ForwardWatch:
         states = {device: state_of(device) for device in self._devices}
         self.settle(states)
         one = ForwardPass(self._subject.model.training, self._subject.modules_off_mode(), states)
+        if torch.is_autocast_enabled(self._device):
+            one.autocast = dtype_name(torch.get_autocast_dtype(self._device))
         if self._quiet < _FEW or not self._quiet % _RARELY:
             one.others = {name: state_of(name) for name in (PYTHON, NUMPY)}
         if len(self._events) >= self._room:
@@ -174,6 +179,7 @@ class ForwardWatch:
         if pairs:
             first = pairs[0][1]
             self._set_mode(first.training, first.off_mode)
+            self.autocast = first.autocast
             self._unsettled = first.states, pairs
             if self._wary:
                 self.settle()
