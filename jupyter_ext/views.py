@@ -20,13 +20,9 @@ def study_parts(study: Any) -> tuple[str, list[list[Any]], list[list[Any]]]:
 
 def behavior_parts(behavior: Any) -> list[Any]:
     """Return name, metric, number of examples and unit of a behavior."""
-    from aadsl.behaviors import Custom
-    from aadsl.core.members import describe
+    from aadsl.behaviors import metric_text
 
-    metric = behavior.metric
-    own = isinstance(metric, Custom)
-    shown = getattr(metric.function, "__name__", type(metric.function).__name__) if own else describe(metric)
-    return [behavior.name, shown, len(behavior.examples), behavior.unit]
+    return [behavior.name, metric_text(behavior.metric), len(behavior.examples), behavior.unit]
 
 
 def study_text(study: Any, printer: Any, cycle: bool) -> None:

@@ -8,8 +8,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from aadsl.behaviors.base import Metric
 from aadsl.core.arguments import checked
 from aadsl.core.calls import called
+from aadsl.core.members import describe
 
 
 @checked
@@ -42,3 +44,15 @@ class Custom:
         """Return one number an example, (n,)."""
         numbers: Tensor = called("the behavior", self.function, model, examples, 'reduction="none"')
         return numbers
+
+
+def metric_text(metric: Metric) -> str:
+    """Return a metric as the language writes it, one of the notebook by its name there.
+
+    >>> from aadsl.behaviors import BEHAVIORS
+    >>> metric_text(BEHAVIORS["probability"](target=3)), metric_text(Custom(max))
+    ('probability(target=3)', 'max')
+    """
+    if isinstance(metric, Custom):
+        return str(getattr(metric.function, "__name__", type(metric.function).__name__))
+    return describe(metric).removesuffix("()")

@@ -104,9 +104,33 @@ class Column:
         present = np.unique(self.values[np.broadcast_to(self.known, self.values.shape)])[:limit]
         return tuple(written(value) for value in present.tolist())
 
+    def summary(self, limit: int = 5) -> str:
+        """Return the range of numbers, or how often each of the most frequent texts or truth values occurs.
+
+        >>> Column.of([0.1, 0.5, float("nan")]).summary(), Column.of(["b", "a", "b"]).summary()
+        ('0.1 … 0.5, 1 missing', '"b" 2, "a" 1')
+        """
+        known = np.broadcast_to(self.known, self.values.shape) if self.kind != "text" else self.values >= 0
+        values, missing = self.values[known], int(np.count_nonzero(~known))
+        rest = [f"{missing:,} missing"] if missing else []
+        if self.kind == "number":
+            ends = dict.fromkeys(_brief(end) for end in (values.min(), values.max())) if values.size else ()
+            return ", ".join([*([" … ".join(ends)] if ends else []), *rest])
+        present, counts = np.unique(values, return_counts=True)
+        order = np.argsort(-counts, kind="stable")
+        names = self.categories if self.kind == "text" else (False, True)
+        told = [f"{written(names[int(present[k])])} {counts[k]:,}" for k in order[:limit]]
+        more = [f"{len(order) - limit:,} others"] if len(order) > limit else []
+        return ", ".join([*told, *more, *rest])
+
     def matching(self) -> NDArray[np.bool_]:
         """Return where a boolean column is known to be true."""
         return np.asarray(self.values & self.known, dtype=bool)
+
+
+def _brief(number: Any) -> str:
+    """Return a number with no more digits than one reads."""
+    return f"{number:.4g}" if isinstance(number, (float, np.floating)) else str(number)
 
 
 def _of_objects(array: NDArray[Any]) -> Column:

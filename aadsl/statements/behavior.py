@@ -65,7 +65,15 @@ class BehaviorDefinition(Definition):
         """Define the behavior, or the family, on the study."""
         by = None if self.by is None else self.by.text
         result.study.behavior(self.name.text, metric, on=data, where=where, by=by, per_example=self.per_example is True)
+        said = self._examples_as_written(result.text)
+        result.session.examples |= {full: (result.study.behaviors[full], said) for full in names}
         result.say(f"behavior {', '.join(names)}: {self.metric.name.text} on {self.on.text}{_written(self.part)}")
+
+    def _examples_as_written(self, text: str) -> str:
+        """Return what stands from ``on`` on in the text of the statement."""
+        line, *rest = text.splitlines()[self.on.span.line - self.span.line :] or [""]
+        begins = self.on.span.column - (self.span.column if self.on.span.line == self.span.line else 1)
+        return " ".join(["on", line[begins:].strip(), *(part.strip() for part in rest)])
 
     def _metric(self, scope: Scope) -> Metric | None:
         """Return a metric of the table, or a callable of the notebook."""

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from aadsl.core.files import replacing
-from aadsl.core.members import describe
 from aadsl.core.version import __version__
 from aadsl.statements.answers import labels
 from aadsl.statements.guides import TRUST
@@ -17,7 +16,6 @@ from aadsl.statements.session import Answered
 from aadsl.statements.show import intervals
 
 if TYPE_CHECKING:
-    from aadsl.behaviors import Metric
     from aadsl.charts.report import AnswerPage
 
 
@@ -57,15 +55,13 @@ def _stages(answered: Answered) -> list[tuple[str, str]]:
 
 
 def _behaviors(answered: Answered) -> list[tuple[str, str, str, str]]:
+    from aadsl.behaviors import metric_text
+
     known = {} if answered.study is None else answered.study.behaviors
     asked = [name for name in map(str, answered.dataset["behavior"].values) if name in known]
-    return [(name, _metric(known[name].metric), f"{len(known[name].examples):,}", known[name].unit) for name in asked]
-
-
-def _metric(metric: Metric) -> str:
-    """Return a metric as the language writes it, one of the notebook by its name there."""
-    own = getattr(metric, "function", None)
-    return describe(metric) if own is None else str(getattr(own, "__name__", type(own).__name__))
+    return [
+        (name, metric_text(known[name].metric), f"{len(known[name].examples):,}", known[name].unit) for name in asked
+    ]
 
 
 def _usual_chart(answered: Answered) -> list[object]:

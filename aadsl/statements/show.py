@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -10,11 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aadsl.core.errors import unknown_name
+from aadsl.data.coordinates import useful
 from aadsl.statements.base import Action, Statement
 from aadsl.statements.scope import Scope
 from aadsl.statements.session import Result
 
 RUNS_SHOWN = 6
+WIDEST = 40
+"""Letters of a column; what is longer stands out of it."""
 
 
 @dataclass(frozen=True)
@@ -45,21 +48,44 @@ class Show(Statement):
 
 def _trajectory(result: Result) -> str:
     trajectory, steps = result.study.trajectory, result.session.coordinates(result.study)
-    lines = [f"{name:<14} {', '.join(steps.column(name).distinct(5))}" for name in steps.names if name != "step"]
-    return "\n".join([f"trajectory {trajectory.path}: {trajectory.length} steps", *lines])
+    rows = [(name, steps.column(name).summary()) for name in useful(steps.names) if name != "step"]
+    return "\n".join([f"trajectory {trajectory.path}: {trajectory.length:,} steps", *aligned(rows)])
 
 
 def _stages(result: Result) -> str:
-    lines = [
-        f"{name:<24} {int(np.sum(mask)):>6} steps  {intervals(np.asarray(mask, dtype=bool))}"
-        for name, mask in result.study.stages.items()
+    masks = {name: np.asarray(mask, dtype=bool) for name, mask in result.study.stages.items()}
+    counts = [f"{int(mask.sum()):,}" for mask in masks.values()]
+    widest = max(map(len, counts), default=0)
+    rows = [
+        (name, f"{n:>{widest}} steps", intervals(mask)) for (name, mask), n in zip(masks.items(), counts, strict=True)
     ]
-    return "\n".join(["stages:", *lines]) if lines else "no stages yet"
+    return "\n".join(["stages:", *aligned(rows)]) if rows else "no stages yet"
 
 
 def _behaviors(result: Result) -> str:
-    lines = [f"{name:<24} {behavior}" for name, behavior in result.study.behaviors.items()]
-    return "\n".join(["behaviors:", *lines]) if lines else "no behaviors yet"
+    from aadsl.behaviors import metric_text
+
+    rows = [
+        (name, metric_text(behavior.metric), f"{len(behavior.examples):,} examples", _examples_of(result, name))
+        for name, behavior in result.study.behaviors.items()
+    ]
+    return "\n".join(["behaviors:", *aligned(rows)]) if rows else "no behaviors yet"
+
+
+def _examples_of(result: Result, name: str) -> str:
+    """Return what a cell said of the examples of a behavior, ``on test where label == 4``; nothing of other ones."""
+    behavior, said = result.session.examples.get(name, (None, ""))
+    return said if behavior is result.study.behaviors[name] else ""
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return rows of texts as lines, columns below each other; texts longer than most do not widen their column.
+
+    >>> aligned([("a", "1"), ("bcd", "2")])
+    ['  a    1', '  bcd  2']
+    """
+    widths = [min(max(map(len, column)), WIDEST) for column in zip(*rows, strict=True)]
+    return ["  " + "  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
 
 
 TOPICS: dict[str, Callable[[Result], str]] = {

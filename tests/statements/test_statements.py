@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import xarray as xr
 
 from aadsl.behaviors import BEHAVIORS, Custom
@@ -207,6 +208,41 @@ def test_show_lists_what_is_defined(ask: Any) -> None:
     assert "60 steps" in shown[0]
     assert "[30:35]" in shown[1]
     assert "digits[4]" in shown[2]
+
+
+def test_show_behaviors_says_metric_number_and_condition_and_never_tensors(ask: Any, study: Any) -> None:
+    ask("behavior each = log_likelihood(target=7) on test[:5] where label in [4,\n  9] by label")
+    ask("behavior own = my_metric on test")
+    study.behavior("python", "margin", (torch.zeros(3, 2), torch.zeros(3, dtype=torch.long)))
+    lines = {line.split()[0]: line.split(maxsplit=1)[1] for line in ask("show behaviors").messages[0].splitlines()[1:]}
+    assert " ".join(lines["each[4]"].split()) == (
+        "log_likelihood(target=7) 3 examples on test[:5] where label in [4, 9] by label"
+    )
+    assert lines["own"].split() == ["<lambda>", "6", "examples", "on", "test"]
+    assert lines["python"].split() == ["margin", "3", "examples"]
+    assert "tensor" not in str(lines)
+
+
+def test_a_behavior_that_python_defined_anew_is_not_said_to_be_the_programs(ask: Any, study: Any) -> None:
+    ask("behavior own = margin on test where label == 4")
+    study.behavior("own", "margin", (torch.zeros(3, 2), torch.zeros(3, dtype=torch.long)))
+    assert "label" not in next(line for line in ask("show behaviors").messages[0].splitlines() if "own" in line)
+
+
+def test_show_trajectory_tells_ranges_of_numbers_and_counts_of_words(ask: Any, study: Any) -> None:
+    study.steps = study.steps.assign(phase_boundary=study.steps.step * 0, nesterov=study.steps.step > 0)
+    title, *lines = ask("show trajectory").messages[0].splitlines()
+    assert title == "trajectory runs/fake: 60 steps"
+    assert dict(line.split(maxsplit=1) for line in lines) == {
+        "lr": "0.01 … 0.1",
+        "epoch": "0 … 2",
+        "loss": "0.01667 … 1",
+        "tag": '"clean" 50, "badnet" 5, 5 missing',
+        "flipped": "false 30, true 30",
+        "sure": "0 … 1, 5 missing",
+        "quality": "0.5 … 5.9, 5 missing",
+        "top": "0 … 2",
+    }
 
 
 @pytest.mark.parametrize(
