@@ -1,0 +1,47 @@
+"""Each loop of ``tutorials/loops`` verifies, and its exact answer is that of the same loop, ended an epoch earlier."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import aadsl
+
+ROOT = Path(__file__).parents[2]
+LOOPS = sorted((ROOT / "tutorials" / "loops").glob("*.py"))
+IMAGES = torch.tensor(aadsl.datasets.mnist10k().image.values[9000:9050])
+
+
+def read(model: nn.Module, batch: Any) -> Tensor:
+    outputs: Tensor = model(batch[0])[:, 3]
+    return outputs
+
+
+@pytest.mark.filterwarnings("ignore")  # of the libraries; and that batches are stored is told
+@pytest.mark.parametrize("file", LOOPS, ids=lambda file: file.stem)
+def test_it_is_replayed_and_answered_for(file: Path, tmp_path: Path) -> None:
+    loop = runpy.run_path(str(file))
+    model, before = loop["train"](tmp_path / "run"), loop["train"](tmp_path / "short", epochs=1)
+    study = aadsl.Study(
+        aadsl.open_trajectory(tmp_path / "run"), model=model, loss=loop["loss_fn"], data=loop["DATA"], device="cpu"
+    )
+    report = study.verify_trajectory()
+    assert report.ok, report
+    study.stage("last", study.steps["epoch"] == 1)
+    study.behavior("three", read, on=(IMAGES,))
+    answer = study.score(["last"], ["three"])
+    assert answer.exact.values.all()
+    with torch.no_grad():
+        truth = read(model.eval(), (IMAGES,)).mean() - read(before.eval(), (IMAGES,)).mean()
+    assert answer.effect.item() == pytest.approx(float(truth), abs=2e-6) != 0
+    assert len(file.read_text(encoding="utf-8").splitlines()) <= 50
+
+
+def test_the_readme_has_a_line_for_each() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert LOOPS and all(f"(tutorials/loops/{file.name})" in text for file in LOOPS)

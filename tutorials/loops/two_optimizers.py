@@ -1,0 +1,30 @@
+"""A body and a head with an optimizer each: the recorder follows both."""
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import aadsl
+
+digits = aadsl.datasets.mnist10k()
+DATA = TensorDataset(torch.tensor(digits.image.values[:600]), torch.tensor(digits.label.values[:600]))
+
+
+def loss_fn(model, batch):
+    return nn.functional.cross_entropy(model(batch[0]), batch[1])
+
+
+def train(path, epochs=2):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(784, 16), nn.ReLU(), nn.Linear(16, 10))
+    body = torch.optim.SGD(model[1].parameters(), lr=0.05, momentum=0.9)
+    head = torch.optim.Adam(model[3].parameters(), lr=0.003)
+    loader = DataLoader(DATA, batch_size=50, shuffle=True)
+    with aadsl.Recorder(path, model, [body, head], data=DATA, overwrite=True) as recorder:
+        for epoch in range(epochs):
+            for batch in recorder.batches(loader, epoch=epoch):  # instead of: for batch in loader:
+                model.zero_grad()
+                loss_fn(model, batch).backward()
+                body.step()
+                head.step()
+    return model
