@@ -35,12 +35,7 @@ def loss_fn(model, batch):
 def train(path, epochs=2):
     torch.manual_seed(0)
     model = Classifier()
-    quiet = {
-        "logger": False,
-        "enable_checkpointing": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-    }
+    quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
     record = RecorderCallback(path, overwrite=True)  # the added line, and its place in the Trainer
     trainer = lightning.Trainer(max_epochs=epochs, accelerator="cpu", callbacks=[record], **quiet)
     trainer.fit(model, DataLoader(TRAINED_ON, batch_size=50, shuffle=True))
