@@ -13,7 +13,7 @@ from aadsl.dynamics.fused import fused_step, has_fused_step
 from aadsl.dynamics.kinds import class_of, in_words
 from aadsl.dynamics.lion import Lion
 from aadsl.dynamics.nadam import NAdam
-from aadsl.dynamics.own import Given, OwnGroup, OwnOptimizer, without_derivative
+from aadsl.dynamics.own import OWN_SCALAR, Given, OwnGroup, OwnOptimizer, without_derivative
 from aadsl.dynamics.own_making import Make, options_of, prospects, scalars_of
 from aadsl.dynamics.own_state import leaves
 from aadsl.dynamics.radam import RAdam
@@ -21,9 +21,9 @@ from aadsl.dynamics.rmsprop import RMSprop
 from aadsl.dynamics.sgd import SGD
 
 __all__ = [
-    "DYNAMICS", "RESTING", "Dynamics", "Given", "Hyper", "Make", "OwnGroup", "OwnOptimizer", "Pausing", "Slots",
-    "class_of", "fused_step", "has_fused_step", "in_words", "kind_of", "leaves", "options_of", "prospects",
-    "scalars_of",    "without_derivative",
+    "DYNAMICS", "OWN_SCALAR", "RESTING", "Dynamics", "Given", "Hyper", "Make", "OwnGroup", "OwnOptimizer", "Pausing",
+    "Slots", "class_of", "fused_step", "has_fused_step", "in_words", "kind_of", "leaves", "options_of", "prospects",
+    "scalars_of", "without_derivative",
 ]  # fmt: skip
 
 DYNAMICS: dict[str, Dynamics] = {

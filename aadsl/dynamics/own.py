@@ -17,6 +17,9 @@ from aadsl.dynamics.kinds import in_words
 from aadsl.dynamics.own_making import GroupOptions, Make, maker, put_scalars, require_no_closure, revived, unmade
 from aadsl.dynamics.own_state import StateVectors, leaves_of
 
+OWN_SCALAR = "scalar of the group: "
+"""Begins the names of slots that are scalars of a parameter group; after the last step none was recorded."""
+
 
 class Given(NamedTuple):
     """What a step of one parameter group reads: tensors by name, None for a gradient that there is not."""
@@ -58,8 +61,15 @@ class OwnOptimizer:
         self._require_fit(lists)
         for group, own in zip(self.optimizer.param_groups, options, strict=True):
             group.update({name: revived(value, group.get(name)) for name, value in own.items()})
-        device = lists[0][0].device
+        device, scalars = lists[0][0].device, [_besides_parameters(group) for group in self.optimizer.param_groups]
         begun, tried = self._states(), self._tried()
+        # Scalars that its own steps change (a count, a distance) go on from what they are, not from what was recorded.
+        self._moving = [
+            {name: value for name, value in own.items() if isinstance(value, (int, float)) and group[name] != value}
+            for group, own in zip(self.optimizer.param_groups, scalars, strict=True)
+        ]
+        for group, own in zip(self.optimizer.param_groups, scalars, strict=True):
+            group.update(own)
         self.vectors = [StateVectors(in_words(kind), states) for states in tried]
         self._begun = [
             vectors.packed({name: leaves_of(state) for name, state in states.items()}, device)
@@ -68,7 +78,13 @@ class OwnOptimizer:
 
     def initial(self, number: int) -> Slots:
         """Return the slots of a group before the first step."""
-        return dict(self._begun[number])
+        return self._begun[number] | self.moving(number, {})
+
+    def moving(self, number: int, scalars: Mapping[str, Any]) -> Slots:
+        """Return those of the ``scalars`` of a group that its own steps change as slots; else as they begin."""
+        device = next(iter(self._parameters[number].values())).device
+        values = {name: scalars.get(name, value) for name, value in self._moving[number].items()}
+        return {f"{OWN_SCALAR}{n}": torch.tensor([v], dtype=torch.float64, device=device) for n, v in values.items()}
 
     def step(self, given: Mapping[int, Given]) -> dict[int, tuple[Tensor, Slots]]:
         """Take one step of the groups that are given and return (θ', s') of each, θ' a vector in the order given."""
@@ -84,14 +100,16 @@ class OwnOptimizer:
                 parameters[name].data.copy_(value)
             for name, state in self.vectors[number].unpacked(own.slots).items():
                 self.optimizer.state[parameters[name]] = state
-            put_scalars(self.optimizer.param_groups[number], own.hyper)
+            moved = {n: type(v)(own.slots[f"{OWN_SCALAR}{n}"].item()) for n, v in self._moving[number].items()}
+            put_scalars(self.optimizer.param_groups[number], own.hyper | moved)
         self.optimizer.step()
         states = self._states()
         after = {}
         for number, own in given.items():
             vector = torch.cat([self._parameters[number][name].detach().reshape(-1) for name in own.parameters])
             found = {name: leaves_of(state) for name, state in states[number].items()}
-            after[number] = vector, self.vectors[number].packed(found, vector.device)
+            moving = self.moving(number, self.optimizer.param_groups[number])
+            after[number] = vector, self.vectors[number].packed(found, vector.device) | moving
         return after
 
     def _states(self) -> list[dict[str, Mapping[Any, Any]]]:
@@ -149,10 +167,12 @@ class OwnGroup:
         """Return ``initial``: what was recorded comes in shapes of its own."""
         return initial
 
-    def recorded(self, slots: Mapping[str, Mapping[str, Tensor]], names: Sequence[str], device: torch.device) -> Slots:
-        """Return the slots that were recorded of the parameters ``names``, by path and by name."""
+    def recorded(
+        self, slots: Mapping[str, Mapping[str, Tensor]], names: Sequence[str], hyper: Hyper, device: torch.device
+    ) -> Slots:
+        """Return the slots that were recorded of the parameters ``names``, by path and by name, and as scalars."""
         found = {name: {path: own[name] for path, own in slots.items() if name in own} for name in names}
-        return self.owner.vectors[self.number].packed(found, device)
+        return self.owner.vectors[self.number].packed(found, device) | self.owner.moving(self.number, hyper)
 
     def step(self, parameter: Tensor, slots: Slots, gradient: Tensor, hyper: Hyper) -> NoReturn:
         """Refuse: the owner takes the steps of all of its groups at once, and they have no derivative."""
@@ -161,6 +181,10 @@ class OwnGroup:
     def linear(self, hyper: Hyper) -> bool:
         """Return False: nothing is known of it."""
         return False
+
+
+def _besides_parameters(group: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in group.items() if name != "params"}
 
 
 def without_derivative(names: str) -> AadslError:

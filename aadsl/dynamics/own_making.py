@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from torch import Tensor
@@ -20,17 +20,20 @@ GroupOptions: TypeAlias = Mapping[str, Any]
 """What a recording holds of a parameter group besides scalars, as JSON has it: None, text, and lists of those."""
 
 
-def prospects(optimizer: Optimizer, kind: str) -> str:
-    """Return in a line what can be asked of a run of an optimizer without a step function."""
+def prospects(optimizer: Optimizer, kind: str, known: Iterable[str]) -> str:
+    """Return in a line what can be asked of a run of an optimizer that is none of those ``known``."""
     name, own = in_words(kind), type(optimizer)
     if _needs_closure(own):
         return (
             f"{name} calls its loss several times a step (a closure), which cannot be replayed: the recording can be "
             "read and charted, not scored"
         )
-    there = class_of(kind) is own
-    made = "" if there else f"; another process has to be told how {name} is made: Study(…, optimizer=make)"
-    return f"of a run with {name} exact answers can be had, using retraining(), but no estimates{made}"
+    found = class_of(kind) is own and own.__module__ != "__main__"
+    made = "" if found else f"; another process has to be told how {name} is made: Study(…, optimizer=make)"
+    return (
+        f"of a run with {name} exact answers can be had, using retraining(), but no estimates, as of {', '.join(known)}"
+        f"{made}"
+    )
 
 
 def options_of(optimizer: Optimizer) -> list[dict[str, Any]]:

@@ -217,14 +217,15 @@ class History:
         layout, buffers = self.objective.parameters, self.objective.buffers
         trained = {name: state.parameters[name] for name in layout.names}
         parameters = layout.flatten([*trained.values()], trained[layout.names[0]].to(self.device))
-        dynamics = self._rules.of_run(min(index, self.length - 1))
+        following = min(index, self.length - 1)
+        dynamics, scalars = self._rules.of_run(following), self.trajectory.hyperparameters(following)
         slots = []
         for group, stretch in enumerate(layout.group_slices):
             names, rule = layout.group_names(group), dynamics[group]
             part = Layout.of({n: state.parameters[n].shape for n in names})
             everything, used = self._rules.slots(group, parameters[stretch], rule)
             if isinstance(rule, OwnGroup):
-                slots.append(everything | rule.recorded(state.optimizer, names, parameters.device))
+                slots.append(everything | rule.recorded(state.optimizer, names, scalars[group], parameters.device))
                 continue
             counters = {slot for slot, value in everything.items() if not value.dim()}
             recorded = {

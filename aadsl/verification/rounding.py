@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from aadsl.dynamics import OWN_SCALAR
 from aadsl.propagation.layout import FlatState
 from aadsl.verification.stretch import Stretch
 
@@ -80,7 +81,7 @@ def pieces(stretch: Stretch, state: FlatState) -> Iterator[tuple[str, Tensor]]:
         for slot, value in slots.items():
             if value.dim() and value.numel() == own.stop - own.start:
                 yield from zip(names, layouts.parameters.group_views(group, value), strict=True)
-            elif value.dim():  # what an optimizer keeps in a shape of its own
+            elif value.dim() and not slot.startswith(OWN_SCALAR):  # what an optimizer keeps in a shape of its own
                 yield slot, value
 
 

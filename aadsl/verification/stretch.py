@@ -9,6 +9,7 @@ from math import exp, inf, sqrt
 import torch
 from torch import Tensor
 
+from aadsl.dynamics import OWN_SCALAR
 from aadsl.propagation.layout import FlatState
 from aadsl.propagation.replay import Variation, observed
 from aadsl.replayed.history import History
@@ -94,8 +95,9 @@ class Stretch:
         """Return what is compared: all of a state, but not slots that the next step starts afresh."""
         if self._firm is not None:
             state = state.with_tensors(t * firm for t, firm in zip(state.tensors(), self._firm.tensors(), strict=True))
-        slots = tuple({} if group in self.restarts else own for group, own in enumerate(state.slots))
-        return state._replace(slots=slots).tensors()
+        slots = ({} if group in self.restarts else own for group, own in enumerate(state.slots))
+        told = ({name: t for name, t in own.items() if not name.startswith(OWN_SCALAR)} for own in slots)
+        return state._replace(slots=tuple(told)).tensors()
 
     @cached_property
     def _scales(self) -> list[Tensor]:

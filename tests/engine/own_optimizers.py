@@ -59,6 +59,23 @@ class Scaled(Optimizer):
             p.sub_(p.grad / norm, alpha=rate)
 
 
+class Counting(Optimizer):
+    """Counts its steps in its groups, among the scalars, and goes less far with each."""
+
+    def __init__(self, params: Any, lr: float, k: int = 0, far: float = 0.0) -> None:
+        super().__init__(params, {"lr": lr, "k": k, "far": far})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        """Take a step."""
+        for group in self.param_groups:
+            group["k"] += 1
+            group["far"] += group["lr"]
+            for p in group["params"]:
+                if p.grad is not None:
+                    p.sub_(p.grad, alpha=group["lr"] / (group["k"] ** 0.5 + group["far"]))
+
+
 OWN: dict[str, Callable[[Any], Optimizer]] = {
     "Adafactor": lambda params: torch.optim.Adafactor(params, lr=0.05, weight_decay=0.01),
     "Adafactor, larger": lambda params: torch.optim.Adafactor(params, lr=0.05, eps=(1e-20, 1e-2), d=2.0),
@@ -68,5 +85,6 @@ OWN: dict[str, Callable[[Any], Optimizer]] = {
     "Muon": lambda params: torch.optim.Muon(params, lr=0.05, adjust_lr_fn="match_rms_adamw"),
     "one of the user's own": lambda params: Signed(params, lr=0.02, name="half"),
     "a subclass that steps otherwise": lambda params: Halting(params, lr=0.1, momentum=0.9, nesterov=True),
+    "one that counts": lambda params: Counting(params, lr=0.3),
     "one whose groups go together": lambda params: Scaled(params, lr=0.2),
 }
