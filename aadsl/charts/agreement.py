@@ -12,7 +12,7 @@ import xarray as xr
 
 from aadsl.charts import theme, words
 from aadsl.charts.answers import HIDDEN, answer_table
-from aadsl.charts.frame import behaviors, rows, tooltips
+from aadsl.charts.frame import behaviors, rows, table_chart, tooltips
 from aadsl.charts.needs import ESTIMATES, EXACT_EFFECTS, Need, demand
 from aadsl.core.arguments import checked
 
@@ -61,11 +61,13 @@ class Agreement:
         y = alt.Y("effect:Q", scale=scale, title=f"estimated effect{suffix}", axis=alt.Axis(tickCount=5))
         same = alt.Chart(rows(pd.DataFrame({"retrained": ends, "effect": ends})))
         tips = tooltips(frame.drop(columns=HIDDEN, errors="ignore"), {"effect": "+.4~g", "retrained": "+.4~g"})
-        hollow = alt.condition("datum.mark !== ''", alt.value(0), alt.value(0.9))
-        points = alt.Chart(rows(frame)).mark_point(size=70, fill=theme.HELPED, stroke=theme.HELPED, opacity=1)
+        look: dict[str, Any] = {"style": "frame", "size": 70, "opacity": 0.9}
+        points = table_chart(frame).encode(x=x, y=y, tooltip=tips)
+        trusted = points.transform_filter("datum.mark === ''")
         layers = [
             same.mark_line(style="boundary").encode(x=x, y=y),
-            points.encode(x=x, y=y, fillOpacity=hollow, tooltip=tips),
+            points.mark_point(filled=False, **look),
+            trusted.mark_point(filled=True, **look),
         ]
         heading = theme.heading(words.label(dataset, name), subtitle=fit(exact, estimate))
         return alt.layer(*layers).properties(width=self.size, height=self.size, title=heading)

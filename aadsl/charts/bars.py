@@ -11,7 +11,7 @@ import xarray as xr
 
 from aadsl.charts import theme, words
 from aadsl.charts.answers import ESTIMATE, EXACT, HIDDEN, answer_table
-from aadsl.charts.frame import behaviors, name_axis, rows, tooltips, zero_line
+from aadsl.charts.frame import behaviors, name_axis, table_chart, tooltips, zero_line
 from aadsl.charts.needs import EFFECTS, Need
 from aadsl.core.arguments import checked
 
@@ -52,7 +52,7 @@ class Bars:
         order = frame.sort_values("best", ascending=False)["stage"].tolist() if self.sort else None
         y = alt.Y("stage:N", title=None, sort=order, axis=name_axis(frame["stage"]))
         x = alt.X("effect:Q", title=words.effect_axis(dataset, name), axis=alt.Axis(tickCount=5))
-        base = alt.Chart(rows(frame)).encode(y=y)
+        base = table_chart(frame).encode(y=y)
         formats = dict.fromkeys(("effect", "retrained", "spread_low", "spread_high"), "+.4~g")
         tips = tooltips(frame.drop(columns=HIDDEN, errors="ignore"), formats)
         layers = [_bars(base.encode(x=x, tooltip=tips), words.sign(dataset, name)), zero_line("x")]

@@ -12,20 +12,23 @@ import xarray as xr
 
 from aadsl.charts import doubt, theme, words
 from aadsl.charts.compression import compressed_in_words, compression
-from aadsl.charts.frame import behaviors, rows, zero_line
+from aadsl.charts.frame import behaviors, table_chart, zero_line
 from aadsl.charts.grouping import group_steps
 from aadsl.charts.needs import STEP_EFFECTS, demand
 from aadsl.charts.phases import NAMES_ABOVE, phase_marks, phase_starts
 from aadsl.charts.schedule import stacked, step_axis
-from aadsl.charts.thin import SLICES, slice_numbers
+from aadsl.charts.thin import SLICES, affordable, slice_numbers
 from aadsl.charts.timeline import bar_width
 
 HEIGHT = 150
 ABOVE = 8
 """Pixels between a panel and the words about its selection, where no names of phases stand between."""
-MARKS = 400
+MARKS = 800
 """Bars of all panels together: of more, coarser slices are shown, so that a notebook keeps less than 100 kB of them."""
-FEWEST = 60
+
+
+FEWEST = 30
+"""No fewer slices are shown."""
 
 
 def brushable(dataset: xr.Dataset, selection: str = "", start: int = 0, stop: int = 0, linear: bool = False) -> Any:
@@ -58,7 +61,7 @@ def brushable(dataset: xr.Dataset, selection: str = "", start: int = 0, stop: in
     squeezed = {name: None if linear else compression(sums["effect"].to_numpy()) for name, sums in sums_of.items()}
     for name, sums in sums_of.items():
         axis = squeezed[name]
-        base = alt.Chart(rows(sums))
+        base = table_chart(sums)
         picked = alt.when(brush & legend).then(alt.value(1)).otherwise(alt.value(0.25))
         bars = base.mark_rule(strokeWidth=bar_width(sums["step"].nunique())).encode(
             x=step_axis(dataset["step"].to_numpy()),
@@ -102,13 +105,9 @@ def brushable(dataset: xr.Dataset, selection: str = "", start: int = 0, stop: in
 
 def _affordable(dataset: xr.Dataset, names: list[str], groups: np.ndarray) -> int:
     """Return in how many slices the panels have no more than ``MARKS`` bars, in as many as may be."""
-    slices = SLICES
-    while slices > FEWEST:
-        bars = sum(len(brush_table(dataset, name, groups, slices)) for name in names)
-        if bars <= MARKS:
-            break
-        slices = max(FEWEST, min(slices - 1, slices * MARKS // bars))
-    return slices
+    return affordable(
+        lambda slices: sum(len(brush_table(dataset, name, groups, slices)) for name in names), MARKS, FEWEST
+    )
 
 
 def brush_table(dataset: xr.Dataset, behavior: str, groups: np.ndarray, slices: int = SLICES) -> pd.DataFrame:

@@ -71,6 +71,21 @@ def rows(frame: pd.DataFrame) -> Any:
     return alt.InlineData(values=values)
 
 
+def listed(frame: pd.DataFrame, **same: Any) -> dict[str, Any]:
+    """Return ``frame`` as lists by column, beside what is the ``same`` in all of its rows: a fraction of their size."""
+    return {**same, **{str(name): _plain(frame[name]) for name in frame.columns}}
+
+
+def unrolled(parts: Iterable[Mapping[str, Any]], columns: Iterable[str]) -> Any:
+    """Return a chart whose data are the rows of :func:`listed` frames with these ``columns``."""
+    return alt.Chart(alt.InlineData(values=[*parts])).transform_flatten([str(name) for name in columns])
+
+
+def table_chart(frame: pd.DataFrame) -> Any:
+    """Return a chart whose data are the rows of ``frame``."""
+    return unrolled([listed(frame)], frame.columns)
+
+
 def _plain(column: pd.Series[Any]) -> list[Any]:
     values = column.tolist()
     if column.dtype.kind == "f":

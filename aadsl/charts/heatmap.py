@@ -13,7 +13,7 @@ import xarray as xr
 
 from aadsl.charts import theme, words
 from aadsl.charts.answers import EXACT, HIDDEN, answer_table
-from aadsl.charts.frame import behaviors, name_axis, rows, tooltips
+from aadsl.charts.frame import behaviors, name_axis, table_chart, tooltips
 from aadsl.charts.needs import EFFECTS, Need
 
 CELL = 26
@@ -49,7 +49,7 @@ class Heatmap:
         table["framed"] = _framed(table)
         numbers = len(names) <= NUMBERS
         width = max(len(names) * (70 if numbers else 18), 120)
-        base = alt.Chart(rows(table)).encode(
+        base = table_chart(table).encode(
             x=alt.X("behavior:N", title=None, sort=names, axis=_axis(names, orient="top", labelAngle=_angle(names))),
             y=alt.Y("stage:N", title=None, sort=None, axis=_axis(table["stage"])),
         )

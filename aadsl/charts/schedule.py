@@ -10,15 +10,17 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from aadsl.charts import theme
-from aadsl.charts.frame import rows, step_variables
+from aadsl.charts import theme, words
+from aadsl.charts.frame import step_variables, table_chart
 from aadsl.charts.needs import SCHEDULE, Need
 from aadsl.charts.phases import phase_marks
-from aadsl.charts.thin import SLICES, outline
+from aadsl.charts.thin import SLICES, affordable, outline
 from aadsl.core.arguments import checked
 from aadsl.core.errors import AadslError
 
 SHOWN = ("lr", "momentum", "loss")
+POINTS = 4_000
+"""Points of all strips together: a notebook keeps less than 100 kB of them."""
 WORDS = {"lr": "learning rate", "momentum": "momentum", "loss": "loss"}
 
 
@@ -35,13 +37,13 @@ class Schedule:
 
     def draw(self, dataset: xr.Dataset, by: str | None = None) -> Any:
         """Draw one strip for each quantity that the run recorded. ``by`` is not used."""
-        panels = schedule_panels(dataset, self.height)
+        panels, thinned = schedule_panels(dataset, self.height)
         if not panels:
             known = ", ".join(step_variables(dataset)) or "none"
             raise AadslError(
                 "this run recorded no learning rate, momentum or loss", hint=f"recorded for each step: {known}"
             )
-        return theme.titled(dataset, stacked(panels), "What the optimizer did at every step")
+        return theme.titled(dataset, stacked(panels), "What the optimizer did at every step", words.sentence(thinned))
 
 
 def stacked(panels: list[Any]) -> Any:
@@ -70,24 +72,28 @@ def step_axis(steps: np.ndarray, title: str = "step") -> Any:
     return alt.X("step:Q", title=title, scale=alt.Scale(domain=domain, nice=False, zero=False), axis=axis)
 
 
-def schedule_panels(dataset: xr.Dataset, height: int = 60) -> list[Any]:
-    """Return one strip a quantity; parameter groups (``lr_0``, ``lr_1``) each get their own."""
+def schedule_panels(dataset: xr.Dataset, height: int = 60) -> tuple[list[Any], str]:
+    """Return one strip a quantity, and what is left out; parameter groups (``lr_0``, ``lr_1``) each get their own."""
     named = step_variables(dataset)
     chosen = [n for base in SHOWN for n in named if n == base or _group_of(n, base) is not None]
     chosen = [n for n in chosen if np.isfinite(dataset[n].values.astype(float)).any()]
-    return [_strip(dataset, name, height) for name in chosen]
+    steps = dataset["step"].values
+    lines = {n: pd.DataFrame({"step": steps, "value": dataset[n].values.astype(float)}).dropna() for n in chosen}
+    slices = affordable(lambda slices: sum(len(outline(line, "value", slices)) for line in lines.values()), POINTS)
+    drawn = {name: outline(line, "value", slices) for name, line in lines.items()}
+    thinned = any(len(drawn[name]) < len(line) for name, line in lines.items())
+    how = f"{len(steps):,} steps: each of {slices} slices of a line shows its ends and extremes" if thinned else ""
+    return [_strip(dataset, name, frame, height) for name, frame in drawn.items()], how
 
 
-def _strip(dataset: xr.Dataset, name: str, height: int) -> Any:
-    frame = pd.DataFrame({"step": dataset["step"].values, "value": dataset[name].values.astype(float)})
-    frame = outline(frame.dropna(), "value")
+def _strip(dataset: xr.Dataset, name: str, frame: pd.DataFrame, height: int) -> Any:
     label, values = _label(name), frame["value"]
     axis = alt.Axis(tickCount=3) if values.nunique() > 1 else alt.Axis(values=[float(values.iloc[0])])
     axis.format = "~g"
     y = alt.Y("value:Q", title=label.split(" "), scale=alt.Scale(zero=False), axis=axis)
     tips = [alt.Tooltip("step:Q"), alt.Tooltip("value:Q", title=label, format=".4~g")]
     shape = "linear" if name == "loss" else "step-after"
-    line = alt.Chart(rows(frame)).mark_line(color=theme.HELPED, strokeWidth=1.3, interpolate=shape)
+    line = table_chart(frame).mark_line(style="ink", strokeWidth=1.3, interpolate=shape)
     line = line.encode(x=step_axis(dataset["step"].values), y=y, tooltip=tips)
     boundaries = phase_marks(dataset)[:1]
     return alt.layer(line, *boundaries).properties(width=theme.WIDTH, height=height)
@@ -99,9 +105,9 @@ def _group_of(name: str, base: str) -> str | None:
 
 
 def _label(name: str) -> str:
-    for base, words in WORDS.items():
+    for base, said in WORDS.items():
         if name == base:
-            return words
+            return said
         if group := _group_of(name, base):
-            return f"{words} {group}"
+            return f"{said} {group}"
     return name

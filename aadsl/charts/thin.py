@@ -7,10 +7,30 @@ and every mark that is left is a real step with its own metadata, not an average
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 
 SLICES = 640
+FEWEST = 60
+"""No fewer slices are drawn; the picture is coarse then."""
+AFFORDED = 170_000
+"""Bytes of a chart's marks: with all that is around them a notebook keeps less than 300 kB of it."""
+
+
+def affordable(size: Callable[[int], int], most: int = AFFORDED, fewest: int = FEWEST) -> int:
+    """Return in how many slices marks take no more than ``most``, in as many as may be.
+
+    Args:
+        size: how much they take for a number of slices; the more, the more.
+        most: how much they may take.
+        fewest: what is returned at least.
+    """
+    slices = SLICES
+    while slices > fewest and (taken := size(slices)) > most:
+        slices = max(fewest, min(slices - 1, slices * most // taken))
+    return slices
 
 
 def extremes(frame: pd.DataFrame, value: str, group: str | None = None, slices: int = SLICES) -> pd.DataFrame:
@@ -30,9 +50,10 @@ def extremes(frame: pd.DataFrame, value: str, group: str | None = None, slices: 
 
 def outline(frame: pd.DataFrame, value: str, slices: int = SLICES) -> pd.DataFrame:
     """Keep what a line needs: of every slice of ``step`` the first, last, smallest and largest row."""
-    if len(frame) <= 4 * slices:
+    numbers = slice_numbers(frame["step"].to_numpy(), slices) if len(frame) else np.zeros(0, dtype=int)
+    if np.bincount(numbers, minlength=1).max() <= 4:
         return frame
-    slice_of = pd.Series(slice_numbers(frame["step"].to_numpy(), slices), frame.index)
+    slice_of = pd.Series(numbers, frame.index)
     index = pd.Series(frame.index, frame.index).groupby(slice_of, sort=False)
     values = frame[value].dropna().groupby(slice_of, sort=False)
     parts = (index.first(), index.last(), values.idxmin(), values.idxmax())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -15,18 +16,20 @@ from aadsl.charts import theme, words
 from aadsl.charts.band import band
 from aadsl.charts.compression import Compression, compressed_in_words, compression
 from aadsl.charts.doubt import doubted, said, step_trust
-from aadsl.charts.frame import behaviors, rows, step_table, tooltips, zero_line
+from aadsl.charts.frame import behaviors, listed, step_table, tooltips, unrolled, zero_line
 from aadsl.charts.grouping import GRAY, Grouping, group_steps
 from aadsl.charts.needs import STEP_EFFECTS, Need, demand
 from aadsl.charts.phases import NAMES_ABOVE, phase_marks, phase_starts
 from aadsl.charts.schedule import schedule_panels, stacked, step_axis
-from aadsl.charts.thin import SLICES, extremes
+from aadsl.charts.thin import AFFORDED, affordable, extremes
 from aadsl.core.arguments import checked
 
 GAP = 5
 WHISKERS = 160
 """Of more steps intervals are not drawn: their whiskers would cover each other."""
 PALE = 0.4
+COARSE = 160
+"""Slices in which the extremes of every color and all metadata are shown, where there is room for them."""
 
 
 @checked
@@ -55,15 +58,21 @@ class Timeline:
         effects = dataset["step_effect"]
         grouping = group_steps(dataset, by)
         names = behaviors(dataset)
-        table = step_table(dataset)
+        table, columns = step_table(dataset)
         known = {name: effects.sel(behavior=name).values.astype(float) for name in names}
         squeezed = {name: None if self.linear else compression(values) for name, values in known.items()}
-        panels = [self._panel(dataset, name, known[name], *table, grouping, squeezed[name]) for name in names]
+        frames = {name: _bars_of(dataset, name, known[name], table, grouping) for name in names}
+        thin, slices = _affordable(frames, columns, grouping)
+        panels = [self._panel(dataset, name, thin[name], columns, grouping, squeezed[name]) for name in names]
         if self.schedule:
-            panels += schedule_panels(dataset)
+            panels += schedule_panels(dataset)[0]
         chart = stacked(panels)
         meaning = words.meaning(dataset, "above zero a step {good}, below it {bad}")
-        lines = [*notes(dataset, meaning, "pale")]
+        steps = dataset.sizes["step"]
+        thinned = f"{steps:,} steps: each of {slices} slices shows its extremes" if steps > slices else ""
+        left_out = sum(column not in thin[names[0]] for column in columns)
+        thinned += f"; {left_out} of {len(columns)} metadata are left out on hover" if left_out else ""
+        lines = [*notes(dataset, meaning, "pale", thinned)]
         lines.append(words.sentence(compressed_in_words(squeezed, "; timeline(linear=true) draws lengths as they are")))
         if any(intervals(dataset, name) for name in names):
             lines.append(words.sentence("whiskers: 90% intervals, from exact answers on single steps"))
@@ -75,30 +84,23 @@ class Timeline:
         self,
         dataset: xr.Dataset,
         name: str,
-        effects: np.ndarray,
-        table: pd.DataFrame,
+        frame: pd.DataFrame,
         columns: dict[str, str],
         grouping: Grouping,
         squeezed: Compression | None,
     ) -> Any:
-        frame = table.copy()
-        frame.insert(1, "effect", effects)
-        frame.insert(2, "group", grouping.values)
-        frame = frame.assign(**step_trust(dataset, name), **intervals(dataset, name))
-        legend = "shown" if grouping.coloring.rest else "group"
-        frame[legend] = grouping.shown
-        frame = extremes(frame, "effect", None if grouping.is_number else legend).dropna(subset=["effect"])
+        steps, trust = dataset["step"].to_numpy(), step_trust(dataset, name)
         y = alt.Y("effect:Q", title=words.panel_axis(dataset, name), **(squeezed.channel if squeezed else {}))
-        color = grouping.color(legend)
-        base = alt.Chart(rows(frame)).encode(x=step_axis(table["step"].to_numpy()))
+        color = grouping.color(_legend(grouping))
+        base = unrolled([listed(frame, **trust)], frame.columns).encode(x=step_axis(steps))
         hover = nearest_step(name)
         hidden = ["shown", *(["group"] if grouping.title in columns.values() else [])]
-        told = frame.drop(columns=hidden, errors="ignore")
+        told = frame.drop(columns=hidden, errors="ignore").assign(**trust)
         tips = tooltips(told, {"effect": "+.4~g"}, {**columns, "group": grouping.title})
         points = base.mark_point(style="mark", size=45, filled=True).encode(
             y="effect:Q", opacity=alt.condition(hover, alt.value(1), alt.value(0)), tooltip=tips
         )
-        bars = _bars(base.encode(y=y, color=color), bar_width(len(table)), pale=doubted(dataset, name))
+        bars = _bars(base.encode(y=y, color=color), bar_width(len(steps)), pale=doubted(dataset, name))
         exact = band(dataset, name, grouping.stage_colors, NAMES_ABOVE if len(phase_starts(dataset)) else GAP)
         layers = [
             *bars,
@@ -109,6 +111,52 @@ class Timeline:
             points.add_params(hover),
         ]
         return alt.layer(*layers).properties(width=theme.WIDTH, height=self.height)
+
+
+def _legend(grouping: Grouping) -> str:
+    """Return the column that colors a step."""
+    return "shown" if grouping.coloring.rest else "group"
+
+
+def _bars_of(
+    dataset: xr.Dataset, behavior: str, effects: np.ndarray, table: pd.DataFrame, grouping: Grouping
+) -> pd.DataFrame:
+    """Return one row a step: its effect, the ends of its interval where one is known, its group, its metadata."""
+    frame = table.copy()
+    frame.insert(1, "effect", effects)
+    frame.insert(2, "group", grouping.values)
+    frame[_legend(grouping)] = grouping.shown
+    return frame.assign(**intervals(dataset, behavior))
+
+
+def _affordable(
+    frames: Mapping[str, pd.DataFrame], metadata: Iterable[str], grouping: Grouping
+) -> tuple[dict[str, pd.DataFrame], int]:
+    """Return the extreme rows of each frame, of slices as fine as a notebook affords, and how many slices there are.
+
+    Where ``COARSE`` slices took more than half of that, they show the extremes of all colors together. The metadata
+    that tell least are left out where there is no room for them.
+    """
+
+    def thin(slices: int, by: str | None, but: Sequence[str] = ()) -> dict[str, pd.DataFrame]:
+        return {name: extremes(frame.drop(columns=[*but]), "effect", by, slices) for name, frame in frames.items()}
+
+    by = None if grouping.is_number else _legend(grouping)
+    sizes = _sizes(thin(COARSE, by))
+    own = [column for column in sizes if column not in (metadata := [*metadata])]
+    if by and sum(sizes[column] for column in own) > AFFORDED // 2:
+        by = None
+        sizes = _sizes(thin(COARSE, by))
+    taken = np.cumsum([sum(sizes[column] for column in own), *(sizes[column] for column in metadata)])[1:]
+    but = [column for column, size in zip(metadata, taken, strict=True) if size > AFFORDED]
+    slices = affordable(lambda slices: sum(_sizes(thin(slices, by, but)).values()))
+    return {name: frame.dropna(subset="effect") for name, frame in thin(slices, by, but).items()}, slices
+
+
+def _sizes(frames: Mapping[str, pd.DataFrame]) -> dict[str, int]:
+    """Return how many bytes each column of all frames takes."""
+    every = pd.concat(frames.values(), ignore_index=True)
+    return {name: len(json.dumps(values)) for name, values in listed(every).items()}
 
 
 def _bars(base: Any, width: float, pale: bool) -> list[Any]:
@@ -146,16 +194,11 @@ def bar_width(steps: int) -> float:
     return float(np.clip(0.75 * theme.WIDTH / max(steps, 1), 1.25, 14.0))
 
 
-def notes(dataset: xr.Dataset, meaning: str, doubtful: str) -> list[str]:
+def notes(dataset: xr.Dataset, meaning: str, doubtful: str, thinned: str) -> list[str]:
     """Return the lines under the title: the sign convention, the source of the numbers, doubt, what was left out.
 
-    ``doubtful`` says how marks of low trust look.
+    ``doubtful`` says how marks of low trust look, ``thinned`` what was left out, if anything.
     """
-    steps = dataset.sizes["step"]
-    thinned = f"{steps:,} steps: each of {SLICES} slices shows its extremes" if steps > SLICES else ""
     first = words.sentence(meaning, words.step_provenance(dataset))
-    return [
-        first,
-        words.sentence(words.own_scales(behaviors(dataset)), said(dataset, doubtful)),
-        words.sentence(thinned),
-    ]
+    doubt = words.sentence(words.own_scales(behaviors(dataset)), said(dataset, doubtful))
+    return [first, doubt, words.sentence(thinned)]

@@ -12,7 +12,7 @@ import xarray as xr
 
 from aadsl.charts import theme, words
 from aadsl.charts.answers import LOW_TRUST
-from aadsl.charts.frame import behaviors, name_axis, rows, stages_of, tooltips, zero_line
+from aadsl.charts.frame import behaviors, name_axis, stages_of, table_chart, tooltips, zero_line
 from aadsl.charts.needs import SHARES, WITHOUT_ALL, Need, demand
 from aadsl.core.arguments import checked
 
@@ -119,7 +119,7 @@ def _panel(dataset: xr.Dataset, name: str, frame: pd.DataFrame, width: int, alon
     scale = alt.Scale(zero=not edge, nice=not edge)
     x = alt.X("start:Q", title=f"{label} in {unit}" if unit else label, scale=scale, axis=alt.Axis(tickCount=5))
     known = frame.assign(note=[_note(row) for row in frame.to_dict("records")], next=[*order[1:], order[-1]])
-    base = alt.Chart(rows(known)).encode(y=y)
+    base = table_chart(known).encode(y=y)
     tips = tooltips(frame.drop(columns="start"), {"share": "+.4~g"})
     sign = words.sign(dataset, name)
     stages = base.transform_filter("datum.share !== null")

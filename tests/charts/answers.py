@@ -83,7 +83,7 @@ def with_evidence(data: xr.Dataset, exact: int) -> xr.Dataset:
     ).assign_attrs(answered_by=f"{stages} stages exact, by retraining" if exact == stages else by)
 
 
-def many_stages(stages, behaviors=("backdoor", "digits"), steps=None, outside=False, **parts) -> xr.Dataset:
+def many_stages(stages, behaviors=("backdoor", "digits"), steps=None, outside=False) -> xr.Dataset:
     """An answer about so many neighboring stages of one run; with ``outside`` a tenth of the steps belong to none."""
     steps = steps or 10 * stages
     base = answer(steps=steps, behaviors=behaviors, phases=1)
@@ -107,3 +107,21 @@ def many_stages(stages, behaviors=("backdoor", "digits"), steps=None, outside=Fa
         example_effect=data["effect"].expand_dims(example=5, axis=-1) * np.linspace(0.5, 1.5, 5),
     )
     return data.assign(without=data["observed"] - data["together"])
+
+
+def heavy() -> xr.Dataset:
+    """A long run with much evidence about many stages and behaviors, whose names are long."""
+    data = many_stages(40, tuple(f"how well it reads number {k}" for k in range(12)), steps=20_000)
+    reason = "this estimate was compared with nothing: ask for an exact answer, or for a check"
+    word = data["effect"].astype(str)
+    data = with_evidence(data, 3).assign(
+        trust=word.copy(data=np.full(word.shape, "low")),
+        trust_reason=word.copy(data=np.full(word.shape, reason)),
+        step_trust=("behavior", ["low"] * 12),
+        step_trust_reason=("behavior", [reason] * 12),
+        share_low=data["share"] - 0.1,
+        share_high=data["share"] + 0.1,
+    )
+    rng = np.random.default_rng(0)
+    metadata = {f"metadata {k}": ("step", rng.random(20_000)) for k in range(8)}
+    return data.assign_coords(stage=[f"part {k} of the long training" for k in range(40)], **metadata)

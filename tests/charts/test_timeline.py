@@ -10,9 +10,15 @@ from tests.charts.answers import answer
 
 
 def rows_of(chart):
-    """Every inline row of a chart, whichever layer holds it."""
-    spec = chart.to_dict()
-    return [row for data in spec.get("datasets", {}).values() for row in data]
+    """Every inline row of a chart, whichever layer holds it; rows that are listed by column among them."""
+    found = [row for data in chart.to_dict().get("datasets", {}).values() for row in data]
+    return [one for row in found for one in unrolled(row)]
+
+
+def unrolled(row):
+    """The rows that Vega makes of one whose columns are lists."""
+    lists = {name: values for name, values in row.items() if isinstance(values, list)}
+    return [row | dict(zip(lists, each, strict=True)) for each in zip(*lists.values(), strict=True)] if lists else [row]
 
 
 def bars_of(dataset, by=None):

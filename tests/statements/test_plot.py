@@ -17,6 +17,7 @@ from aadsl.statements.scope import Scope
 from aadsl.statements.session import Answered
 from aadsl.statements.table import parser
 from tests.charts.answers import answer
+from tests.charts.test_timeline import rows_of
 from tests.statements.fakes import FakeStudy
 
 FULL = answer(verified=True, examples=20, trust=True, shares=True)
@@ -136,5 +137,5 @@ def test_effects_of_single_steps_are_swept_when_they_are_asked_for(names: dict[s
     assert "step_effect" not in exact.dataset  # type: ignore[operator]
     (chart,) = run("plot timeline of backdoor", names, session).charts
     wanted = session.study.step_effects(["backdoor"], estimator="first_order", intervention="skip")
-    drawn = next(iter(chart.to_dict()["datasets"].values()))
-    np.testing.assert_allclose([row["effect"] for row in drawn], wanted.values[:, 0], rtol=1e-4)
+    drawn = [row["effect"] for row in rows_of(chart) if "effect" in row]
+    np.testing.assert_allclose(drawn, wanted.values[:, 0], rtol=1e-4)
