@@ -9,7 +9,7 @@ from aadsl.charts.answers import answer_table
 from aadsl.charts.band import exact_effects
 from aadsl.charts.export import svg
 from aadsl.charts.words import provenance, step_provenance
-from jupyter_ext.html import answer_html, answer_text
+from jupyter_ext.answers import answer_html, answer_text
 from tests.charts.answers import answer, with_evidence
 from tests.charts.test_theme import contrast
 from tests.charts.test_timeline import rows_of
@@ -71,8 +71,8 @@ def test_who_helped_is_for_the_exact_effect_to_say(less_is_better):
     data["effect"][0, 0], data["retrained_effect"][0, 0] = 0.2, -0.1
     verdict = "helped" if less_is_better else "hurt"
     assert answer_table(data)["verdict"][0] == verdict
-    line = next(line for line in answer_text(data).splitlines() if line.split()[:2] == ["poisoned", "backdoor"])
-    assert f" {verdict} " in line
+    line = next(line for line in answer_text(data).splitlines() if line.startswith("poisoned"))  # on the first behavior
+    assert line.split()[-1] == verdict
     cell = next(
         r for r in rows_of(CHARTS["heatmap"]().draw(data)) if (r["stage"], r["behavior"]) == ("poisoned", "backdoor")
     )
@@ -178,9 +178,12 @@ def test_dots_of_examples_say_how_far_to_trust_their_stage():
 
 
 def test_a_table_has_no_empty_column():
-    full = answer_text(with_evidence(answer(trust=True, examples=3), 2))
-    for column in ("effect", "the stage", "how", "interval", "trust", "why", "10% of examples"):
-        assert f" {column}" in full.splitlines()[1]
-    for column in ("interval", "trust", "why", "of examples"):
-        assert column not in answer_text(answer()).splitlines()[1]
+    def header(data):
+        return next(line for line in answer_text(data).splitlines() if " without " in line)
+
+    full = header(with_evidence(answer(trust=True, examples=3), 2))
+    for column in ("effect", "the stage", "how", "interval", "trust", "of examples"):
+        assert f" {column}" in full or f"% {column}" in full
+    for column in ("interval", "trust", "how", "of examples"):
+        assert column not in header(answer())
     assert "interval" not in answer_html(answer(exact=4))
