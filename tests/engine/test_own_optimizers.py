@@ -247,3 +247,29 @@ def test_what_makes_the_optimizer_is_a_part_of_what_answers_are_kept_under(tmp_p
         studies = [study_of(tmp_path, torch.float64, optimizer=make) for make in (None, lambda p: Signed(p, lr=0.02))]
         same, another = (study._answering.identifier.now().digest for study in studies)
     assert same == before != another and None not in (before, another)
+
+
+def test_of_two_of_one_class_each_rests_when_it_does(tmp_path: Path) -> None:
+    def run(folder: Path | None, skipped: Iterable[int] = ()) -> nn.Module:
+        model = network(torch.float64)
+        parts = [torch.optim.Adadelta(model[place].parameters(), lr=1.0) for place in (0, 2)]
+        recorder = aadsl.Recorder(folder, model, parts, data=data_of(torch.float64), states=4) if folder else None
+        for t in range(LENGTH):
+            if t in skipped:
+                continue
+            rows = torch.arange(6 * t, 6 * t + 6)
+            model.zero_grad()
+            loss(model, (X[rows], Y[rows])).backward()
+            if recorder:
+                recorder.batch(indices=rows)
+            for part in parts[: 2 if t % 3 == 0 else 1]:
+                part.step()
+        if recorder:
+            recorder.close()
+        return model
+
+    run(tmp_path)
+    study = study_of(tmp_path, torch.float64)
+    assert "every bit the same" in str(study.verify_trajectory(samples=20))
+    expected = dict(run(None, STAGE).named_parameters())
+    assert all(torch.equal(p, expected[n]) for n, p in study.counterfactual("early").named_parameters())
