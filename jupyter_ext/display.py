@@ -1,7 +1,8 @@
-"""How answers look in a notebook: messages, then each chart as an output of its own, or a table."""
+"""How answers look in a notebook: texts, tables and charts, in the order in which they were asked for."""
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import Any
 
 from IPython.display import display
@@ -44,15 +45,30 @@ def _formatters(shell: Any) -> list[tuple[Any, tuple[str, str], Any]]:
 
 
 def show(result: Any) -> None:
-    """Display an answer: messages and plan as text, reports, charts, and where there is no chart, its table."""
-    text = "\n".join([*result.messages, *([result.plan] if result.plan else [])])
-    if text:
-        display({"text/plain": text, "text/html": preformatted(text)}, raw=True)
-    for shown in [*result.reports, *result.charts]:
-        display(shown)
-    if not result.charts and result.dataset is not None and "stage" in result.dataset.dims:
-        table = {"text/plain": answer_text(result.dataset), "text/html": answer_html(result.dataset)}
-        display(table, raw=True)
+    """Display what a cell gave, in the order in which it was asked; neighboring texts are one output."""
+    parts = [part for part in result.shown if not _is_answer(part) or _has_table(part, result)]
+    for kind, neighbors in groupby(parts, type):
+        if kind is str:
+            text = "\n".join(neighbors)
+            display({"text/plain": text, "text/html": preformatted(text)}, raw=True)
+            continue
+        for part in neighbors:
+            if _is_answer(part):
+                bundle = {"text/plain": answer_text(part.dataset), "text/html": answer_html(part.dataset)}
+                display(bundle, raw=True)
+            else:
+                display(part)
+
+
+def _is_answer(part: Any) -> bool:
+    """Whether a part is an answer, not a text, a report or a chart; told without importing what charts need."""
+    return hasattr(part, "asked")
+
+
+def _has_table(answered: Any, result: Any) -> bool:
+    """Whether an answer is shown as a table: none of the cell's charts draws it, and no text lists it as a ranking."""
+    drawn = any(chart is own for chart in answered.charts.values() for own in result.charts)
+    return not drawn and "stage" in answered.dataset.dims and "ranked" not in answered.dataset
 
 
 def chart_bundle(chart: Any, include: Any = None, exclude: Any = None) -> Any:

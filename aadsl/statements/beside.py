@@ -75,10 +75,13 @@ def _together(actions: Mapping[str, Action]) -> Action:
         for run, action in actions.items():
             own = given[run] = Result(result.session.runs[run], progress=result.progress, text=result.text)
             action(own)
-            result.messages += [f"{run}: {message}" for message in own.messages]
             result.checks += own.checks
-            result.reports += own.reports
-            result.plans += [f"{run}: {plan}" for plan in own.plans]
+            for message in own.messages:
+                result.say(f"{run}: {message}")
+            for report in own.reports:
+                result.report(report)
+            for plan in own.plans:
+                result.foretell(f"{run}: {plan}")
         parts = {run: own.answered for run, own in given.items() if own.answered is not None}
         if parts:
             newest = next(reversed(parts.values()))
@@ -87,6 +90,7 @@ def _together(actions: Mapping[str, Action]) -> Action:
             runs = frozenset[tuple[int | str, ...]]().union(*(part.runs for part in parts.values()))
             answered = AnsweredBeside(dataset, None, newest.asked, (*program, result.text), runs, parts=parts)
             result.asked.append(answered)
+            result.shown.append(answered)
             keep_newest(result.session.answers, answered)
 
     return run_all

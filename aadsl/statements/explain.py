@@ -29,4 +29,4 @@ class Explain(Statement):
 
     def run(self, result: Result, asked: Question) -> None:
         """Say the plan."""
-        result.plans.append(self.question.plan(result.study, asked))
+        result.foretell(self.question.plan(result.study, asked))

@@ -143,6 +143,8 @@ class Result:
     plans: list[str] = field(default_factory=list)
     progress: Progress | None = None
     asked: list[Answered] = field(default_factory=list, repr=False)
+    shown: list[Any] = field(default_factory=list, repr=False)
+    """Its texts, reports, answers and charts in the order in which they were asked for."""
     text: str = field(default="", repr=False)
     """The statement that runs."""
 
@@ -186,6 +188,17 @@ class Result:
     def say(self, message: str) -> None:
         """Add a message."""
         self.messages.append(message)
+        self.shown.append(message)
+
+    def foretell(self, plan: str) -> None:
+        """Add the plan of a question."""
+        self.plans.append(plan)
+        self.shown.append(plan)
+
+    def report(self, report: Any) -> None:
+        """Add what verifying a trajectory found."""
+        self.reports.append(report)
+        self.shown.append(report)
 
     def answer(self, dataset: xr.Dataset, asked: Question | None = None) -> None:
         """Keep an answer for this result and for later statements; what is wrong with its trajectory is said."""
@@ -195,14 +208,18 @@ class Result:
         program = [text for _, text in self.session.definitions]
         runs = frozenset({self.study.trajectory.recorded})
         self.asked.append(Answered(dataset, self.study.branch(), asked, (*program, self.text), runs))
+        self.shown.append(self.asked[-1])
         keep_newest(self.session.answers, self.asked[-1])
 
     def draw(self, chart: Any, answered: Answered) -> None:
         """Keep a chart of an answer for this result, and for later statements that save it."""
         self.charts.append(chart)
+        self.shown.append(chart)
         answered.charts[self.text] = chart
         self.session.chart = chart
 
     def __str__(self) -> str:
         dataset = [] if self.dataset is None else [str(self.dataset)]
-        return "\n\n".join([*self.messages, *map(str, self.reports), *self.plans, *dataset])
+        reports = set(map(id, self.reports))
+        texts = [str(shown) for shown in self.shown if isinstance(shown, str) or id(shown) in reports]
+        return "\n\n".join([*texts, *dataset])

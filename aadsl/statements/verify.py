@@ -103,7 +103,7 @@ class VerifyTrajectory(Statement):
 
     def run(self, result: Result, samples: int) -> None:
         """Verify, and show what was found."""
-        result.reports.append(result.study.verify_trajectory(samples=samples, progress=result.progress))
+        result.report(result.study.verify_trajectory(samples=samples, progress=result.progress))
 
 
 def agreement(estimate: NDArray[np.float64], exact: NDArray[np.float64]) -> dict[str, tuple[str, list[float]]]:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -30,6 +31,11 @@ class Result:
     messages: list = field(default_factory=list)
     session: object = None
     reports: list = field(default_factory=list)
+
+    @property
+    def shown(self):
+        answered = SimpleNamespace(dataset=self.dataset, asked=None, charts=dict(enumerate(self.charts)))
+        return [*self.messages, *self.reports, answered, *self.charts]
 
 
 # The displays know answers by the name of their class, so that nothing is imported before one is shown.

@@ -6,10 +6,14 @@ import numpy as np
 import pytest
 
 from aadsl.charts.words import plain, signed
+from aadsl.statements import Session, run
 from aadsl.study.trust import Evidence, verdict
 from jupyter_ext.answers import NAME, ROWS, answer_html, answer_shown, answer_text
+from jupyter_ext.display import show
 from jupyter_ext.html import preformatted, table
 from tests.charts.answers import answer, many_stages
+from tests.statements.conftest import notebook
+from tests.statements.fakes import FakeStudy
 
 ODD = '<script>alert("x")</script>'
 
@@ -113,3 +117,36 @@ def test_the_table_of_shares_shows_them():
     text = answer_text(data)
     assert signed(data["share"].values[0, 0], 4) in text
     assert "share" in answer_shown(data).groups[0][1] and "share" not in answer_shown(answer()).groups[0][1]
+
+
+PROGRAM = """stages source by tag
+behavior digits = margin on test
+score source on digits
+plot bars
+show stages
+score source on digits
+explain score source on digits
+plot bars
+rank source on digits top 1
+verify source on digits"""
+
+
+def test_texts_tables_and_charts_stand_in_the_order_in_which_they_were_asked(monkeypatch):
+    kinds = []
+
+    def display(what, **_):
+        text = what.get("text/plain", "") if isinstance(what, dict) else ""
+        kinds.append("table" if text.startswith("Effect: ") else "text" if text else "chart")
+
+    monkeypatch.setattr("jupyter_ext.display.display", display)
+    result = run(PROGRAM, notebook(), Session(study=FakeStudy()))
+    show(result)
+    # The answers before the charts are drawn, the ranking is a text, and the last answer is a table before its text.
+    assert kinds == ["text", "chart", "text", "chart", "text", "table", "text"]
+    assert [shown for shown in result.shown if isinstance(shown, str)] == [
+        *result.messages[:5],
+        *result.plans,
+        *result.messages[5:],
+    ]
+    text = str(result)
+    assert text.index("stages:") < text.index("plan: ") < text.index("largest effects")

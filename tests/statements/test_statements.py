@@ -216,7 +216,7 @@ def test_show_behaviors_says_metric_number_and_condition_and_never_tensors(ask: 
     study.behavior("python", "margin", (torch.zeros(3, 2), torch.zeros(3, dtype=torch.long)))
     lines = {line.split()[0]: line.split(maxsplit=1)[1] for line in ask("show behaviors").messages[0].splitlines()[1:]}
     assert " ".join(lines["each[4]"].split()) == (
-        "log_likelihood(target=7) 3 examples on test[:5] where label in [4, 9] by label"
+        "log_likelihood(target=7) 2 examples on test[:5] where label in [4, 9] by label"
     )
     assert lines["own"].split() == ["<lambda>", "6", "examples", "on", "test"]
     assert lines["python"].split() == ["margin", "3", "examples"]
