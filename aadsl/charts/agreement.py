@@ -12,7 +12,7 @@ import xarray as xr
 
 from aadsl.charts import theme, words
 from aadsl.charts.answers import HIDDEN, answer_table
-from aadsl.charts.frame import behaviors, rows, table_chart, tooltips
+from aadsl.charts.frame import behaviors, of_stages, rows, table_chart, tooltips
 from aadsl.charts.needs import ESTIMATES, EXACT_EFFECTS, Need, demand
 from aadsl.core.arguments import checked
 
@@ -46,7 +46,7 @@ class Agreement:
             doubt,
             words.provenance(dataset),
         )
-        return theme.titled(dataset, chart, title, text)
+        return theme.titled(of_stages(dataset, by), chart, "effects of stages", title, text)
 
     def _panel(self, dataset: xr.Dataset, name: str, frame: pd.DataFrame) -> Any:
         exact, estimate = frame["retrained"].to_numpy(), frame["effect"].to_numpy()

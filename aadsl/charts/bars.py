@@ -11,7 +11,7 @@ import xarray as xr
 
 from aadsl.charts import theme, words
 from aadsl.charts.answers import ESTIMATE, EXACT, HIDDEN, answer_table
-from aadsl.charts.frame import behaviors, name_axis, table_chart, tooltips, zero_line
+from aadsl.charts.frame import behaviors, name_axis, of_stages, table_chart, tooltips, zero_line
 from aadsl.charts.needs import EFFECTS, Need
 from aadsl.core.arguments import checked
 
@@ -45,7 +45,7 @@ class Bars:
         ]
         chart = panels[0] if len(panels) == 1 else alt.concat(*panels, columns=COLUMNS, spacing=28)
         title = f"Effect of {_stages(table)} on {words.quoted(names)}"
-        return theme.titled(dataset, chart, title, *_legend(dataset, table))
+        return theme.titled(of_stages(dataset, by), chart, "effects of stages", title, *_legend(dataset, table))
 
     def _panel(self, dataset: xr.Dataset, name: str, frame: pd.DataFrame, width: int, alone: bool) -> Any:
         # By name: sorts by a channel differ between layers, and Vega-Lite drops them then.

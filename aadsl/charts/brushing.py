@@ -96,6 +96,7 @@ def brushable(dataset: xr.Dataset, selection: str = "", start: int = 0, stop: in
     return theme.titled(
         dataset,
         chart,
+        "effects of steps",
         "Select steps",
         first,
         words.sentence(words.own_scales(names), compressed_in_words(squeezed), sliced, low),

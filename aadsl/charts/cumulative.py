@@ -59,7 +59,7 @@ class Cumulative:
         meaning = words.meaning(dataset, "rising: the steps {good}, falling: they {bad}")
         title = f"Effect gathered by each stage on {words.quoted(names)}"
         said = notes(dataset, meaning, "dashed", thinned)
-        return theme.titled(dataset, stacked(panels), title, *said, words.sentence(few))
+        return theme.titled(dataset, stacked(panels), "effects of steps", title, *said, words.sentence(few))
 
     def _panel(self, dataset: xr.Dataset, behavior: str, lines: Mapping[str, pd.DataFrame], coloring: Coloring) -> Any:
         trust = step_trust(dataset, behavior)

@@ -3,35 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Literal
 
 import numpy as np
 import xarray as xr
 
 from aadsl.charts import words
 from aadsl.charts.frame import behaviors
+from aadsl.charts.texts import shown
 
 MOST = 3
 """Behaviors of which the extremes are told."""
+Drawn = Literal["effects of stages", "effects of steps", "shares", "no effects"]
+"""What a chart draws, of which the extremes are told."""
 
 
-def extremes_in_words(dataset: xr.Dataset) -> str:
-    """Return which stage and which step has the largest and the smallest effect on each behavior."""
+def extremes_in_words(dataset: xr.Dataset, drawn: Drawn) -> str:
+    """Return which stage, or which step, has the largest and the smallest effect or share on each behavior."""
+    if drawn == "no effects":
+        return ""
     names = behaviors(dataset) if "behavior" in dataset.dims else []
-    told = [part for name in names[:MOST] for part in _extremes(dataset.sel(behavior=name), name)]
+    told = [part for name in names[:MOST] for part in _extremes(dataset.sel(behavior=name), name, drawn)]
     more = [f"{len(names) - MOST} more behaviors are shown."] if len(names) > MOST else []
     return " ".join([*told, *more]) if told else ""
 
 
-def _extremes(one: xr.Dataset, behavior: str) -> Iterator[str]:
-    """Say of one behavior which stages, and which steps, stand out."""
-    best = one["retrained_effect"].fillna(one["effect"]) if "retrained_effect" in one and "effect" in one else None
-    of_stages = best if best is not None else one.get("effect", one.get("retrained_effect"))
-    for effects, axis in ((of_stages, "stage"), (one.get("step_effect"), "step")):
-        if effects is None or axis not in effects.dims or not np.isfinite(effects).any():
-            continue
-        values, labels = effects.to_numpy().astype(float), effects[axis].to_numpy()
-        ends = [(np.nanargmax(values), "largest"), (np.nanargmin(values), "smallest")]
-        said = [
-            f"{words.signed(values[place])} {which}, {axis} {labels[place]}" for place, which in ends[: len(values)]
-        ]
-        yield f"Effect of a {axis} on {behavior}: {'; '.join(said)}."
+def _extremes(one: xr.Dataset, behavior: str, drawn: Drawn) -> Iterator[str]:
+    """Say of one behavior which stages, or which steps, stand out; nothing where no number is known of any."""
+    numbers = _numbers(one, drawn)
+    if numbers is None or not np.isfinite(numbers).any():
+        return
+    (axis,) = numbers.dims
+    values, labels = numbers.to_numpy().astype(float), numbers[axis].to_numpy()
+    ends = [(np.nanargmax(values), "largest"), (np.nanargmin(values), "smallest")][: len(values)]
+    said = "; ".join(
+        f"{words.signed(values[place])} {which}, {axis} {shown(str(labels[place]))}" for place, which in ends
+    )
+    what = f"Share of a {axis} in" if drawn == "shares" else f"Effect of a {axis} on"
+    yield f"{what} {shown(behavior)}: {said}."
+
+
+def _numbers(one: xr.Dataset, drawn: Drawn) -> xr.DataArray | None:
+    """Return the numbers over stages or steps; of stages the exact effects where they are known."""
+    if drawn != "effects of stages":
+        return one.get("share" if drawn == "shares" else "step_effect")
+    if "retrained_effect" in one and "effect" in one:
+        return one["retrained_effect"].fillna(one["effect"])
+    return one.get("effect", one.get("retrained_effect"))

@@ -12,7 +12,7 @@ import xarray as xr
 
 from aadsl.charts import theme, words
 from aadsl.charts.answers import ESTIMATE, EXACT, LOW_TRUST, answer_table
-from aadsl.charts.frame import behaviors, name_axis, rows, stages_of, zero_line
+from aadsl.charts.frame import behaviors, name_axis, of_stages, rows, stages_of, zero_line
 from aadsl.charts.needs import EFFECTS, EXAMPLE_EFFECTS, Need, demand
 from aadsl.core.arguments import checked
 from aadsl.core.errors import AadslError
@@ -62,7 +62,15 @@ class ExampleStrip:
             if drawn < known_of
             else ""
         )
-        return theme.titled(dataset, chart, title, first, _legend(known, names), words.sentence(thinned))
+        return theme.titled(
+            of_stages(dataset, by),
+            chart,
+            "effects of stages",
+            title,
+            first,
+            _legend(known, names),
+            words.sentence(thinned),
+        )
 
     def _panel(self, dataset: xr.Dataset, name: str, frame: pd.DataFrame, known: pd.DataFrame, panels: int) -> Any:
         one = known[known["behavior"] == name].drop(columns="behavior")

@@ -35,6 +35,11 @@ def stages_of(dataset: xr.Dataset, by: str | None) -> list[str]:
     return members
 
 
+def of_stages(dataset: xr.Dataset, by: str | None) -> xr.Dataset:
+    """Return the part of an answer that is about these :func:`stages_of`."""
+    return dataset.sel(stage=stages_of(dataset, by)) if by else dataset
+
+
 def step_variables(dataset: xr.Dataset) -> list[str]:
     """Return the names of the per-step metadata, the most telling first."""
     names = [str(n) for n, v in dataset.variables.items() if v.dims == ("step",) and n != "step"]

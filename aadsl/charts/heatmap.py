@@ -13,7 +13,7 @@ import xarray as xr
 
 from aadsl.charts import theme, words
 from aadsl.charts.answers import EXACT, HIDDEN, answer_table
-from aadsl.charts.frame import behaviors, name_axis, table_chart, tooltips
+from aadsl.charts.frame import behaviors, name_axis, of_stages, table_chart, tooltips
 from aadsl.charts.needs import EFFECTS, Need
 
 CELL = 26
@@ -69,7 +69,14 @@ class Heatmap:
             frame = "the numbers are exact, by training again; the estimates appear on hover"
         doubt = "a question mark: low trust" if low.any() and numbers else ""
         first = words.sentence("blue: the stage helped, orange: it hurt", words.provenance(dataset))
-        return theme.titled(dataset, chart, title, first, words.sentence(words.own_scales(names), frame, doubt))
+        return theme.titled(
+            of_stages(dataset, by),
+            chart,
+            "effects of stages",
+            title,
+            first,
+            words.sentence(words.own_scales(names), frame, doubt),
+        )
 
     def _color(self, opacity: str) -> Any:
         ends = [f"{theme.HURT}{opacity}", MIDDLE, f"{theme.HELPED}{opacity}"]

@@ -43,7 +43,9 @@ class Schedule:
             raise AadslError(
                 "this run recorded no learning rate, momentum or loss", hint=f"recorded for each step: {known}"
             )
-        return theme.titled(dataset, stacked(panels), "What the optimizer did at every step", words.sentence(thinned))
+        return theme.titled(
+            dataset, stacked(panels), "no effects", "What the optimizer did at every step", words.sentence(thinned)
+        )
 
 
 def stacked(panels: list[Any]) -> Any:

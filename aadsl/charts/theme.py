@@ -13,7 +13,7 @@ from typing import Any
 import altair as alt
 import xarray as xr
 
-from aadsl.charts.description import extremes_in_words
+from aadsl.charts.description import Drawn, extremes_in_words
 from aadsl.charts.texts import drawable
 
 HELPED = "#0072B2"
@@ -102,17 +102,18 @@ def config(inks: Inks) -> dict[str, Any]:
     }
 
 
-def titled(dataset: xr.Dataset, chart: Any, text: str, *lines: str) -> Any:
+def titled(dataset: xr.Dataset, chart: Any, drawn: Drawn, text: str, *lines: str) -> Any:
     """Return ``chart`` with a title in words and the lines under it that are not empty; marked as one of ours.
 
-    The last line says of which run it is. Its description, for those who cannot see it, tells the extremes, too.
+    The last line says of which run it is. Its description, for those who cannot see it, tells the extremes of what is
+    ``drawn`` of ``dataset``, too.
     """
     runs = str(dataset.attrs.get("runs", ""))
     said = (*lines, f'Of the run "{runs}".' if runs else "")
     shown = [part for line in said if line for part in wrap(line, LINE, break_long_words=False)]
     headline = wrap(text, HEADLINE, break_long_words=False)
     title = alt.Title(headline if len(headline) > 1 else text, subtitle=shown)
-    description = " ".join(filter(None, [f"{text}.", *said, extremes_in_words(dataset)]))
+    description = " ".join(filter(None, [f"{text}.", *said, extremes_in_words(dataset, drawn)]))
     return chart.properties(title=title, description=description, usermeta=OURS)
 
 

@@ -78,7 +78,9 @@ class Timeline:
             lines.append(words.sentence("whiskers: 90% intervals, from exact answers on single steps"))
         if grouping.lacking:
             lines.append(words.sentence(f"gray: {grouping.title} was not recorded"))
-        return theme.titled(dataset, chart, f"Effect of every step on {words.quoted(names)}", *lines)
+        return theme.titled(
+            dataset, chart, "effects of steps", f"Effect of every step on {words.quoted(names)}", *lines
+        )
 
     def _panel(
         self,

@@ -57,7 +57,9 @@ class Waterfall:
         chart = panels[0] if len(panels) == 1 else alt.concat(*panels, columns=COLUMNS, spacing=28)
         count, on = f"{shown.sizes['stage']} stages", words.quoted(names)
         title = f"What each of {count} alone does to {on}" if self.alone else f"Shares of {count} in {on}"
-        return theme.titled(dataset, chart, title, *_legend(shown, tables, self.alone))
+        return theme.titled(
+            shown, chart, "effects of stages" if self.alone else "shares", title, *_legend(shown, tables, self.alone)
+        )
 
     @property
     def _part(self) -> str:
