@@ -6,7 +6,8 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from aadsl.core.errors import AadslError
@@ -23,17 +24,33 @@ GroupOptions: TypeAlias = Mapping[str, Any]
 def prospects(optimizer: Optimizer, kind: str, known: Iterable[str]) -> str:
     """Return in a line what can be asked of a run of an optimizer that is none of those ``known``."""
     name, own = in_words(kind), type(optimizer)
-    if _needs_closure(own):
-        return (
-            f"{name} calls its loss several times a step (a closure), which cannot be replayed: the recording can be "
-            "read and charted, not scored"
-        )
-    found = class_of(kind) is own and own.__module__ != "__main__"
+    made_again, why = _tried(optimizer, kind)
+    if why:
+        return f"{name} {why}, which cannot be replayed: the recording can be read and charted, not scored"
+    found = made_again and class_of(kind) is own and own.__module__ != "__main__"
     made = "" if found else f"; another process has to be told how {name} is made: Study(…, optimizer=make)"
     return (
         f"of a run with {name} exact answers can be had, using retraining(), but no estimates, as of {', '.join(known)}"
         f"{made}"
     )
+
+
+def _tried(optimizer: Optimizer, kind: str) -> tuple[bool, str]:
+    """Return whether one can be made of what is recorded; and in words, why it takes no step by itself; or ""."""
+    own = type(optimizer)
+    if _needs_closure(own):
+        return True, "calls its loss several times a step (a closure)"
+    parameter = nn.Parameter(torch.zeros(2, 2))
+    try:
+        made = maker(kind, options_of(optimizer), {kind: own})([parameter])
+    except Exception:  # whatever a user's own code raises
+        return False, ""
+    parameter.grad = torch.ones(2, 2)
+    try:
+        made.step()
+    except Exception as error:  # whatever a user's own code raises
+        return True, f"takes no step by itself ({type(error).__name__}: {error})"
+    return True, ""
 
 
 def options_of(optimizer: Optimizer) -> list[dict[str, Any]]:

@@ -239,6 +239,13 @@ def test_a_closure_is_refused_in_words(tmp_path: Path) -> None:
         study_of(tmp_path, torch.float64)
 
 
+def test_what_takes_no_step_by_itself_is_told_before_the_training(tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Embedding(5, 3, sparse=True), nn.Linear(3, 3))
+    optimizer = torch.optim.SparseAdam(model[0].parameters(), lr=0.1)
+    with pytest.warns(UserWarning, match=r"SparseAdam takes no step by itself \(RuntimeError: .*dense .* not scored"):
+        aadsl.Recorder(tmp_path, model, optimizer).close()
+
+
 def test_what_makes_the_optimizer_is_a_part_of_what_answers_are_kept_under(tmp_path: Path) -> None:
     short_run(tmp_path, lambda params: Signed(params, lr=0.02))
     before = study_of(tmp_path, torch.float64)._answering.identifier.now().digest
