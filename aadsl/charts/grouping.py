@@ -65,7 +65,7 @@ class Grouping:
         """Return the color encoding of ``column``."""
         title = shortened(self.title, LABEL)
         if self.is_number:
-            scale = alt.Scale(scheme=theme.SEQUENTIAL)
+            scale = alt.Scale(range=list(theme.SEQUENTIAL), interpolate="rgb")
             return alt.Color(field=column, type="quantitative", title=title, scale=scale)
         gray = [name for name in self.names if name in GRAY]
         colors = self.coloring.colors | dict.fromkeys(gray, theme.NEITHER)

@@ -26,7 +26,8 @@ STAGES = ("#4B9A45", "#9F4199", "#846409", "#716ADB", "#D962BC", "#0B6F47")
 MORE = "#5C5F7A"
 """Stages for which no color is left, all together."""
 
-SEQUENTIAL = "viridis"
+SEQUENTIAL = ("#5459BE", "#9A4FAE", "#C95A78", "#C4803A")
+"""From small to large numbers: lighter and warmer, and all between them stands out from white and from black."""
 WIDTH = 640
 LINE = 108
 """Characters of a line under the title, which then is about as wide as the chart."""

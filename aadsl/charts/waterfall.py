@@ -20,6 +20,8 @@ COLUMNS = 2
 WITHOUT, OTHERS, OBSERVED = "without any of them", "the other stages", "the model as it is"
 INTERACTION = "interaction"
 MINUS = "\N{MINUS SIGN}"  # as on the axes
+FAINT = 0.8
+"""Opacity of the lines that lead from a bar to the next."""
 SQUEEZED = 0.3
 """Where shares move a behavior by less than this part of its size, the axis does not begin at zero."""
 NEGLIGIBLE = 1e-9
@@ -127,7 +129,7 @@ def _panel(dataset: xr.Dataset, name: str, frame: pd.DataFrame, width: int, alon
     stages = base.transform_filter("datum.share !== null")
     totals = base.transform_filter("datum.share === null")
     layers = [
-        base.mark_rule(style="zero", opacity=0.6).encode(x="end:Q", y2="next:N"),
+        base.mark_rule(style="zero", opacity=FAINT).encode(x="end:Q", y2="next:N"),
         totals.mark_bar(height={"band": 0.7}, color=theme.NEITHER).encode(x=x, x2="end:Q", tooltip=tips),
         stages.mark_bar(height={"band": 0.7}).encode(
             x=x, x2="end:Q", color=theme.sign_color(sign, "share"), tooltip=tips

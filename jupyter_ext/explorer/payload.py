@@ -46,7 +46,12 @@ def header_of(dataset: xr.Dataset, can_retrain: bool) -> tuple[dict[str, Any], b
         "columns": described,
         "stages": stages,
         "none": OTHERS,
-        "palette": {"stages": list(theme.STAGES), "more": theme.MORE, "none": f"{theme.NEITHER}d9"},
+        "palette": {
+            "stages": list(theme.STAGES),
+            "more": theme.MORE,
+            "none": f"{theme.NEITHER}d9",
+            "numbers": list(theme.SEQUENTIAL),
+        },
         "under": _under(dataset),
         "can_retrain": can_retrain,
         "keep": False,

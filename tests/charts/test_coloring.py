@@ -93,12 +93,14 @@ def test_the_legend_of_the_explorer_shows_no_color_twice(stages: int) -> None:
       {code}
       const values = column.categories.map((_, code) => code), byStage = new Map(), full = {{ ...column, values }};
       const {{ color, legend }} = coloring({{ palette, none, byStage, byName: new Map([['stage', full]]) }}, 'stage');
-      return [legend.map(item => [item.label, item.paint || '']), values.map(color)];
+      const ends = [0, 1].map(share => ramp(share, palette.numbers.map(channels)));
+      return [legend.map(item => [item.label, item.paint || '']), values.map(color), ends];
     }}"""
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=chromium(), args=FLAGS)
-        legend, colors = browser.new_page().evaluate(script, [header["palette"], header["none"], column])
+        legend, colors, ends = browser.new_page().evaluate(script, [header["palette"], header["none"], column])
         browser.close()
+    assert ends == [f"rgb({','.join(str(int(c[i : i + 2], 16)) for i in (1, 3, 5))})" for c in theme.SEQUENTIAL[::3]]
     painted = [(label, paint) for label, paint in legend if paint]
     assert len({paint for _, paint in painted}) == len(painted) == 6 + (stages > 6) + 1
     assert (f"{stages - 6} more" in dict(painted)) == (stages > 6)

@@ -8,6 +8,7 @@ from aadsl.charts import CHARTS, theme
 from aadsl.charts.answers import answer_table
 from aadsl.charts.band import exact_effects
 from aadsl.charts.export import svg
+from aadsl.charts.waterfall import FAINT
 from aadsl.charts.words import provenance, step_provenance
 from jupyter_ext.answers import answer_html, answer_text
 from tests.charts.answers import answer, with_evidence
@@ -96,13 +97,33 @@ def over(ink, color, opacity):
     )
 
 
-@pytest.mark.parametrize(("paper", "ink"), [("#ffffff", "#222222"), ("#111111", "#e0e0e0")])
-def test_numbers_on_cells_and_faint_marks_can_be_read(paper, ink):
-    from aadsl.charts.heatmap import SHEER
+def between(colors, share):
+    """The color, as #rrggbb, and the opacity at this share of the way through ``colors``, mixed as Vega mixes them."""
+    k, part = divmod(share * (len(colors) - 1), 1) if share < 1 else (len(colors) - 2, 1.0)
+    ends = [[int((c + "ff")[i : i + 2], 16) for i in (1, 3, 5, 7)] for c in colors[int(k) : int(k) + 2]]
+    *rgb, opacity = (round(a + (b - a) * part) for a, b in zip(*ends, strict=True))
+    return "#" + "".join(f"{one:02x}" for one in rgb), opacity / 255
 
-    for color in (theme.HELPED, theme.HURT):
-        assert contrast(over(paper, color, int(SHEER, 16) / 255), ink) > 4.5
-    assert contrast(over(paper, theme.NEITHER, 0.85), paper) > 3
+
+# Paper, text and soft text of files and of JupyterLab: black at 87% and 54%, in the dark white.
+THEMES = [("#ffffff", "#222222", "#555555"), ("#ffffff", "#212121", "#757575"), ("#111111", "#e0e0e0", "#919191")]
+
+
+@pytest.mark.parametrize(("paper", "ink", "soft"), THEMES)
+def test_numbers_on_cells_and_faint_marks_can_be_read(paper, ink, soft):
+    heatmap = CHARTS["heatmap"]().draw(answer()).to_dict()
+    cells = heatmap["layer"][0]["encoding"]["color"]["scale"]["range"]
+    assert len(cells) == 3 and cells != [color[:7] for color in cells]
+    for share in np.linspace(0, 1, 41):
+        assert contrast(over(paper, *between(cells, share)), ink) > 4.5
+        assert contrast(between(theme.SEQUENTIAL, share)[0], paper) >= 3
+    assert contrast(soft, paper) > 4.5
+    assert contrast(over(paper, theme.NEITHER, 0.85), paper) >= 3
+    assert contrast(over(paper, soft, FAINT), paper) >= 3
+
+
+def test_numbers_on_cells_of_full_color_would_be_caught():
+    assert contrast(theme.HELPED, "#222222") < 4.5 and contrast("#440154", "#111111") < 3  # the dark end of viridis
 
 
 def test_doubt_about_steps_is_said_of_the_behavior_it_is_about():

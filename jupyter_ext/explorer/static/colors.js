@@ -1,12 +1,12 @@
-// Colors of steps: names from the palette of the charts, numbers from a ramp that grows lighter.
+// Colors of steps, all from the palette of the charts: of names, and of numbers between small and large ones.
 
-const RAMP = [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]];
+const channels = color => [1, 3, 5].map(place => parseInt(color.slice(place, place + 2), 16));
 
-function ramp(share) {
-  const place = Math.min(Math.max(share, 0), 1) * (RAMP.length - 1);
-  const k = Math.min(Math.floor(place), RAMP.length - 2);
-  const mix = RAMP[k].map((low, c) => Math.round(low + (RAMP[k + 1][c] - low) * (place - k)));
-  return `rgb(${mix.join(',')})`;
+// Return the color at this share of the way through `colors`, each [red, green, blue].
+function ramp(share, colors) {
+  const place = Math.min(Math.max(share, 0), 1) * (colors.length - 1);
+  const k = Math.min(Math.floor(place), colors.length - 2);
+  return `rgb(${colors[k].map((low, c) => Math.round(low + (colors[k + 1][c] - low) * (place - k))).join(',')})`;
 }
 
 const LEGEND = 12; // names that a legend shows, those that share a color among them
@@ -45,8 +45,11 @@ function coloredByNumber(data, column) {
     if (value > high) high = value;
   }
   const share = value => (high > low ? (value - low) / (high - low) : 0.5);
-  const color = step => (Number.isNaN(column.values[step]) ? data.palette.none : ramp(share(column.values[step])));
-  const legend = low <= high ? [low, (low + high) / 2, high].map(v => ({ label: number(v), paint: ramp(share(v)) })) : [];
+  const { none } = data.palette;
+  const numbers = data.palette.numbers.map(channels);
+  const paint = value => ramp(share(value), numbers);
+  const color = step => (Number.isNaN(column.values[step]) ? none : paint(column.values[step]));
+  const legend = low <= high ? [low, (low + high) / 2, high].map(v => ({ label: number(v), paint: paint(v) })) : [];
   return { color, legend };
 }
 
