@@ -29,7 +29,7 @@ def unregister(shell: Any) -> None:
 def _formatters(shell: Any) -> list[tuple[Any, tuple[str, str], Any]]:
     """Return formatter, class (by its name, so that it need not be imported) and what shows it."""
     ways = shell.display_formatter
-    text, html = (ways.formatters[kind] for kind in ("text/plain", "text/html"))
+    html = ways.formatters["text/html"]
     study, behavior = ("aadsl.study.study", "Study"), ("aadsl.estimators.base", "Behavior")
     return [
         (ways.ipython_display_formatter, ("aadsl.statements.session", "Result"), show),
@@ -37,9 +37,7 @@ def _formatters(shell: Any) -> list[tuple[Any, tuple[str, str], Any]]:
             (ways.mimebundle_formatter, (f"altair.vegalite.{v}.api", "TopLevelMixin"), chart_bundle)
             for v in ("v5", "v6")
         ),
-        (text, study, views.study_text),
         (html, study, views.study_html),
-        (text, behavior, views.behavior_text),
         (html, behavior, views.behavior_html),
     ]
 

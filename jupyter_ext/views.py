@@ -1,4 +1,4 @@
-"""How studies and behaviors look at the end of a cell: what they hold, as text and as HTML."""
+"""How studies and behaviors look at the end of a cell: what they hold, as HTML."""
 
 from __future__ import annotations
 
@@ -25,25 +25,11 @@ def behavior_parts(behavior: Any) -> list[Any]:
     return [behavior.name, metric_text(behavior.metric), len(behavior.examples), behavior.unit]
 
 
-def study_text(study: Any, printer: Any, cycle: bool) -> None:
-    """Print a study, as IPython's formatters do it."""
-    title, stages, behaviors = study_parts(study)
-    lines = [title, *(f"  stage {name}: {steps:,} steps" for name, steps in stages)]
-    lines += [f"  behavior {name}: {metric} on {n:,} examples" for name, metric, n, _ in behaviors]
-    printer.text("\n".join(lines if len(lines) > 1 else [*lines, "  no stage or behavior is defined yet"]))
-
-
 def study_html(study: Any) -> str:
     """Return a study as tables."""
     title, stages, behaviors = study_parts(study)
     parts = [table(["stage", "steps"], stages, title)]
     return "".join([*parts, table(["behavior", "metric", "examples", "unit"], behaviors)])
-
-
-def behavior_text(behavior: Any, printer: Any, cycle: bool) -> None:
-    """Print a behavior, as IPython's formatters do it."""
-    name, metric, examples, unit = behavior_parts(behavior)
-    printer.text(f"behavior {name}: {metric} on {examples:,} examples" + (f", in {unit}" if unit else ""))
 
 
 def behavior_html(behavior: Any) -> str:

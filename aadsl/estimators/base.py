@@ -10,7 +10,7 @@ from typing import ClassVar, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from aadsl.behaviors import Metric
+from aadsl.behaviors import Metric, metric_text
 from aadsl.core.errors import AadslError
 from aadsl.data.examples import Examples
 from aadsl.dynamics import without_derivative
@@ -37,6 +37,10 @@ class Behavior:
     metric: Metric
     examples: Examples
     per_example: bool = False
+
+    def __repr__(self) -> str:
+        unit = f", in {self.unit}" if self.unit else ""
+        return f"<aadsl.Behavior {self.name}: {metric_text(self.metric)} on {len(self.examples):,} examples{unit}>"
 
     @property
     def differentiable(self) -> bool:

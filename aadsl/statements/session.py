@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from aadsl.core.aligned import aligned
 from aadsl.core.arguments import checked
 from aadsl.core.attached import attached
 from aadsl.core.progress import Progress
@@ -92,6 +93,13 @@ class Session:
     examples: dict[str, tuple[Behavior, str]] = field(default_factory=dict, repr=False)
     """Behaviors that a program defined, each with what it said of their examples."""
     _kept: dict[str, tuple[Any, Any]] = field(default_factory=dict, repr=False)
+
+    def __repr__(self) -> str:
+        study = self.study
+        of = "" if study is None else f" of {study.trajectory.path}"
+        counts = {} if study is None else {"stage": len(study.stages), "behavior": len(study.behaviors)}
+        counts["answer"] = len(self.answers)
+        return f"<aadsl.Session{of}: {', '.join(_counted(count, what) for what, count in counts.items())}>"
 
     def answers_about(self, study: Studied | None) -> list[Answered]:
         """Return the answers about the run of a study, the newest last."""
@@ -218,8 +226,25 @@ class Result:
         answered.charts[self.text] = chart
         self.session.chart = chart
 
+    def __repr__(self) -> str:
+        rows = [("answer", _described(answered.dataset)) for answered in self.asked]
+        counts = {"texts": self.messages, "plans": self.plans, "reports": self.reports, "charts": self.charts}
+        rows += [(name, f"{len(parts)}") for name, parts in counts.items() if parts]
+        return "\n".join(["<aadsl.Result>", *aligned(rows)])
+
     def __str__(self) -> str:
         dataset = [] if self.dataset is None else [str(self.dataset)]
         reports = set(map(id, self.reports))
         texts = [str(shown) for shown in self.shown if isinstance(shown, str) or id(shown) in reports]
         return "\n\n".join([*texts, *dataset])
+
+
+def _described(dataset: xr.Dataset) -> str:
+    """Return how large an answer is and how it was answered."""
+    shape = " × ".join(_counted(dataset.sizes[axis], axis) for axis in ("stage", "behavior") if axis in dataset.sizes)
+    by = str(dataset.attrs.get("answered_by", ""))
+    return f"{shape}: {by}" if by else shape
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'s' * (count != 1)}"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from aadsl.core.aligned import aligned
 from aadsl.core.errors import unknown_name
 from aadsl.data.coordinates import useful
 from aadsl.statements.base import Action, Statement
@@ -16,8 +17,6 @@ from aadsl.statements.scope import Scope
 from aadsl.statements.session import Result
 
 RUNS_SHOWN = 6
-WIDEST = 40
-"""Letters of a column; what is longer stands out of it."""
 
 
 @dataclass(frozen=True)
@@ -76,16 +75,6 @@ def _examples_of(result: Result, name: str) -> str:
     """Return what a cell said of the examples of a behavior, ``on test where label == 4``; nothing of other ones."""
     behavior, said = result.session.examples.get(name, (None, ""))
     return said if behavior is result.study.behaviors[name] else ""
-
-
-def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return rows of texts as lines, columns below each other; texts longer than most do not widen their column.
-
-    >>> aligned([("a", "1"), ("bcd", "2")])
-    ['  a    1', '  bcd  2']
-    """
-    widths = [min(max(map(len, column)), WIDEST) for column in zip(*rows, strict=True)]
-    return ["  " + "  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
 
 
 TOPICS: dict[str, Callable[[Result], str]] = {

@@ -14,6 +14,8 @@ import xarray as xr
 from torch import nn
 from torch.optim import Optimizer
 
+from aadsl.behaviors import metric_text
+from aadsl.core.aligned import aligned
 from aadsl.core.arguments import checked
 from aadsl.core.errors import AadslError
 from aadsl.core.exclusive import one_at_a_time
@@ -45,6 +47,9 @@ from aadsl.study.results import calibration_dataset
 from aadsl.study.spot_check import SpotCheck
 from aadsl.trajectory import Trajectory
 from aadsl.verification import Report
+
+LISTED = 20
+"""Stages, and behaviors, that the text of a study names."""
 
 
 @checked
@@ -107,6 +112,18 @@ class Study(Questions):
             spread = Workers(RunSpec(trajectory, **given, device=device), executor, workers)
         answering = Answering(history, cache, ExactAnswers(history, cache, models), self.spot_check, spread)
         super().__init__(trajectory, answering, within)
+
+    def __repr__(self) -> str:
+        run = self.trajectory
+        stages = [(name, f"{int(member.sum()):,} steps") for name, member in self.stages.items()]
+        behaviors = [
+            (name, metric_text(one.metric), f"{len(one.examples):,} examples", one.unit)
+            for name, one in self.behaviors.items()
+        ]
+        lines = [f"<aadsl.Study of {run.path}: {run.length:,} steps of {run.optimizer}>"]
+        for title, rows in (("stages", stages), ("behaviors", behaviors)):
+            lines += [f"{title}:", *aligned(rows, LISTED)] if rows else [f"{title}: none yet"]
+        return "\n".join(lines)
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -28,23 +28,25 @@ def shown(shell):
 
 def test_a_study_says_what_it_holds(shown, recorded):
     study = recorded.study()
-    assert "no stage or behavior" in shown(study)["text/plain"]
+    assert "stages: none yet" in shown(study)["text/plain"]
     study.stage("first", slice(0, 10))
     study.behavior(ODD, "probability", (recorded.data[0][:7], recorded.data[1][:7]), target=3)
     study.behavior("own", lambda model, examples: model(examples[0])[:, 0], recorded.data)
     bundle = shown(study)
-    assert "stage first: 10 steps" in bundle["text/plain"]
-    assert "probability(target=3) on 7 examples" in bundle["text/plain"]
+    lines = [line.split()[:4] for line in bundle["text/plain"].splitlines()]
+    assert ["first", "10", "steps"] in lines and [ODD, "probability(target=3)", "7", "examples"] in lines
+    assert all(len(repr(study.behaviors[name])) < 200 for name in (ODD, "own"))
     assert "24 steps of SGD" in bundle["text/html"]
     assert "<script>" not in bundle["text/html"]
     assert "probability" in shown(study.behaviors[ODD])["text/plain"]
     assert "<script>" not in shown(study.behaviors[ODD])["text/html"]
 
 
-def test_stages_and_trajectories_have_both_forms(shown, recorded):
+def test_a_stage_has_both_forms_and_a_trajectory_is_a_text(shown, recorded):
     study = recorded.study()
-    for value in (study.stage("first", slice(0, 10)), study.trajectory, study.steps):
+    for value in (study.stage("first", slice(0, 10)), study.steps):
         assert {"text/plain", "text/html"} <= set(shown(value))
+    assert shown(study.trajectory) == {"text/plain": repr(study.trajectory)}
 
 
 def test_pages_are_escaped():
@@ -148,5 +150,13 @@ def test_texts_tables_and_charts_stand_in_the_order_in_which_they_were_asked(mon
         *result.plans,
         *result.messages[5:],
     ]
+    assert repr(result).splitlines() == [
+        "<aadsl.Result>",
+        *["  answer  2 stages × 1 behavior"] * 4,
+        "  texts   7",
+        "  plans   1",
+        "  charts  2",
+    ]
+    assert repr(result.session) == "<aadsl.Session of runs/fake: 2 stages, 1 behavior, 4 answers>"
     text = str(result)
     assert text.index("stages:") < text.index("plan: ") < text.index("largest effects")

@@ -6,7 +6,6 @@ import hashlib
 import os
 from collections.abc import Sequence
 from functools import cached_property
-from html import escape
 from itertools import pairwise
 from pathlib import Path, PurePath
 from typing import Any
@@ -17,6 +16,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from aadsl.core.aligned import aligned
 from aadsl.core.arguments import checked
 from aadsl.core.attached import attached
 from aadsl.core.clip import Clip
@@ -24,6 +24,7 @@ from aadsl.core.errors import AadslError
 from aadsl.core.kernels import Kernels
 from aadsl.core.progress import Progress, silent
 from aadsl.core.state import State
+from aadsl.data.coordinates import useful
 from aadsl.trajectory.read.batches import Loaded, joined
 from aadsl.trajectory.read.chain import Chain, Rule
 from aadsl.trajectory.read.consumed import examples_dataset
@@ -282,18 +283,13 @@ class Trajectory:
         self.require_same()
         write_single_file(Path(path).expanduser(), [run.source for run in self._runs])
 
-    def _repr_html_(self) -> str:
-        rows = (line.strip().partition(": ") for line in repr(self).splitlines()[1:])
-        cells = "".join(f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>" for name, _, text in rows)
-        return f"<b>{escape(repr(self).splitlines()[0])}</b><table>{cells}</table>"
-
     def __repr__(self) -> str:
-        phases = ", ".join(f"{phase.name} [{phase.start}:{phase.stop}]" for phase in self.phases)
-        return (
-            f"Trajectory of {self.length:,} steps of {self.optimizer} at {self.path}\n"
-            f"  parameters: {sum(int(np.prod(s.shape)) for s in self.parameters.values()):,}"
-            f" in {len(self.parameters)} tensors, {self.group_count} group{'s' * (self.group_count > 1)}\n"
-            f"  states: {len(self.checkpoints)} stored\n"
-            f"  phases: {phases or 'none'}\n"
-            f"  known of each step: {', '.join(str(name) for name in self.steps.data_vars)}"
-        )
+        count, groups = sum(int(np.prod(s.shape)) for s in self.parameters.values()), self.group_count
+        rows = {
+            "parameters": f"{count:,} in {len(self.parameters)} tensors, {groups} group{'s' * (groups > 1)}",
+            "states": f"{len(self.checkpoints):,} stored",
+            "phases": ", ".join(f"{phase.name} [{phase.start}:{phase.stop}]" for phase in self.phases) or "none",
+            "each step": ", ".join(useful(str(name) for name in self.steps.data_vars)),
+        }
+        title = f"<aadsl.Trajectory {self.path}: {self.length:,} steps of {self.optimizer}>"
+        return "\n".join([title, *aligned(list(rows.items()))])

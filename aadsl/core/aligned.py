@@ -1,0 +1,22 @@
+"""Rows of texts as lines whose columns stand below each other: how what is held is listed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+WIDEST = 40
+"""Letters of a column; what is longer stands out of it."""
+
+
+def aligned(rows: Sequence[Sequence[str]], most: int | None = None) -> list[str]:
+    """Return rows of texts as lines, columns below each other; of more than ``most`` it says how many follow.
+
+    >>> aligned([("a", "1"), ("bcd", "2")])
+    ['  a    1', '  bcd  2']
+    >>> aligned([("a", "1"), ("bcd", "2"), ("e", "3")], 1)
+    ['  a  1', '  … 2 more']
+    """
+    shown = rows if most is None else rows[:most]
+    widths = [min(max(map(len, column)), WIDEST) for column in zip(*shown, strict=True)]
+    lines = ["  " + "  ".join(map(str.ljust, row, widths)).rstrip() for row in shown]
+    return [*lines, f"  … {len(rows) - len(shown):,} more"] if len(shown) < len(rows) else lines
