@@ -99,6 +99,7 @@ def answer_shown(dataset: xr.Dataset) -> AnswerTable:
     from aadsl.charts.answers import answer_table
     from aadsl.charts.texts import labels
     from aadsl.charts.words import provenance, sentence
+    from aadsl.statements.overlap import overlap_in_words
 
     frame = answer_table(dataset)
     if "share" in dataset:
@@ -117,7 +118,8 @@ def answer_shown(dataset: xr.Dataset) -> AnswerTable:
     largest = "the largest effects first" if len(stages) > 1 else ""
     caption = sentence(meaning, provenance(dataset), largest)
     groups = [(_title(dataset, name), part) for name, part in zip(behaviors, parts, strict=True)]
-    return AnswerTable(caption, stages, labels(stages, NAME), groups, why, _notes(frame))
+    notes = [*_notes(frame), *filter(None, [overlap_in_words(dataset)])]
+    return AnswerTable(caption, stages, labels(stages, NAME), groups, why, notes)
 
 
 def _columns(frame: pd.DataFrame, dataset: xr.Dataset) -> pd.DataFrame:

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from aadsl.core.aligned import WIDEST
 from aadsl.language import Call, Literal, Node, Reference
 from aadsl.statements.answers import STEPS, AnswerOutline
 from aadsl.statements.hints import way_to_confirmed
+from aadsl.statements.overlap import overlap_in_words
 from aadsl.statements.question import QuestionStatement, asked_of, method_of
 from aadsl.statements.scope import Scope
 from aadsl.statements.session import Result
@@ -73,6 +75,8 @@ class Rank(QuestionStatement):
         dataset = result.study.rank(**asked.arguments, top=top, progress=result.progress)
         result.answer(dataset, asked)
         result.say(listing(dataset, "stage" if asked.stages else "step"))
+        if overlap := overlap_in_words(dataset):
+            result.say(overlap)
         estimated = dataset["ranked"].where(~dataset["ranked_exact"]).to_numpy() if not asked.stages else np.array([])
         steps = sorted({int(step) for step in estimated.ravel() if step == step})
         if steps:
@@ -85,8 +89,9 @@ def listing(dataset: xr.Dataset, axis: str) -> str:
     for name in dataset["behavior"].values:
         one = dataset.sel(behavior=name)
         columns = (one[column].values for column in ("rank", "ranked", "ranked_effect", "ranked_exact", "ranked_trust"))
+        widest = max(12, *(min(len(str(label)), WIDEST) for label in one["ranked"].values))
         lines = [
-            f"{rank:>4}  {axis} {label!s:<12} {effect:+.4g}  {'exact' if exact else f'estimate, {trust} trust'}"
+            f"{rank:>4}  {axis} {label!s:<{widest}} {effect:+.4g}  {'exact' if exact else f'estimate, {trust} trust'}"
             for rank, label, effect, exact, trust in zip(*columns, strict=True)
         ]
         blocks.append("\n".join([f"largest effects on {name}:", *lines]))

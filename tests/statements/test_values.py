@@ -11,6 +11,7 @@ import pytest
 
 from aadsl.statements import Session, run
 from aadsl.statements.frames import tidy
+from aadsl.statements.overlap import overlap_in_words
 from aadsl.statements.values import values_in_words
 from tests.charts.answers import answer
 from tests.statements.fakes import FakeStudy
@@ -97,3 +98,15 @@ def test_units_intervals_and_trust_stand_in_each_row() -> None:
     frame = tidy(answer(trust=True, exact=2, examples=5, verified=True))
     assert isinstance(frame, pd.DataFrame) and len(frame) == 8 and not frame["unit"].isna().any()
     assert {"effect_low", "effect_high", "exact", "trust", "trust_reason", "retrained_effect"} <= set(frame.columns)
+
+
+def test_what_overlaps_is_named_in_words_families_as_one(ask: Any) -> None:
+    ask("stage early = steps[:3]")
+    apart = ask("score source on backdoor").dataset
+    assert overlap_in_words(apart) == ""
+    said = overlap_in_words(ask("score source, early on backdoor").dataset)
+    late = ask("stage late = steps[30:33]\nrank source, late on backdoor top 1")
+    assert said == "" and "source and late" in late.messages[-1] and "[" not in late.messages[-1]
+    assert late.messages[-2].count("stage ") == 1, "no more ranks are listed than were asked for"
+    twins = apart.assign(member=apart["member"] | True)
+    assert "stages of source" in overlap_in_words(twins)
