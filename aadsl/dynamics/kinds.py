@@ -7,7 +7,6 @@ any other by where it can be imported from, such as ``"lab.optimizers.Lion"``.
 from __future__ import annotations
 
 import sys
-from importlib import import_module
 from typing import Any
 
 import torch
@@ -15,12 +14,15 @@ from torch.optim import Optimizer
 
 
 def class_of(kind: str) -> type[Optimizer] | None:
-    """Return the class that was recorded under a name; None where it cannot be imported here."""
+    """Return the class that was recorded under a name; None where its module is not imported here.
+
+    Nothing is imported because a recording says so: it may come from a stranger, with modules of its own beside it.
+    """
     parts = kind.split(".")
     if len(parts) == 1:
         return _optimizer_at(torch.optim, parts)
     for end in range(len(parts) - 1, 0, -1):
-        if (found := _module(".".join(parts[:end]))) is not None:
+        if (found := sys.modules.get(".".join(parts[:end]))) is not None:
             return _optimizer_at(found, parts[end:])
     return None
 
@@ -28,15 +30,6 @@ def class_of(kind: str) -> type[Optimizer] | None:
 def in_words(kind: str) -> str:
     """Return the name of a recorded class without where it is imported from."""
     return kind.rpartition(".")[2]
-
-
-def _module(name: str) -> Any:
-    if name in sys.modules:
-        return sys.modules[name]
-    try:
-        return import_module(name)
-    except Exception:  # whatever a module raises that is imported
-        return None
 
 
 def _optimizer_at(module: Any, path: list[str]) -> type[Optimizer] | None:

@@ -104,7 +104,7 @@ def maker(kind: str, options: Sequence[GroupOptions], classes: Mapping[str, type
     """
     own = classes.get(kind) or class_of(kind)
     if own is None:
-        raise unmade(kind, "its class cannot be imported here")
+        raise unmade(kind, "its class is not imported here")
     require_no_closure(own)
     taken = arguments_of(own)
     chosen = {name: revived(value, None) for name, value in options[0].items() if name in taken}
@@ -143,6 +143,6 @@ def unmade(kind: str, why: str) -> AadslError:
     name = in_words(kind)
     return AadslError(
         f"the run was trained with {kind}; {why}",
-        hint=f"say how it is made: Study(…, optimizer=lambda params: {name}(params, lr=…)), "
+        hint=f"import it, or say how it is made: Study(…, optimizer=lambda params: {name}(params, lr=…)), "
         "in a cell: load … with …, optimizer=make",
     )

@@ -15,6 +15,9 @@ from aadsl.statements.session import Result
 from aadsl.statements.stage import selected
 from aadsl.statements.steps import OverSteps
 
+LISTED = 12
+"""Members that are named when a family is defined."""
+
 
 @dataclass(frozen=True)
 class Stages(Definition):
@@ -42,7 +45,10 @@ class Stages(Definition):
     def run(self, result: Result, members: dict[str, Mask]) -> None:
         """Define the family on the study."""
         result.study.family(self.name.text, members)
-        result.say(f"stages {self.name.text}: " + ", ".join(f"{key} ({mask.sum()})" for key, mask in members.items()))
+        listed = [f"{key} ({mask.sum()})" for key, mask in members.items()]
+        if len(listed) > LISTED:
+            listed = [*listed[: LISTED - 1], f"{len(listed) - LISTED + 1} more; show stages lists them"]
+        result.say(f"stages {self.name.text}: {', '.join(listed)}")
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -179,11 +180,25 @@ def short_run(folder: Path, optimizer: Callable[[Any], torch.optim.Optimizer]) -
             made.step()
 
 
-def test_a_class_that_cannot_be_imported_is_given(tmp_path: Path) -> None:
+def test_nothing_is_imported_because_a_recording_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder from a stranger may lie where Python looks for modules, with a module in it."""
+    (tmp_path / "stranger.py").write_text("raise SystemExit('it ran')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    kind = hidden()
+    kind.__module__, kind.__qualname__ = "stranger", "Hidden"
+    with pytest.warns(UserWarning, match="has to be told"):
+        short_run(tmp_path / "run", lambda params: kind(params, lr=0.02))
+    with pytest.raises(aadsl.AadslError, match=r"trained with stranger\.Hidden; its class is not imported here"):
+        study_of(tmp_path / "run", torch.float64)
+    with pytest.raises(SystemExit, match="it ran"):
+        importlib.import_module("stranger")
+
+
+def test_a_class_that_is_not_imported_is_given(tmp_path: Path) -> None:
     kind = hidden()
     with pytest.warns(UserWarning, match=r"has to be told how Hidden is made: Study\(…, optimizer=make\)"):
         short_run(tmp_path, lambda params: kind(params, lr=0.02))
-    with pytest.raises(aadsl.AadslError, match=r"cannot be imported here\n.*Study\(…, optimizer=lambda params: Hidden"):
+    with pytest.raises(aadsl.AadslError, match=r"is not imported here\n.*Study\(…, optimizer=lambda params: Hidden"):
         study_of(tmp_path, torch.float64)
 
     def make(params: Any) -> torch.optim.Optimizer:
