@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
-    from aadsl.estimators import Behavior
     from aadsl.study.question import Question
 
 T = TypeVar("T")
@@ -90,7 +89,7 @@ class Session:
     run: str = ""
     previewed: tuple[Any, Studied | None] | None = field(default=None, repr=False)
     definitions: list[tuple[str, str]] = field(default_factory=list, repr=False)
-    examples: dict[str, tuple[Behavior, str]] = field(default_factory=dict, repr=False)
+    examples: dict[str, tuple[Any, str]] = field(default_factory=dict, repr=False)
     """Behaviors that a program defined, each with what it said of their examples."""
     _kept: dict[str, tuple[Any, Any]] = field(default_factory=dict, repr=False)
 

@@ -152,6 +152,28 @@ def address(root, extension, tmp_path_factory):
 
 
 @pytest.fixture
+def wrong(page):
+    """What ran that should not have: dialogs, and errors of scripts."""
+    seen = []
+
+    def dialog(dialog):
+        if dialog.type == "beforeunload":  # the page before has changes that nobody saved
+            dialog.accept()
+            return
+        seen.append(dialog.message)
+        dialog.dismiss()
+
+    def failed(error):
+        seen.append(str(error))
+
+    page.on("dialog", dialog)
+    page.on("pageerror", failed)
+    yield seen
+    page.remove_listener("dialog", dialog)
+    page.remove_listener("pageerror", failed)
+
+
+@pytest.fixture
 def notebook(page, address, root):
     """Write cells to a notebook and open it."""
 

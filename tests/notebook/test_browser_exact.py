@@ -123,5 +123,5 @@ def test_a_cell_waits_for_the_exact_answer_and_either_can_be_stopped(explorer, p
     cell.get_by_text("waiting for another computation").wait_for()
     button(page, "Cancel").click()  # frees the cell
     cancelled(page)
-    cell.get_by_text("trained again").wait_for()
+    cell.locator("table").wait_for()
     assert explorer.run_cell(LEFT) == "left b 2"

@@ -243,10 +243,7 @@ def test_a_bar_of_another_chart_selects_its_stage(explored, page):
     expect(page.locator(".aadsl-statement")).to_have_text(before)
 
 
-def test_texts_of_a_recording_stay_texts(explored, page):
-    wrong = []
-    page.on("dialog", lambda dialog: (wrong.append(dialog.message), dialog.dismiss()))
-    page.on("pageerror", lambda error: wrong.append(str(error)))
+def test_texts_of_a_recording_stay_texts(explored, page, wrong):
     explored.run_cell(
         f"from tests.charts.test_hostile_texts import ANSWER\n{EXPLORED}\nhostile = explore(ANSWER)\nhostile"
     )

@@ -38,25 +38,6 @@ stage x = steps where tag == "<img src=x onerror=alert(1)>" and `<img src=y oner
 RAN = "document.querySelectorAll('img[src=x], img[src=y], svg[onload], [onmouseover], [onerror]').length"
 
 
-@pytest.fixture
-def wrong(page):
-    """What ran that should not have: dialogs, and errors of scripts."""
-    seen = []
-
-    def dialog(dialog):
-        seen.append(dialog.message)
-        dialog.dismiss()
-
-    def failed(error):
-        seen.append(str(error))
-
-    page.on("dialog", dialog)
-    page.on("pageerror", failed)
-    yield seen
-    page.remove_listener("dialog", dialog)
-    page.remove_listener("pageerror", failed)
-
-
 def test_nothing_of_them_runs(notebook, page, address, root, wrong):
     book = notebook("texts", RECORDED, ASKED, MISTAKEN, "study = aadsl.open_trajectory('hostile'); study")
     book.run_all()
