@@ -24,9 +24,7 @@ HEIGHT = 150
 ABOVE = 8
 """Pixels between a panel and the words about its selection, where no names of phases stand between."""
 MARKS = 800
-"""Bars of all panels together: of more, coarser slices are shown, so that a notebook keeps less than 100 kB of them."""
-
-
+"""Bars of all panels together: of more, coarser slices are shown, so that a notebook keeps few of them."""
 FEWEST = 30
 """No fewer slices are shown."""
 

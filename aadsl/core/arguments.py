@@ -61,7 +61,8 @@ def checked(entry: F) -> F:
             else:
                 return entry(*arguments)
         kinds = kinds_of(entry)
-        read[:] = [[kinds.get(name, Any) for name in names]]
+        if not read:
+            read.append([kinds.get(name, Any) for name in names])
         wrong = _unfit(zip(names, arguments, strict=False), kinds)
         if options:
             wrong += _unfit(options.items(), kinds)

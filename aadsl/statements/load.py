@@ -34,7 +34,7 @@ class Load(Statement):
     Several paths are runs that were chained one after the other, each with its own optimizer. `model`, `loss` and
     `data` are names from the notebook: the model as it was trained, loss(model, batch) and the training data, or a dict
     of them by run, such as {"pretrain": digits, "finetune": letters}; `device` is "auto" unless given. `optimizer`
-    makes the optimizer that trained, optimizer(params), where its class has no derivative here and cannot be imported.
+    makes the optimizer that trained, optimizer(params), where its class has no derivative here and is not imported.
     Answers are about the run's end; a model whose weights are neither those of its start nor of its end is told of.
     Scores are refused on a trajectory that fails verification, unless `unverified=true` is given; then they say so.
     Stages and behaviors of an earlier trajectory are left behind; those defined on a loaded study are there.

@@ -73,7 +73,7 @@ class Study(Questions):
             ``dask.distributed.Client(…).get_executor()``, with the extra ``aadsl[dask]``.
         workers: how many local processes to spread them over instead.
         optimizer: ``optimizer(params)`` returns the optimizer that trained, for parameters as its constructor takes
-            them; needed where its class has no derivative here and cannot be imported.
+            them; needed where its class has no derivative here and is not imported.
         unverified: answer although the trajectory fails verification; answers then say so in their attributes.
 
     Before the first answer is computed, the files and a small sample of steps are verified. On a trajectory that fails,

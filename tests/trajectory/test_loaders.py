@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from torch.utils.data import (
     Dataset,
     IterableDataset,
     RandomSampler,
+    Subset,
     SubsetRandomSampler,
     TensorDataset,
 )  # fmt: skip
@@ -182,6 +185,49 @@ def test_positions_are_those_that_were_used(tmp_path: Path) -> None:
     for step, x in enumerate(seen):
         indices = trajectory.batch_indices(step)
         assert indices is not None and torch.equal(DATA[0][indices], x)
+
+
+def test_a_part_of_the_data_is_looked_up_in_the_whole(tmp_path: Path) -> None:
+    """As ``random_split`` gives it, where the recorder was given the whole."""
+    whole = Items()
+    part = Subset(Subset(whole, range(30, 2, -1)), [5, 3, 8, 20, 21, 22, 23, 24])
+    model = nn.Linear(DATA[0].shape[1], 3)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    seen: list[Tensor] = []
+    with aadsl.Recorder(tmp_path, model, optimizer, data=whole) as recorder:
+        for batch in recorder.batches(DataLoader(part, 4, shuffle=True, generator=drawn())):
+            optimizer.zero_grad()
+            loss_fn(model, batch).backward()
+            optimizer.step()
+            seen.append(batch[0])
+    trajectory = open_trajectory(tmp_path)
+    for step, x in enumerate(seen):
+        indices = trajectory.batch_indices(step)
+        assert indices is not None and torch.equal(DATA[0][indices], x)
+    assert trajectory.verify(model=model, loss=loss_fn, data=whole, device="cpu").ok
+
+
+def test_data_that_are_others_are_not_pointed_into(tmp_path: Path) -> None:
+    others = TensorDataset(DATA[0].flip(0), DATA[1].flip(0))
+    model = nn.Linear(DATA[0].shape[1], 3)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with aadsl.Recorder(tmp_path, model, optimizer, data=others) as recorder:
+        batches = iter(recorder.batches(DataLoader(Items(), 8)))
+        with pytest.warns(UserWarning, match="not the examples of the data at their positions"):
+            loss_fn(model, next(batches)).backward()
+        optimizer.step()
+    assert open_trajectory(tmp_path).batch_tensors(0) is not None
+
+
+def test_a_loader_that_is_gone_is_forgotten(tmp_path: Path) -> None:
+    model = nn.Linear(DATA[0].shape[1], 3)
+    with aadsl.Recorder(tmp_path, model, torch.optim.SGD(model.parameters(), lr=0.1)) as recorder:
+        loader = DataLoader(Items(), 8)
+        gone = weakref.ref(loader)
+        batches = recorder.batches(loader)
+        del loader, batches
+        gc.collect()
+        assert gone() is None
 
 
 def test_indexed_items_come_with_their_positions(tmp_path: Path) -> None:

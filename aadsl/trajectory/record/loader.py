@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader, IterableDataset, Subset
 
 from aadsl.core.errors import AadslError
 from aadsl.core.generators import NUMPY, PYTHON, left_as_they_were
@@ -26,44 +26,43 @@ _LOOKS = 3  # batches that are compared with the data
 
 
 class LoaderWatch:
-    """What is known of one loader, from one epoch to the next.
+    """What is known of one loader, from one epoch to the next; it keeps no hold of the loader itself.
+
+    Args:
+        loader: what yields batches.
+        data: what recorded positions point into; None for the loader's own dataset.
 
     Attributes:
         why: why its batches are stored; nothing while their positions say what they are.
     """
 
-    def __init__(self, loader: Any) -> None:
-        self._loader, self._looks = loader, 0
+    def __init__(self, loader: Any, data: Any) -> None:
         self.why = _without_positions(loader)
-        self._twin = loader if self.why else with_positions(loader)
+        self._looks, self._told, self._data = 0, False, data
+        self._twin = None if self.why else with_positions(loader)
 
-    def batches(self) -> Iterator[tuple[Any, NDArray[np.int64] | None]]:
+    def batches(self, loader: Any) -> Iterator[tuple[Any, NDArray[np.int64] | None]]:
         """Yield each batch as the loader makes it, and the positions of its examples; None where it is to be stored."""
-        if self._twin is self._loader:
-            for batch in self._loader:
-                self._tell(batch)
-                yield batch, None
-            return
-        for found, batch in self._twin:
-            positions = None if self.why else _positions(found)
+        pairs = ((None, batch) for batch in loader) if self._twin is None else self._twin
+        for found, batch in pairs:
+            positions = None if self.why else _positions(found, loader.dataset, self._data)
             if not self.why and self._looks < _LOOKS:
-                self._compare(positions, batch)
+                self._compare(loader.dataset if self._data is None else self._data, positions, batch)
+            if self.why and not self._told:
+                self._tell(batch)
             yield batch, None if self.why else positions
 
-    def _compare(self, positions: NDArray[np.int64] | None, batch: Any) -> None:
+    def _compare(self, data: Any, positions: NDArray[np.int64] | None, batch: Any) -> None:
+        self._looks += 1
         if positions is None:
             self.why = "its sampler gives no positions"
-        elif not _same(_looked_up(self._loader.dataset, positions), batch):
-            self.why = "they are not the examples at their positions, collated (augmented at random, or padded?)"
-        if self.why:
-            self._tell(batch)
-        self._looks += 1
+        elif not _same(_looked_up(data, positions), batch):
+            self.why = "they are not the examples of the data at their positions (augmented at random, or padded?)"
 
     def _tell(self, batch: Any) -> None:
-        if self._looks < _LOOKS:
-            self._looks = _LOOKS
-            size = f"{nbytes(batch):,} bytes each"
-            warnings.warn(f"the batches of the loader are stored as they come, {size}: {self.why}", stacklevel=5)
+        self._told = True
+        size = f"{nbytes(batch):,} bytes each"
+        warnings.warn(f"the batches of the loader are stored as they come, {size}: {self.why}", stacklevel=5)
 
 
 Watches = WeakKeyDictionary[Any, LoaderWatch]
@@ -72,24 +71,28 @@ Watches = WeakKeyDictionary[Any, LoaderWatch]
 class AnnouncedBatches(Iterable[Any]):
     """The batches of a loader; each is announced when the loop takes it."""
 
-    def __init__(self, watches: Watches, loader: Any, announce: Callable[..., None], told: Mapping[str, Any]) -> None:
-        self._loader, self._announce, self._told = loader, announce, told
-        # What else yields batches is often made anew for each epoch.
-        known = watches.get(loader) if isinstance(loader, DataLoader) else None
-        self._watch = known or LoaderWatch(loader)
-        if isinstance(loader, DataLoader):
-            watches[loader] = self._watch
+    def __init__(self, loader: Any, watch: LoaderWatch, announce: Callable[..., None], told: Mapping[str, Any]) -> None:
+        self._loader, self._watch, self._announce, self._told = loader, watch, announce, told
 
     def __len__(self) -> int:
         return len(self._loader)
 
     def __iter__(self) -> Iterator[Any]:
-        for batch, positions in self._watch.batches():
+        for batch, positions in self._watch.batches(self._loader):
             if positions is None:
                 self._announce(batch, **self._told)
             else:
                 self._announce(indices=positions, **self._told)
             yield batch
+
+
+def watched(loader: Any, data: Any, known: Watches) -> LoaderWatch:
+    """Return what watches a loader, for all epochs the same one; what else yields batches is often made anew."""
+    if not isinstance(loader, DataLoader):
+        return LoaderWatch(loader, data)
+    if loader not in known:
+        known[loader] = LoaderWatch(loader, data)
+    return known[loader]
 
 
 def _without_positions(loader: Any) -> str:
@@ -103,20 +106,24 @@ def _without_positions(loader: Any) -> str:
     return "its dataset is iterable and has no positions" if isinstance(loader.dataset, IterableDataset) else ""
 
 
-def _positions(found: Any) -> NDArray[np.int64] | None:
-    """Return positions as the sampler gave them; None where they are none."""
+def _positions(found: Any, dataset: Any, data: Any) -> NDArray[np.int64] | None:
+    """Return positions in ``data`` of what the sampler gave for ``dataset``, a part of it; None where they are none."""
     try:
         positions = np.atleast_1d(np.asarray(found))
     except (ValueError, TypeError):
         return None
-    return positions.astype(np.int64) if positions.ndim == 1 and positions.dtype.kind in "iu" else None
+    if positions.ndim != 1 or positions.dtype.kind not in "iu":
+        return None
+    while data is not None and isinstance(dataset, Subset) and dataset is not data:
+        dataset, positions = dataset.dataset, np.asarray(dataset.indices)[positions]
+    return positions.astype(np.int64)
 
 
-def _looked_up(dataset: Any, positions: NDArray[np.int64]) -> Any:
-    """Return the examples at ``positions`` as a replay will look them up; None where it cannot."""
+def _looked_up(data: Any, positions: NDArray[np.int64]) -> Any:
+    """Return the examples of ``data`` at ``positions`` as a replay will look them up; None where it cannot."""
     with left_as_they_were(["cpu", PYTHON, NUMPY]):
         try:
-            return Examples.of(dataset).take(positions)
+            return Examples.of(data).take(positions)
         except Exception:  # whatever the user's dataset raises, its batches can be stored
             return None
 

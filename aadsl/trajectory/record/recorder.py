@@ -22,7 +22,7 @@ from aadsl.trajectory.record.announcements import announced
 from aadsl.trajectory.record.around import warn_of_unknown
 from aadsl.trajectory.record.description import describe
 from aadsl.trajectory.record.journal import Journal
-from aadsl.trajectory.record.loader import AnnouncedBatches, Watches
+from aadsl.trajectory.record.loader import AnnouncedBatches, Watches, watched
 from aadsl.trajectory.record.loop import Loop
 from aadsl.trajectory.record.plans import StatePlan, plan_of
 from aadsl.trajectory.record.process import begun, ended, take_over
@@ -81,7 +81,7 @@ class Recorder:
         warn_of_unknown(self._subject)
         self._vocabulary = Vocabulary(set().union(*self._subject.hyperparameters()))
         self._vocabulary.steps["loss"] = False  # recorded where the backward pass is seen, and the loop tells no other
-        self._data_length = None if data is None else len(Examples.of(data))
+        self._data, self._data_length = data, None if data is None else len(Examples.of(data))
         self._hooks: list[Any] = []
         self._loaders: Watches = WeakKeyDictionary()
         self._open, self._ended, self._failed, self._superseded = False, True, False, False
@@ -162,16 +162,15 @@ class Recorder:
             self._fail(error)
 
     def batches(self, loader: Any, **metadata: Any) -> AnnouncedBatches:
-        """Return what ``loader`` yields; each batch is announced when it is taken.
-
-        In a loop, ``for batch in recorder.batches(loader, epoch=epoch):`` is the added line.
+        """Return what ``loader`` yields, announced as it is taken: ``for batch in recorder.batches(loader, epoch=1):``.
 
         A ``DataLoader`` over a map-style dataset, shuffled, with workers, or prepared by Accelerate, tells which
-        examples they are. Where these, looked up in its dataset, are not what came, as after a random augmentation,
+        examples they are. Where these, looked up in ``data``, are not what came, as after a random augmentation,
         and for whatever else yields batches, the batches themselves are stored, which is said once. ``metadata`` are
         those of :meth:`batch`, of every step. Raises AadslError where ``loader`` is nothing that yields batches.
         """
-        return AnnouncedBatches(self._loaders, loader, self.batch, metadata)
+        watch = watched(loader, self._data, self._loaders)
+        return AnnouncedBatches(loader, watch, self.batch, metadata)
 
     def forward_begins(self) -> None:
         """Say that a micro-batch's forward pass begins now.
