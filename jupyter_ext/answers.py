@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from jupyter_ext.html import NUMBER, PAPER
+from jupyter_ext.html import NUMBER, PAPER, SORTED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,7 +69,7 @@ class AnswerTable:
         )
         body = "".join(self._row(s) for s in range(min(ROWS, len(self.stages))))
         head = f'<tr><th rowspan="2" style="{_STAGE}">stage</th>{over}</tr><tr>{under}</tr>'
-        table = f'<table><thead style="{_HEAD}">{head}</thead><tbody>{body}</tbody></table>'
+        table = f'<table class="{SORTED}"><thead style="{_HEAD}">{head}</thead><tbody>{body}</tbody></table>'
         below = "<br>".join(map(_text, [*_left_out(len(self.stages), ROWS), *self.notes]))
         notes = f'<p style="margin-top: 0.6em">{below}</p>' if below else ""
         return f'<p>{_text(self.caption)}</p><div style="{_SCROLLED}">{table}</div>{notes}'

@@ -9,6 +9,9 @@ NUMBER = "text-align: right; font-variant-numeric: tabular-nums"
 PAPER = "background: var(--jp-layout-color0, var(--vscode-editor-background, Canvas))"
 """What cells lie on that others scroll under: the theme's own, so that its ink is read on it."""
 
+SORTED = "aadsl-table"
+"""The class of tables that the JupyterLab extension sorts and filters; elsewhere it says nothing."""
+
 
 def preformatted(text: str) -> str:
     """Return text as it is, in the notebook's own font for output."""
@@ -20,7 +23,7 @@ def table(header: list[str], body: list[list[Any]], caption: str = "") -> str:
     head = "".join(f'<th style="text-align: left">{html.escape(name)}</th>' for name in header)
     rows = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in body)
     title = f'<caption style="text-align: left; caption-side: top">{html.escape(caption)}</caption>' if caption else ""
-    return f"<table>{title}<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+    return f'<table class="{SORTED}">{title}<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
 
 
 def _cell(value: Any) -> str:

@@ -8,9 +8,9 @@ from jupyter_core.paths import jupyter_path
 
 from jupyter_ext.options import HELP
 
-NO_COLORS = (
-    "The colors of %%aascore cells are missing, because aadsl was installed without Node.js. All else works. To get "
-    "them, install Node.js and install aadsl again."
+NO_EXTENSION = (
+    "The colors of %%aascore cells and tables that sort are missing, because aadsl was installed without Node.js. All "
+    "else works. To get them, install Node.js and install aadsl again."
 )
 
 PROGRAM = """\
@@ -43,7 +43,7 @@ def reference() -> str:
     width = max(map(len, HELP)) + 2
     options = "\n".join(f"    {name:{width}}{words}" for name, words in HELP.items())
     program = "\n".join(f"    {line}" for line in PROGRAM.splitlines())
-    missing = "" if _has_colors() else f"\n{NO_COLORS}\n"
+    missing = "" if _has_extension() else f"\n{NO_EXTENSION}\n"
     return (
         "Ask which stage of its training made a model behave as it does.\n\n"
         "%%aascore [options] runs the statements of the cell; %aascore runs one statement. Stages, behaviors and the "
@@ -52,5 +52,5 @@ def reference() -> str:
     )
 
 
-def _has_colors() -> bool:
+def _has_extension() -> bool:
     return any(Path(folder).is_dir() for folder in jupyter_path("labextensions", "aadsl"))

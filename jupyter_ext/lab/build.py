@@ -1,7 +1,8 @@
 """Build hook of the package: compiles the JupyterLab extension into the wheel where there is Node.
 
 Without Node, or without the npm registry, the package is built all the same; only the colors of ``%%aascore`` cells
-are missing then. An editable install takes what was compiled before (``python jupyter_ext/lab/build.py``).
+and the sorting of tables are missing then. An editable install takes what was compiled before
+(``python jupyter_ext/lab/build.py``).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ except ImportError:  # run by hand, outside of a build
 SOURCE = Path(__file__).parent
 TARGET = SOURCE.parent / "labextension"
 HOME = "share/jupyter/labextensions/aadsl"
-MISSING = "aadsl is built without the colors of %%aascore cells, all else works"
+MISSING = "aadsl is built without the colors of %%aascore cells and without tables that sort, all else works"
 
 
 class LabExtension(BuildHookInterface):  # type: ignore[type-arg]
@@ -28,7 +29,7 @@ class LabExtension(BuildHookInterface):  # type: ignore[type-arg]
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compile if need be; ``version`` is "standard" or "editable"."""
-        if not is_built() and version == "standard" and (problem := build()):
+        if not is_current() and version == "standard" and (problem := build()):
             self.app.display_warning(f"{MISSING}: {problem}")
         if is_built():
             build_data["shared_data"][str(TARGET)] = HOME
@@ -37,6 +38,13 @@ class LabExtension(BuildHookInterface):  # type: ignore[type-arg]
 def is_built() -> bool:
     """Return whether there is a compiled extension."""
     return (TARGET / "package.json").is_file()
+
+
+def is_current() -> bool:
+    """Return whether the compiled extension is not older than what it is made of."""
+    sources = [*SOURCE.glob("*.js*"), *SOURCE.glob("*.css"), SOURCE.parents[1] / "grammar" / "words.json"]
+    built = (TARGET / "package.json").stat().st_mtime if is_built() else 0.0
+    return all(source.stat().st_mtime <= built for source in sources)
 
 
 def build() -> str:
@@ -55,4 +63,4 @@ def build() -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(build() or 0)
+    sys.exit(("" if is_current() else build()) or 0)

@@ -1,9 +1,10 @@
-// Colors for `%%aascore` cells, before and without running them, and for `.aascore` files.
+// Colors for `%%aascore` cells, before and without running them, and for `.aascore` files; tables that sort.
 
 import { IEditorExtensionRegistry, IEditorLanguageRegistry } from '@jupyterlab/codemirror';
 import { LanguageSupport, StreamLanguage } from '@codemirror/language';
 import { Compartment, EditorState, Prec } from '@codemirror/state';
 import { tokens } from './language.js';
+import { sortable } from './tables.js';
 
 const language = StreamLanguage.define(tokens);
 const isOurs = text => /^\s*%%aascore\b/.test(text);
@@ -25,7 +26,7 @@ function highlightOwnCells(model) {
   ];
 }
 
-export default {
+const highlighting = {
   id: 'aadsl:highlighting',
   description: 'Highlights %%aascore cells and .aascore files.',
   autoStart: true,
@@ -53,3 +54,12 @@ export default {
     });
   }
 };
+
+const tables = {
+  id: 'aadsl:tables',
+  description: 'Sorts and filters the tables of answers.',
+  autoStart: true,
+  activate: () => sortable(document.body)
+};
+
+export default [highlighting, tables];

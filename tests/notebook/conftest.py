@@ -137,8 +137,6 @@ def root(tmp_path_factory):
 def extension(alone):
     """What is in the way of the JupyterLab extension, an empty string where it is built."""
     with alone:
-        if EXTENSION.is_dir():
-            return ""
         return subprocess.run([sys.executable, LAB / "build.py"], capture_output=True, text=True).stderr.strip()
 
 
@@ -178,8 +176,7 @@ def notebook(page, address, root):
     """Write cells to a notebook and open it."""
 
     def opened(name, *cells):
-        kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-        book = nbformat.v4.new_notebook(metadata={"kernelspec": kernel})
+        book = nbformat.v4.new_notebook(metadata=lab.METADATA)
         book.cells = [nbformat.v4.new_code_cell(source) for source in cells]
         nbformat.write(book, root / f"{name}.ipynb")
         return lab.Notebook(page, address).open(f"{name}.ipynb")

@@ -30,6 +30,7 @@ WITH_RUNS = f"""{WITH_CHARTS}
 from tests.digits import images_and_labels, loss_fn, network
 digits, net = images_and_labels(), network()
 test = (digits[0][:20], digits[1][:20])"""
+METADATA = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
 SCREENSHOTS = Path(__file__).parents[2] / "screenshots"
 FLAGS = [
     "--no-sandbox",
@@ -113,6 +114,7 @@ def running_lab(root: Path, data: Path):
     folders = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
     own = {name: str(data / name.lower()) for name in folders}
     own |= {f"JUPYTERLAB_{name}_DIR": str(data / name.lower()) for name in ("SETTINGS", "WORKSPACES")}
+    own["JUPYTER_PREFER_ENV_PATH"] = "0"  # the extension of this working tree goes before an installed one
     for name, settings in SETTINGS.items():
         file = data / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
         file.parent.mkdir(parents=True)

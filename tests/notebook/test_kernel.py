@@ -142,7 +142,7 @@ def test_exported_page_shows_the_picture_and_the_table(executed):
     page, _ = HTMLExporter().from_notebook_node(executed)
     (picture,) = [o.data["image/png"] for o in executed.cells[1].outputs if "image/png" in o.get("data", {})]
     assert f"data:image/png;base64,{picture.strip()}" in page.replace("\n", "")
-    assert "<table>" in page
+    assert "<table" in page
 
 
 def test_a_mistake_stops_run_all():
