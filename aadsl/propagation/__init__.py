@@ -16,6 +16,8 @@ from aadsl.propagation.curvature import (
 )
 from aadsl.propagation.eigenpairs import eigenpairs, lanczos_products
 from aadsl.propagation.ensemble import ensemble
+from aadsl.propagation.example_products import example_shares
+from aadsl.propagation.example_sweep import StepExamples, example_sweep
 from aadsl.propagation.finite import NotFiniteError
 from aadsl.propagation.gradient_hooks import hooks_of, put_hooks
 from aadsl.propagation.kinks import kinks
@@ -58,6 +60,7 @@ __all__ = [
     "Run",
     "Secant",
     "Step",
+    "StepExamples",
     "StepMap",
     "Sweep",
     "Tangents",
@@ -71,6 +74,8 @@ __all__ = [
     "difference",
     "eigenpairs",
     "ensemble",
+    "example_shares",
+    "example_sweep",
     "final_state",
     "forward",
     "hooks_of",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from aadsl.core.errors import AadslError
 from aadsl.core.generators import left_as_they_were, set_state
 from aadsl.core.kernels import under
 from aadsl.propagation.aligned import AlignedTensors
+from aadsl.propagation.example_rows import weighted
 from aadsl.propagation.gradient_hooks import hooked, hooks_of, put_hooks
 from aadsl.propagation.layout import FlatState, Layout
 from aadsl.propagation.loss import LossFunction, evaluated
@@ -97,9 +99,9 @@ class Objective:
         """Return loss and gradient of the step, over all its micro-batches, and the buffers after it."""
         loss: Tensor | None = None
         gradients: list[Tensor | None] = [None] * len(self.leaves)
-        with self._at(state, step, shift):
+        with self.at(state, step, shift):
             for part in self._losses(step):
-                found = self._hooked(torch.autograd.grad(part, self.leaves, allow_unused=True))
+                found = self.hooked(torch.autograd.grad(part, self.leaves, allow_unused=True))
                 gradients = [_accumulate(old, new) for old, new in zip(gradients, found, strict=True)]
                 loss = _accumulate(loss, part.detach())
         assert loss is not None, "a step has a batch"
@@ -113,7 +115,7 @@ class Objective:
 
     def loss_of(self, state: FlatState, step: Step) -> Tensor:
         """Return the loss alone."""
-        with self._at(state, step), torch.no_grad():
+        with self.at(state, step), torch.no_grad():
             return sum(self._losses(step), start=torch.zeros_like(self._like))
 
     def gradient(
@@ -126,7 +128,7 @@ class Objective:
         self._require_no_hooks()
         if cotangent is None and (step.training or not self.buffers.size):
             return self.evaluate(state, step, shift).gradient, torch.zeros_like(state.buffers)
-        with self._at(state, step, shift), self._traced(step) as (value, after, leaf):
+        with self.at(state, step, shift), self._traced(step) as (value, after, leaf):
             objective = value() + (0.0 if cotangent is None else (after() * cotangent).sum())
             return self.flat_gradient(objective, leaf)
 
@@ -138,8 +140,8 @@ class Objective:
         One graph of the gradient serves all directions. Attention runs in its math kernel, the only one with a
         second derivative.
         """
-        with self._at(state, step), sdpa_kernel(SDPBackend.MATH), self._traced(step) as (value, after, leaf):
-            gradient = self._hooked(torch.autograd.grad(value(), self.leaves, create_graph=True, allow_unused=True))
+        with self.at(state, step), sdpa_kernel(SDPBackend.MATH), self._traced(step) as (value, after, leaf):
+            gradient = self.hooked(torch.autograd.grad(value(), self.leaves, create_graph=True, allow_unused=True))
             flat = self.parameters.flatten(gradient, self._like)
             products = []
             for c, w in directions:
@@ -151,10 +153,10 @@ class Objective:
         self, state: FlatState, step: Step, tangents: Sequence[tuple[Tensor, Tensor]]
     ) -> list[tuple[Tensor, Tensor]]:
         """Return the changes of (∂L/∂θ, b') along each tangent (e_θ, e_b), to first order and exactly."""
-        with self._at(state, step), sdpa_kernel(SDPBackend.MATH), self._traced(step) as (value, after, leaf):
+        with self.at(state, step), sdpa_kernel(SDPBackend.MATH), self._traced(step) as (value, after, leaf):
             inputs = [*self.leaves, leaf]
             *gradient, buffer_gradient = torch.autograd.grad(value(), inputs, create_graph=True, allow_unused=True)
-            flat = self.parameters.flatten(self._hooked(gradient), self._like)
+            flat = self.parameters.flatten(self.hooked(gradient), self._like)
             probe = torch.zeros_like(leaf, requires_grad=True)
             traced = (after() * probe).sum()
             pulled = torch.autograd.grad(traced, inputs, create_graph=True, materialize_grads=True)
@@ -176,7 +178,7 @@ class Objective:
         """Return Jᵀ(∂²L/∂z²)J c for each direction c, z being the model's output."""
         self._require_no_hooks()
         products = [torch.zeros_like(c) for c in directions]
-        with self._at(state, step), sdpa_kernel(SDPBackend.MATH), captured_output(self.model) as outputs:
+        with self.at(state, step), sdpa_kernel(SDPBackend.MATH), captured_output(self.model) as outputs:
             for value in self._losses(step):
                 output = only_tensor(outputs)
                 (slope,) = torch.autograd.grad(value, output, create_graph=True)
@@ -193,7 +195,8 @@ class Objective:
                 outputs.clear()
         return products
 
-    def _hooked(self, gradients: Sequence[Tensor | None]) -> list[Tensor | None]:
+    def hooked(self, gradients: Sequence[Tensor | None]) -> list[Tensor | None]:
+        """Return gradients as hooks on the parameters leave them."""
         return [hooked(gradient, hooks) for gradient, hooks in zip(gradients, self._hooks, strict=True)]
 
     def _require_no_hooks(self) -> None:
@@ -214,7 +217,7 @@ class Objective:
         return ones
 
     @contextmanager
-    def _at(self, state: FlatState, step: Step, shift: Shift | None = None) -> Iterator[None]:
+    def at(self, state: FlatState, step: Step, shift: Shift | None = None) -> Iterator[None]:
         """Load the state, and run the step there."""
         self.load(state, shift)
         with self.running(step):
@@ -243,7 +246,13 @@ class Objective:
         batches = step.batches()
         for position, batch in enumerate(batches):
             seed(step, position)
-            yield step.share(evaluated(self.loss, self.model, batch), position, len(batches))
+            value = self.weighted_loss(batch, step.example_weights(position, self._like))
+            yield step.share(value, position, len(batches))
+
+    def weighted_loss(self, batch: Any, weights: Tensor | None) -> Tensor:
+        """Return the loss of a micro-batch; its gradient is that of its examples by ``weights`` (n,), if there are."""
+        value = partial(evaluated, self.loss, self.model, batch)
+        return value() if weights is None else weighted(self.model, value, weights)
 
     @contextmanager
     def traced_buffers(self) -> Iterator[Tensor]:

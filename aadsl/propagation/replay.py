@@ -66,7 +66,8 @@ class ObservedStep:
         """
         if not other.applied:
             return None
-        if other.batches is self.step.batches and other.training == self.step.training:
+        alike = other.training == self.step.training and other.left_out == self.step.left_out
+        if other.batches is self.step.batches and alike:
             return self.evaluation
         return step_map.evaluate(self.state, other)
 

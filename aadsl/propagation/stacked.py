@@ -157,7 +157,8 @@ def _read_the_same(one: Step, other: Step) -> bool:
     """Return whether two steps of one time evaluate the same loss."""
     modes = one.training == other.training and one.off_mode == other.off_mode and one.weights == other.weights
     nothing = (one.gradient_weight == 0) == (other.gradient_weight == 0)
-    return one is other or (one.batches is other.batches and modes and nothing)
+    whole = not one.left_out and not other.left_out
+    return one is other or (one.batches is other.batches and modes and nothing and whole)
 
 
 def _step_the_same(one: Step, other: Step) -> bool:

@@ -45,6 +45,9 @@ class Step:
         rng_states: for each micro-batch the states of the random generators by name (``"cpu"``, ``"cuda:0"``,
             ``"python"``, ``"numpy"``) at the start of its forward pass; empty where nothing random happened.
         weights: for each micro-batch the factor of its loss in the loss of the step; empty where that is their mean.
+        sizes: for each micro-batch how many examples it has.
+        left_out: for each micro-batch the examples whose loss has no weight (:mod:`aadsl.propagation.example_rows`);
+            empty where there are none.
         clip: gradient clipping.
         kernels: the switches under which loss and gradient are computed, by name.
     """
@@ -60,6 +63,8 @@ class Step:
     training: bool = True
     off_mode: tuple[str, ...] = ()
     weights: tuple[float, ...] = ()
+    sizes: tuple[int, ...] = ()
+    left_out: tuple[tuple[int, ...], ...] = ()
     rng_states: tuple[Mapping[str, Tensor], ...] = ()
     clip: Clip | None = None
     kernels: Kernels = field(default_factory=dict)
@@ -69,6 +74,14 @@ class Step:
         if self.weights:
             return loss * self.weights[micro_batch]
         return loss / count if count > 1 else loss
+
+    def example_weights(self, micro_batch: int, like: Tensor) -> Tensor | None:
+        """Return (n,) the weight of each example of a micro-batch, of the kind of ``like``; None where all are 1."""
+        if not self.left_out or not self.left_out[micro_batch]:
+            return None
+        weights = like.new_ones(self.sizes[micro_batch])
+        weights[list(self.left_out[micro_batch])] = 0.0
+        return weights
 
     @property
     def restarted(self) -> Sequence[int]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from aadsl.propagation.curvature import Curvature, Point
+from aadsl.propagation.example_products import example_products
 from aadsl.propagation.layout import FlatState, Layout
 from aadsl.propagation.objective import Evaluation, Objective
 from aadsl.propagation.step import Step
@@ -78,6 +80,16 @@ class StepMap:
         else:
             changes = curvature.pushforward(self.objective, point, moving)
         return pushforward(self.layout, point, tangents, changes)
+
+    def example_scores(self, point: Point, cotangents: Sequence[FlatState]) -> list[Tensor]:
+        """Return ⟨u, ∂Φ/∂w_i⟩ of each example i of the step, (n,) for each cotangent u of the state after it.
+
+        w_i is the weight of the example's loss, 1 as observed. With g = Σ_i w_i g_i, and g_i its share of the gradient,
+        that is ⟨(∂D/∂g)ᵀ u, g_i⟩: the optimizer is differentiated at the whole gradient, clipping with it.
+        """
+        point = point._replace(state=started(self.layout, point.state, point.step))
+        directions = [of_gradient for _, of_gradient in pullback(self.layout, point, cotangents)]
+        return example_products(self.objective, point.state, point.step, directions)
 
     def evaluate(self, state: FlatState, step: Step) -> Evaluation:
         """Return loss and gradient of ``step`` at θ_t; nothing is computed where the gradient has no weight."""

@@ -184,6 +184,7 @@ class History:
             training=bool(self._training[index]),
             off_mode=tuple(str(self._off_mode[index]).split()),
             weights=self.trajectory.micro_batch_weights(index),
+            sizes=self.trajectory.micro_batch_sizes(index),
             rng_states=self._rng_states(index),
             clip=self.trajectory.declared_clip(index),
             kernels=self._kernels(index),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -27,7 +27,6 @@ from aadsl.study.exact_answers import METHOD, ExactAnswers, exact_steps, first_o
 from aadsl.study.identity import Identifier, Identity
 from aadsl.study.spot_check import SpotCheck
 from aadsl.study.trust import Level
-from aadsl.verification import DiffersError
 
 UNCOMPARED = "uncompared"  # attribute of an answer: the steps whose replay was compared with nothing
 SPREAD = 10.0  # seconds of work from which on workers are asked: to start, they take half as long
@@ -102,18 +101,18 @@ class Answering:
         """
         if method.needs_gradient:
             require_estimable(self.history, query.behaviors)
-        identity = self._identity(progress)
+        identity = self.identity(progress)
         if isinstance(method, Auto):
             return self._within(identity, query, method, TimeBudget(seconds_of(method.budget)), progress)
         if method.exact:
-            return self._exactly(identity, query, progress)
+            return self.exactly(identity, query, progress)
         return self._estimated(identity, query, method, progress)
 
     def compared(self, query: Query, method: Estimator, progress: Progress) -> tuple[Outcome, Outcome]:
         """Return estimates beside exact answers, which later estimates get their intervals from."""
         require_estimable(self.history, query.behaviors)
-        identity = self._identity(progress)
-        exact = self._exactly(identity, query, progress)
+        identity = self.identity(progress)
+        exact = self.exactly(identity, query, progress)
         return self._estimated(identity, query, method, progress), exact
 
     def steps(self, query: Query, method: Estimator, progress: Progress) -> Outcome:
@@ -128,15 +127,15 @@ class Answering:
                 f"{describe(method)} gives no effects of single steps", hint="use first_order(), which is additive"
             )
         alone = tuple(replace(behavior, per_example=False) for behavior in query.behaviors)
-        return self._estimated(self._identity(progress), replace(query, behaviors=alone), method, progress)
+        return self._estimated(self.identity(progress), replace(query, behaviors=alone), method, progress)
 
     def model(self, member: NDArray[np.bool_], intervention: Intervention, progress: Progress) -> FlatState:
         """Return ζ_T of one stage, (1, T) true at its steps."""
         query = Query(member, (), intervention)
-        identity, rides = self._vouched(self._identity(progress), query, progress)[:2]
+        identity, rides = self._vouched(self.identity(progress), query, progress)[:2]
         return self.exact.model(identity, query, progress, control=rides)
 
-    def _identity(self, progress: Progress) -> Identity:
+    def identity(self, progress: Progress) -> Identity:
         """Read the run's files and its end, which a killed run did not store; return the identity."""
         identity = self.identifier.now(progress)
         self.history.replay_end(progress)
@@ -149,7 +148,7 @@ class Answering:
         notes = control.doubt.attributes | ({UNCOMPARED: control.uncompared} if control.uncompared else {})
         return control.doubt.marked(identity), rides, notes
 
-    def _exactly(self, identity: Identity, query: Query, progress: Progress) -> Outcome:
+    def exactly(self, identity: Identity, query: Query, progress: Progress) -> Outcome:
         """Train again without each stage; the control run makes that exact."""
         with self.history.waypoints.wanted(map(first_change, query.members)):
             identity, rides, notes = self._vouched(identity, query, progress)
@@ -162,13 +161,8 @@ class Answering:
 
     def _estimated(self, identity: Identity, query: Query, method: Estimator, progress: Progress) -> Outcome:
         """Estimate every stage; exact answers that are known already say how far off that may be."""
-        doubt = self.spot_check.require(identity, progress)
-        try:
-            with nullcontext() if doubt.failure else self.spot_check.passing(identity):
-                effects, why = self._swept(doubt.marked(identity), query, method, progress)
-        except DiffersError as error:
-            doubt = self.spot_check.differing(identity, error, progress)
-            effects, why = self._swept(doubt.marked(identity), query, method, progress)
+        sweep = partial(self._swept, query=query, method=method, progress=progress)
+        (effects, why), doubt = self.spot_check.guarded(identity, progress, sweep)
         identity = doubt.marked(identity)
         known = self.exact.known(identity, query)
         if known.any():
@@ -194,7 +188,7 @@ class Answering:
         price = self.price(identity, query)
         estimate = self.chosen(query, method, price, budget)
         if estimate.exact:
-            return self._exactly(identity, query, progress)
+            return self.exactly(identity, query, progress)
         try:
             answer = self._estimated(identity, query, estimate, progress)
         except NotFiniteError as error:
@@ -226,7 +220,7 @@ class Answering:
         progress: Progress,
     ) -> Outcome:
         """Return an answer of estimates with the ``chosen`` stages (S,) exact, and intervals for the rest."""
-        exact = self._exactly(identity, replace(query, members=query.members[chosen]), progress)
+        exact = self.exactly(identity, replace(query, members=query.members[chosen]), progress)
         self._pair(method, query, answer.effects, chosen, exact.effects.effect)
         bounds = self.pairs.bounds(method, query, answer.effects)
         effect, noise = answer.effects.effect.copy(), answer.noise.copy()
@@ -264,12 +258,12 @@ class Answering:
         order = np.argsort(-np.abs(estimates), axis=0, kind="stable")[:top]
         wanted = list(dict.fromkeys(order.ravel().tolist()))  # the largest of all behaviors first
         single = replace(query, members=np.equal.outer(np.array(wanted), np.arange(len(estimates))))
-        identity = self._identity(progress)
+        identity = self.identity(progress)
         price = self.price(identity, single)
         affordable = np.cumsum(price.stages) + price.control <= budget.left
         if affordable.any():
             steps, members = np.array(wanted)[affordable], single.members[affordable]
-            answer = self._exactly(identity, replace(single, members=members), progress)
+            answer = self.exactly(identity, replace(single, members=members), progress)
             exact[steps] = answer.effects.effect
         return exact
 

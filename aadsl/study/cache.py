@@ -49,7 +49,7 @@ class EffectCache:
         workers: Workers | None = None,
     ) -> tuple[StepEffects, str]:
         """Return what ``method.step_effects`` gives, sweeping only for behaviors that were not asked about before."""
-        keys = _keys(identity, ("steps", method, intervention), behaviors)
+        keys = keys_of(identity, ("steps", method, intervention), behaviors)
         found = self._found(keys, behaviors, _STEPS)
         missing = [k for k, entry in enumerate(found) if entry is None]
         if missing:
@@ -88,12 +88,12 @@ class EffectCache:
         known = all(None not in row for row in self.found(self.stage_keys(identity, method, query), query))
         if known or not isinstance(method, Additive):
             return known
-        steps = _keys(identity, ("steps", method, query.intervention), query.behaviors)
+        steps = keys_of(identity, ("steps", method, query.intervention), query.behaviors)
         return None not in self._found(steps, query.behaviors, _STEPS)
 
     def stage_keys(self, identity: Identity, method: Estimator, query: Query) -> list[list[Key]]:
         """Return under what the effect of each stage on each behavior is kept."""
-        return [_keys(identity, ("stage", method, query.intervention, m), query.behaviors) for m in query.members]
+        return [keys_of(identity, ("stage", method, query.intervention, m), query.behaviors) for m in query.members]
 
     def found(self, keys: list[list[Key]], query: Query, needed: Collection[str] = _EFFECT) -> list[list[Entry | None]]:
         """Return what is kept of each stage and behavior, None where there is nothing that has what is ``needed``."""
@@ -134,7 +134,7 @@ def _stem(folder: Path, keys: Sequence[Key]) -> Path | None:
     return folder / f"sweep-{hashlib.sha256(' '.join(digests).encode()).hexdigest()[:32]}"
 
 
-def _keys(identity: Identity, asked: tuple[Any, ...], behaviors: Sequence[Behavior]) -> list[Key]:
+def keys_of(identity: Identity, asked: tuple[Any, ...], behaviors: Sequence[Behavior]) -> list[Key]:
     """Return the key of each behavior."""
     common = identity.key(*asked)
     if common.digest is None:

@@ -8,10 +8,11 @@ passed is remembered under the identity of the run, beside the effects, so each 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,8 @@ PASSED = "the spot check of the trajectory passed"
 COMPARED = "stretches between stored states that were compared with their replay"
 WAY_OUT = "to score it nevertheless, say so: Study(…, unverified=True), in a cell: load … with …, unverified=true"
 MARK = "unverified"
+
+Swept = TypeVar("Swept")
 
 
 @dataclass(frozen=True)
@@ -146,6 +149,22 @@ class SpotCheck:
         self._report = verify_history(self._history, None, progress, stretches)
         self._remember(identity)
         return self._accepted()
+
+    def guarded(
+        self, identity: Identity, progress: Progress, sweep: Callable[[Identity], Swept]
+    ) -> tuple[Swept, Doubt]:
+        """Return what ``sweep`` computes under an identity, and why the run is in doubt: stored states are compared.
+
+        Raises:
+            AadslError: the trajectory fails, and that is not tolerated.
+        """
+        doubt = self.require(identity, progress)
+        try:
+            with nullcontext() if doubt.failure else self.passing(identity):
+                return sweep(doubt.marked(identity)), doubt
+        except DiffersError as error:
+            doubt = self.differing(identity, error, progress)
+            return sweep(doubt.marked(identity)), doubt
 
     def _uncompared(self) -> str:
         last, length = self._history.checkpoints[-1], self._history.length
