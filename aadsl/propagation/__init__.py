@@ -24,6 +24,7 @@ from aadsl.propagation.kinks import kinks
 from aadsl.propagation.layout import FlatState, Layout, alike, difference, inner
 from aadsl.propagation.loss import LossFunction
 from aadsl.propagation.objective import Evaluation, Objective
+from aadsl.propagation.own_effects import own_effects
 from aadsl.propagation.readout import MetricFunction, Readout
 from aadsl.propagation.refusals import CannotAdvanceTogetherError
 from aadsl.propagation.rehearsal import Rehearsed, rehearse
@@ -83,6 +84,7 @@ __all__ = [
     "kinks",
     "lanczos_products",
     "observed",
+    "own_effects",
     "portions",
     "put_hooks",
     "rehearse",

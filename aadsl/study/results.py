@@ -126,13 +126,20 @@ def provenance(title: str, plan: Plan, trajectory: Trajectory, answer: Outcome) 
         "answered_by": answer.by,
         "plan": str(plan),
         "exact": int(answer.exact.all()),
+        **origin(trajectory),
+        **({"given_weights": plan.note} if plan.note else {}),
+        **answer.notes,
+    }
+
+
+def origin(trajectory: Trajectory) -> dict[str, str]:
+    """Return the attributes that tell which run an answer is about, and when and by what it was given."""
+    return {
         "trajectory": str(trajectory.path),
         "runs": " then ".join(PurePath(job.path).name for job in trajectory.jobs),
         "trajectory_digest": trajectory.digest,
         "aadsl_version": __version__,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        **({"given_weights": plan.note} if plan.note else {}),
-        **answer.notes,
     }
 
 

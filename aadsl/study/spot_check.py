@@ -28,7 +28,7 @@ COMPARED = "stretches between stored states that were compared with their replay
 WAY_OUT = "to score it nevertheless, say so: Study(…, unverified=True), in a cell: load … with …, unverified=true"
 MARK = "unverified"
 
-Swept = TypeVar("Swept")
+Guarded = TypeVar("Guarded")
 
 
 @dataclass(frozen=True)
@@ -151,8 +151,8 @@ class SpotCheck:
         return self._accepted()
 
     def guarded(
-        self, identity: Identity, progress: Progress, sweep: Callable[[Identity], Swept]
-    ) -> tuple[Swept, Doubt]:
+        self, identity: Identity, progress: Progress, sweep: Callable[[Identity], Guarded]
+    ) -> tuple[Guarded, Doubt]:
         """Return what ``sweep`` computes under an identity, and why the run is in doubt: stored states are compared.
 
         Raises:

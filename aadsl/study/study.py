@@ -36,12 +36,12 @@ from aadsl.study.calibration import calibrations, single_steps
 from aadsl.study.entries import EntryStore
 from aadsl.study.error_bound import bound_factors
 from aadsl.study.exact_answers import METHOD, ExactAnswers
+from aadsl.study.example_questions import ExampleQuestions
 from aadsl.study.model_files import save_model
 from aadsl.study.model_store import ModelStore
 from aadsl.study.plan import Plan
 from aadsl.study.planning import planned
 from aadsl.study.question import DEFAULT_ESTIMATE, DEFAULT_ESTIMATOR, DEFAULT_INTERVENTION, SAMPLES, Question
-from aadsl.study.questions import Questions
 from aadsl.study.resolution import intervention_of, of_steps
 from aadsl.study.results import calibration_dataset
 from aadsl.study.spot_check import SpotCheck
@@ -53,7 +53,7 @@ LISTED = 20
 
 
 @checked
-class Study(Questions):
+class Study(ExampleQuestions):
     """What is asked of one run.
 
     Args:

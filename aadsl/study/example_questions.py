@@ -1,0 +1,80 @@
+"""What is asked of the single training examples of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import xarray as xr
+
+from aadsl.core.arguments import checked
+from aadsl.core.exclusive import one_at_a_time
+from aadsl.core.families import named
+from aadsl.core.progress import Progress, silent
+from aadsl.core.units import seconds_of
+from aadsl.study.budget import TimeBudget
+from aadsl.study.exact_answers import METHOD
+from aadsl.study.example_effects import ExampleQuestion, example_effects, plan_of
+from aadsl.study.example_results import example_dataset
+from aadsl.study.question import Question
+from aadsl.study.questions import Questions
+
+
+@checked
+class ExampleQuestions(Questions):
+    """Questions about the examples that stages consumed, besides those about the stages."""
+
+    @one_at_a_time
+    def examples(
+        self,
+        stages: str | Iterable[str],
+        behaviors: str | Iterable[str],
+        *,
+        top: int = 10,
+        self_influence: bool = False,
+        within: str | float | None = None,
+        progress: Progress | None = None,
+    ) -> xr.Dataset:
+        """Return the effect of each training example of the stages: that of leaving it out of their batches.
+
+        An example is left out where its loss has no weight: a step is the mean over as many examples as before, of
+        which this one adds nothing. All examples are estimated to first order by one sweep, an example that came
+        several times as the sum over its occurrences; the largest are then trained without, as far as the budget goes.
+
+        Args:
+            stages: names of stages or families, or one name; they may hold all steps.
+            behaviors: names of behaviors or behavior families, or one name.
+            top: how many of each stage and behavior to train without.
+            self_influence: whether to tell by how much each example lowered its own loss at once, by its own share of
+                each step (TracIn's self-influence): mislabeled ones come first. One backward pass an example.
+            within: the budget of the exact effects, such as ``"2 min"``; unless given, that of the study.
+            progress: called as ``progress(what, done, total)``.
+
+        Returns:
+            A Dataset over (stage, behavior, training_example): ``example_estimate``; ``example_exact``, NaN where it
+            was not trained without; ``example_trust`` with its reason; ``occurrences`` in the batches of the stage and
+            ``self_influence`` over (stage, training_example); ``index``, target and what was recorded of each example.
+
+        Raises:
+            AadslError: an unknown name, a behavior or an optimizer without gradient, a loss in which examples cannot be
+                told apart, or a trajectory that fails.
+        """
+        names = self.stage_names(stages)
+        query, _ = self._resolved(Question(tuple(names), named(behaviors), METHOD))
+        asked = ExampleQuestion(query, top, self_influence)
+        budget = TimeBudget(seconds_of(self._within if within is None else within))
+        found = example_effects(self._answering, asked, budget, progress or silent)
+        plan = plan_of(self._answering, asked, timed=False)
+        return example_dataset(names, asked, found, self._observed(query.behaviors), plan, self.trajectory)
+
+    @one_at_a_time
+    def plan_examples(
+        self,
+        stages: str | Iterable[str],
+        behaviors: str | Iterable[str],
+        *,
+        top: int = 10,
+        self_influence: bool = False,
+    ) -> str:
+        """Return in words what :meth:`examples` would compute and what that costs, without computing it."""
+        query, _ = self._resolved(Question(tuple(self.stage_names(stages)), named(behaviors), METHOD))
+        return plan_of(self._answering, ExampleQuestion(query, top, self_influence))
