@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import _lru_cache_wrapper, cached_property, lru_cache
 from itertools import pairwise
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from aadsl.core.errors import AadslError, did_you_mean
-from aadsl.core.generators import NUMPY, PYTHON
+from aadsl.core.generators import NUMPY, PYTHON, left_as_they_were
 from aadsl.core.kernels import AUTOCAST, Kernels
 from aadsl.core.progress import Progress, silent
 from aadsl.core.state import State
@@ -21,6 +22,7 @@ from aadsl.core.units import bytes_of
 from aadsl.core.wrappers import named_parameters
 from aadsl.dynamics import OwnGroup
 from aadsl.propagation import FlatState, Layout, LossFunction, Objective, Step, StepMap, final_state, kinks
+from aadsl.propagation.objective import seed
 from aadsl.replayed import fitting
 from aadsl.replayed.batches import BatchLoader, RecordedBatches
 from aadsl.replayed.devices import device_of
@@ -28,6 +30,7 @@ from aadsl.replayed.given import note_on_weights
 from aadsl.replayed.rules import GivenOptimizer, Rules
 from aadsl.replayed.training_data import TrainingData
 from aadsl.replayed.waypoints import Waypoints
+from aadsl.replayed.weights import MicroBatchWeights
 from aadsl.trajectory import Trajectory
 
 LONGEST, HELD_BYTES = 64, 1 << 28  # steps between two kept states, and their memory, held without a second thought
@@ -173,6 +176,24 @@ class History:
         return lru_cache(maxsize=STEPS)(self._make_step)
 
     def _make_step(self, index: int) -> Step:
+        return replace(self._unweighted(index), weights=self.weights.at(index))
+
+    @cached_property
+    def weights(self) -> MicroBatchWeights:
+        """What tells the weights of micro-batches."""
+        return MicroBatchWeights(self.trajectory, lambda index: RecordedBatches(self.batches, index), self._losses)
+
+    def _losses(self, index: int) -> list[float]:
+        """Return the loss of each micro-batch of a step whose state was stored; random generators stay as they were."""
+        step, found = self._unweighted(index), []
+        drawn_from = {"cpu", str(self.device), PYTHON, NUMPY}
+        with left_as_they_were(drawn_from), self.objective.at(self.state(index), step):
+            for position, batch in enumerate(step.batches()):
+                seed(step, position)
+                found.append(self.objective.weighted_loss(batch, None).item())
+        return found
+
+    def _unweighted(self, index: int) -> Step:
         restarted = self._rules.restarted(index)
         return Step(
             index,
@@ -183,7 +204,6 @@ class History:
             restarts=restarted,
             training=bool(self._training[index]),
             off_mode=tuple(str(self._off_mode[index]).split()),
-            weights=self.trajectory.micro_batch_weights(index),
             sizes=self.trajectory.micro_batch_sizes(index),
             rng_states=self._rng_states(index),
             clip=self.trajectory.declared_clip(index),

@@ -11,7 +11,16 @@ import torch
 
 from aadsl.trajectory import BUFFERS_WRITTEN, OPTIMIZER_WRITTEN, WEIGHTS_WRITTEN, Job, Trajectory
 from aadsl.verification.forwards import Suspicion, autocast, dropout_rate, mode, noise, unrecorded_draws
-from aadsl.verification.gradients import accumulation, clipping, first_off, of_a_part, one_step, other_rate, other_scale
+from aadsl.verification.gradients import (
+    accumulation,
+    clipping,
+    first_off,
+    of_a_part,
+    one_step,
+    other_rate,
+    other_scale,
+    told_weights,
+)
 from aadsl.verification.report import Finding
 from aadsl.verification.stretch import Stretch, affordable
 
@@ -41,6 +50,7 @@ def _suspected(trajectory: Trajectory, wrong: list[Stretch], stretch: Stretch, c
         partial(_single_weights, trajectory, stretch),
         partial(dropout_rate, trajectory, stretch),
         partial(mode, trajectory, stretch),
+        partial(told_weights, trajectory, stretch),
         partial(accumulation, trajectory, stretch),
         partial(other_scale, trajectory, wrong),
         partial(other_rate, trajectory, stretch),

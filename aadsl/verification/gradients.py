@@ -42,8 +42,23 @@ def _clipped(by_value: bool, limit: float, factor: float) -> Variation:
     return lambda step: replace(step, clip=clip)
 
 
+def told_weights(trajectory: Trajectory, stretch: Stretch) -> Suspicion:
+    """Micro-batches whose weights were told, and are not those that were measured."""
+    weights = stretch.history.weights
+    for index in range(stretch.start, stretch.stop):
+        for told, seen in zip(trajectory.micro_batch_weights(index), weights.measured(index), strict=False):
+            if not isclose(told, seen, rel_tol=_SAME):
+                if not mended(stretch, lambda step: replace(step, weights=weights.measured(step.index))):
+                    return None
+                return "told weights", (
+                    f"recorder.batch(…, weight={told:.4g}) was told at step {index}, but the loss on which backward() "
+                    f"was called was {seen:.4g} times this one; leave weight= out, and it is measured"
+                )
+    return None
+
+
 def accumulation(trajectory: Trajectory, stretch: Stretch) -> Suspicion:
-    """Micro-batches whose losses were not averaged, as those are that were told no weights."""
+    """Micro-batches whose losses were not averaged, as those are of which no weights were told or measured."""
     said = "and recorder.batch(…, weight=…) was not told so"
     for counted, how in (
         (True, "the losses of micro-batches were weighted by their numbers of examples"),

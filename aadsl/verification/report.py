@@ -36,6 +36,7 @@ REMEDIES = {
     "other data": _DATA,
     "random data": "record the batches themselves, recorder.batch((inputs, targets)), instead of their indices",
     "some steps differ": "record such steps as they were: batches where they are used, and a recorder for each loss",
+    "told weights": "leave weight= out, and it is measured; or give the loss that it is told of",
     "untold weights": "say what the loss of each micro-batch was multiplied by: recorder.batch(…, weight=…)",
     "optimizer written": _OWN_RUN,
     "buffers written": "call model.eval() before validation, and recalibrate statistics after the recorder is closed",

@@ -22,8 +22,7 @@ def train(path, epochs=2):
     loader = DataLoader(DATA, batch_size=40, shuffle=True)
     with aadsl.Recorder(path, model, optimizer, data=DATA, overwrite=True) as recorder:
         for epoch in range(epochs):
-            # The weight is the factor of a batch's loss in the loss of its step; without it, that is their mean.
-            for number, batch in enumerate(recorder.batches(loader, epoch=epoch, weight=1 / EACH), 1):
+            for number, batch in enumerate(recorder.batches(loader, epoch=epoch), 1):  # not: enumerate(loader, 1)
                 (loss_fn(model, batch) / EACH).backward()
                 if number % EACH == 0 or number == len(loader):
                     nn.utils.clip_grad_norm_(model.parameters(), 10.0)  # so high that it never clips

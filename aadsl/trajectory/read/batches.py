@@ -20,7 +20,7 @@ from aadsl.trajectory.read.rules import layout_of_batches, require
 from aadsl.trajectory.read.source import RunSource
 from aadsl.trajectory.store.columns import Columns, column_names, read_column
 from aadsl.trajectory.store.segments import Segment
-from aadsl.trajectory.store.specs import STRUCTURE, WEIGHT
+from aadsl.trajectory.store.specs import FACTOR, LOSS, STRUCTURE, WEIGHT
 from aadsl.trajectory.store.structure import put_together
 from aadsl.trajectory.store.tensors import from_array
 
@@ -132,8 +132,16 @@ class Loaded:
 
     def weight(self, row: int) -> float | None:
         """Return the factor of a micro-batch's loss in the loss of its step, None where it was not told."""
-        value = float(self.columns[WEIGHT].values[row]) if WEIGHT in self.columns else nan
+        value = self._number(WEIGHT, row)
         return None if isnan(value) else value
+
+    def differentiated(self, row: int) -> tuple[float, float] | None:
+        """Return what ``backward()`` was called on, and by what that had been multiplied last; None where not seen."""
+        factor = self._number(FACTOR, row)
+        return None if isnan(factor) else (self._number(LOSS, row), factor)
+
+    def _number(self, name: str, row: int) -> float:
+        return float(self.columns[name].values[row]) if name in self.columns else nan
 
     def tensors(self, row: int) -> dict[str, Tensor]:
         """Return a micro-batch's stored tensors by name."""

@@ -81,14 +81,11 @@ class Trajectory:
         self.path = runs[0].source.path
         self.length: int = self._chain.starts[-1]
         self.recorded: tuple[int | str, ...] = (self.length, *(run.header.run for run in runs))
-        self.optimizer: str = self._chain.optimizer
-        self.group_count: int = len(self._chain.groups)
+        self.optimizer, self.group_count = self._chain.optimizer, len(self._chain.groups)
         self.parameters: dict[str, ParameterSpec] = self._chain.parameters
         self.buffers: dict[str, ParameterSpec] = self._chain.buffers
         self.closed: bool = last.length >= 0
-        self.clip: Clip | None = last.clip
-        self.accumulation: int | None = last.accumulation
-        self.provenance: dict[str, str] = last.provenance
+        self.clip, self.accumulation, self.provenance = last.clip, last.accumulation, last.provenance
 
     def __len__(self) -> int:
         return self.length
@@ -190,9 +187,16 @@ class Trajectory:
         return None if any(batch is None for batch in found) else found
 
     def micro_batch_weights(self, step: int) -> tuple[float, ...]:
-        """Return the factor that each micro-batch's loss has in the loss of a step; () where it is their mean."""
-        found = [loaded.weight(row) for loaded, row in self._consumed(step)]
-        return tuple(weight for weight in found if weight is not None)
+        """Return the factor that each micro-batch's loss has in the loss of a step, as it was told; () where not."""
+        return tuple(w for loaded, row in self._consumed(step) if (w := loaded.weight(row)) is not None)
+
+    def differentiated(self, step: int) -> tuple[tuple[float, float], ...]:
+        """Return of each micro-batch what ``backward()`` was called on, and the last factor in it, 1/4 of ``loss / 4``.
+
+        Returns () where that is not known, or is nothing but the loss of the only one.
+        """
+        found = [loaded.differentiated(row) for loaded, row in self._consumed(step)]
+        return tuple(one for one in found if one is not None) if None not in found else ()
 
     def batch_tensors(self, step: int) -> Any:
         """Return the stored batch that step consumed, as it was announced; None where it was not stored.

@@ -24,7 +24,9 @@ A trajectory is a folder of sealed netCDF-4 files (:mod:`aadsl.trajectory.store.
     ``*_size`` and ``*_shape``; over ``example``: ``index`` (-1: unknown) and per-example metadata;
     ``tensor_<name>_<dtype>`` and ``rng_<device>`` (generator states, also
     ``rng_python`` and ``rng_numpy``) end to end. Since version 2, where some need them:
-    ``micro_batch_weight``, the factor of a micro-batch's loss in the loss of the step (NaN: one over their number), and
+    ``micro_batch_weight``, the factor of a micro-batch's loss in the loss of the step, as told (NaN: it was not),
+    ``micro_batch_loss``, what ``backward()`` was called on, ``micro_batch_factor``, by what the loop had multiplied
+    that last (NaN: not seen; where nothing is known, the step's loss is the mean of its micro-batches), and
     ``tensor_structure``, how containers hold the tensors (:mod:`aadsl.trajectory.store.structure`).
 ``state-<t>.nc``
     ξ_t: ``step`` is t; ``parameters_<dtype>``, ``optimizer_<slot>_<dtype>``, ``buffers_<dtype>`` are all tensors end to

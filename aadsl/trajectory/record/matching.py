@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import TypeAlias
 
 import torch
@@ -47,7 +48,7 @@ Used: TypeAlias = list[tuple[MicroBatch, ForwardPass | None]]
 """The micro-batches that a step used, each with the pass that it went through, where that is known."""
 
 
-def matched(events: Events, batches: Sequence[MicroBatch], tasks: set[int]) -> Used:
+def matched(events: Events, batches: Sequence[MicroBatch], tasks: AbstractSet[int]) -> Used:
     """Return which of the announced ``batches`` the step used, and the training pass that each went through first.
 
     A batch is announced before or after its pass. A batch none of whose passes was differentiated was not used, where
@@ -75,7 +76,7 @@ def matched(events: Events, batches: Sequence[MicroBatch], tasks: set[int]) -> U
     return used if used and _covered(events, training, before=before) == len(training) else pairs
 
 
-def training_passes(events: Events, tasks: set[int]) -> list[ForwardPass]:
+def training_passes(events: Events, tasks: AbstractSet[int]) -> list[ForwardPass]:
     """Return the passes that were differentiated; all where that was not seen, as in the parts of a model."""
     passes = [event for event in events if event is not None]
     return [one for one in passes if not tasks.isdisjoint(one.tasks)] or [one for one in passes if one.tasks] or passes

@@ -141,8 +141,9 @@ class Recorder:
                 however they lie in each other, as the loss is to get them again; or
             indices: positions in the recorder's ``data``.
             size: number of examples; left out, that of the indices, or else the length of the first tensor.
-            weight: factor of this micro-batch's loss in the loss of the step, Σ weight·loss; left out of all
-                micro-batches of a step, its loss is their mean. (A list is metadata of the examples.)
+            weight: factor of this micro-batch's loss in the loss of the step, Σ weight·loss. It is measured, where
+                each has a ``backward()`` of its own; else it is one over their number. (A list is metadata of the
+                examples.)
             metadata: text, true/false, number or 0-dim tensor for the step (``tag="badnet"``, ``loss=loss``), or a
                 list as long as the batch for its examples. Without it the ``loss`` is what ``backward()`` is called
                 on, in all; that of accumulated micro-batches which is told is weighted alike.

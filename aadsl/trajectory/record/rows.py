@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
+from math import nan
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -18,7 +19,9 @@ from aadsl.trajectory.store.columns import Columns, StoredColumn, column_of
 from aadsl.trajectory.store.specs import (
     BOUNDARY,
     BUFFERS_WRITTEN,
+    FACTOR,
     FRESH_GROUPS,
+    LOSS,
     OPTIMIZER_WRITTEN,
     RESTING_GROUPS,
     STRUCTURE,
@@ -49,7 +52,11 @@ NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 @dataclass(slots=True)
 class MicroBatch:
-    """The data of one forward and backward pass; a step has one, or several when gradients accumulate."""
+    """The data of one forward and backward pass; a step has one, or several when gradients accumulate.
+
+    ``weight`` was told; ``loss`` is what was differentiated, where that was seen and is not simply its loss, and
+    ``factor`` what that was multiplied by last.
+    """
 
     size: int
     indices: NDArray[np.int64] | None = None
@@ -58,6 +65,8 @@ class MicroBatch:
     examples: Mapping[str, NDArray[Any]] = field(default_factory=lambda: NOTHING)
     rng: Mapping[str, Tensor] = field(default_factory=lambda: NOTHING)
     weight: float | None = None
+    loss: Tensor | float | None = None
+    factor: Tensor | float = 1.0
 
     @property
     def nbytes(self) -> int:
@@ -169,6 +178,11 @@ def batch_columns(start: int, rows: Sequence[Row]) -> Columns:
     if any(batch.weight is not None for batch in batches):
         weights = np.array([batch.weight for batch in batches], dtype=np.float64)
         columns[WEIGHT] = _micro(weights, "factor of the micro-batch's loss in the loss of the step")
+    if any(batch.loss is not None for batch in batches):
+        seen = [(nan, nan) if b.loss is None else (_number(b.loss), _number(b.factor)) for b in batches]
+        losses, factors = np.array(seen, dtype=np.float64).T
+        columns[LOSS] = _micro(losses, "what backward() was called on")
+        columns[FACTOR] = _micro(factors, "what the micro-batch's loss was multiplied by before backward()")
     if any(batch.structure for batch in batches):
         structures = np.array([batch.structure for batch in batches], dtype=object)
         described = {"long_name": "how the tensors of the micro-batch lie in it"}

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from aadsl.core.generators import NUMPY, PYTHON, as_tensor, state_of
-from aadsl.trajectory.record.backward import BackwardHook
+from aadsl.trajectory.record.backward import BackwardHook, Differentiated, Number
 from aadsl.trajectory.record.hook import Hook
-from aadsl.trajectory.record.matching import ForwardPass, matched, task_now, training_passes
+from aadsl.trajectory.record.matching import ForwardPass, Used, matched, task_now, training_passes
 from aadsl.trajectory.record.rows import MicroBatch
 from aadsl.trajectory.record.subject import Subject
 from aadsl.trajectory.store.tensors import dtype_name
@@ -54,8 +54,8 @@ class ForwardWatch:
         self._before = before
         self._room = _KEPT
         self._events: list[ForwardPass | None] = []  # passes and, as None, announcements, in their order
-        self._tasks: set[int] = set()  # the backward passes in which parameters got gradients
-        self._losses: list[Tensor | float | None] = []  # what was differentiated in each of them
+        # The backward passes in which parameters got gradients, and what each began with, where that was seen.
+        self._tasks: dict[int, Differentiated | None] = {}
         self._unsettled: tuple[dict[str, bytes], Sequence[tuple[MicroBatch, ForwardPass]]] | None = None
         self._wary = _WARY
         self._quiet = 0  # passes since Python's or NumPy's generators were last drawn from
@@ -137,14 +137,16 @@ class ForwardWatch:
                 tensor.register_hook(one.differentiated)  # type: ignore[no-untyped-call]
 
     def _on_gradient(self, number: int, parameter: Tensor) -> None:
-        self._tasks.add(task_now())
+        self._tasks.setdefault(task_now())
         gradient = parameter.grad
         assert gradient is not None  # it was just accumulated
         self._versions[number] = gradient._version
 
-    def _on_backward(self, loss: Tensor | float | None) -> None:
-        if len(self._tasks) > len(self._losses):
-            self._losses += [loss] * (len(self._tasks) - len(self._losses))
+    def _on_backward(self, begun: Differentiated) -> None:
+        for task in reversed(self._tasks):  # several where it recomputed parts of the model
+            if self._tasks[task] is not None:
+                break
+            self._tasks[task] = begun
 
     @property
     def without_gradients(self) -> bool:
@@ -152,10 +154,15 @@ class ForwardWatch:
         return self.seen and not self._tasks
 
     @property
-    def loss(self) -> Tensor | float | None:
+    def loss(self) -> Number | None:
         """What was differentiated since the last step, in all: the loss of the step; None where that is not known."""
-        known = [loss for loss in self._losses if loss is not None]
-        return sum(known[1:], start=known[0]) if known and len(known) == len(self._tasks) else None
+        begun = self._begun()
+        return sum([one.loss for one in begun[1:]], start=begun[0].loss) if begun else None
+
+    def _begun(self) -> list[Differentiated]:
+        """Return what the backward passes since the last step began with; nothing where that of one is not known."""
+        begun = self._tasks.values()
+        return [] if None in begun else list({id(one): one for one in begun if one is not None}.values())
 
     def gradients_discarded(self) -> bool:
         """Return whether gradients were computed since the last step and then set to None or zero."""
@@ -173,7 +180,8 @@ class ForwardWatch:
 
         While no step draws random numbers, whether one did is seen when the next one begins, or in :meth:`settle`.
         """
-        used = matched(self._events, batches, self._tasks)
+        used = matched(self._events, batches, self._tasks.keys())
+        self._measure(used)
         self.buffers_written = bool(self._buffers) and self._wrote_between()
         pairs = [(batch, one) for batch, one in used if one is not None]
         if pairs:
@@ -186,9 +194,26 @@ class ForwardWatch:
         self.forget()
         return [batch for batch, _ in used]
 
+    def _measure(self, used: Used) -> None:
+        """Note of each micro-batch what was differentiated, where that can be something else than its loss.
+
+        A backward pass through several of them, and several through one, say nothing of each.
+        """
+        begun = self._begun()
+        if not begun or (len(used) == 1 and _untouched(begun)):
+            return
+        found = [one for _, one in used if one is not None]
+        known = [{id(own): own for own in map(self._tasks.get, one.tasks) if own is not None} for one in found]
+        if not found and len(begun) == len(used):  # of what the loop calls parts of, nothing but the order is seen
+            known = [{id(own): own} for own in begun]
+        distinct = {number for own in known for number in own}
+        if len(known) == len(used) == len(distinct) and all(len(own) == 1 for own in known):
+            for (batch, _), own in zip(used, known, strict=True):
+                ((batch.loss, batch.factor),) = own.values()
+
     def used(self, batches: Sequence[MicroBatch]) -> int:
         """Return how many of the announced micro-batches the coming step uses."""
-        return len(matched(self._events, batches, self._tasks))
+        return len(matched(self._events, batches, self._tasks.keys()))
 
     @property
     def buffers_touched(self) -> bool:
@@ -201,7 +226,7 @@ class ForwardWatch:
     def _wrote_between(self) -> bool:
         """Return whether buffers were written to between the training passes, those of the last step included."""
         found = False
-        for one in training_passes(self._events, self._tasks):
+        for one in training_passes(self._events, self._tasks.keys()):
             if one.buffers and one.buffers[1]:  # of what the loop tells of, the end is not seen
                 found |= one.buffers[0] != self._written
                 self._written = one.buffers[1]
@@ -222,8 +247,14 @@ class ForwardWatch:
 
     def forget(self) -> None:
         """Start the next step."""
-        self._events, self._tasks, self._losses = [], set(), []
+        self._events, self._tasks = [], {}
         self.seen = False
+
+
+def _untouched(begun: Sequence[Differentiated]) -> bool:
+    """Return whether one loss was differentiated as it was. (That of a GPU is not waited for.)"""
+    factor = begun[0].factor
+    return len(begun) == 1 and isinstance(factor, float) and factor == 1.0
 
 
 def _tensors(output: Any) -> Iterator[Tensor]:

@@ -17,7 +17,9 @@ optimizer's state, to buffers, since the step before."""
 
 
 STRUCTURE, WEIGHT = "tensor_structure", "micro_batch_weight"
-"""What is known of some micro-batches only: how their tensors lie in them, and the factor of their loss."""
+LOSS, FACTOR = "micro_batch_loss", "micro_batch_factor"
+"""What is known of some micro-batches only: how their tensors lie in them; the factor of their loss in that of the
+step, as told; what ``backward()`` was called on, and by what the training loop had multiplied that last."""
 
 RESTING_GROUPS, FRESH_GROUPS = "resting_groups", "fresh_groups"
 """Columns of numbers of parameter groups: whose optimizer took no step; which start afresh while others go on."""
