@@ -187,7 +187,7 @@ def test_the_weights_of_an_earlier_step_are_told_by_its_number(run: Recorded) ->
     earlier = network()
     earlier.load_state_dict(trajectory.state(step).parameters)
     (note,) = run.study(model=earlier).notes
-    assert f"those of the run before step {step}" in note
+    assert f"those of step {step}: best weights were loaded" in note and f"say final={step}" in note
 
 
 def test_best_weights_that_were_loaded_before_the_recorder_closed_are_told(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
@@ -67,7 +67,7 @@ class Query:
     """Which effects an estimator is asked for.
 
     Attributes:
-        members: (S, T) true where a step belongs to a stage; no row is empty.
+        members: (S, T) true where a step belongs to a stage; no row is empty where it is answered.
         behaviors: the K behaviors.
         intervention: what is changed at the steps of a stage.
     """
@@ -75,6 +75,17 @@ class Query:
     members: NDArray[np.bool_]
     behaviors: tuple[Behavior, ...]
     intervention: Intervention
+
+    @property
+    def present(self) -> NDArray[np.bool_]:
+        """(S,) the stages of which a step was taken before the model was made that is asked about."""
+        present: NDArray[np.bool_] = self.members.any(axis=1)
+        return present
+
+    @property
+    def of_present(self) -> Query:
+        """The same about these stages alone: the others have no effect."""
+        return replace(self, members=self.members[self.present])
 
 
 @dataclass

@@ -1,14 +1,29 @@
-"""Whether the weights of the model that was given are those of the run's end, of which all answers are."""
+"""Which model of the run some weights are: its end, of which answers are unless they are asked of another, or a step.
+
+Many runs do not ship their last weights: best ones are loaded at the end, or the training went on for too long.
+"""
 
 from __future__ import annotations
 
-import torch
-from torch import nn
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
+import torch
+from torch import Tensor, nn
+
+from aadsl.core.errors import AadslError, did_you_mean
 from aadsl.core.state import State
+from aadsl.propagation import forward
 from aadsl.trajectory import Trajectory
 
+if TYPE_CHECKING:
+    from aadsl.replayed.history import History
+
 SEARCHED = 1 << 26  # bytes of weights in stored states that are looked through for the given ones
+ROUNDED = 1e-2  # of the length of a step, that the replay of a state may be off by
+WRAPPERS = ("_orig_mod.", "module.")  # what wrappers put before the names of parameters
+
+Weights = Mapping[str, Tensor]
 
 
 def note_on_weights(trajectory: Trajectory, model: nn.Module, first: State, last: State) -> str:
@@ -25,24 +40,80 @@ def note_on_weights(trajectory: Trajectory, model: nn.Module, first: State, last
         return ""
     if _equal(own, first) or (ended and _equal(own, last)):
         return ""
-    step = _step_of(own, trajectory, first)
-    which = "other ones than those of the run's end" if step is None else f"those of the run before step {step}"
+    about = f"answers are about the run's end, the model after {trajectory.length} steps"
+    between = trajectory.checkpoints[1:-1]
+    searched = len(between) * sum(part.nbytes for part in first.parameters.values()) <= SEARCHED
+    step = stored_step(trajectory, own) if searched else None
+    if step is not None:
+        return (
+            f"the weights of the model that was given are those of step {step:,}: best weights were loaded at the end, "
+            f"or training went on; {about}; to ask about the model that was given, say final={step}"
+        )
+    which = "other ones than those of the run's end"
     if not ended:  # at the end of its recording the model was another one than the last step had left
         which = f"{which}, or may be: something else than the optimizer wrote to the model after the last step"
     return (
-        f"the weights of the model that was given are {which}; answers are about the run's end, the model after "
-        f"{trajectory.length} steps, and say nothing of other weights: of best ones that were loaded, or of an average "
-        "(SWA, EMA); to ask about weights of an earlier step, close a recorder there"
+        f"the weights of the model that was given are {which}; {about}, and say nothing of other weights: of best ones "
+        "that were loaded, or of an average (SWA, EMA); to ask about the model after an earlier step, say final=STEP"
     )
 
 
-def _equal(own: dict[str, torch.Tensor], state: State) -> bool:
+def stored_step(trajectory: Trajectory, weights: Weights) -> int | None:
+    """Return the last stored step t whose θ_t these weights are; None where there is none."""
+    steps = reversed(trajectory.checkpoints)
+    return next((step for step in steps if _equal(weights, trajectory.state(step))), None)
+
+
+def weights_of(given: nn.Module | Weights, trajectory: Trajectory) -> dict[str, Tensor]:
+    """Return the trained parameters out of a model or a state dict, by the names that they have in the run.
+
+    Raises:
+        AadslError: one is missing, or has another shape.
+    """
+    tensors = given.state_dict() if isinstance(given, nn.Module) else given
+    known = {_bare(str(name)): tensor for name, tensor in tensors.items() if isinstance(tensor, Tensor)}
+    recorded = {_bare(name): name for name in trajectory.parameters}
+    for bare, name in recorded.items():
+        if bare not in known:
+            hint = did_you_mean(name, known) or "give model.state_dict(), as it was loaded into the model"
+            raise AadslError(f'final: the weights have no "{name}", which the run trained', hint=hint)
+        own, wanted = tuple(known[bare].shape), tuple(trajectory.parameters[name].shape)
+        if own != wanted:
+            raise AadslError(f'final: "{name}" has shape {own} in the weights, {wanted} in the run')
+    return {name: known[bare].detach() for bare, name in recorded.items()}
+
+
+def step_of(history: History, weights: Weights) -> int:
+    """Return the step t whose θ_t these weights are: a stored one, or one on either side of the nearest of those.
+
+    Raises:
+        AadslError: the run passes them nowhere there.
+    """
+    trajectory = history.trajectory
+    step = stored_step(trajectory, weights)
+    if step is not None:
+        return step
+    layout, like = history.objective.parameters, history.state(0).parameters
+    wanted = layout.flatten([weights[name] for name in layout.names], like)
+    steps = trajectory.checkpoints
+    nearest = min(range(len(steps)), key=lambda i: float((history.state(steps[i]).parameters - wanted).norm()))
+    bounds = [*steps[max(0, nearest - 1) : nearest + 2], *([] if nearest + 1 < len(steps) else [trajectory.length])]
+    for taken in forward(history, history.step_map, bounds[0], bounds[-1]):
+        off = (taken.after.parameters - wanted).norm()
+        if bool(off <= ROUNDED * taken.change.parameters.norm()):
+            return taken.step.index + 1
+    raise AadslError(
+        f"final: these weights are of no step that the run stored, nor of steps {bounds[0]} to {bounds[-1]}, "
+        "between the stored ones that are nearest to them",
+        hint="say after which step they were taken: final=STEP; of an average of steps give the steps, final=[…]",
+    )
+
+
+def _equal(own: Weights, state: State) -> bool:
     return all(torch.equal(part.cpu(), state.parameters[name].cpu()) for name, part in own.items())
 
 
-def _step_of(own: dict[str, torch.Tensor], trajectory: Trajectory, first: State) -> int | None:
-    """Return the stored step whose weights these are; None where none is, or they are too many to look through."""
-    between = trajectory.checkpoints[1:-1]
-    if len(between) * sum(part.nbytes for part in first.parameters.values()) > SEARCHED:
-        return None
-    return next((step for step in reversed(between) if _equal(own, trajectory.state(step))), None)
+def _bare(name: str) -> str:
+    for wrapper in WRAPPERS:
+        name = name.replace(wrapper, "")
+    return name

@@ -48,11 +48,13 @@ class History:
         device: where to compute: ``"cpu"``, ``"cuda"``, or ``"auto"`` for a GPU where there is one.
         memory: how much the states held during a sweep may take, such as ``"4GiB"``; by default as needed.
         optimizer: what makes an optimizer that has no step function: ``optimizer(params)``; by default it is looked up.
+        end: where the run ends, unless with its last step.
 
     Attributes:
         opaque: the names of the optimizers whose steps have no derivative, so that nothing can be swept; as a rule "".
         made_of: what decides the steps of those.
         data: the training examples of each run; batches: what loads those of a step.
+        end: after how many steps the model that answers are about was made, as a rule after all that were recorded.
         given: what to know of the model's weights, as a rule nothing.
         witness: what is told where the replay of each stretch between two stored states ended.
         waypoints: states that verification passes and others want; replayed_steps: how many steps it has replayed.
@@ -71,8 +73,10 @@ class History:
         device: str | torch.device = "auto",
         memory: str | float | None = None,
         optimizer: GivenOptimizer = None,
+        end: int | None = None,
     ) -> None:
         self.trajectory, self._model = trajectory, model
+        self.end = trajectory.length if end is None else end
         self.device = device_of(device)
         if not trajectory.length:
             raise AadslError(f"{trajectory.path} holds no steps", hint="record some, and commit them: recorder.close()")
@@ -111,13 +115,18 @@ class History:
 
     @property
     def length(self) -> int:
-        """Number of steps T."""
-        return self.trajectory.length
+        """Number of steps T up to the model that answers are about."""
+        return self.end
 
     @property
     def checkpoints(self) -> tuple[int, ...]:
-        """Steps whose state was recorded."""
-        return self.trajectory.checkpoints
+        """Steps up to there whose state was recorded."""
+        return tuple(step for step in self.trajectory.checkpoints if step <= self.end)
+
+    @property
+    def of_model(self) -> str:
+        """Which model answers are about, in words; "" where it is the one that the run ended with."""
+        return "" if self.end == self.trajectory.length else f"the model after {self.end:,} of its steps"
 
     @cached_property
     def limit(self) -> int:
@@ -238,7 +247,7 @@ class History:
         layout, buffers = self.objective.parameters, self.objective.buffers
         trained = {name: state.parameters[name] for name in layout.names}
         parameters = layout.flatten([*trained.values()], trained[layout.names[0]].to(self.device))
-        following = min(index, self.length - 1)
+        following = min(index, self.trajectory.length - 1)
         dynamics, scalars = self._rules.of_run(following), self.trajectory.hyperparameters(following)
         slots = []
         for group, stretch in enumerate(layout.group_slices):

@@ -26,7 +26,7 @@ class RunSpec:
 
     Attributes:
         trajectory: what was recorded; pickled as its paths, and opened anew where it arrives.
-        model, loss, data, device, memory, optimizer: as :class:`History` has them.
+        model, loss, data, device, memory, optimizer, end: as :class:`History` has them.
     """
 
     trajectory: Trajectory
@@ -36,11 +36,12 @@ class RunSpec:
     device: str | torch.device = "auto"
     memory: str | float | None = None
     optimizer: GivenOptimizer = None
+    end: int | None = None
 
     def history(self) -> History:
         """Return the run of these arguments."""
         given = {"model": self.model, "loss": self.loss, "data": self.data, "memory": self.memory}
-        return History(self.trajectory, **given, device=self.device, optimizer=self.optimizer)
+        return History(self.trajectory, **given, device=self.device, optimizer=self.optimizer, end=self.end)
 
     def opened_again(self) -> RunSpec:
         """Return the same with files of its own.
@@ -57,7 +58,8 @@ class RunSpec:
         # A class that was defined in a notebook is not to be imported there.
         optimizer = self.optimizer or classes_of(self.trajectory)
         # A pickled parameter has no hooks.
-        return _arrived, (recording, model, hooks_of(model), self.loss, data, self.device, self.memory, optimizer)
+        rest = self.loss, data, self.device, self.memory, optimizer, self.end
+        return _arrived, (recording, model, hooks_of(model), *rest)
 
 
 def _arrived(recording: SentRecording, model: nn.Module, hooks: dict[str, Any], *arguments: Any) -> RunSpec:

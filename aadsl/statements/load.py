@@ -17,7 +17,16 @@ from aadsl.statements.session import Result
 from aadsl.statements.studied import Studied
 from aadsl.statements.vocabulary import given_options, notebook_name
 
-OPTIONS = {"model": Any, "loss": Any, "data": Any, "device": Any, "within": Any, "unverified": bool, "optimizer": Any}
+OPTIONS = {
+    "model": Any,
+    "loss": Any,
+    "data": Any,
+    "device": Any,
+    "within": Any,
+    "unverified": bool,
+    "optimizer": Any,
+    "final": Any,
+}
 
 OF_MODEL = ("other dtype", "changed weight")  # what is wrong with the model that was given, not with the data
 
@@ -36,6 +45,8 @@ class Load(Statement):
     of them by run, such as {"pretrain": digits, "finetune": letters}; `device` is "auto" unless given. `optimizer`
     makes the optimizer that trained, optimizer(params), where its class has no derivative here and is not imported.
     Answers are about the run's end; a model whose weights are neither those of its start nor of its end is told of.
+    `final` says which model was shipped instead: the number of steps after which it was kept, such as final=1200 where
+    best weights were loaded at the end, or final="given" for the weights of the model; what came later has no effect.
     Scores are refused on a trajectory that fails verification, unless `unverified=true` is given; then they say so.
     Stages and behaviors of an earlier trajectory are left behind; those defined on a loaded study are there.
     `within` is the budget of answers, "30 s" unless given: within it exact answers come first.

@@ -44,6 +44,7 @@ class Outcome:
         bounds: 90% intervals of the estimates; NaN elsewhere, and where too few exact answers are known.
         by: what answered, in words.
         notes: attributes of the answer.
+        present: (S,) the stages of which a step came before the model that is asked about; None where all are.
     """
 
     method: Estimator
@@ -53,6 +54,7 @@ class Outcome:
     bounds: Bounds
     by: str
     notes: dict[str, str] = field(default_factory=dict)
+    present: NDArray[np.bool_] | None = None
 
 
 class Price(NamedTuple):

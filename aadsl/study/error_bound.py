@@ -31,7 +31,7 @@ def bound_factors(history: History, members: NDArray[np.bool_], names: Sequence[
         if taken.step.index in probed:
             curvature = max(curvature, _largest_curvature(history, taken.step.index))
     displacement = members.astype(float) @ lengths
-    horizon = history.length - members.argmax(axis=1)
+    horizon = np.where(members.any(axis=1), history.length - members.argmax(axis=1), 0)
     exponent = 2 * rate * curvature * horizon
     with np.errstate(over="ignore"):
         factor = displacement**2 * np.exp(exponent)

@@ -1,9 +1,9 @@
 """What answers about a run depend on, apart from the question, as one digest.
 
 It covers the recorded run, the data its batches used, the model's code and its weights that were not trained, the loss,
-an optimizer's code where that takes its steps itself, the device's type, the engine's own code, and the versions of
-Python and PyTorch. Whatever of it changes, the digest is another one, so nothing that is kept under it is ever out of
-date.
+an optimizer's code where that takes its steps itself, the step after which the model was made, the device's type, the
+engine's own code, and the versions of Python and PyTorch. Whatever of it changes, the digest is another one, so nothing
+that is kept under it is ever out of date.
 """
 
 from __future__ import annotations
@@ -89,7 +89,8 @@ class Identifier:
             steps = [fingerprint(*history.made_of)] if history.made_of else []
         except NoFingerprint as unknown:
             return Identity(None, str(unknown))
-        return Identity(fingerprint(recorded, model, loss, data, *steps, history.device.type, engine_digest()))
+        ended = [history.end] if history.end < history.trajectory.length else []
+        return Identity(fingerprint(recorded, model, loss, data, *steps, *ended, history.device.type, engine_digest()))
 
     @cached_property
     def _model(self) -> str:

@@ -28,6 +28,7 @@ class Plan:
         way: whether runs advance together, and why; empty where there are none.
         store: what is kept beside the run.
         note: what to know of the model that was given; empty where that is nothing.
+        of_model: which model is asked about; empty where it is the one that the run ended with.
     """
 
     question: str
@@ -44,6 +45,7 @@ class Plan:
     way: str = ""
     store: str = ""
     note: str = ""
+    of_model: str = ""
 
     @property
     def is_exact(self) -> bool:
@@ -87,15 +89,20 @@ def plan_for(history: History, query: Query, method: Estimator, answered_by: Est
 
     A query about all steps at once is about each alone: without all of them there is no run.
     """
-    exact = Retraining().cost(history, query)
-    if query.members.all():
-        exact = Cost(history.length * (history.length + 1) / 2, 0, exact.direction)
+    query, of_model = query.of_present, f" of {history.of_model}" if history.of_model else ""
+    exact = cost = Cost(0.0, 0, "nothing to compute: all of this came after the model")
+    if len(query.members):
+        exact = Retraining().cost(history, query)
+        if query.members.all():
+            exact = Cost(history.length * (history.length + 1) / 2, 0, exact.direction)
+        cost = exact if (answered_by or method).exact else (answered_by or method).cost(history, query)
     return Plan(
-        f"how would the behavior differ {query.intervention.question}?",
+        f"how would the behavior{of_model} differ {query.intervention.question}?",
         describe(method),
         describe(query.intervention),
-        exact if (answered_by or method).exact else (answered_by or method).cost(history, query),
+        cost,
         exact,
         history.length,
         note=history.given,
+        of_model=history.of_model,
     )

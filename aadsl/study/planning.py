@@ -16,7 +16,10 @@ from aadsl.study.plan import Plan, plan_for
 
 def planned(answering: Answering, query: Query, method: Estimator) -> Plan:
     """Return what answering would compute, and measure what that costs."""
-    history, identity = answering.history, answering.identifier.now()
+    history, query = answering.history, query.of_present
+    if not len(query.members):
+        return plan_for(history, query, method)
+    identity = answering.identifier.now()
     if method.needs_gradient:
         require_estimable(history, query.behaviors)
     chosen, choice = method, ""

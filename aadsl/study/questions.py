@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from aadsl.core.arguments import checked
 from aadsl.core.exclusive import one_at_a_time
@@ -22,10 +23,11 @@ from aadsl.study.budget import TimeBudget
 from aadsl.study.exact_answers import METHOD
 from aadsl.study.names import Names
 from aadsl.study.plan import plan_for
+from aadsl.study.presence import answered
 from aadsl.study.question import DEFAULT_ESTIMATE, DEFAULT_ESTIMATOR, DEFAULT_INTERVENTION, Question
 from aadsl.study.ranking import ranked
 from aadsl.study.resolution import estimator_of, of_steps, query_of
-from aadsl.study.results import dataset_of, provenance, steps_array, with_steps
+from aadsl.study.results import dataset_of, over_all, provenance, steps_array, with_steps
 from aadsl.study.shapley import PERMUTATIONS
 from aadsl.study.shares import shared, shares_dataset
 from aadsl.trajectory import Trajectory
@@ -123,10 +125,10 @@ class Questions(Names):
         """
         names = self.stage_names(stages)
         query, method = self._resolved(Question(tuple(names), named(behaviors), estimator, intervention), within)
-        answer = self._answering.answer(query, method, progress or silent)
+        answer = answered(self._answering, query, method, progress or silent)
         title = "effects of training stages on behaviors of the final model"
         attributes = provenance(title, plan_for(self.history, query, method, answer.method), self.trajectory, answer)
-        return dataset_of(self._labels, names, query, answer, self._observed(query.behaviors), attributes)
+        return dataset_of(self._labels, self._named(names), query, answer, self._observed(query.behaviors), attributes)
 
     @one_at_a_time
     def retrain(
@@ -197,8 +199,10 @@ class Questions(Names):
         budget = TimeBudget(seconds_of(method.budget if isinstance(method, Auto) else self._within))
         method = of_steps(method)
         effects = self.step_effects(behaviors, estimator=method, intervention=intervention, progress=progress)
-        confirmed = self._answering.confirmed_steps(query, method, effects.to_numpy(), top, budget, progress or silent)
-        return ranked(with_steps(self._labels, effects), "step", top, confirmed)
+        own = effects.to_numpy()[: self.history.length]
+        confirmed = self._answering.confirmed_steps(query, method, own, top, budget, progress or silent)
+        known = over_all(self._labels, confirmed, after=np.nan)
+        return ranked(with_steps(self._labels, effects), "step", top, known)
 
     @one_at_a_time
     def shares(
@@ -240,14 +244,23 @@ class Questions(Names):
         found = shared(self._answering, query, count, progress or silent)
         title = "shares of training stages in behaviors of the final model"
         attributes = provenance(title, plan_for(self.history, found.runs, method), self.trajectory, found.answer)
-        return shares_dataset(self._labels, names, query, found, self._observed(query.behaviors), attributes)
+        observed = self._observed(query.behaviors)
+        return shares_dataset(self._labels, self._named(names), query, found, observed, attributes)
 
     def _resolved(self, question: Question, within: str | float | None = None) -> tuple[Query, Estimator]:
         """Return the question with its names looked up, and the estimator that answers it."""
         method = estimator_of(question, within)
         if isinstance(method, Auto) and method.within is None:
             method = replace(method, within=self._within)
-        return query_of(question, self), method
+        query = query_of(question, self)
+        return replace(query, members=self._until_then(query.members)), method
+
+    def _until_then(self, members: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Return stages (S, T) without the steps after the model that is asked about."""
+        return members[:, : self.history.length]
+
+    def _named(self, names: Sequence[str]) -> dict[str, NDArray[np.bool_]]:
+        return {name: self.stages[name].to_numpy() for name in names}
 
     def _observed(self, behaviors: Sequence[Behavior]) -> Floats:
         """Return (K,) the behaviors of the observed final model."""

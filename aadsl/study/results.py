@@ -25,7 +25,7 @@ Attributes = Mapping[str, Any]
 
 def dataset_of(
     steps: xr.Dataset,
-    stages: Sequence[str],
+    stages: Mapping[str, NDArray[np.bool_]],
     query: Query,
     answer: Outcome,
     observed: Floats,
@@ -37,7 +37,7 @@ def dataset_of(
 
     Args:
         steps: what was recorded of every step.
-        stages: the names of the query's stages.
+        stages: the query's stages by name, (T,) true at the steps of each, those after the model among them.
         query: what was asked.
         answer: what was answered.
         observed: (K,) each behavior of the observed final model.
@@ -59,14 +59,14 @@ def dataset_of(
         "observed": ("behavior", observed, {"long_name": "behavior of the observed final model"}),
         "unit": ("behavior", [b.unit for b in behaviors]),
         "higher_is_better": ("behavior", [b.higher_is_better for b in behaviors]),
-        "member": (("stage", "step"), query.members, {"long_name": "the step belongs to the stage"}),
+        "member": (("stage", "step"), np.stack([*stages.values()]), {"long_name": "the step belongs to the stage"}),
         "trust": (cells, levels, {"long_name": "how far the effect can be trusted"}),
         "trust_reason": (cells, reasons, {"long_name": "why"}),
     }
     coordinates: dict[Any, Any] = {"stage": list(stages), "behavior": [b.name for b in behaviors]}
     if effects.step_effect is not None:
         described = {"long_name": "effect of the step alone"}
-        variables["step_effect"] = (("step", "behavior"), effects.step_effect, described)
+        variables["step_effect"] = (("step", "behavior"), over_all(steps, effects.step_effect), described)
     if effects.example_effects:
         padded = _padded(query, effects.example_effects)
         variables["example_effect"] = (
@@ -101,9 +101,18 @@ def steps_array(
         "trust_reason": ("behavior", list(reasons)),
     }
     effects = answer.effects.step_effect
+    assert effects is not None  # an estimator of steps is additive
     if np.isfinite(bounds[0]).any():
-        coordinates |= {name: (("step", "behavior"), ends) for name, ends in zip(("low", "high"), bounds, strict=True)}
-    return xr.DataArray(effects, coordinates, ("step", "behavior"), "step_effect", dict(attributes))
+        ends = zip(("low", "high"), bounds, strict=True)
+        coordinates |= {name: (("step", "behavior"), over_all(steps, values)) for name, values in ends}
+    return xr.DataArray(over_all(steps, effects), coordinates, ("step", "behavior"), "step_effect", dict(attributes))
+
+
+def over_all(steps: xr.Dataset, values: Floats, after: float = 0.0) -> Floats:
+    """Return (T, K) numbers of all steps of the run: 0, or ``after``, of those after the model that is asked about."""
+    whole = np.full((steps.sizes["step"], *values.shape[1:]), after)
+    whole[: len(values)] = values
+    return whole
 
 
 def with_steps(dataset: xr.Dataset, effects: xr.DataArray) -> xr.Dataset:
@@ -123,6 +132,7 @@ def provenance(title: str, plan: Plan, trajectory: Trajectory, answer: Outcome) 
         "question": plan.question,
         "estimator": plan.estimator,
         "intervention": plan.intervention,
+        **({"final": plan.of_model} if plan.of_model else {}),
         "answered_by": answer.by,
         "plan": str(plan),
         "exact": int(answer.exact.all()),
@@ -171,6 +181,7 @@ def judged(answer: Outcome) -> tuple[NDArray[Any], NDArray[Any]]:
                 int(answer.bounds.pairs[s, k]),
                 answer.notes.get("unverified_cause", ""),
                 answer.notes.get(UNCOMPARED, ""),
+                answer.present is None or bool(answer.present[s]),
             )
         )
     return levels.astype(str), reasons.astype(str)

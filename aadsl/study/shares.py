@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from aadsl.core.progress import Progress
 from aadsl.estimators import Effects, Query
@@ -15,6 +16,7 @@ from aadsl.estimators.base import Floats
 from aadsl.study.answering import Answering, Outcome
 from aadsl.study.evidence import Bounds
 from aadsl.study.exact_answers import METHOD
+from aadsl.study.presence import answered
 from aadsl.study.results import Attributes, dataset_of
 from aadsl.study.shapley import Coalitions, Division, shapley, unions
 
@@ -41,7 +43,7 @@ def shared(answering: Answering, query: Query, permutations: int, progress: Prog
     def worth(coalitions: Coalitions) -> Floats:
         members, place = unions(query.members, coalitions)
         runs = replace(query, members=members)
-        asked.append((runs, answering.answer(runs, METHOD, progress)))
+        asked.append((runs, answered(answering, runs, METHOD, progress)))
         effect: Floats = asked[-1][1].effects.effect[place]
         return effect
 
@@ -62,7 +64,12 @@ def _judged_as_shares(division: Division, outcome: Outcome, permutations: int) -
 
 
 def shares_dataset(
-    steps: xr.Dataset, stages: Sequence[str], query: Query, found: Shared, observed: Floats, attributes: Attributes
+    steps: xr.Dataset,
+    stages: Mapping[str, NDArray[np.bool_]],
+    query: Query,
+    found: Shared,
+    observed: Floats,
+    attributes: Attributes,
 ) -> xr.Dataset:
     """Return shares over (stage, behavior), labelled as :func:`aadsl.study.results.dataset_of` labels effects."""
     division, cells = found.division, ("stage", "behavior")

@@ -167,12 +167,13 @@ class SpotCheck:
             return sweep(doubt.marked(identity)), doubt
 
     def _uncompared(self) -> str:
-        last, length = self._history.checkpoints[-1], self._history.length
-        return "" if last == length else f"step {last}" if last + 1 == length else f"steps {last} … {length - 1}"
+        last, length = self._history.trajectory.checkpoints[-1], self._history.length
+        return "" if last >= length else f"step {last}" if last + 1 == length else f"steps {last} … {length - 1}"
 
     def stretches(self, first: int) -> list[tuple[int, int]]:
         """Return the stretches between stored states that step ``first`` and those after it lie in."""
-        return [pair for pair in pairwise(self._history.checkpoints) if pair[1] > first]
+        length = self._history.length
+        return [pair for pair in pairwise(self._history.trajectory.checkpoints) if pair[1] > first and pair[0] < length]
 
     def left_to_compare(self, identity: Identity, first: int) -> int:
         """Return how many steps a control run from ``first`` on has to replay."""

@@ -26,6 +26,7 @@ from aadsl.core.units import bytes_of
 from aadsl.estimators import DEFAULT_BUDGET, Estimator
 from aadsl.interventions import Intervention
 from aadsl.propagation import LossFunction
+from aadsl.replayed.final import end_of
 from aadsl.replayed.history import History
 from aadsl.replayed.run_spec import RunSpec
 from aadsl.replayed.training_data import TrainingData
@@ -59,7 +60,8 @@ class Study(ExampleQuestions):
     Args:
         trajectory: the recorded run, as ``aadsl.open_trajectory(path)`` gives it.
         model: a model with the recorded parameters; it is copied, its weights do not matter: answers are about the end
-            of the run. Where they are neither those it began nor those it ended with, ``notes`` and answers say so.
+            of the run, or ``final``. Where they are neither those it began nor those it ended with, ``notes`` and
+            answers say so.
         loss: ``loss(model, batch)``, the mean loss of a batch as a scalar tensor.
         data: what the recorded indices point into: tensors, a map-style dataset, a table of pandas or Hugging Face
             ``datasets``, or an xarray Dataset; ``(inputs, targets, table)`` adds the table's columns for ``where``.
@@ -74,6 +76,9 @@ class Study(ExampleQuestions):
         workers: how many local processes to spread them over instead.
         optimizer: ``optimizer(params)`` returns the optimizer that trained, for parameters as its constructor takes
             them; needed where its class has no derivative here and is not imported.
+        final: the model that answers are about, unless it is the one that the run ended with: the number of steps after
+            which it was kept (``final=1200`` where best weights were loaded at the end), its weights, as a state dict,
+            or ``"given"`` for the weights of ``model``. What came after it has no effect.
         unverified: answer although the trajectory fails verification; answers then say so in their attributes.
 
     Before the first answer is computed, the files and a small sample of steps are verified. On a trajectory that fails,
@@ -98,18 +103,21 @@ class Study(ExampleQuestions):
         workers: int = 0,
         unverified: bool = False,
         optimizer: Callable[..., Optimizer] | None = None,
+        final: Any = None,
     ) -> None:
         self.data = data
         device = f"cuda:{device}" if isinstance(device, int) else device
         given = {"model": model, "loss": loss, "data": data, "memory": memory, "optimizer": optimizer}
         history = History(trajectory, **given, device=device)
+        if final is not None:
+            history.end, history.given = end_of(history, final, model), ""
         entries = EntryStore(effects_of(trajectory.path))
         cache = EffectCache(history, entries)
         models = ModelStore(entries.folder, bytes_of(kept), lambda: history.final)
         self.spot_check = SpotCheck(history, entries, tolerated=unverified)
         spread = None
         if executor is not None or workers:
-            spread = Workers(RunSpec(trajectory, **given, device=device), executor, workers)
+            spread = Workers(RunSpec(trajectory, **given, device=device, end=history.end), executor, workers)
         answering = Answering(history, cache, ExactAnswers(history, cache, models), self.spot_check, spread)
         super().__init__(trajectory, answering, within)
 
@@ -120,15 +128,20 @@ class Study(ExampleQuestions):
             (name, metric_text(one.metric), f"{len(one.examples):,} examples", one.unit)
             for name, one in self.behaviors.items()
         ]
-        lines = [f"<aadsl.Study of {run.path}: {run.length:,} steps of {run.optimizer}>"]
+        of_model = f", {self.history.of_model}" if self.history.of_model else ""
+        lines = [f"<aadsl.Study of {run.path}: {run.length:,} steps of {run.optimizer}{of_model}>"]
         for title, rows in (("stages", stages), ("behaviors", behaviors)):
             lines += [f"{title}:", *aligned(rows, LISTED)] if rows else [f"{title}: none yet"]
         return "\n".join(lines)
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What is to be known before asking: whether the model that was given is not the run's end."""
-        return (self.history.given,) if self.history.given else ()
+        """What is to be known before asking: which model answers are about, where it is not the run's end.
+
+        And whether the weights that were given are others.
+        """
+        of_model = f"answers are about {self.history.of_model}" if self.history.of_model else ""
+        return tuple(filter(None, (of_model, self.history.given)))
 
     @property
     def training_data(self) -> TrainingData:
@@ -152,9 +165,10 @@ class Study(ExampleQuestions):
         """
         names = self.stage_names(stages)
         question = Question(tuple(names), (), intervention=intervention)
-        together = np.any(self.members(names), axis=0, keepdims=True)
-        state = self._answering.model(together, intervention_of(question), progress or silent)
-        return self.history.model_at(state)
+        together = self._until_then(np.any(self.members(names), axis=0, keepdims=True))
+        if not together.any():
+            return self.history.model_at(self.history.replay_end(progress or silent))
+        return self.history.model_at(self._answering.model(together, intervention_of(question), progress or silent))
 
     def save_counterfactual(
         self,
@@ -215,7 +229,7 @@ class Study(ExampleQuestions):
         """Return Theorem 4.1's bound on the error of first-order effects, up to its constant, over ``stage``."""
         names = self.stage_names(stages)
         doubt = self.spot_check.require(self._answering.identifier.now(), silent)
-        return bound_factors(self.history, self.members(names), names).assign_attrs(doubt.attributes)
+        return bound_factors(self.history, self._until_then(self.members(names)), names).assign_attrs(doubt.attributes)
 
     @one_at_a_time
     def plan(
@@ -247,4 +261,5 @@ class Study(ExampleQuestions):
         One gradient is timed, the first time.
         """
         query, _ = self._resolved(Question(tuple(self.stage_names(stages)), named(behaviors), METHOD, intervention))
-        return self._answering.price(self._answering.identifier.now(), query).total
+        query = query.of_present
+        return self._answering.price(self._answering.identifier.now(), query).total if len(query.members) else 0.0

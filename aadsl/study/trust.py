@@ -29,6 +29,7 @@ class Evidence:
         pairs: how many exact answers the estimates were compared with.
         unverified: why the trajectory fails verification, empty where it does not.
         uncompared: the steps at the end of an exact number's run whose replay was compared with nothing; mostly none.
+        present: whether a step of the stage came before the model that is asked about.
     """
 
     effect: float
@@ -39,6 +40,7 @@ class Evidence:
     pairs: int = 0
     unverified: str = ""
     uncompared: str = ""
+    present: bool = True
 
 
 def verdict(evidence: Evidence) -> tuple[Level, str]:
@@ -49,6 +51,8 @@ def verdict(evidence: Evidence) -> tuple[Level, str]:
     """
     if evidence.unverified:
         return "low", f"the trajectory does not pass verification: {evidence.unverified}"
+    if not evidence.present:
+        return "high", "exact: all of it came after the model that is asked about"
     if evidence.exact:
         return _of_exact(evidence)
     if isnan(evidence.low):

@@ -89,7 +89,8 @@ class Stretch:
     @cached_property
     def restarts(self) -> frozenset[int]:
         """The parameter groups whose optimizer starts afresh at its end, so that their slots there are not compared."""
-        return frozenset(self.history.step(self.stop).restarted if self.stop < self.history.length else ())
+        ended = self.stop == self.history.trajectory.length
+        return frozenset(() if ended else self.history.step(self.stop).restarted)
 
     def parts(self, state: FlatState) -> list[Tensor]:
         """Return what is compared: all of a state, but not slots that the next step starts afresh."""
