@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from torch import Tensor
@@ -15,8 +17,11 @@ class State(NamedTuple):
         optimizer: slot (``"momentum_buffer"``, ``"exp_avg"``, ``"step"`` …) → parameter name → tensor. A slot
             that PyTorch has not created yet (before the first step) is absent.
         buffers: module buffers by their name in ``model.named_buffers()``.
+        average: of an average of the weights that the loop keeps: ``"parameters"``, ``"buffers"`` → name → tensor, and
+            ``"count"`` → "" → how many models it took in since it was followed; empty where none is.
     """
 
     parameters: dict[str, Tensor]
     optimizer: dict[str, dict[str, Tensor]]
     buffers: dict[str, Tensor]
+    average: Mapping[str, dict[str, Tensor]] = MappingProxyType({})

@@ -9,6 +9,7 @@ import xarray as xr
 # What a replay needs to know, and switches of optimizers. Conditions may still use them.
 INTERNAL = {
     "micro_batch_count", "modules_off_mode", "phase_boundary", "training",
+    "average_count", "average_weight",
     "amsgrad", "centered", "dampening", "decoupled_weight_decay", "maximize", "nesterov",
 }  # fmt: skip
 

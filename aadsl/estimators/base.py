@@ -79,8 +79,7 @@ class Query:
     @property
     def present(self) -> NDArray[np.bool_]:
         """(S,) the stages of which a step was taken before the model was made that is asked about."""
-        present: NDArray[np.bool_] = self.members.any(axis=1)
-        return present
+        return np.asarray(self.members.any(axis=1))
 
     @property
     def of_present(self) -> Query:
@@ -179,7 +178,10 @@ def require_estimable(history: History, behaviors: Sequence[Behavior]) -> None:
 def final_tangents(
     history: History, query: Query, curvature: Curvature, jacobians: Sequence[Variation], execution: Execution
 ) -> list[FlatState]:
-    """Return e_T of each stage of the query, carried by ``jacobians``; an interrupted sweep goes on."""
+    """Return e_T of each stage of the query, carried by ``jacobians``, as it moves the model that is asked about.
+
+    An interrupted sweep goes on.
+    """
     first = min(first_change(member) for member in query.members)
     start = Tangents(first, (None,) * len(query.members))
     start = tangents = execution.checkpoints.found(start, history.state(0), history.length) or start
@@ -188,7 +190,7 @@ def final_tangents(
         history, history.step_map, start, curvature, jacobians=jacobians, varied=varied, progress=execution.progress
     ):
         execution.checkpoints.keep(tangents)
-    return at_end(history, history.step_map, tangents)
+    return [history.shipped(e) for e in at_end(history, history.step_map, tangents)]
 
 
 def relative(estimate: Floats, reference: Floats) -> Floats:

@@ -72,7 +72,7 @@ class Blocks(Estimator):
         state, readouts = final_readouts(history, query.behaviors)
         slopes = [restricted(history, readout.cotangent(state), self.parameters) for readout in readouts]
         bends = [self._bend(history, state, readout) for readout in readouts]
-        cotangents = [*slopes, *(v for bend in bends for v in bend.vectors)]
+        cotangents = [history.placed(u) for u in (*slopes, *(v for bend in bends for v in bend.vectors))]
         blocks, owned = blocks_of(history, query)
 
         def sweep(curvature: Curvature, execution: Execution) -> tuple[Swept, dict[int, Floats]]:
@@ -212,7 +212,7 @@ def _swept(
     for number, part in enumerate(parts):
         checkpoints, own = execution.checkpoints.within(str(number)), [blocks[n] for n in part]
         fresh = BlockSweep.starting(history.length, cotangents, len(own))
-        start = sweep = checkpoints.found(fresh, history.final, history.length) or fresh
+        start = sweep = checkpoints.found(fresh, history.state(0), history.length) or fresh
         progress = _part(execution.progress, number, len(parts))
         for sweep in block_sweep(
             history, history.step_map, start, curvature, own, limit=history.limit, progress=progress

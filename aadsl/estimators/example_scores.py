@@ -33,7 +33,7 @@ def example_scores(
 
     def sweep(curvature: Curvature, execution: Execution) -> Floats:
         state, readouts = final_readouts(history, behaviors)
-        cotangents = [readout.cotangent(state) for readout in readouts]
+        cotangents = [history.placed(readout.cotangent(state)) for readout in readouts]
         found = example_sweep(
             history,
             history.step_map,

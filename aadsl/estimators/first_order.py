@@ -71,9 +71,10 @@ class FirstOrder(Additive):
         execution: Execution,
     ) -> StepEffects:
         state, readouts = final_readouts(history, behaviors)
-        cotangents = [restricted(history, readout.cotangent(state), self.parameters) for readout in readouts]
+        slopes = [restricted(history, readout.cotangent(state), self.parameters) for readout in readouts]
+        cotangents = [history.placed(u) for u in slopes]
         fresh = Sweep.starting(history.length, cotangents, variations=2)
-        start = sweep = execution.checkpoints.found(fresh, state, history.length) or fresh
+        start = sweep = execution.checkpoints.found(fresh, history.state(0), history.length) or fresh
         variations = [intervention.vary, _reset if intervention.resets_after else observed]
         for sweep in adjoint_sweep(
             history,

@@ -48,6 +48,8 @@ def way_of(history: History, firsts: Sequence[int]) -> Way:
     kind = history.device.type
     if history.opaque:
         return Way(1, f"one after the other: {history.opaque} takes its steps itself")
+    if history.average is not None:
+        return Way(1, "one after the other: each keeps an average of its weights")
     affordable = HELD_BYTES // (COPIES * max(1, history.state(0).nbytes)) - 1
     size = min(len(firsts), LARGEST.get(kind, MANY), affordable)
     if size < FEWEST.get(kind, FEW) or sum(history.length - first for first in firsts) < WORTH * 4 * size:
@@ -73,8 +75,9 @@ def trained(
 ) -> Iterator[End]:
     """Yield the end of each run, whichever way it is done.
 
-    Where an ensemble refuses a later batch, or rounding alone carries its control run far away, the runs that are left
-    are done one after the other. ``control``: a control run rides along those, too.
+    Its states are those of the model that is asked about. Where an ensemble refuses a later batch, or rounding alone
+    carries its control run far away, the runs that are left are done one after the other. ``control``: a control run
+    rides along those, too.
     """
     way, left = way_of(history, firsts), set(range(len(firsts)))
     if way.size > 1:
@@ -92,7 +95,8 @@ def trained(
     own = [varied[i] for i in rest], [firsts[i] for i in rest]
     at_hand = history.waypoints.states
     for end in reruns(history, history.step_map, *own, control=control, at_hand=at_hand, progress=progress):
-        yield end._replace(position=rest[end.position])
+        beside = None if end.control is None else history.shipped(end.control)
+        yield End(rest[end.position], history.shipped(end.state), beside)
 
 
 def _near_the_end(history: History, control: FlatState | None) -> bool:

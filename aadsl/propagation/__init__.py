@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from aadsl.propagation.adjoint import Sweep, adjoint_sweep, carried_back
+from aadsl.propagation.averaging import Averaging, BufferRule, Formula, placed, shipped, taken_in
 from aadsl.propagation.block_sweep import Block, BlockSweep, block_sweep, portions
 from aadsl.propagation.curvature import (
     CentralDifference,
@@ -21,7 +22,7 @@ from aadsl.propagation.example_sweep import StepExamples, example_sweep
 from aadsl.propagation.finite import NotFiniteError
 from aadsl.propagation.gradient_hooks import hooks_of, put_hooks
 from aadsl.propagation.kinks import kinks
-from aadsl.propagation.layout import FlatState, Layout, alike, difference, inner
+from aadsl.propagation.layout import Average, FlatState, Layout, alike, difference, inner
 from aadsl.propagation.loss import LossFunction
 from aadsl.propagation.objective import Evaluation, Objective
 from aadsl.propagation.own_effects import own_effects
@@ -37,9 +38,12 @@ from aadsl.propagation.tangent import Tangents, at_end, tangent_sweep
 
 __all__ = [
     "CURVATURES",
+    "Average",
+    "Averaging",
     "Batches",
     "Block",
     "BlockSweep",
+    "BufferRule",
     "CannotAdvanceTogetherError",
     "CentralDifference",
     "Curvature",
@@ -47,6 +51,7 @@ __all__ = [
     "Evaluation",
     "Exact",
     "FlatState",
+    "Formula",
     "Layout",
     "LossFunction",
     "MetricFunction",
@@ -85,10 +90,13 @@ __all__ = [
     "lanczos_products",
     "observed",
     "own_effects",
+    "placed",
     "portions",
     "put_hooks",
     "rehearse",
     "reruns",
+    "shipped",
+    "taken_in",
     "tangent_sweep",
     "way_to",
 ]

@@ -16,7 +16,7 @@ from aadsl.propagation.finite import NotFiniteError
 from aadsl.propagation.layout import FlatState, alike, difference, inner
 from aadsl.propagation.replay import ObservedStep, Variation, backward
 from aadsl.propagation.step import Run
-from aadsl.propagation.step_map import StepMap, restarted
+from aadsl.propagation.step_map import StepMap
 
 
 class Sweep(NamedTuple):
@@ -108,7 +108,7 @@ def carried_back(
     carrier = jacobian(taken.step)
     point = taken.point(step_map, carrier)
     if point is None:
-        carried = [restarted(u, carrier) for u in cotangents]
+        carried = [step_map.rest_pullback(taken.state, carrier, u) for u in cotangents]
     else:
         carried = step_map.pullback(point, cotangents, curvature)
     # One transfer a step: on a GPU each waits for all that is under way.
@@ -124,7 +124,7 @@ def source(step_map: StepMap, taken: ObservedStep, varied: Variation) -> FlatSta
     other = varied(taken.step)
     if other is taken.step:
         return None
-    if not other.applied and not other.restarted:
+    if not (other.applied or other.restarted or (other.averaging and not other.averaging.of_step)):
         return taken.change
     after, _ = step_map.advance(taken.state, other, taken.evaluation_for(step_map, other))
     return difference(taken.after, after)

@@ -104,6 +104,20 @@ class Layout:
         return torch.repeat_interleave(torch.tensor(list(present), device=device), counts)
 
 
+class Average(NamedTuple):
+    """An average of the weights that a run keeps beside them, or a difference of two, or a cotangent.
+
+    Attributes:
+        parameters: (P,) as those of the state.
+        buffers: (B,) as those of the state.
+        number: how many models it took in.
+    """
+
+    parameters: Tensor
+    buffers: Tensor
+    number: Tensor
+
+
 class FlatState(NamedTuple):
     """ξ_t in flat form, and equally a difference of two states or a cotangent of one.
 
@@ -112,23 +126,33 @@ class FlatState(NamedTuple):
         slots: one dictionary per parameter group: vectors over the group's parameters and 0-dimensional counters.
         buffers: (B,) the module buffers of floating type.
         integers: module buffers of integer type (BatchNorm's batch counter); carried along, never differentiated.
+        average: an average of the weights, where one is followed.
     """
 
     parameters: Tensor
     slots: tuple[dict[str, Tensor], ...]
     buffers: Tensor
     integers: tuple[Tensor, ...] = ()
+    average: Average | None = None
 
     def tensors(self) -> list[Tensor]:
         """Return the differentiable tensors in a fixed order."""
-        return [self.parameters, *(t for slots in self.slots for t in slots.values()), self.buffers]
+        slots = (t for own in self.slots for t in own.values())
+        return [self.parameters, *slots, self.buffers, *(self.average or ())]
 
     def with_tensors(self, tensors: Iterable[Tensor]) -> FlatState:
         """Return this structure around other tensors, in the order of :meth:`tensors`."""
         values = iter(tensors)
         parameters = next(values)
         slots = tuple({name: next(values) for name in slots} for slots in self.slots)
-        return FlatState(parameters, slots, next(values), self.integers)
+        buffers = next(values)
+        average = None if self.average is None else Average(*(next(values) for _ in self.average))
+        return FlatState(parameters, slots, buffers, self.integers, average)
+
+    @property
+    def bare(self) -> FlatState:
+        """The state without an average."""
+        return self if self.average is None else self._replace(average=None)
 
     def clone(self) -> FlatState:
         """Return a deep copy."""

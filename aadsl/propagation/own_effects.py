@@ -19,7 +19,7 @@ def own_effects(step_map: StepMap, point: Point) -> Tensor:
     as many as there are examples, times the weight of its micro-batch. For plain SGD that is η s ‖∇ℓ_i‖².
     """
     step, layout = point.step, step_map.layout
-    point = point._replace(state=started(layout, point.state, step))
+    point = point._replace(state=started(layout, point.state.bare, step))
     still, effects = zeros_like(point.state), []
     for part, share in zip(_parts(point), example_shares(step_map.objective, point.state, step), strict=True):
         own = still._replace(parameters=share / part)

@@ -11,6 +11,7 @@ from torch import Tensor
 from aadsl.core.clip import Clip
 from aadsl.core.kernels import Kernels
 from aadsl.dynamics import Dynamics, Hyper
+from aadsl.propagation.averaging import Averaging
 from aadsl.propagation.layout import FlatState
 
 
@@ -50,6 +51,7 @@ class Step:
             empty where there are none.
         clip: gradient clipping.
         kernels: the switches under which loss and gradient are computed, by name.
+        averaging: how an average of the weights takes in what it leaves; None where it does not.
     """
 
     index: int
@@ -68,6 +70,7 @@ class Step:
     rng_states: tuple[Mapping[str, Tensor], ...] = ()
     clip: Clip | None = None
     kernels: Kernels = field(default_factory=dict)
+    averaging: Averaging | None = None
 
     def share(self, loss: Tensor, micro_batch: int, count: int) -> Tensor:
         """Return what the loss of one micro-batch of ``count`` adds to the loss of the step."""

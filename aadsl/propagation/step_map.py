@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from aadsl.propagation.averaging import pulled, pushed, taken_in
 from aadsl.propagation.curvature import Curvature, Point
 from aadsl.propagation.example_products import example_products
 from aadsl.propagation.layout import FlatState, Layout
@@ -45,26 +46,29 @@ class StepMap:
         """
         start = started(self.layout, state, step)
         if not step.applied:
-            return start, None
+            return _averaged(start, start, step), None
         evaluation = known or self.evaluate(start, step)
         with torch.no_grad():
             parameters, slots = updated(
                 self.layout, start, evaluation.gradient, evaluation.present, step, as_recorded=True
             )
-        return FlatState(parameters, slots, evaluation.buffers, evaluation.integers), evaluation
+        after = FlatState(parameters, slots, evaluation.buffers, evaluation.integers)
+        return _averaged(after, start, step), evaluation
 
     def pullback(self, point: Point, cotangents: Sequence[FlatState], curvature: Curvature) -> list[FlatState]:
         """Return DΦᵀ u for each cotangent u of the state after ``point.step``; Φ is that step, taken at the point."""
         step = point.step
+        if point.state.average is not None:
+            return self._pulled_averages(point, cotangents, curvature)
         point = point._replace(state=started(self.layout, point.state, step))
-        pulled = pullback(self.layout, point, cotangents)
+        direct_parts = pullback(self.layout, point, cotangents)
         if self._reads_no_data(point.state, step):
-            return [restarted(direct, step) for direct, _ in pulled]
+            return [restarted(direct, step) for direct, _ in direct_parts]
         watched = bool(point.state.buffers.numel())
-        wanted = [(c, u.buffers if watched else None) for (_, c), u in zip(pulled, cotangents, strict=True)]
+        wanted = [(c, u.buffers if watched else None) for (_, c), u in zip(direct_parts, cotangents, strict=True)]
         results = []
         for (direct, _), (theta, buffers) in zip(
-            pulled, curvature.pullback(self.objective, point, wanted), strict=True
+            direct_parts, curvature.pullback(self.objective, point, wanted), strict=True
         ):
             result = direct._replace(parameters=direct.parameters + theta, buffers=buffers)
             results.append(restarted(result, step))
@@ -72,6 +76,8 @@ class StepMap:
 
     def pushforward(self, point: Point, tangents: Sequence[FlatState], curvature: Curvature) -> list[FlatState]:
         """Return DΦ e for each tangent e of the state before ``point.step``."""
+        if point.state.average is not None:
+            return self._pushed_averages(point, tangents, curvature)
         tangents = [restarted(e, point.step) for e in tangents]
         point = point._replace(state=started(self.layout, point.state, point.step))
         moving = [(e.parameters, e.buffers) for e in tangents]
@@ -87,9 +93,52 @@ class StepMap:
         w_i is the weight of the example's loss, 1 as observed. With g = Σ_i w_i g_i, and g_i its share of the gradient,
         that is ⟨(∂D/∂g)ᵀ u, g_i⟩: the optimizer is differentiated at the whole gradient, clipping with it.
         """
-        point = point._replace(state=started(self.layout, point.state, point.step))
+        cotangents = [u.bare for u in self._before_averaging(point, cotangents)]
+        point = point._replace(state=started(self.layout, point.state.bare, point.step))
         directions = [of_gradient for _, of_gradient in pullback(self.layout, point, cotangents)]
         return example_products(self.objective, point.state, point.step, directions)
+
+    def rest_pullback(self, state: FlatState, step: Step, u: FlatState) -> FlatState:
+        """Return the cotangent before a step that is not applied: it moves nothing but an average, at times."""
+        averaging = step.averaging if _takes_in(step) else None
+        if averaging is not None and state.average is not None:
+            u = pulled(u, state, state.average, averaging)
+        return restarted(u, step)
+
+    def rest_pushforward(self, state: FlatState, step: Step, e: FlatState) -> FlatState:
+        """Return the tangent after a step that is not applied."""
+        e = restarted(e, step)
+        averaging = step.averaging if _takes_in(step) else None
+        if averaging is None or state.average is None or e.average is None:
+            return e
+        return pushed(e, e.average, state, state.average, averaging)
+
+    def _pulled_averages(self, point: Point, cotangents: Sequence[FlatState], curvature: Curvature) -> list[FlatState]:
+        cotangents = self._before_averaging(point, cotangents)
+        bare = point._replace(state=point.state.bare)
+        results = self.pullback(bare, [u.bare for u in cotangents], curvature)
+        return [result._replace(average=u.average) for result, u in zip(results, cotangents, strict=True)]
+
+    def _before_averaging(self, point: Point, cotangents: Sequence[FlatState]) -> Sequence[FlatState]:
+        """Return the cotangents between the update of a step and what an average takes in of it."""
+        average, averaging = point.state.average, point.step.averaging
+        if average is None or averaging is None:
+            return cotangents
+        after = _left(point)
+        return [pulled(u, after, average, averaging) for u in cotangents]
+
+    def _pushed_averages(self, point: Point, tangents: Sequence[FlatState], curvature: Curvature) -> list[FlatState]:
+        average, averaging, after = point.state.average, point.step.averaging, _left(point)
+        results = self.pushforward(point._replace(state=point.state.bare), [e.bare for e in tangents], curvature)
+        found = []
+        for result, e in zip(results, tangents, strict=True):
+            assert average is not None and e.average is not None
+            found.append(
+                result._replace(average=e.average)
+                if averaging is None
+                else pushed(result, e.average, after, average, averaging)
+            )
+        return found
 
     def evaluate(self, state: FlatState, step: Step) -> Evaluation:
         """Return loss and gradient of ``step`` at θ_t; nothing is computed where the gradient has no weight."""
@@ -101,6 +150,25 @@ class StepMap:
     def _reads_no_data(self, state: FlatState, step: Step) -> bool:
         """Return whether the batch cannot matter: its gradient has no weight and there are no statistics to update."""
         return step.gradient_weight == 0 and not state.buffers.numel()
+
+
+def _takes_in(step: Step) -> bool:
+    """Return whether an average takes in what a step leaves: one of the step does not where that is not applied."""
+    return step.averaging is not None and (step.applied or not step.averaging.of_step)
+
+
+def _averaged(after: FlatState, before: FlatState, step: Step) -> FlatState:
+    """Return the state after a step with its average."""
+    if before.average is None:
+        return after
+    if step.averaging is None or not _takes_in(step):
+        return after._replace(average=before.average)
+    return taken_in(after, before.average, step.averaging)
+
+
+def _left(point: Point) -> FlatState:
+    """Return what the observed step left, as far as an average takes it in."""
+    return point.state.bare._replace(parameters=point.after, buffers=point.evaluation.buffers)
 
 
 def started(layout: Layout, state: FlatState, step: Step) -> FlatState:

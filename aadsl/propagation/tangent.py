@@ -14,7 +14,7 @@ from aadsl.propagation.finite import NotFiniteError
 from aadsl.propagation.layout import FlatState, total, zeros_like
 from aadsl.propagation.replay import Variation, final_state, forward
 from aadsl.propagation.step import Run, Step
-from aadsl.propagation.step_map import StepMap, restarted
+from aadsl.propagation.step_map import StepMap
 
 
 class Tangents(NamedTuple):
@@ -72,7 +72,7 @@ def tangent_sweep(
             point = taken.point(step_map, step)
             before = [e for e in (states[p] for p in positions) if e is not None]
             if point is None:
-                pushed = [restarted(e, step) for e in before]
+                pushed = [step_map.rest_pushforward(taken.state, step, e) for e in before]
             else:
                 pushed = step_map.pushforward(point, before, curvature)
             for position, after in zip(positions, pushed, strict=True):

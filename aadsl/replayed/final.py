@@ -1,8 +1,13 @@
-"""Which model answers are about: the one that was shipped, where that is not the one that the run ended with."""
+"""Which model answers are about: the one that was shipped, where that is not the one that the run ended with.
+
+What is asked for, ``final``, comes as a number of steps, or several, as ``"averaged"``, ``"given"``, or as weights. It
+means one of three: a number of steps; several, whose mean it is; or ``"averaged"``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,42 +15,113 @@ from torch import nn
 
 from aadsl.core.arguments import shown
 from aadsl.core.errors import AadslError
-from aadsl.replayed.given import step_of, weights_of
+from aadsl.propagation import FlatState, forward
+from aadsl.replayed.averages import KeptAverage, MeanOfSteps, require_average
+from aadsl.replayed.given import NamedWeights, is_average, stored_step, weights_of
 from aadsl.replayed.history import History
 
-GIVEN = "given"
+GIVEN, AVERAGED = "given", "averaged"
+ROUNDED = 1e-2  # of the length of a step, that the replay of a state may be off by
+
+WhichModel = int | str | tuple[int, ...] | None
 
 
-def end_of(history: History, final: Any, model: nn.Module) -> int:
-    """Return after how many steps the model was made that ``final`` means.
+def asked_of(history: History, final: Any, model: nn.Module) -> WhichModel:
+    """Return which model ``final`` means; None where it is the one that the run ended with.
 
     Args:
-        history: the run, to its last step.
-        final: a number of steps; the weights themselves, as a state dict or in a model; ``"given"`` for those of
-            ``model``.
+        history: the run, of which nothing else was asked yet.
+        final: a number of steps, or several; the weights themselves, as a state dict or in a model; ``"given"`` for
+            those of ``model``; ``"averaged"``.
         model: the model that was given.
 
     Raises:
         AadslError: it means nothing, or no model of this run.
     """
-    length = history.trajectory.length
+    trajectory = history.trajectory
+    if isinstance(final, (list, tuple, np.ndarray)) and len(final):
+        steps = tuple(sorted({_step(one, trajectory.length) for one in final}))
+        return steps if len(steps) > 1 else _unless_end(steps[0], trajectory.length)
     if isinstance(final, (int, np.integer)) and not isinstance(final, bool):
-        if not 1 <= final <= length:
-            raise AadslError(
-                f"final={final} is no step of this run, which has {length:,}",
-                hint="final is the number of steps after which the model was kept, from 1 on",
-            )
-        return int(final)
+        return _unless_end(_step(final, trajectory.length), trajectory.length)
+    if isinstance(final, str) and final == AVERAGED:
+        require_average(trajectory)
+        return AVERAGED
     weights = model if isinstance(final, str) and final == GIVEN else final
     if not isinstance(weights, (nn.Module, Mapping)):
         raise AadslError(
-            f"final must be a number of steps, a state dict, or {GIVEN!r}, not {shown(final)}",
+            f"final must be a number of steps, or several, a state dict, {GIVEN!r} or {AVERAGED!r}, not {shown(final)}",
             hint='final=1200 is the model after 1,200 steps, final="given" the one whose weights the model has',
         )
-    step = step_of(history, weights_of(weights, history.trajectory))
+    known = weights_of(weights, trajectory)
+    if is_average(trajectory, known):
+        return AVERAGED
+    step = _step_of(history, known)
     if not step:
         raise AadslError(
             "final: these are the weights that the run began with, in which no step has a part",
             hint="give the model as it was shipped, or say after which step: final=STEP",
         )
-    return step
+    return _unless_end(step, trajectory.length)
+
+
+def ask_about(history: History, asked: WhichModel) -> None:
+    """Let a run end with the model that is asked about; before anything is asked of it."""
+    history.asked = asked
+    if isinstance(asked, int):
+        history.end = asked
+    elif isinstance(asked, tuple):
+        history.end, history.average = asked[-1], MeanOfSteps(asked, partial(_passed, history))
+    elif asked == AVERAGED:
+        objective = history.objective
+        layouts = objective.parameters, objective.buffers
+        history.average = KeptAverage(history.trajectory, layouts, history.state(0).parameters)
+    history.forget()
+
+
+def _step_of(history: History, weights: NamedWeights) -> int:
+    """Return the step t whose θ_t these weights are: a stored one, or one on either side of the nearest of those.
+
+    Raises:
+        AadslError: the run passes them nowhere there.
+    """
+    trajectory = history.trajectory
+    step = stored_step(trajectory, weights)
+    if step is not None:
+        return step
+    layout, like = history.objective.parameters, history.state(0).parameters
+    wanted = layout.flatten([weights[name] for name in layout.names], like)
+    steps = trajectory.checkpoints
+    nearest = min(range(len(steps)), key=lambda i: float((history.state(steps[i]).parameters - wanted).norm()))
+    bounds = [*steps[max(0, nearest - 1) : nearest + 2], *([] if nearest + 1 < len(steps) else [trajectory.length])]
+    for taken in forward(history, history.step_map, bounds[0], bounds[-1]):
+        off = (taken.after.parameters - wanted).norm()
+        if bool(off <= ROUNDED * taken.change.parameters.norm()):
+            return taken.step.index + 1
+    raise AadslError(
+        f"final: these weights are of no step that the run stored, nor of steps {bounds[0]} to {bounds[-1]}, "
+        "between the stored ones that are nearest to them",
+        hint="say after which step they were taken: final=STEP; of an average of steps give the steps, final=[…]",
+    )
+
+
+def _passed(history: History, step: int) -> FlatState:
+    """Return the state after some steps, stored or not, without the mean that it may have a part in."""
+    stored = max(t for t in history.trajectory.checkpoints if t <= step)
+    state = history.state(stored).bare
+    for t in range(stored, step):
+        state = history.step_map(state, history.step(t))
+    return state
+
+
+def _step(final: Any, length: int) -> int:
+    if not isinstance(final, (int, np.integer)) or isinstance(final, bool) or not 1 <= final <= length:
+        raise AadslError(
+            f"final={shown(final)} is no step of this run, which has {length:,}",
+            hint="final is the number of steps after which the model was kept, from 1 on",
+        )
+    return int(final)
+
+
+def _unless_end(step: int, length: int) -> int | None:
+    return None if step == length else step

@@ -6,24 +6,18 @@ Many runs do not ship their last weights: best ones are loaded at the end, or th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from aadsl.core.errors import AadslError, did_you_mean
 from aadsl.core.state import State
-from aadsl.propagation import forward
 from aadsl.trajectory import Trajectory
 
-if TYPE_CHECKING:
-    from aadsl.replayed.history import History
-
 SEARCHED = 1 << 26  # bytes of weights in stored states that are looked through for the given ones
-ROUNDED = 1e-2  # of the length of a step, that the replay of a state may be off by
 WRAPPERS = ("_orig_mod.", "module.")  # what wrappers put before the names of parameters
 
-Weights = Mapping[str, Tensor]
+NamedWeights = Mapping[str, Tensor]
 
 
 def note_on_weights(trajectory: Trajectory, model: nn.Module, first: State, last: State) -> str:
@@ -40,6 +34,11 @@ def note_on_weights(trajectory: Trajectory, model: nn.Module, first: State, last
         return ""
     if _equal(own, first) or (ended and _equal(own, last)):
         return ""
+    if is_average(trajectory, own):
+        return (
+            "the weights of the model that was given are the average that the loop kept; answers are about the run's "
+            'end; to ask about the average, say final="averaged"'
+        )
     about = f"answers are about the run's end, the model after {trajectory.length} steps"
     between = trajectory.checkpoints[1:-1]
     searched = len(between) * sum(part.nbytes for part in first.parameters.values()) <= SEARCHED
@@ -54,17 +53,27 @@ def note_on_weights(trajectory: Trajectory, model: nn.Module, first: State, last
         which = f"{which}, or may be: something else than the optimizer wrote to the model after the last step"
     return (
         f"the weights of the model that was given are {which}; {about}, and say nothing of other weights: of best ones "
-        "that were loaded, or of an average (SWA, EMA); to ask about the model after an earlier step, say final=STEP"
+        "that were loaded, or of an average (SWA, EMA; record it, Recorder(…, averaged=ema_model)); to ask about the "
+        "model after an earlier step, say final=STEP"
     )
 
 
-def stored_step(trajectory: Trajectory, weights: Weights) -> int | None:
+def stored_step(trajectory: Trajectory, weights: NamedWeights) -> int | None:
     """Return the last stored step t whose θ_t these weights are; None where there is none."""
     steps = reversed(trajectory.checkpoints)
     return next((step for step in steps if _equal(weights, trajectory.state(step))), None)
 
 
-def weights_of(given: nn.Module | Weights, trajectory: Trajectory) -> dict[str, Tensor]:
+def is_average(trajectory: Trajectory, weights: NamedWeights) -> bool:
+    """Return whether these are the weights of the average that the loop kept, as it was at the end."""
+    last = trajectory.checkpoints[-1]
+    if not trajectory.average or last < trajectory.length:
+        return False
+    average = trajectory.state(last).average["parameters"]
+    return all(torch.equal(part.cpu(), average[name].cpu()) for name, part in weights.items())
+
+
+def weights_of(given: nn.Module | NamedWeights, trajectory: Trajectory) -> dict[str, Tensor]:
     """Return the trained parameters out of a model or a state dict, by the names that they have in the run.
 
     Raises:
@@ -83,33 +92,7 @@ def weights_of(given: nn.Module | Weights, trajectory: Trajectory) -> dict[str, 
     return {name: known[bare].detach() for bare, name in recorded.items()}
 
 
-def step_of(history: History, weights: Weights) -> int:
-    """Return the step t whose θ_t these weights are: a stored one, or one on either side of the nearest of those.
-
-    Raises:
-        AadslError: the run passes them nowhere there.
-    """
-    trajectory = history.trajectory
-    step = stored_step(trajectory, weights)
-    if step is not None:
-        return step
-    layout, like = history.objective.parameters, history.state(0).parameters
-    wanted = layout.flatten([weights[name] for name in layout.names], like)
-    steps = trajectory.checkpoints
-    nearest = min(range(len(steps)), key=lambda i: float((history.state(steps[i]).parameters - wanted).norm()))
-    bounds = [*steps[max(0, nearest - 1) : nearest + 2], *([] if nearest + 1 < len(steps) else [trajectory.length])]
-    for taken in forward(history, history.step_map, bounds[0], bounds[-1]):
-        off = (taken.after.parameters - wanted).norm()
-        if bool(off <= ROUNDED * taken.change.parameters.norm()):
-            return taken.step.index + 1
-    raise AadslError(
-        f"final: these weights are of no step that the run stored, nor of steps {bounds[0]} to {bounds[-1]}, "
-        "between the stored ones that are nearest to them",
-        hint="say after which step they were taken: final=STEP; of an average of steps give the steps, final=[…]",
-    )
-
-
-def _equal(own: Weights, state: State) -> bool:
+def _equal(own: NamedWeights, state: State) -> bool:
     return all(torch.equal(part.cpu(), state.parameters[name].cpu()) for name, part in own.items())
 
 

@@ -8,26 +8,38 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import _lru_cache_wrapper, cached_property, lru_cache
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from aadsl.core.errors import AadslError, did_you_mean
 from aadsl.core.generators import NUMPY, PYTHON, left_as_they_were
-from aadsl.core.kernels import AUTOCAST, Kernels
 from aadsl.core.progress import Progress, silent
 from aadsl.core.state import State
 from aadsl.core.units import bytes_of
 from aadsl.core.wrappers import named_parameters
 from aadsl.dynamics import OwnGroup
-from aadsl.propagation import FlatState, Layout, LossFunction, Objective, Step, StepMap, final_state, kinks
+from aadsl.propagation import (
+    FlatState,
+    Layout,
+    LossFunction,
+    Objective,
+    Step,
+    StepMap,
+    final_state,
+    kinks,
+    placed,
+    shipped,
+)
 from aadsl.propagation.objective import seed
 from aadsl.replayed import fitting
-from aadsl.replayed.batches import BatchLoader, RecordedBatches
+from aadsl.replayed.averages import ShippedAverage
+from aadsl.replayed.batches import BatchLoader
 from aadsl.replayed.devices import device_of
 from aadsl.replayed.given import note_on_weights
 from aadsl.replayed.rules import GivenOptimizer, Rules
+from aadsl.replayed.steps import RecordedSteps
 from aadsl.replayed.training_data import TrainingData
 from aadsl.replayed.waypoints import Waypoints
 from aadsl.replayed.weights import MicroBatchWeights
@@ -48,13 +60,14 @@ class History:
         device: where to compute: ``"cpu"``, ``"cuda"``, or ``"auto"`` for a GPU where there is one.
         memory: how much the states held during a sweep may take, such as ``"4GiB"``; by default as needed.
         optimizer: what makes an optimizer that has no step function: ``optimizer(params)``; by default it is looked up.
-        end: where the run ends, unless with its last step.
 
     Attributes:
         opaque: the names of the optimizers whose steps have no derivative, so that nothing can be swept; as a rule "".
         made_of: what decides the steps of those.
         data: the training examples of each run; batches: what loads those of a step.
-        end: after how many steps the model that answers are about was made, as a rule after all that were recorded.
+        asked: which model answers are about where that is not the run's end: see :mod:`aadsl.replayed.final`.
+        end: after how many steps it was made, as a rule after all that were recorded; average: of which weights it is
+            the average, as a rule of none.
         given: what to know of the model's weights, as a rule nothing.
         witness: what is told where the replay of each stretch between two stored states ended.
         waypoints: states that verification passes and others want; replayed_steps: how many steps it has replayed.
@@ -73,10 +86,10 @@ class History:
         device: str | torch.device = "auto",
         memory: str | float | None = None,
         optimizer: GivenOptimizer = None,
-        end: int | None = None,
     ) -> None:
         self.trajectory, self._model = trajectory, model
-        self.end = trajectory.length if end is None else end
+        self.asked: int | str | tuple[int, ...] | None = None
+        self.end, self.average = trajectory.length, cast("ShippedAverage | None", None)
         self.device = device_of(device)
         if not trajectory.length:
             raise AadslError(f"{trajectory.path} holds no steps", hint="record some, and commit them: recorder.close()")
@@ -108,10 +121,8 @@ class History:
         self.witness: Callable[[int, int, FlatState], None] | None = None
         self.waypoints, self.replayed_steps = Waypoints(), 0
         self._memory = None if memory is None else bytes_of(memory)
-        self._training = trajectory.steps["training"].to_numpy()
-        self._off_mode = trajectory.steps["modules_off_mode"].to_numpy()
-        self._autocast = trajectory.steps[AUTOCAST].to_numpy() if AUTOCAST in trajectory.steps else None
-        fitting.require_modules(objective.model, set(self._off_mode))
+        self._recorded = RecordedSteps(trajectory, self._rules, self.batches, self.device)
+        fitting.require_modules(objective.model, set(self._recorded.off_mode))
 
     @property
     def length(self) -> int:
@@ -123,9 +134,16 @@ class History:
         """Steps up to there whose state was recorded."""
         return tuple(step for step in self.trajectory.checkpoints if step <= self.end)
 
+    def forget(self) -> None:
+        """Forget steps and states as they were without an average."""
+        for name in ("_steps", "_states"):
+            self.__dict__.pop(name, None)
+
     @property
     def of_model(self) -> str:
         """Which model answers are about, in words; "" where it is the one that the run ended with."""
+        if self.average is not None:
+            return self.average.words
         return "" if self.end == self.trajectory.length else f"the model after {self.end:,} of its steps"
 
     @cached_property
@@ -185,39 +203,23 @@ class History:
         return lru_cache(maxsize=STEPS)(self._make_step)
 
     def _make_step(self, index: int) -> Step:
-        return replace(self._unweighted(index), weights=self.weights.at(index))
+        averaging = None if self.average is None else self.average.averaging(index)
+        return replace(self._recorded.at(index), weights=self.weights.at(index), averaging=averaging)
 
     @cached_property
     def weights(self) -> MicroBatchWeights:
         """What tells the weights of micro-batches."""
-        return MicroBatchWeights(self.trajectory, lambda index: RecordedBatches(self.batches, index), self._losses)
+        return MicroBatchWeights(self.trajectory, self._recorded.batches, self._losses)
 
     def _losses(self, index: int) -> list[float]:
         """Return the loss of each micro-batch of a step whose state was stored; random generators stay as they were."""
-        step, found = self._unweighted(index), []
+        step, found = self._recorded.at(index), []
         drawn_from = {"cpu", str(self.device), PYTHON, NUMPY}
         with left_as_they_were(drawn_from), self.objective.at(self.state(index), step):
             for position, batch in enumerate(step.batches()):
                 seed(step, position)
                 found.append(self.objective.weighted_loss(batch, None).item())
         return found
-
-    def _unweighted(self, index: int) -> Step:
-        restarted = self._rules.restarted(index)
-        return Step(
-            index,
-            RecordedBatches(self.batches, index),
-            self.trajectory.hyperparameters(index),
-            self._rules.at(index),
-            resets_optimizer=len(restarted) == len(self._rules),
-            restarts=restarted,
-            training=bool(self._training[index]),
-            off_mode=tuple(str(self._off_mode[index]).split()),
-            sizes=self.trajectory.micro_batch_sizes(index),
-            rng_states=self._rng_states(index),
-            clip=self.trajectory.declared_clip(index),
-            kernels=self._kernels(index),
-        )
 
     def reached(self, start: int, stop: int, end: FlatState) -> None:
         """Tell :attr:`witness`, if there is one, where the replay of the steps between two stored states ended."""
@@ -234,13 +236,21 @@ class History:
 
     @property
     def final(self) -> FlatState:
-        """ξ_T, replayed where the run ended without keeping it; held, because every answer reads behaviors off it."""
+        """The model that answers are about, replayed where it was not kept; held, because every answer reads it."""
         return self.replay_end()
 
     def replay_end(self, progress: Progress = silent) -> FlatState:
         """Return :attr:`final`; the first time, ``progress`` is told of a replay."""
-        self._final = self._final or final_state(self, self.step_map, progress)
+        self._final = self._final or self.shipped(final_state(self, self.step_map, progress))
         return self._final
+
+    def shipped(self, state: FlatState) -> FlatState:
+        """Return the model that is read off where a run ends: its state, or an average that is part of it."""
+        return state if self.average is None else shipped(state, self.average.own_buffers)
+
+    def placed(self, u: FlatState) -> FlatState:
+        """Return the cotangent of a state for that of the model that behaviors are read off there."""
+        return u if self.average is None else placed(u, self.state(0), self.average.own_buffers)
 
     def flat(self, state: State, index: int) -> FlatState:
         """Return ``state``, recorded before step ``index``, in flat form."""
@@ -266,7 +276,8 @@ class History:
             slots.append(everything | rule.restore(own, used))
         integers = tuple(state.buffers[n].to(self.device) for n in self._integers)
         floating = buffers.flatten([state.buffers[n] for n in buffers.names], parameters.new_zeros(0))
-        return FlatState(parameters, tuple(slots), floating, integers)
+        flat = FlatState(parameters, tuple(slots), floating, integers)
+        return flat if self.average is None else flat._replace(average=self.average.at(flat, index, state))
 
     def model_at(self, state: FlatState) -> nn.Module:
         """Return a copy of the model that was given, with the weights and buffers of a state."""
@@ -275,15 +286,3 @@ class History:
         tensors |= self.objective.parameters.named_views(state.parameters)
         tensors |= self.objective.buffers.named_views(state.buffers)
         return fitting.loaded(self._model, tensors | dict(zip(self._integers, state.integers, strict=True)))
-
-    def _kernels(self, index: int) -> Kernels:
-        switches = self.trajectory.kernels(index)
-        lower = "" if self._autocast is None else str(self._autocast[index])
-        return {**switches, AUTOCAST: lower} if lower else switches
-
-    def _rng_states(self, index: int) -> tuple[dict[str, Tensor], ...]:
-        states = self.trajectory.rng_states(index)
-        if not any(states):
-            return ()
-        here = {"cpu", PYTHON, NUMPY, "cuda:0" if str(self.device) == "cuda" else str(self.device)}
-        return tuple({name: state for name, state in own.items() if name in here} for own in states)

@@ -14,6 +14,7 @@ from torch import nn
 from aadsl.core.copies import copied
 from aadsl.core.errors import AadslError
 from aadsl.propagation import LossFunction, hooks_of, put_hooks
+from aadsl.replayed.final import ask_about
 from aadsl.replayed.history import History
 from aadsl.replayed.rules import GivenOptimizer, classes_of
 from aadsl.replayed.training_data import TrainingData
@@ -26,7 +27,8 @@ class RunSpec:
 
     Attributes:
         trajectory: what was recorded; pickled as its paths, and opened anew where it arrives.
-        model, loss, data, device, memory, optimizer, end: as :class:`History` has them.
+        final: which model answers are about, see :mod:`aadsl.replayed.final`.
+        model, loss, data, device, memory, optimizer: as :class:`History` has them.
     """
 
     trajectory: Trajectory
@@ -36,12 +38,14 @@ class RunSpec:
     device: str | torch.device = "auto"
     memory: str | float | None = None
     optimizer: GivenOptimizer = None
-    end: int | None = None
+    final: int | str | tuple[int, ...] | None = None
 
     def history(self) -> History:
         """Return the run of these arguments."""
         given = {"model": self.model, "loss": self.loss, "data": self.data, "memory": self.memory}
-        return History(self.trajectory, **given, device=self.device, optimizer=self.optimizer, end=self.end)
+        history = History(self.trajectory, **given, device=self.device, optimizer=self.optimizer)
+        ask_about(history, self.final)
+        return history
 
     def opened_again(self) -> RunSpec:
         """Return the same with files of its own.
@@ -58,7 +62,7 @@ class RunSpec:
         # A class that was defined in a notebook is not to be imported there.
         optimizer = self.optimizer or classes_of(self.trajectory)
         # A pickled parameter has no hooks.
-        rest = self.loss, data, self.device, self.memory, optimizer, self.end
+        rest = self.loss, data, self.device, self.memory, optimizer, self.final
         return _arrived, (recording, model, hooks_of(model), *rest)
 
 

@@ -47,6 +47,7 @@ class Load(Statement):
     Answers are about the run's end; a model whose weights are neither those of its start nor of its end is told of.
     `final` says which model was shipped instead: the number of steps after which it was kept, such as final=1200 where
     best weights were loaded at the end, or final="given" for the weights of the model; what came later has no effect.
+    final="averaged" is the average (EMA, SWA) that Recorder(…, averaged=ema) followed, final=[8, 12] the mean of two.
     Scores are refused on a trajectory that fails verification, unless `unverified=true` is given; then they say so.
     Stages and behaviors of an earlier trajectory are left behind; those defined on a loaded study are there.
     `within` is the budget of answers, "30 s" unless given: within it exact answers come first.

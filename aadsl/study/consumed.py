@@ -61,7 +61,7 @@ def consumed(history: History, wanted: NDArray[np.bool_]) -> ConsumedExamples:
     recorded = history.trajectory.examples
     steps = recorded["step"].to_numpy()
     rows = np.arange(len(steps)) - np.searchsorted(steps, steps)
-    chosen = np.flatnonzero(wanted[steps])
+    chosen = np.flatnonzero(wanted[steps[steps < len(wanted)]])
     step = steps[chosen]
     index = recorded["index"].to_numpy()[chosen] if "index" in recorded else np.full(len(chosen), -1)
     data, offsets = history.data.coordinates() if history.data.distinct else (xr.Dataset(), np.zeros(0, dtype=np.int64))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import xarray as xr
 
 from aadsl.core.arguments import checked
+from aadsl.core.errors import AadslError
 from aadsl.core.exclusive import one_at_a_time
 from aadsl.core.families import named
 from aadsl.core.progress import Progress, silent
@@ -59,8 +60,8 @@ class ExampleQuestions(Questions):
                 told apart, or a trajectory that fails.
         """
         names = self.stage_names(stages)
-        query, _ = self._resolved(Question(tuple(names), named(behaviors), METHOD))
-        asked = ExampleQuestion(query, top, self_influence)
+        asked = self._asked(names, behaviors, top, self_influence)
+        query = asked.query
         budget = TimeBudget(seconds_of(self._within if within is None else within))
         found = example_effects(self._answering, asked, budget, progress or silent)
         plan = plan_of(self._answering, asked, timed=False)
@@ -76,5 +77,14 @@ class ExampleQuestions(Questions):
         self_influence: bool = False,
     ) -> str:
         """Return in words what :meth:`examples` would compute and what that costs, without computing it."""
-        query, _ = self._resolved(Question(tuple(self.stage_names(stages)), named(behaviors), METHOD))
-        return plan_of(self._answering, ExampleQuestion(query, top, self_influence))
+        return plan_of(self._answering, self._asked(self.stage_names(stages), behaviors, top, self_influence))
+
+    def _asked(
+        self, stages: Sequence[str], behaviors: str | Iterable[str], top: int, influence: bool
+    ) -> ExampleQuestion:
+        """Return the question. Raises AadslError where nothing of a stage came before the model that is asked about."""
+        query, _ = self._resolved(Question(tuple(stages), named(behaviors), METHOD))
+        for name, present in zip(stages, query.present, strict=True):
+            if not present:
+                raise AadslError(f'no step of "{name}" came before {self.history.of_model}', hint="ask of earlier ones")
+        return ExampleQuestion(query, top, influence)

@@ -1,7 +1,7 @@
 """What answers about a run depend on, apart from the question, as one digest.
 
 It covers the recorded run, the data its batches used, the model's code and its weights that were not trained, the loss,
-an optimizer's code where that takes its steps itself, the step after which the model was made, the device's type, the
+an optimizer's code where that takes its steps itself, which model of it is asked about, the device's type, the
 engine's own code, and the versions of Python and PyTorch. Whatever of it changes, the digest is another one, so nothing
 that is kept under it is ever out of date.
 """
@@ -89,7 +89,7 @@ class Identifier:
             steps = [fingerprint(*history.made_of)] if history.made_of else []
         except NoFingerprint as unknown:
             return Identity(None, str(unknown))
-        ended = [history.end] if history.end < history.trajectory.length else []
+        ended = [] if history.asked is None else [history.asked]
         return Identity(fingerprint(recorded, model, loss, data, *steps, *ended, history.device.type, engine_digest()))
 
     @cached_property

@@ -26,7 +26,7 @@ from aadsl.core.units import bytes_of
 from aadsl.estimators import DEFAULT_BUDGET, Estimator
 from aadsl.interventions import Intervention
 from aadsl.propagation import LossFunction
-from aadsl.replayed.final import end_of
+from aadsl.replayed.final import ask_about, asked_of
 from aadsl.replayed.history import History
 from aadsl.replayed.run_spec import RunSpec
 from aadsl.replayed.training_data import TrainingData
@@ -78,7 +78,8 @@ class Study(ExampleQuestions):
             them; needed where its class has no derivative here and is not imported.
         final: the model that answers are about, unless it is the one that the run ended with: the number of steps after
             which it was kept (``final=1200`` where best weights were loaded at the end), its weights, as a state dict,
-            or ``"given"`` for the weights of ``model``. What came after it has no effect.
+            or ``"given"`` for the weights of ``model``; what came after it has no effect. ``"averaged"`` is the average
+            that ``Recorder(…, averaged=…)`` followed, and a list of numbers of steps the mean of these models.
         unverified: answer although the trajectory fails verification; answers then say so in their attributes.
 
     Before the first answer is computed, the files and a small sample of steps are verified. On a trajectory that fails,
@@ -110,14 +111,15 @@ class Study(ExampleQuestions):
         given = {"model": model, "loss": loss, "data": data, "memory": memory, "optimizer": optimizer}
         history = History(trajectory, **given, device=device)
         if final is not None:
-            history.end, history.given = end_of(history, final, model), ""
+            ask_about(history, asked_of(history, final, model))
+            history.given = ""
         entries = EntryStore(effects_of(trajectory.path))
         cache = EffectCache(history, entries)
         models = ModelStore(entries.folder, bytes_of(kept), lambda: history.final)
         self.spot_check = SpotCheck(history, entries, tolerated=unverified)
         spread = None
         if executor is not None or workers:
-            spread = Workers(RunSpec(trajectory, **given, device=device, end=history.end), executor, workers)
+            spread = Workers(RunSpec(trajectory, **given, device=device, final=history.asked), executor, workers)
         answering = Answering(history, cache, ExactAnswers(history, cache, models), self.spot_check, spread)
         super().__init__(trajectory, answering, within)
 

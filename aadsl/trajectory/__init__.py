@@ -9,6 +9,8 @@ from aadsl.trajectory.read.reader import Trajectory, open_trajectory
 from aadsl.trajectory.record.plans import budget, every
 from aadsl.trajectory.record.recorder import Recorder
 from aadsl.trajectory.store.specs import (
+    AVERAGE_COUNT,
+    AVERAGE_WEIGHT,
     BUFFERS_WRITTEN,
     OPTIMIZER_WRITTEN,
     WEIGHTS_WRITTEN,
@@ -18,6 +20,8 @@ from aadsl.trajectory.store.specs import (
 )
 
 __all__ = [
+    "AVERAGE_COUNT",
+    "AVERAGE_WEIGHT",
     "BUFFERS_WRITTEN",
     "OPTIMIZER_WRITTEN",
     "WEIGHTS_WRITTEN",

@@ -46,6 +46,7 @@ def _suspected(trajectory: Trajectory, wrong: list[Stretch], stretch: Stretch, c
     enough = history.replayed_steps + affordable(history)
     for suspicion in (
         partial(unrecorded_draws, trajectory, stretch),
+        partial(_average, trajectory, wrong),
         partial(_buffers, trajectory, wrong),
         partial(_single_weights, trajectory, stretch),
         partial(dropout_rate, trajectory, stretch),
@@ -89,6 +90,21 @@ def _single_weights(trajectory: Trajectory, stretch: Stretch) -> Suspicion:
     return (
         "changed weight",
         f'a few values of "{name}" were changed by hand before step {stretch.start} or {stretch.stop}: all others fit',
+    )
+
+
+def _average(trajectory: Trajectory, wrong: list[Stretch]) -> Suspicion:
+    """All ends where the run did but the average of the weights that is asked about."""
+    if wrong[0].history.average is None:
+        return None
+    for stretch in wrong:
+        *others, parameters, buffers, _ = stretch.distances(stretch.outcome, stretch.target)
+        if max(others) > stretch.tolerance or not max(parameters, buffers) > stretch.tolerance:
+            return None
+    return (
+        "other average",
+        "the run ends where it did, but the average of the weights that the loop kept does not: something else than "
+        "taking the model in after a step wrote to it, or it did so before the step, or takes in parts of the model",
     )
 
 

@@ -39,6 +39,7 @@ REMEDIES = {
     "told weights": "leave weight= out, and it is measured; or give the loss that it is told of",
     "untold weights": "say what the loss of each micro-batch was multiplied by: recorder.batch(…, weight=…)",
     "optimizer written": _OWN_RUN,
+    "other average": "take the model in after each step, before the next batch, and write nothing else to the average",
     "buffers written": "call model.eval() before validation, and recalibrate statistics after the recorder is closed",
     "weights written": _OWN_RUN,
     "other loss": f"{_LOSS}; announce the batches that were used, by the indices that came with them or as they are",

@@ -39,7 +39,7 @@ def by_hand(length: int = LENGTH, without: Collection[int] = ()) -> nn.Module:
     optimizer = adam(model)
     for t in range(length):
         if t not in without:
-            _step(model, optimizer, t)
+            step(model, optimizer, t)
     return model
 
 
@@ -51,7 +51,7 @@ def recorded(path: Path, **options: Any) -> dict[int, dict[str, Tensor]]:
     with aadsl.Recorder(path, model, optimizer, data=DATA, **options) as recorder:
         for t in range(LENGTH):
             recorder.batch(indices=np.arange(t * SIZE, (t + 1) * SIZE))
-            _step(model, optimizer, t)
+            step(model, optimizer, t)
             kept[t + 1] = copy.deepcopy(model.state_dict())
     return kept
 
@@ -75,7 +75,7 @@ def fits(model: nn.Module) -> float:
     return float(chosen.mean())
 
 
-def _step(model: nn.Module, optimizer: torch.optim.Optimizer, t: int) -> None:
+def step(model: nn.Module, optimizer: torch.optim.Optimizer, t: int) -> None:
     batch = slice(t * SIZE, (t + 1) * SIZE)
     optimizer.zero_grad()
     loss(model.train(), (X[batch], Y[batch])).backward()

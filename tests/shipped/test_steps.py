@@ -143,7 +143,7 @@ def test_in_a_cell_the_model_is_named_where_the_run_is_taken_up(folder: Path, we
     [
         (0, r"final=0 is no step of this run, which has 24"),
         (LENGTH + 1, r"final=25 is no step"),
-        (True, r"final must be a number of steps, a state dict, or 'given', not True"),
+        (True, r"final must be a number of steps, or several, a state dict, (.|\n)*, not True"),
         ("best", r"final must be (.|\n)*the text 'best'"),
         ({}, r'final: the weights have no "0.weight", which the run trained'),
         (

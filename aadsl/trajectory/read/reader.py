@@ -34,7 +34,7 @@ from aadsl.trajectory.read.naming import with_distinct_phases
 from aadsl.trajectory.read.run import Hyperparameters, RecordedRun
 from aadsl.trajectory.read.schema import violations
 from aadsl.trajectory.read.source import sources_of
-from aadsl.trajectory.store.specs import BOUNDARY, Job, ParameterSpec, Phase
+from aadsl.trajectory.store.specs import BOUNDARY, Job, Phase
 
 PathLike = str | os.PathLike[str]
 
@@ -72,6 +72,7 @@ class Trajectory:
         parameters, buffers: descriptions by name.
         closed: whether the last run was ended by its recorder.
         clip: gradient clipping declared for the last run; accumulation: micro-batches a step; None if undeclared.
+        average: how an average of the weights, if one is followed, takes models in.
     """
 
     def __init__(self, runs: Sequence[RecordedRun]) -> None:
@@ -82,10 +83,10 @@ class Trajectory:
         self.length: int = self._chain.starts[-1]
         self.recorded: tuple[int | str, ...] = (self.length, *(run.header.run for run in runs))
         self.optimizer, self.group_count = self._chain.optimizer, len(self._chain.groups)
-        self.parameters: dict[str, ParameterSpec] = self._chain.parameters
-        self.buffers: dict[str, ParameterSpec] = self._chain.buffers
+        self.parameters, self.buffers = self._chain.parameters, self._chain.buffers
         self.closed: bool = last.length >= 0
         self.clip, self.accumulation, self.provenance = last.clip, last.accumulation, last.provenance
+        self.average: dict[str, Any] = last.average if len(runs) == 1 else {}
 
     def __len__(self) -> int:
         return self.length

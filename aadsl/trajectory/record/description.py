@@ -34,6 +34,7 @@ def describe(subject: Subject, data: object, clip: Clip | None, accumulation: in
             "frozen": {name: tensor_digest(parameter) for name, parameter in subject.frozen.items()},
         },
         kernels=kernels_now(device),
+        average={} if subject.average is None else subject.average.rule,
         provenance={
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "model": _qualified(subject.model),

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from aadsl.core.errors import AadslError
 from aadsl.trajectory.record.pace import Pace
@@ -76,6 +76,10 @@ class Journal:
     def state(self, step: int, packed: Packed) -> None:
         """Queue ξ_step."""
         self._writer.put(lambda: self._write_state(step, packed), packed.nbytes)
+
+    def tell(self, **known: Any) -> None:
+        """Say what else the header of a run that ends knows."""
+        self.header = replace(self.header, **known)
 
     @property
     def step(self) -> int:

@@ -53,14 +53,16 @@ class Loop:
         self._phase = start.phase or phase
         self._reset: bool | None = None  # whether the coming phase resets the optimizer; None: look when it begins
         self._phase_due = not start.phase
-        self._state_due = not start.stored
+        self._state_due = not start.stored or subject.average is not None
+        if subject.average is not None and start.step:
+            subject.average.goes_on()
         self._captured = start.step if start.stored else -1
         self._coming = ComingStep(start.step)
         self._hyperparameters: list[dict[str, Any]] = []
         self._versions = subject.versions()
         self._around = Surroundings(subject, journal.header.fingerprints["frozen"])
         self._first = start.step
-        self._written: dict[str, bool | str] = {}
+        self._written: dict[str, Any] = {}
         self._wrote_before = False
         self._end = [sample.clone() for sample in subject.samples]  # what they were after the last step
 
@@ -164,6 +166,8 @@ class Loop:
             if not self._watch.seen:
                 self._watch.look_at_mode()
             self._hyperparameters = self._subject.hyperparameters()
+            if self._subject.average is not None:
+                self._written |= self._subject.average.taken()
         self._look_at_weights(coming)
         coming.begin(optimizer)
 
@@ -250,7 +254,10 @@ class Loop:
         stale = self._phase_due or self._next().stepping
         touched = self._watch.buffers_touched or self._subject.versions() != self._versions
         moved = touched and not all(map(torch.equal, self._end, self._subject.samples))
-        known = self._captured == self._journal.step or self._journal.problem() is not None
+        average = self._subject.average  # which may have taken in the last step since
+        known = (self._captured == self._journal.step and not average) or self._journal.problem() is not None
+        if average is not None:
+            self._journal.tell(average=average.at_end())
         if not (stale or moved or known or self._subject.change()):
             self._capture()
 

@@ -39,13 +39,11 @@ class Recorder:
     Call :meth:`batch` before each ``optimizer.step()``; several calls before one step are its micro-batches. Use it
     as a context manager, or call :meth:`close`; a loop that ends in an exception leaves a readable trajectory.
 
-    Several optimizers of one model are recorded together. What they do between one batch and the next is one step: each
-    steps once in it, or rests.
-
     Args:
         path: folder to record into; made if need be. A run that is there is continued where the model stands.
         model: what is trained. Its forward is watched for train/eval mode and random numbers.
-        optimizer: any ``torch.optim`` optimizer over parameters of ``model``; or a list of them, ``[body, head]``.
+        optimizer: any ``torch.optim`` optimizer over parameters of ``model``; or a list of them, ``[body, head]``. What
+            they do between one batch and the next is one step: each steps once in it, or rests.
         data: the data set that ``indices`` point into; described, not stored.
         states: ``"auto"`` (about √(T/2) states, fewer where those would slow the training down), ``"sqrt"`` (as many
             in any case), ``"all"``, a number k or ``every(k)``, ``budget("2GiB")``.
@@ -53,6 +51,7 @@ class Recorder:
         on_error: ``"warn"`` ends the recording instead of the training when something fails.
         clip: declares that gradients are clipped before each step: the limit of their norm, or a ``Clip``.
         accumulate: declares how many micro-batches make one step; undeclared, steps may differ.
+        averaged: an average of the weights that the loop keeps (an ``AveragedModel``, EMA), to ask about that model.
         step: number of the next step, when continuing a run from a checkpoint of one's own.
 
     Attributes:
@@ -72,12 +71,13 @@ class Recorder:
         on_error: Literal["raise", "warn"] = "raise",
         clip: Clip | float | None = None,
         accumulate: int | None = None,
+        averaged: Any = None,
         step: int | None = None,
     ) -> None:
         self.path = Path(path).expanduser().absolute()  # the process may change its folder
         self._on_error = on_error
         plan = plan_of(states)
-        self._subject = Subject(model, optimizer)
+        self._subject = Subject(model, optimizer, averaged)
         warn_of_unknown(self._subject)
         self._vocabulary = Vocabulary(set().union(*self._subject.hyperparameters()))
         self._vocabulary.steps["loss"] = False  # recorded where the backward pass is seen, and the loop tells no other

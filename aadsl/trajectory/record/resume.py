@@ -160,6 +160,7 @@ def _same_promises(path: Path, header: Header, new: Header) -> None:
     said = {
         "clip=": (header.clip, new.clip),
         "accumulate=": (header.accumulation, new.accumulation),
+        "averaged=": (bool(header.average), bool(new.average)),
         "frozen weights": tuple(each.fingerprints.get("frozen", {}) for each in (header, new)),
         "data": tuple(each.fingerprints.get("data", {}) for each in (header, new)),
     }

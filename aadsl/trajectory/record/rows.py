@@ -17,6 +17,8 @@ from torch import Tensor
 from aadsl.core.kernels import AUTOCAST
 from aadsl.trajectory.store.columns import Columns, StoredColumn, column_of
 from aadsl.trajectory.store.specs import (
+    AVERAGE_COUNT,
+    AVERAGE_WEIGHT,
     BOUNDARY,
     BUFFERS_WRITTEN,
     FACTOR,
@@ -38,6 +40,8 @@ _DESCRIPTIONS = {
     "fused": "whether PyTorch's fused kernels took the step",
     "nesterov": "whether the momentum is Nesterov's",
     "loss": "loss of the batch, before the step",
+    AVERAGE_COUNT: "models that the average of the weights had taken in before the step",
+    AVERAGE_WEIGHT: "weight of the models that the average took in since the step before",
     AUTOCAST: "dtype of the autocast around the training pass",
     WEIGHTS_WRITTEN: "whether something else than the optimizer wrote to weights since the step before",
     OPTIMIZER_WRITTEN: "whether something else than a step wrote to the optimizer's state since the step before",

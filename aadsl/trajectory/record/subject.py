@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from aadsl.core.errors import AadslError
 from aadsl.core.wrappers import named_buffers, named_modules, named_parameters, require_initialized, unwrapped
 from aadsl.dynamics import leaves
+from aadsl.trajectory.record.average import FollowedAverage
 from aadsl.trajectory.record.group_scalars import GroupScalars, Scalars
 from aadsl.trajectory.store.specs import ParameterSpec
 from aadsl.trajectory.store.tensors import StateEntry, dtype_name
@@ -38,6 +39,7 @@ class Subject:
     Args:
         model: what is trained.
         optimizer: what trains it; or a sequence of those that do, each parameter in one of them.
+        averaged: an average of its weights that is followed, as :class:`FollowedAverage` takes it; None where none is.
 
     Attributes:
         optimizers: they, unwrapped.
@@ -46,12 +48,13 @@ class Subject:
         specs, buffer_specs: their descriptions.
         samples: the smallest trained parameter, and the smallest buffer.
         idle: what the optimizers have, but do not train, by name.
+        average: the average that is followed.
 
     Raises:
         AadslError: an optimizer is none, has what is not in the model, or what another one trains; nothing is trained.
     """
 
-    def __init__(self, model: nn.Module, optimizer: Any) -> None:
+    def __init__(self, model: nn.Module, optimizer: Any, averaged: Any = None) -> None:
         self.model = unwrapped(model)
         require_initialized(self.model)
         given = optimizer if isinstance(optimizer, Sequence) and len(optimizer) else [optimizer]
@@ -89,6 +92,9 @@ class Subject:
         self._witness = self._trained[0]
         self._dtype = self._witness.dtype
         self._hyperparameters = GroupScalars(self.optimizers)
+        floating = [name for name, buffer in named_buffers(self.model) if buffer.is_floating_point()]
+        followed = averaged, self.parameters, self.specs, floating
+        self.average = None if averaged is None else FollowedAverage(*followed)
 
     def _refuse_stranger(self, parameter: Tensor) -> list[str]:
         raise AadslError(
@@ -113,6 +119,8 @@ class Subject:
                     yield StateEntry("optimizer", path, name, leaf)
         for name, buffer in named_buffers(self.model):
             yield StateEntry("buffers", "", name, buffer)
+        if self.average is not None:
+            yield from self.average.entries()
 
     def fresh_groups(self) -> list[int]:
         """Return the groups whose optimizer took no step: it holds no state, or has counted none (as Adagrad at first).

@@ -33,6 +33,7 @@ class Header:
     ``options`` are of each group what its optimizer was given, where no step function takes its steps again.
     ``length`` is the number of steps when the run was closed properly, and -1 while it is recorded.
     ``fingerprints`` are digests of what is not stored: ``"data"`` by position, ``"frozen"`` weights by name.
+    ``average`` says of an average that is followed how it takes models in: see :mod:`aadsl.trajectory.record.average`.
     ``kernels`` are the switches that decided its bits: see :mod:`aadsl.core.kernels`.
     ``provenance`` says with what it was made; it is for readers, nothing is computed from it.
     """
@@ -47,6 +48,7 @@ class Header:
     length: int = -1
     fingerprints: dict[str, dict[str, str]] = field(default_factory=dict)
     kernels: dict[str, str] = field(default_factory=dict)
+    average: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -80,6 +82,7 @@ def write_header(folder: Path, header: Header) -> None:
         "accumulation": header.accumulation or 0,
         "fingerprints": json.dumps(header.fingerprints),
         "kernels": json.dumps(header.kernels),
+        "average": json.dumps(header.average) if header.average else "",
         **{f"provenance_{key}": value for key, value in header.provenance.items()},
         **header.attributes,
     }
@@ -133,6 +136,9 @@ def read_header(dataset: Any) -> Header:
     kernels = json.loads(values.get("kernels", "{}"))
     if not are_positions(kernels):
         raise ValueError("kernels names positions that no switch has")
+    average = json.loads(values.get("average") or "{}")
+    if not isinstance(average, dict):
+        raise ValueError("average is no JSON object")
     options = json.loads(values.get("optimizer_options") or "[]")
     if not isinstance(options, list) or len(options) not in (0, group_count):
         raise ValueError(f"optimizer_options is no JSON list of {group_count} parameter groups")
@@ -150,6 +156,7 @@ def read_header(dataset: Any) -> Header:
         length=int(values["length"]),
         fingerprints=fingerprints,
         kernels=kernels,
+        average=average,
         provenance={k.removeprefix(prefix): str(v) for k, v in values.items() if k.startswith(prefix)},
     )
 

@@ -21,6 +21,10 @@ LOSS, FACTOR = "micro_batch_loss", "micro_batch_factor"
 """What is known of some micro-batches only: how their tensors lie in them; the factor of their loss in that of the
 step, as told; what ``backward()`` was called on, and by what the training loop had multiplied that last."""
 
+AVERAGE_COUNT, AVERAGE_WEIGHT = AVERAGE = "average_count", "average_weight"
+"""Metadata that the recorder gives itself where an average of the weights is followed: how many models it had taken in
+before the step, and with which weight those since the step before, in all."""
+
 RESTING_GROUPS, FRESH_GROUPS = "resting_groups", "fresh_groups"
 """Columns of numbers of parameter groups: whose optimizer took no step; which start afresh while others go on."""
 

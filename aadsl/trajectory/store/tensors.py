@@ -139,11 +139,12 @@ def _copies(device: torch.device) -> torch.cuda.Stream:
 
 def unpack(packed: Packed, device: str | torch.device = "cpu") -> State:
     """Return the state that was packed; its tensors are views of the flat ones."""
-    state = State({}, {}, {})
+    average: dict[str, dict[str, Tensor]] = {}
+    state = State({}, {}, {}, average)
     for variable, content in packed.layout.items():
         flat = packed.flats[variable].to(device)
-        if content["role"] == "optimizer":
-            target = state.optimizer.setdefault(content["slot"], {})
+        if content["role"] in ("optimizer", "average"):
+            target = (average if content["role"] == "average" else state.optimizer).setdefault(content["slot"], {})
         else:
             target = getattr(state, content["role"])
         offset = 0

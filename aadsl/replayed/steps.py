@@ -1,0 +1,67 @@
+"""The steps of a trajectory, as propagation takes them; the weights of their micro-batches are found out apart."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from aadsl.core.generators import NUMPY, PYTHON
+from aadsl.core.kernels import AUTOCAST, Kernels
+from aadsl.propagation import Step
+from aadsl.replayed.batches import BatchLoader, RecordedBatches
+from aadsl.replayed.rules import Rules
+from aadsl.trajectory import Trajectory
+
+
+class RecordedSteps:
+    """What each step was.
+
+    Args:
+        trajectory: what was recorded.
+        rules: the optimizers.
+        batches: what loads batches.
+        device: where the steps are taken.
+
+    Attributes:
+        off_mode: (T,) the modules that were in the other mode than the model in a step, as text.
+    """
+
+    def __init__(self, trajectory: Trajectory, rules: Rules, batches: BatchLoader, device: torch.device) -> None:
+        self._trajectory, self._rules, self._batches, self._device = trajectory, rules, batches, device
+        self._training = trajectory.steps["training"].to_numpy()
+        self.off_mode = trajectory.steps["modules_off_mode"].to_numpy()
+        self._autocast = trajectory.steps[AUTOCAST].to_numpy() if AUTOCAST in trajectory.steps else None
+
+    def at(self, index: int) -> Step:
+        """Return the recorded step Φ_t, each of its micro-batches with the same weight."""
+        restarted = self._rules.restarted(index)
+        return Step(
+            index,
+            self.batches(index),
+            self._trajectory.hyperparameters(index),
+            self._rules.at(index),
+            resets_optimizer=len(restarted) == len(self._rules),
+            restarts=restarted,
+            training=bool(self._training[index]),
+            off_mode=tuple(str(self.off_mode[index]).split()),
+            sizes=self._trajectory.micro_batch_sizes(index),
+            rng_states=self._rng_states(index),
+            clip=self._trajectory.declared_clip(index),
+            kernels=self._kernels(index),
+        )
+
+    def batches(self, index: int) -> RecordedBatches:
+        """Return what loads the micro-batches of a step."""
+        return RecordedBatches(self._batches, index)
+
+    def _kernels(self, index: int) -> Kernels:
+        switches = self._trajectory.kernels(index)
+        lower = "" if self._autocast is None else str(self._autocast[index])
+        return {**switches, AUTOCAST: lower} if lower else switches
+
+    def _rng_states(self, index: int) -> tuple[dict[str, Tensor], ...]:
+        states = self._trajectory.rng_states(index)
+        if not any(states):
+            return ()
+        here = {"cpu", PYTHON, NUMPY, "cuda:0" if str(self._device) == "cuda" else str(self._device)}
+        return tuple({name: state for name, state in own.items() if name in here} for own in states)
