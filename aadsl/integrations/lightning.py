@@ -57,9 +57,9 @@ class RecorderCallback(Callback):  # type: ignore[misc]  # the library is option
             self.recorder.forward_begins()
 
     def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
-        """Commit the steps so far: a Trainer may resume from here."""
+        """Commit the steps so far, and the state: a Trainer may resume from here, or this may be what is shipped."""
         if self.recorder is not None:
-            self.recorder.flush()
+            self.recorder.flush(state=True)
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
         """Keep what was recorded."""

@@ -97,10 +97,16 @@ class RecorderCallback(TrainerCallback):  # type: ignore[misc]  # the library is
             recorder.batch(batch, weight=weight, loss=loss if weight is None else loss / weight, **told)
         return loss
 
-    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Commit the steps so far: the Trainer may resume from here."""
-        if self.recorder is not None:
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Commit the steps before a checkpoint is written, so that none is ahead of the recording after a kill."""
+        if self.recorder is not None and control.should_save:
             self.recorder.flush()
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Keep the state of a checkpoint that may be shipped: of the best one, and of all where none is deleted."""
+        best = (state.best_model_checkpoint or "").endswith(f"-{state.global_step}")
+        if self.recorder is not None and (best or args.save_total_limit is None):
+            self.recorder.flush(state=True)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Commit everything."""

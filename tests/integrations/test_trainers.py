@@ -91,12 +91,13 @@ def trainer_of(
     from aadsl.integrations.transformers import RecorderCallback
 
     collate, recording = options.pop("collate", None), options.pop("recording", {})
+    evaluated = options.pop("eval_dataset", None)
     arguments = transformers.TrainingArguments(
         output_dir=str(folder / "out"), per_device_train_batch_size=4, report_to=[], use_cpu=True, disable_tqdm=True,
         **{"num_train_epochs": 2, "save_strategy": "no", "learning_rate": 5e-3, "logging_steps": 100, **options},
     )  # fmt: skip
     return (kind or transformers.Trainer)(
-        model=model, args=arguments, train_dataset=data, data_collator=collate,
+        model=model, args=arguments, train_dataset=data, data_collator=collate, eval_dataset=evaluated,
         callbacks=[RecorderCallback(folder / "run", **recording), *callbacks],
     )  # fmt: skip
 
@@ -222,6 +223,49 @@ def test_a_trainer_that_resumes_goes_on_with_the_recording(tmp_path: Path) -> No
     trainer_of(whole := tmp_path / "whole", straight := llama(), ROWS).train()
     verified(whole, 22, straight)
     assert distance(model, straight) < 1e-6
+
+
+def test_the_best_model_that_a_trainer_loads_at_the_end_is_known_and_answered_for(tmp_path: Path) -> None:
+    import aadsl
+    from aadsl.integrations.transformers import model_loss
+
+    trainer = trainer_of(
+        tmp_path, model := llama(), ROWS, save_strategy="steps", save_steps=4, eval_strategy="steps", eval_steps=4,
+        load_best_model_at_end=True, metric_for_best_model="loss", save_total_limit=1, learning_rate=0.5,
+        eval_dataset=ROWS[:8],
+    )  # fmt: skip
+    trainer.train()
+    best = int(trainer.state.best_model_checkpoint.rpartition("-")[2])
+    trajectory = open_trajectory(tmp_path / "run")
+    assert best < trajectory.length
+    (note,) = aadsl.Study(trajectory, model=model, loss=model_loss, device="cpu").notes
+    assert f"are those of step {best}: best weights were loaded at the end" in note
+    study = aadsl.Study(trajectory, model=model, loss=model_loss, device="cpu", final="given")
+    study.stage("skipped", [1, best])
+    study.behavior("probe", lambda model, batch: -model(batch[0]).logits[:, -1, 3], on=(IDS[:8],))
+    answer = study.retrain(["skipped"], ["probe"])
+    assert answer.attrs["final"] == f"the model after {best} of its steps"
+    with torch.no_grad():
+        assert answer.observed.item() == pytest.approx(-model.eval()(IDS[:8]).logits[:, -1, 3].mean().item(), abs=1e-6)
+    assert answer.effect.item() != 0
+
+
+def test_a_trainer_that_was_killed_after_a_few_quick_steps_goes_on(tmp_path: Path) -> None:
+    trainer = trainer_of(tmp_path, llama(), ROWS, save_strategy="steps", save_steps=3)
+    written = trainer._save_checkpoint
+    (callback,) = [one for one in trainer.callback_handler.callbacks if "Recorder" in type(one).__name__]
+
+    def save(*given: Any, **options: Any) -> None:
+        written(*given, **options)  # and nobody is told
+        callback.recorder.leave_to_parent()  # as a process that is gone: nothing is closed
+        callback.recorder._lock.release()
+        raise KeyboardInterrupt
+
+    trainer._save_checkpoint = save
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train()
+    trainer_of(tmp_path, model := llama(), ROWS, save_strategy="steps", save_steps=3).train(resume_from_checkpoint=True)
+    verified(tmp_path, 22, model)
 
 
 def test_a_trainer_that_resumes_beyond_the_recording_is_refused(tmp_path: Path) -> None:

@@ -54,8 +54,6 @@ class Loop:
         self._reset: bool | None = None  # whether the coming phase resets the optimizer; None: look when it begins
         self._phase_due = not start.phase
         self._state_due = not start.stored or subject.average is not None
-        if subject.average is not None and start.step:
-            subject.average.goes_on()
         self._captured = start.step if start.stored else -1
         self._coming = ComingStep(start.step)
         self._hyperparameters: list[dict[str, Any]] = []
@@ -235,9 +233,11 @@ class Loop:
         if self._journal.is_full:
             self._commit()
 
-    def commit(self) -> None:
-        """Queue the steps so far."""
+    def commit(self, state: bool = False) -> None:
+        """Queue the steps so far; with ``state`` the present state, too."""
         self.complete()
+        if state:
+            self._capture_present()
         self._commit()
 
     def _commit(self) -> None:
@@ -245,19 +245,22 @@ class Loop:
         self._journal.commit()
 
     def capture_end(self) -> None:
-        """Keep ξ_T, if it is that: since the last step nothing may have moved the parameters or the buffers.
-
-        What was written to, and has the same samples, had an average in it for a while, as far as can be told here: a
-        replay that ends elsewhere tells otherwise.
-        """
+        """Keep ξ_T, and what an average took in since the last step."""
         self.complete()
+        self._capture_present()
+        if self._subject.average is not None:
+            self._journal.tell(average=self._subject.average.at_end())
+
+    def _capture_present(self) -> None:
+        """Keep the present state, if nothing moved the parameters or the buffers since the last step.
+
+        What was written to, and has the same samples, had an average in it for a while: a replay tells otherwise.
+        """
         stale = self._phase_due or self._next().stepping
         touched = self._watch.buffers_touched or self._subject.versions() != self._versions
         moved = touched and not all(map(torch.equal, self._end, self._subject.samples))
-        average = self._subject.average  # which may have taken in the last step since
-        known = (self._captured == self._journal.step and not average) or self._journal.problem() is not None
-        if average is not None:
-            self._journal.tell(average=average.at_end())
+        captured = self._captured == self._journal.step and self._subject.average is None  # which may have moved since
+        known = captured or self._journal.problem() is not None
         if not (stale or moved or known or self._subject.change()):
             self._capture()
 

@@ -190,10 +190,10 @@ class Recorder:
             require_storable("phase", str(name))
             self._loop.begin_phase(str(name), reset)
 
-    def flush(self) -> None:
-        """Commit the steps so far and wait until they are on disk. Raises AadslError where that fails."""
+    def flush(self, *, state: bool = False) -> None:
+        """Commit the steps so far, with ``state`` the present one too, and wait for the disk. Raises AadslError."""
         if self._open:
-            self._loop.commit()
+            self._loop.commit(state)
             self._journal.flush()
             if error := self._journal.problem():
                 self._fail(error)

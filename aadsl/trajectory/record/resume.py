@@ -105,6 +105,8 @@ def _continued(
     # Also at the end: a recorder that was killed may have left batches and states of steps that it never committed.
     truncate(path, start, header.attributes)
     header = replace(header, length=-1)
+    if subject.average is not None and start:
+        subject.average.goes_on()
     write_header(path, header)
     return Start(lock, header, start, stored, _last_phase(path) if stored else "")
 
