@@ -51,11 +51,12 @@ class RecorderCallback(TrainerCallback):  # type: ignore[misc]  # the library is
     """Records a Trainer's run into ``path``; PEFT models record their adapters only.
 
     Each batch that the Trainer trains on is a micro-batch, stored as the data loader gave it, so no data set is needed
-    later; its weight is what the Trainer scales its loss by. The Trainer's gradient clipping is declared; its step, its
-    epoch and the loss are metadata. A Trainer that resumes from a checkpoint, or begins anew with smaller batches, goes
-    on with the recording.
+    later. The Trainer's gradient clipping is declared; its step and its epoch are metadata. A Trainer that resumes from
+    a checkpoint, or begins anew with smaller batches, goes on with the recording.
 
-    To replay, give as the loss :func:`model_loss` where the model computes it, else ``trainer_loss(trainer)``.
+    To replay, give as the loss :func:`model_loss` where the model computes it, else ``trainer_loss(trainer)``, as with
+    TRL's ``SFTTrainer``; and as the model the one that was trained: in lower precision (``bf16=True``, the default of
+    TRL) Accelerate has changed it.
 
     Args:
         path: folder to record into.
@@ -85,16 +86,14 @@ class RecorderCallback(TrainerCallback):  # type: ignore[misc]  # the library is
         trainer.training_step = self._recorded_step
 
     def _recorded_step(self, model: nn.Module, inputs: Any, num_items_in_batch: Any = None, **kwargs: Any) -> Tensor:
-        """Do the Trainer's step, forward and backward, and announce the batch as it was before."""
-        trainer, recorder = self._trainer, self.recorder
-        batch = dict(inputs) if isinstance(inputs, Mapping) else inputs
-        loss: Tensor = self._training_step(model, inputs, num_items_in_batch, **kwargs)
-        if recorder is not None:
+        """Announce the batch as it is before the model takes it; do the Trainer's step, forward and backward."""
+        if self.recorder is not None:
+            batch = dict(inputs) if isinstance(inputs, Mapping) else inputs
             if num_items_in_batch is not None and isinstance(batch, dict):
                 batch[ITEMS] = torch.as_tensor(num_items_in_batch).reshape(1)
-            state, weight = trainer.state, _weight(trainer, num_items_in_batch)
-            told = {"epoch": state.epoch, GLOBAL_STEP: state.global_step, **self._metadata}
-            recorder.batch(batch, weight=weight, loss=loss if weight is None else loss / weight, **told)
+            state = self._trainer.state
+            self.recorder.batch(batch, **{"epoch": state.epoch, GLOBAL_STEP: state.global_step, **self._metadata})
+        loss: Tensor = self._training_step(model, inputs, num_items_in_batch, **kwargs)
         return loss
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -121,16 +120,6 @@ class RecorderCallback(TrainerCallback):  # type: ignore[misc]  # the library is
             del self._trainer.training_step
             vars(self._trainer).update(self._replaced)
             self._trainer = None
-
-
-def _weight(trainer: Trainer, items: Any) -> float | None:
-    """Return what the Trainer scales the loss of a micro-batch by; None where a step has but one."""
-    if trainer.args.gradient_accumulation_steps == 1:
-        return None
-    scaled = getattr(trainer, "loss_is_scaled_for_ga", None)  # since version 5.15
-    if scaled is None:
-        scaled = (trainer.model_accepts_loss_kwargs and items is not None) or trainer.compute_loss_func is not None
-    return 1.0 if scaled else 1 / trainer.current_gradient_accumulation_steps
 
 
 def _calling_trainer() -> Any:

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from aadsl.core.errors import AadslError
 from aadsl.data.examples import nbytes, to_device
@@ -16,6 +18,20 @@ from aadsl.trajectory import Trajectory
 
 STEPS = 1 << 13  # steps whose rows of the data are kept
 RECENT, RECENT_BYTES = 4, 1 << 26  # batches kept: a replay reads them, and soon a difference quotient reads them twice
+
+
+class Held:
+    """Micro-batches, and how often each of their tensors had been written to when they were loaded."""
+
+    def __init__(self, parts: tuple[Any, ...]) -> None:
+        self.parts = parts
+        self._tensors = [leaf for leaf in tree_leaves(parts) if isinstance(leaf, Tensor)]
+        self._versions = [tensor._version for tensor in self._tensors]
+
+    @property
+    def is_as_loaded(self) -> bool:
+        """Whether nothing wrote to them since."""
+        return self._versions == [tensor._version for tensor in self._tensors]
 
 
 class BatchLoader:
@@ -38,10 +54,15 @@ class BatchLoader:
             return RECENT
         return max(RECENT, RECENT_BYTES // max(1, nbytes(self._load(0))))
 
+    def at(self, index: int) -> tuple[Any, ...]:
+        """Return the micro-batches of a step; those asked for lately are kept, unless the loss wrote to them."""
+        held = self.recent(index)
+        return held.parts if held.is_as_loaded else self._load(index)
+
     @cached_property
-    def recent(self) -> _lru_cache_wrapper[tuple[Any, ...]]:
-        """The micro-batches of a step; those asked for lately are kept."""
-        return lru_cache(maxsize=self.kept)(self._load)
+    def recent(self) -> _lru_cache_wrapper[Held]:
+        """Those of the latest steps, as they were loaded."""
+        return lru_cache(maxsize=self.kept)(lambda index: Held(self._load(index)))
 
     def looked_up(self, index: int, data: TrainingData) -> tuple[Any, ...]:
         """Return the micro-batches of step ``index``, its examples taken from ``data``.
@@ -93,7 +114,7 @@ class RecordedBatches:
         loader = self._loader
         if self._data is None:
             # Their containers anew: a loss may take members out of them.
-            return tuple(to_device(part, loader.device) for part in loader.recent(self._index))
+            return tuple(to_device(part, loader.device) for part in loader.at(self._index))
         return loader.looked_up(self._index, TrainingData.of(self._data, loader.trajectory))
 
     def looked_up_in(self, data: Any) -> RecordedBatches:

@@ -122,7 +122,7 @@ def memory_of(rehearsal: Rehearsal, query: Query, cost: Cost) -> int:
         vectors = max(vectors, cost.products // history.length)  # those that a sweep carries besides the behaviors'
     # The states before and after a step, the final one, and a stored one while it is read and flattened.
     kept = 5 * state.nbytes + vectors * rehearsal.vector.nbytes
-    kept += min(history.batches.kept, history.length) * nbytes(history.batches.recent(0))
+    kept += min(history.batches.kept, history.length) * nbytes(history.batches.at(0))
     if rehearsal.direction == "adjoint":
         gap = max(b - a for a, b in pairwise((*history.checkpoints, history.length)))
         kept += -(-gap // history.limit) * state.nbytes + min(gap, history.limit) * of_step

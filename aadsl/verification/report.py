@@ -26,7 +26,8 @@ REMEDIES = {
     "broken chain": "chain runs of which each began with the weights, frozen ones too, that the one before ended with",
     "changed weight": "let the optimizer alone change weights; load into the model the frozen ones that the run had",
     "changed gradient": "put the change into the loss or the model, as a term or a mask; clip all parameters alike",
-    "autocast": "put the precision into the loss: with torch.autocast(device, dtype): return loss_fn(model, batch)",
+    "autocast": "give the model that was trained, where a Trainer or Accelerate put the precision into it; or put it "
+    "into the loss: with torch.autocast(device, dtype): return loss_fn(model, batch)",
     "other dropout rate": "give the model with the dropout that it was trained with",
     "other labels": "give the labels that the run was trained with",
     "model or data": "give the model, the loss and the data that were trained with",

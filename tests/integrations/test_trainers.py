@@ -91,14 +91,14 @@ def trainer_of(
     from aadsl.integrations.transformers import RecorderCallback
 
     collate, recording = options.pop("collate", None), options.pop("recording", {})
-    evaluated = options.pop("eval_dataset", None)
+    given = {name: options.pop(name) for name in ("compute_loss_func", "eval_dataset") if name in options}
     arguments = transformers.TrainingArguments(
         output_dir=str(folder / "out"), per_device_train_batch_size=4, report_to=[], use_cpu=True, disable_tqdm=True,
         **{"num_train_epochs": 2, "save_strategy": "no", "learning_rate": 5e-3, "logging_steps": 100, **options},
     )  # fmt: skip
     return (kind or transformers.Trainer)(
-        model=model, args=arguments, train_dataset=data, data_collator=collate, eval_dataset=evaluated,
-        callbacks=[RecorderCallback(folder / "run", **recording), *callbacks],
+        model=model, args=arguments, train_dataset=data, data_collator=collate,
+        callbacks=[RecorderCallback(folder / "run", **recording), *callbacks], **given,
     )  # fmt: skip
 
 
@@ -143,12 +143,37 @@ def of_smoothed(model: nn.Module, batch: Any) -> Tensor:
     return F.cross_entropy(model(input_ids=batch["input_ids"]).logits, batch["labels"], label_smoothing=0.1)
 
 
+def of_smoothed_parts(model: nn.Module, batch: Any) -> Tensor:
+    """The share of a micro-batch in the mean over the labels of the whole step."""
+    return of_smoothed(model, batch) * len(batch["labels"]) / batch["num_items_in_batch"][0]
+
+
+def masking(outputs: Any, labels: Tensor, num_items_in_batch: Any = None) -> Tensor:
+    """A weighted sum over the number of labels of the whole step; the labels are overwritten."""
+    weights = (labels != 0) * 2.0 + 1
+    loss = (F.cross_entropy(outputs.logits, labels.clone(), reduction="none") * weights).sum() / num_items_in_batch
+    labels.fill_(1)
+    return loss
+
+
+def of_weighted_parts(model: nn.Module, batch: Any) -> Tensor:
+    weights = (batch["labels"] != 0) * 2.0 + 1
+    each = F.cross_entropy(model(input_ids=batch["input_ids"]).logits, batch["labels"], reduction="none")
+    return (each * weights).sum() / batch["num_items_in_batch"][0]
+
+
 HF: dict[str, Any] = {
     "short last accumulation": (llama, ROWS, {"gradient_accumulation_steps": 4}, of_items),
     "accumulation without division": (bert, CLASSES, {"gradient_accumulation_steps": 4}, of_classes),
     "dynamic padding": (llama, RAGGED, {"gradient_accumulation_steps": 2, "collate": padded}, of_items),
     "label smoothing": (bert, CLASSES, {"label_smoothing_factor": 0.1}, of_smoothed),
-}
+    "label smoothing, accumulated": (
+        bert, CLASSES, {"label_smoothing_factor": 0.1, "gradient_accumulation_steps": 4}, of_smoothed_parts,
+    ),
+    "a function of its own": (
+        bert, CLASSES, {"compute_loss_func": masking, "gradient_accumulation_steps": 4}, of_weighted_parts,
+    ),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", HF)
@@ -160,7 +185,7 @@ def test_the_losses_of_a_trainer(tmp_path: Path, name: str) -> None:
     trainer.train()
     trajectory = open_trajectory(tmp_path / "run")
     assert distance(model, by_hand(trajectory, make(), losses)) < 2e-5
-    loss = trainer_loss(trainer) if name == "label smoothing" else model_loss
+    loss = trainer_loss(trainer) if losses in (of_smoothed, of_smoothed_parts, of_weighted_parts) else model_loss
     assert trajectory.verify(model=make(), loss=loss, device="cpu").ok
     import aadsl
 
@@ -199,6 +224,34 @@ def test_a_loss_of_its_own_finds_the_labels(tmp_path: Path) -> None:
 
     for given in (loss, trainer_loss(trainer)):
         assert trajectory.verify(model=bert(), loss=given, device="cpu").ok
+
+
+@pytest.mark.parametrize("options", [{}, {"packing": True, "max_length": 16}, {"loss_type": "dft"}], ids=str)
+def test_supervised_fine_tuning(tmp_path: Path, options: dict[str, Any]) -> None:
+    """In bfloat16, its default; texts of different lengths, padded or packed, in accumulated micro-batches."""
+    trl, tokenizers = pytest.importorskip("trl"), pytest.importorskip("tokenizers")
+    transformers, datasets = pytest.importorskip("transformers"), pytest.importorskip("datasets")
+    from aadsl.integrations.transformers import RecorderCallback, trainer_loss
+
+    words = tokenizers.models.WordLevel({f"w{number}": number for number in range(50)}, "w0")
+    tokenizer = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizers.Tokenizer(words), pad_token="w0", eos_token="w1"
+    )
+    arguments = trl.SFTConfig(
+        output_dir=str(tmp_path / "out"), per_device_train_batch_size=4, report_to=[], use_cpu=True, disable_tqdm=True,
+        num_train_epochs=1, save_strategy="no", learning_rate=5e-3, gradient_accumulation_steps=3,
+        dataset_kwargs={"skip_prepare_dataset": True}, **options,
+    )  # fmt: skip
+    trainer = trl.SFTTrainer(
+        model=(model := llama()),
+        args=arguments,
+        train_dataset=datasets.Dataset.from_list([{"input_ids": row["input_ids"].tolist()} for row in RAGGED]),
+        processing_class=tokenizer,
+        callbacks=[RecorderCallback(tmp_path / "run")],
+    )
+    trainer.train()
+    report = open_trajectory(tmp_path / "run").verify(model=model, loss=trainer_loss(trainer), device="cpu")
+    assert report.ok and "every bit the same" in str(report), report
 
 
 def verified(folder: Path, length: int, model: nn.Module) -> None:
