@@ -6,6 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
+import torch
+
+from aadsl.core.errors import AadslError
 from aadsl.core.members import describe
 from aadsl.propagation import CentralDifference, Curvature, Exact, FlatState, NotFiniteError, Restricted
 from aadsl.replayed.execution import Execution
@@ -58,10 +61,10 @@ def finite_sweep(
     execution: Execution,
     sweep: Callable[[Curvature, Execution], Answer],
 ) -> tuple[Answer, str]:
-    """Return what ``sweep`` answers with the first curvature that keeps it finite, and that curvature in words.
+    """Return what ``sweep`` answers with the first curvature that keeps it finite and fits, and that one in words.
 
     The exact product leaves the finite numbers where the loss is much more curved at a point than around it (BatchNorm
-    with batches of two); a difference over a step's length does not.
+    with batches of two); a difference over a step's length does not, and it takes no more memory than training.
 
     Args:
         history: the run.
@@ -72,16 +75,25 @@ def finite_sweep(
 
     Raises:
         NotFiniteError: no candidate stays within the finite numbers; it is the error of the first one.
+        AadslError: the memory of the device holds none of them.
     """
     first: NotFiniteError | None = None
+    full: torch.OutOfMemoryError | None = None
     for number, curvature in enumerate(candidates):
         apart = replace(execution, checkpoints=execution.checkpoints.within(str(number)))
         try:
             return sweep(_within(history, curvature, parameters), apart), describe(curvature)
         except NotFiniteError as error:
             first = first or error
-    assert first is not None, "there is a candidate"
-    raise first
+        except torch.OutOfMemoryError as error:
+            full = error
+    if first is not None:
+        raise first
+    raise AadslError(
+        f"the memory of {history.device} does not hold a sweep, not even one state at a time",
+        hint="exact answers take no more of it than the training did: using retraining(); or compute elsewhere: "
+        'Study(…, device="cpu")',
+    ) from full
 
 
 def candidates_for(history: History, curvature: Curvature | None) -> list[Curvature]:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 
-from torch import Tensor
+import torch
 
 from aadsl.core.progress import Progress, silent
 from aadsl.propagation.curvature import Point
 from aadsl.propagation.layout import FlatState, difference
 from aadsl.propagation.objective import Evaluation
+from aadsl.propagation.shelf import Shelf
 from aadsl.propagation.step import Run, Step
 from aadsl.propagation.step_map import StepMap
 
@@ -105,14 +106,16 @@ def backward(
     stop: int | None = None,
     limit: int = 64,
     progress: Progress = silent,
+    shelf: Shelf | None = None,
 ) -> Iterator[ObservedStep]:
     """Yield the observed steps ``stop`` − 1 (T − 1) … ``start`` in reverse, holding about 2·``limit`` states at most.
 
-    A gap between kept states longer than ``limit`` is replayed once more, to keep every ``limit``-th of its states.
-    A step is true until the next one is asked for: its memory is used again. The run is told where the replay of each
-    gap ended, and ``progress`` of what is replayed before a step can be yielded, where that is long.
+    A gap between kept states longer than ``limit`` is replayed once more, to keep every ``limit``-th of its states;
+    where the memory does not hold so many, half as many are held from then on. They wait on ``shelf``, by default in
+    the memory of the CPU, and come back while the step before is computed with. A step is true until the next one is
+    asked for: its memory is used again. The run is told where the replay of each gap ended, and ``progress`` of what is
+    replayed before a step can be yielded, where that is long.
     """
-    shelf = Shelf()
     stop = run.length if stop is None else stop
     bounds = [t for t in run.checkpoints if t < run.length] + [run.length]
     bounds = bounds[: bisect_left(bounds, stop) + 1]
@@ -120,64 +123,95 @@ def backward(
     for first, last in reversed(list(pairwise(bounds))):
         if last <= start:
             return
-        resting = {first: run.state(first)}
-        first_state = resting[first]
-        state, end = resting[first], first + (last - first - 1) // limit * limit
-        for t in range(first, end):
-            state = step_map(state, run.step(t))
-            _tell(progress, t + 1 - first, end - first)
-            if (t + 1 - first) % limit == 0:
-                resting[t + 1] = state
-        for rest in sorted(resting, reverse=True):
-            end = min(rest + limit, last)
-            stretch = _stretch(run, step_map, resting.pop(rest), rest, end, shelf, progress)
+        first_state = run.state(first)
+        shelf = shelf or Shelf.beside(first_state.parameters.device)
+        resting, end = {first: first_state}, last
+        while end > first:
+            try:
+                rest = _rest_before(run, step_map, resting, first, end, limit, shelf, progress)
+                stretch = _stretch(run, step_map, resting[rest], rest, end, shelf, progress)
+            except torch.OutOfMemoryError:
+                if limit == 1:
+                    raise
+                limit = (limit + 1) // 2
+                shelf.clear()
+                continue
             if end == last and end_state is not None:
-                run.reached(first, last, stretch[-1].after)
+                run.reached(first, last, _brought(stretch[-1].after, shelf))
                 stretch[-1] = replace(stretch[-1], after=end_state)
-            while stretch:
-                taken = stretch.pop()
+            for taken in _in_reverse(stretch, shelf):
                 if start <= taken.step.index < stop:
                     yield taken
+            del resting[rest]
+            end = rest
         end_state = first_state
 
 
-class Shelf:
-    """Memory in which the states of one stretch after the other are kept.
-
-    The system hands fresh memory over page by page, zeroed: on a CPU that takes ten times as long as writing to it.
-    """
-
-    def __init__(self) -> None:
-        self._places: dict[int, list[Tensor]] = {}
-
-    def keep(self, place: int, tensors: Sequence[Tensor]) -> list[Tensor]:
-        """Return ``tensors``, copied to where those of this place were kept before."""
-        if tensors[0].device.type != "cpu":
-            return list(tensors)
-        if place not in self._places:
-            self._places[place] = [t.clone() for t in tensors]
-        else:
-            for own, t in zip(self._places[place], tensors, strict=True):
-                own.copy_(t)
-        return self._places[place]
+def _rest_before(
+    run: Run,
+    step_map: StepMap,
+    resting: dict[int, FlatState],
+    first: int,
+    end: int,
+    limit: int,
+    shelf: Shelf,
+    progress: Progress,
+) -> int:
+    """Return the last step before ``end`` whose state rests; every ``limit``-th is laid down on the way there."""
+    rest = max(resting)
+    total = (end - rest - 1) // limit * limit
+    if not total:
+        return rest
+    begin, state = rest, _brought(resting[rest], shelf)
+    for t in range(begin, begin + total):
+        state = step_map(state, run.step(t))
+        _tell(progress, t + 1 - begin, total)
+        if (t + 1 - begin) % limit == 0:
+            rest = t + 1
+            resting[rest] = state.with_tensors(shelf.keep(first - rest, state.tensors()))
+    return rest
 
 
 def _stretch(
     run: Run, step_map: StepMap, state: FlatState, start: int, stop: int, shelf: Shelf, progress: Progress
 ) -> list[ObservedStep]:
-    """Return the steps ``start`` … ``stop`` − 1."""
+    """Return the steps ``start`` … ``stop`` − 1, as they wait on the shelf."""
     taken_steps: list[ObservedStep] = []
+    waiting, state = state, _brought(state, shelf)
     for begin in range(start, stop, QUIET):
         # Read together they take less time than one between two replays.
         for step in [run.step(t) for t in range(begin, min(begin + QUIET, stop))]:
             after, evaluation = step_map.advance(state, step)
             assert evaluation is not None
             *kept, gradient = shelf.keep(len(taken_steps), [*after.tensors(), evaluation.gradient])
-            after, evaluation = after.with_tensors(kept), evaluation._replace(gradient=gradient)
-            taken_steps.append(ObservedStep(step, state, after, evaluation))
-            state = after
+            before, waiting = waiting, after.with_tensors(kept)
+            taken_steps.append(ObservedStep(step, before, waiting, evaluation._replace(gradient=gradient)))
+            state = waiting if shelf.near else after
             _tell(progress, len(taken_steps), stop - start)
     return taken_steps
+
+
+def _in_reverse(stretch: list[ObservedStep], shelf: Shelf) -> Iterator[ObservedStep]:
+    """Yield the steps of a stretch in reverse, brought back from the shelf one ahead; ``stretch`` is emptied."""
+    if shelf.near:
+        while stretch:
+            yield stretch.pop()
+        return
+    after = _brought(stretch[-1].after, shelf)
+    coming = shelf.bring([*stretch[-1].state.tensors(), stretch[-1].evaluation.gradient])
+    while stretch:
+        own = stretch.pop()
+        *tensors, gradient = coming()
+        if stretch:
+            coming = shelf.bring([*stretch[-1].state.tensors(), stretch[-1].evaluation.gradient])
+        state = own.state.with_tensors(tensors)
+        yield ObservedStep(own.step, state, after, own.evaluation._replace(gradient=gradient))
+        after = state
+
+
+def _brought(state: FlatState, shelf: Shelf) -> FlatState:
+    """Return a state that waits on a shelf as it can be computed with."""
+    return state if shelf.near else state.with_tensors(shelf.bring(state.tensors())())
 
 
 def _tell(progress: Progress, done: int, total: int) -> None:

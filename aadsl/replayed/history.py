@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from aadsl.core.errors import AadslError, did_you_mean
 from aadsl.core.generators import NUMPY, PYTHON, left_as_they_were
+from aadsl.core.memory import free_memory
 from aadsl.core.progress import Progress, silent
 from aadsl.core.state import State
 from aadsl.core.units import bytes_of
@@ -58,7 +59,8 @@ class History:
         loss: ``loss(model, batch)``, the mean loss of a batch as a scalar tensor.
         data: what the recorded indices point into, or a dict of it by run; not needed where the batches were stored.
         device: where to compute: ``"cpu"``, ``"cuda"``, or ``"auto"`` for a GPU where there is one.
-        memory: how much the states held during a sweep may take, such as ``"4GiB"``; by default as needed.
+        memory: how much of the host's memory the states held during a sweep may take, such as ``"4GiB"``; by default as
+            needed, up to half of what is free.
         optimizer: what makes an optimizer that has no step function: ``optimizer(params)``; by default it is looked up.
 
     Attributes:
@@ -150,7 +152,8 @@ class History:
     def limit(self) -> int:
         """How many states a sweep holds at a time: those of a gap where they are few or small, else about √gap.
 
-        √gap + 1 of them cost the least memory for replaying the gap once more.
+        √gap + 1 of them cost the least memory for replaying the gap once more. By default they take at most half of
+        what is free on the host, where those of a GPU wait, too.
         """
         # An observed step holds a state and a gradient; a gap of g steps rests at g / limit states besides.
         first = self.state(0)
@@ -159,7 +162,7 @@ class History:
         gaps = [b - a for a, b in pairwise((*self.checkpoints, self.length))]
         wanted = max(2, *(math.isqrt(gap) + 1 if gap > at_once else gap for gap in gaps))
         if self._memory is None:
-            return wanted
+            return int(min(wanted, max(2, free_memory() / 2 // (2 * of_step))))
         affordable = self._memory // (2 * of_step)
         if affordable < 2:
             raise AadslError(

@@ -115,7 +115,7 @@ class SpotCheck:
         missing = [stretch for stretch in stretches if stretch not in bits]
         if missing and (self._report is None or self._report.ok):
             if not self._passed(identity):
-                missing = sorted({*missing, *spots(self._history.trajectory)})
+                missing = sorted({*missing, *spots(self._history)})
             self._report = verify_history(self._history, None, progress, missing)
             bits = self._remember(identity)
         doubt = self._accepted()
@@ -145,7 +145,7 @@ class SpotCheck:
         Raises:
             AadslError: that is not tolerated.
         """
-        stretches = sorted({error.stretch, *spots(self._history.trajectory)})  # to tell what is wrong from what is not
+        stretches = sorted({error.stretch, *spots(self._history)})  # to tell what is wrong from what is not
         self._report = verify_history(self._history, None, progress, stretches)
         self._remember(identity)
         return self._accepted()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from math import inf
 
@@ -22,7 +23,7 @@ from aadsl.verification.gradients import (
     told_weights,
 )
 from aadsl.verification.report import Finding
-from aadsl.verification.stretch import Stretch, affordable
+from aadsl.verification.stretch import SpentError, Stretch, affordable
 
 # A change in a few elements of the state, and in no other, is no matter of training.
 _FEW = 3
@@ -41,10 +42,11 @@ def explain(trajectory: Trajectory, wrong: list[Stretch], count: int) -> Iterato
 
 
 def _suspected(trajectory: Trajectory, wrong: list[Stretch], stretch: Stretch, count: int) -> Suspicion:
-    """Return the first suspicion that explains it. No more are tried once they have replayed as much as the run has."""
+    """Return the first suspicion that explains it; to try them takes as many steps as the run has, at most."""
     history = stretch.history
-    enough = history.replayed_steps + affordable(history)
-    for suspicion in (
+    for one in wrong:
+        one.most = history.replayed_steps + affordable(history)
+    suspicions = (
         partial(unrecorded_draws, trajectory, stretch),
         partial(_average, trajectory, wrong),
         partial(_buffers, trajectory, wrong),
@@ -61,11 +63,11 @@ def _suspected(trajectory: Trajectory, wrong: list[Stretch], stretch: Stretch, c
         partial(_writing, trajectory, wrong),
         partial(of_a_part, trajectory, stretch),
         partial(noise, trajectory, stretch),
-    ):
-        if history.replayed_steps > enough:
-            break
-        if found := suspicion():
-            return found
+    )
+    with suppress(SpentError):
+        for suspicion in suspicions:
+            if found := suspicion():
+                return found
     return _part(trajectory, wrong, count)
 
 

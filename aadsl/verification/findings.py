@@ -14,7 +14,7 @@ from aadsl.trajectory import Trajectory
 from aadsl.verification.causes import explain
 from aadsl.verification.report import Compared, Finding
 from aadsl.verification.rounding import FARTHEST, rounding_of
-from aadsl.verification.stretch import Stretch, affordable
+from aadsl.verification.stretch import SpentError, Stretch
 
 # Relative deviation of a replayed stretch that needs no explanation: on the same kernels, and on others.
 SAME_KERNELS = 1e-4
@@ -22,11 +22,12 @@ OTHER_KERNELS = 2e-2
 ENOUGH = 8  # stretches that do not fit tell the cause
 
 
-def replayed(history: History, chosen: Sequence[tuple[int, int]], progress: Progress) -> Iterator[Finding]:
+def replayed(history: History, chosen: Sequence[tuple[int, int]], most: int, progress: Progress) -> Iterator[Finding]:
     """Replay the stretches between the ``chosen`` pairs of stored states, short ones first, and yield what that finds.
 
-    No more are replayed once enough of them are known not to fit, or some are and that took as long as it may; or once
-    rounding is known to decide where they end: what it does to short ones it does to longer ones.
+    No more than ``most`` steps are replayed. No more stretches are once enough of them are known not to fit, or once
+    rounding is known to decide where they end: what it does to short ones it does to longer ones. To find the cause of
+    what does not fit takes as many steps as the run has, at most.
     """
     trajectory = history.trajectory
     if not chosen:
@@ -34,7 +35,7 @@ def replayed(history: History, chosen: Sequence[tuple[int, int]], progress: Prog
         why = "there is only one stored state" if few else "the stored states lie too far apart for a spot check"
         yield Finding("note", f"no step was replayed: {why}")
         return
-    judge, most = Judge(history), history.replayed_steps + affordable(history)
+    judge, most = Judge(history), history.replayed_steps + most
     yield from judge.notes()
     done, total = 0, sum(stop - start for start, stop in chosen)
 
@@ -48,11 +49,14 @@ def replayed(history: History, chosen: Sequence[tuple[int, int]], progress: Prog
             judge.left_out += len(chosen) - place
             break
         try:
-            judge.add(Stretch(history, start, stop, judge.tolerance, stepped=stepped))
+            judge.add(Stretch(history, start, stop, judge.tolerance, stepped=stepped, most=most))
+        except SpentError:
+            judge.unafforded += len(chosen) - place
+            break
         except AadslError as error:
             yield unfit(error)
             return
-        if len(judge.wrong) == ENOUGH or (judge.wrong and history.replayed_steps > most):
+        if len(judge.wrong) == ENOUGH:
             break
     yield from judge.findings(trajectory)
 
@@ -81,6 +85,7 @@ class Judge:
         self.loose: dict[str, None] = {}
         self.idle = 0  # stretches that fit whatever the loss
         self.left_out = 0  # stretches too long for a replay to say something
+        self.unafforded = 0  # stretches that are too many for the time that a check may take
 
     def notes(self) -> Iterator[Finding]:
         """Yield in which way the run was computed otherwise than it is replayed."""
@@ -90,7 +95,11 @@ class Judge:
             yield Finding("note", f"recorded with {self._threads}, which rounds otherwise")
 
     def add(self, stretch: Stretch) -> None:
-        """Replay a stretch and see where it ends."""
+        """Replay a stretch and see where it ends.
+
+        Raises:
+            SpentError: that, or whether rounding explains it, takes more steps than it may.
+        """
         found = Compared(stretch.start, stretch.stop, stretch.deviation, stretch.fits, stretch.exact)
         if stretch.fits:
             self.near.append(found)
@@ -99,7 +108,13 @@ class Judge:
         if self._rounds_otherwise and self.would_say_nothing(len(stretch)) and stretch.deviation < FARTHEST:
             self.blurred.append(found)
             return
-        rounding = rounding_of(stretch)
+        try:
+            rounding = rounding_of(stretch)
+        except SpentError:
+            if self._rounds_otherwise:
+                raise
+            self.wrong.append(stretch)
+            return
         if rounding.explains:
             self.near.append(found)
             self.loose |= dict.fromkeys(rounding.loose)
@@ -124,6 +139,9 @@ class Judge:
                 text += f", and that of {more} as long or longer would not"
             text += "; more stored states (states=) make stretches shorter"
             yield Finding("note", text, compared=tuple(self.blurred))
+        if self.unafforded:
+            what = "a stretch was" if self.unafforded == 1 else f"{self.unafforded} stretches were"
+            yield Finding("note", f"{what} not compared, because that would have taken longer than it may")
         if self.wrong:
             wrong = sorted(self.wrong, key=lambda stretch: stretch.start)
             yield from explain(trajectory, wrong, len(self.near) - self.idle + len(self.wrong) + len(self.blurred))

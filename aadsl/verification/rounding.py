@@ -13,15 +13,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from torch import Tensor
 
 from aadsl.dynamics import OWN_SCALAR
 from aadsl.propagation.layout import FlatState
+from aadsl.propagation.step import Step
 from aadsl.verification.stretch import Stretch
 
 SAMPLES = 3  # starts that are tried
+SOON = 8  # of so many parts of a stretch the first is looked at before
 FACTOR = 5.0  # how much farther than they lead rounding is believed to lead
 LOOSE = 0.01  # a tensor that they move by more than so much of its way says nothing
 FARTHEST = 3.0  # a replay that ends so many times farther away than the run moved was of something else
@@ -46,9 +49,14 @@ class Rounding:
 
 
 def rounding_of(stretch: Stretch) -> Rounding:
-    """Replay a stretch from rounded starts, and compare each tensor's way with how far they lead it astray."""
+    """Replay a stretch from rounded starts, and compare each tensor's way with how far they lead it astray.
+
+    Where rounding decides everything, an eighth of the stretch tells that already.
+    """
     outcome = stretch.outcome
-    ends = [stretch.replay(lambda step: step, _rounding(seed)) for seed in range(SAMPLES)]
+    if lost := _soon_astray(stretch):
+        return Rounding(False, stretch.deviation < FARTHEST, lost, stretch)
+    ends = [stretch.replay(_same, _rounding(seed)) for seed in range(SAMPLES)]
     off, way = (_distances(stretch, state, stretch.target) for state in (outcome, stretch.before))
     astray = [max(tried) for tried in zip(*(_distances(stretch, end, outcome) for end in ends), strict=True)]
 
@@ -67,6 +75,29 @@ def rounding_of(stretch: Stretch) -> Rounding:
     rest = stretch.only(firm)
     rest.tolerance = max(stretch.tolerance, FACTOR * max(max(rest.distances(end, outcome)) for end in ends))
     return Rounding(bounded and rest.fits, False, tuple(loose), rest)
+
+
+def _soon_astray(stretch: Stretch) -> tuple[str, ...]:
+    """Return the tensors that rounding has led astray after a few steps, by their share of the way to the end.
+
+    Nothing where those are not most of the state.
+    """
+    limits = [LOOSE * way for way in _distances(stretch, stretch.outcome, stretch.before)]
+    sizes = [piece.numel() for _, piece in pieces(stretch, stretch.before)]
+    names = [name for name, _ in pieces(stretch, stretch.before)]
+    walks = zip(stretch.walk(_same), stretch.walk(_same, _rounding(0)), strict=True)
+    for done, (state, other) in enumerate(islice(walks, len(stretch) // SOON), 1):
+        if done & (done - 1):
+            continue  # looked at after 1, 2, 4, 8 … steps
+        off = _distances(stretch, state, other)
+        loose = [place for place, distance in enumerate(off) if not distance <= limits[place]]
+        if 2 * sum(sizes[place] for place in loose) > sum(sizes):
+            return tuple(names[place] for place in loose)
+    return ()
+
+
+def _same(step: Step) -> Step:
+    return step
 
 
 def pieces(stretch: Stretch, state: FlatState) -> Iterator[tuple[str, Tensor]]:

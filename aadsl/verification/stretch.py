@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from math import exp, inf, sqrt
 
@@ -20,9 +21,13 @@ _ROUNDINGS = 8.0
 _QUICK = 200_000_000
 
 
-def affordable(history: History) -> int:
-    """Return how many steps may be replayed to find what is wrong with a run: its own, of small networks more."""
-    return max(history.length, _QUICK // history.objective.parameters.size)
+def affordable(history: History, share: int = 1) -> int:
+    """Return how many steps a check may replay: one in ``share`` of the run's, or of what small networks do quickly."""
+    return max(history.length, _QUICK // history.objective.parameters.size) // share
+
+
+class SpentError(Exception):
+    """So many steps were replayed as a check may replay."""
 
 
 class Stretch:
@@ -30,7 +35,8 @@ class Stretch:
 
     The deviation of each part of the state (parameters, each optimizer slot, buffers) is taken relative to how far the
     stretch moved it, with an allowance for rounding. ``firm`` is 0 over numbers that are not compared.
-    ``stepped`` is called after each step that is replayed.
+    ``stepped`` is called after each step that is replayed. Where the history would have replayed more than ``most``
+    steps, SpentError is raised.
     """
 
     def __init__(
@@ -41,9 +47,10 @@ class Stretch:
         tolerance: float,
         firm: FlatState | None = None,
         stepped: Callable[[], None] = lambda: None,
+        most: float = inf,
     ) -> None:
         self.history, self.start, self.stop, self.tolerance = history, start, stop, tolerance
-        self._firm, self._stepped = firm, stepped
+        self._firm, self._stepped, self.most = firm, stepped, most
 
     @property
     def firm(self) -> FlatState:
@@ -53,7 +60,7 @@ class Stretch:
 
     def only(self, firm: FlatState) -> Stretch:
         """Return this stretch compared where ``firm`` is 1; what was replayed is not replayed again."""
-        rest = Stretch(self.history, self.start, self.stop, self.tolerance, firm, self._stepped)
+        rest = Stretch(self.history, self.start, self.stop, self.tolerance, firm, self._stepped, self.most)
         rest.before, rest.target, rest.outcome = self.before, self.target, self.outcome
         return rest
 
@@ -77,14 +84,20 @@ class Stretch:
 
     def replay(self, varied: Variation, moved: Callable[[FlatState], FlatState] | None = None) -> FlatState:
         """Return where the stretch ends if its steps are ``varied``, and if states are ``moved`` before each."""
+        return deque(self.walk(varied, moved), maxlen=1).pop()
+
+    def walk(self, varied: Variation, moved: Callable[[FlatState], FlatState] | None = None) -> Iterator[FlatState]:
+        """Yield the state after each of the steps of :meth:`replay`."""
         state = self.before
-        self.history.replayed_steps += len(self)
         for index in range(self.start, self.stop):
+            if self.history.replayed_steps >= self.most:
+                raise SpentError
+            self.history.replayed_steps += 1
             if varied is observed and moved is None:
                 self.history.waypoints.passed(index, state)
             state = self.history.step_map(moved(state) if moved else state, varied(self.history.step(index)))
             self._stepped()
-        return state
+            yield state
 
     @cached_property
     def restarts(self) -> frozenset[int]:
