@@ -9,18 +9,37 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from aadsl.core.errors import AadslError
 from aadsl.estimators.base import Behavior, Cost, Effects, Estimator, Floats, Query, final_readouts
 from aadsl.estimators.spread import RetrainedStages, spread_runs
-from aadsl.estimators.together import trained
+from aadsl.estimators.together import reproducible, trained
 from aadsl.interventions import Intervention, counterfactual, first_change
 from aadsl.propagation import End, FlatState, way_to
 from aadsl.replayed.execution import Execution
 from aadsl.replayed.history import History
 
+FEWEST = 4  # draws that tell how far they scatter
+
 
 @dataclass(frozen=True)
 class Retraining(Estimator):
-    """Train the run again under the intervention and compare: the exact answer, one gradient a step and stage."""
+    """Train the run again under the intervention and compare: the exact answer, one gradient a step and stage.
+
+    Args:
+        repeats: where no training ends as another one (a GPU without deterministic kernels), one is one draw: so many
+            are made, and their mean and its 90% interval answer. Where bits are the same, one is enough.
+    """
+
+    repeats: int = 1
+
+    def __post_init__(self) -> None:
+        if not (self.repeats == 1 or self.repeats >= FEWEST):
+            hint = f"an interval needs {FEWEST} of them, or more"
+            raise AadslError(f"retraining(repeats={self.repeats}) makes too few trainings", hint=hint)
+
+    def times(self, history: History, control: bool) -> int:
+        """Return how many trainings answer, where a control run is needed or not."""
+        return self.repeats if self.repeats > 1 and control and not reproducible(history) else 1
 
     exact: ClassVar[bool] = True
     needs_gradient: ClassVar[bool] = False
@@ -31,7 +50,7 @@ class Retraining(Estimator):
         reader = Reader(history, query.behaviors)
         found: dict[int, RunEffects] = {}
         for end in ends(history, query.members, query.intervention, execution):
-            found[end.position] = reader.read(end.state, end.control)
+            found[end.position] = reader.read(end.state, end.controls)
         rows = [found[s] for s in range(len(query.members))]
         examples = {
             k: np.stack([row.examples[k] for row in rows]) for k, b in enumerate(query.behaviors) if b.per_example
@@ -82,7 +101,8 @@ class RunEffects(NamedTuple):
 
     Attributes:
         effect: (K,) effects on the means over their examples.
-        noise: (K,) |γ(control run) − γ(ξ_T)|: what a run without any change is off by; 0 where none was needed.
+        noise: (K,) the largest difference between γ of the observed run and of runs without any change; 0 where none
+            was needed. Of several such effects: half the 90% interval of their mean.
         examples: for each behavior that is per example: (n,) effects, by position of the behavior.
     """
 
@@ -98,20 +118,22 @@ class Reader:
         self._behaviors = behaviors
         self._final, self._readouts = final_readouts(history, behaviors)
         self._observed = self._values(self._final)
-        self._control: tuple[FlatState, list[Floats]] = (self._final, self._observed)
+        self._controls: tuple[tuple[FlatState, ...], list[list[Floats]]] = ((), [])
 
-    def read(self, end: FlatState, control: FlatState | None) -> RunEffects:
-        """Return what differs at ζ_T from the end of the control run, which is ξ_T where there is none."""
-        reference = self._at(self._final if control is None else control)
+    def read(self, end: FlatState, controls: tuple[FlatState, ...]) -> RunEffects:
+        """Return what differs at ζ_T from the ends of control runs, or from ξ_T where there are none."""
+        unchanged = self._at(controls)
+        reference = [np.mean(values, axis=0) for values in zip(*(unchanged or [self._observed]), strict=True)]
         differences = [known - other for known, other in zip(reference, self._values(end), strict=True)]
-        noise = [abs(a.mean() - b.mean()) for a, b in zip(reference, self._observed, strict=True)]
+        noise = [np.ptp([own.mean() for own in values]) for values in zip(self._observed, *unchanged, strict=True)]
         examples = {k: differences[k] for k, behavior in enumerate(self._behaviors) if behavior.per_example}
         return RunEffects(np.array([d.mean() for d in differences]), np.array(noise), examples)
 
-    def _at(self, control: FlatState) -> list[Floats]:
-        if control is not self._control[0]:
-            self._control = control, (self._observed if control is self._final else self._values(control))
-        return self._control[1]
+    def _at(self, controls: tuple[FlatState, ...]) -> list[list[Floats]]:
+        known = self._controls[0]
+        if len(known) != len(controls) or any(own is not other for own, other in zip(known, controls, strict=True)):
+            self._controls = controls, [self._values(control) for control in controls]
+        return self._controls[1]
 
     def _values(self, state: FlatState) -> list[Floats]:
         return [readout.values(state).cpu().numpy() for readout in self._readouts]

@@ -48,8 +48,7 @@ def spread_runs(workers: Workers, history: History, asked: RetrainedStages, prog
     for number, ends in workers.map(retrained_there, items, progress, "retraining"):
         for end in ends:
             position = int(portions[number][end.position])
-            control = None if end.control is None else _placed(end.control, like)
-            yield End(position, _placed(end.state, like), control)
+            yield End(position, _placed(end.state, like), tuple(_placed(one, like) for one in end.controls))
 
 
 def retrained_there(history: History, item: RetrainedStages) -> list[End]:
@@ -61,7 +60,7 @@ def retrained_there(history: History, item: RetrainedStages) -> list[End]:
     firsts = [first_change(member) for member in item.members]
     control = item.control or not _has_the_recorded_bits(history)
     found = trained(history, varied, firsts, control=control, progress=Execution().progress)
-    return [End(end.position, _bare(end.state), None if end.control is None else _bare(end.control)) for end in found]
+    return [End(end.position, _bare(end.state), tuple(map(_bare, end.controls))) for end in found]
 
 
 def _has_the_recorded_bits(history: History) -> bool:

@@ -67,7 +67,7 @@ def ensemble(
         for row, position in enumerate(riding, 1):
             state = replicas.state(row)
             if bool(torch.isfinite(state.parameters).all()):
-                yield End(position, state, control)
+                yield End(position, state, (control,))
             else:
                 diverged = True
     if diverged:

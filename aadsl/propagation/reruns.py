@@ -22,12 +22,12 @@ class End(NamedTuple):
     Attributes:
         position: which of the runs asked for.
         state: ζ_T.
-        control: the end of a run without any change, to which it is compared; None where that is ξ_T.
+        controls: the ends of runs without any change, to which it is compared; none where that is ξ_T.
     """
 
     position: int
     state: FlatState
-    control: FlatState | None
+    controls: tuple[FlatState, ...]
 
 
 def reruns(
@@ -36,11 +36,11 @@ def reruns(
     varied: Sequence[Variation],
     firsts: Sequence[int],
     *,
-    control: bool = False,
+    controls: int = 0,
     at_hand: Mapping[int, FlatState] | None = None,
     progress: Progress = silent,
 ) -> Iterator[End]:
-    """Yield the end of each counterfactual run; two states are held at a time, and the control's.
+    """Yield the end of each counterfactual run; two states are held at a time, and those of the controls.
 
     Args:
         run: the observed run.
@@ -48,8 +48,8 @@ def reruns(
         varied: for each run its steps Ψ_t, equal to the observed ones before its first change.
         firsts: the first step at which each differs. Up to it the way is walked once for all of them, from stored state
             to stored state, so ends have the bits of training as recorded.
-        control: fork the runs from a run without any change instead, that stored states do not replace: where a replay
-            rounds otherwise than the recorded run, all of them round alike.
+        controls: fork the runs from a run without any change instead, that stored states do not replace: where a
+            replay rounds otherwise than the recorded run, all of them round alike. So many such runs go to the end.
         at_hand: states that a replay passed from stored state to stored state, by step.
         progress: called after each step.
 
@@ -57,17 +57,17 @@ def reruns(
         AadslError: a run leaves the finite numbers; the others were yielded before.
     """
     order = sorted(range(len(firsts)), key=lambda i: firsts[i])
-    walk = _Walk(run, jumps=not control, at_hand=at_hand)
+    walk = _Walk(run, jumps=not controls, at_hand=at_hand)
     start = walk.begin(firsts[order[0]])
     done, total = 0, sum(run.length - first for first in firsts) + walk.length([firsts[i] for i in order])
-    total += run.length - start if control else 0
+    total += controls * (run.length - start)
 
     def stepped() -> None:
         nonlocal done
         done += 1
         progress("retraining", done, total)
 
-    end = carried_on(run, step_map, start, lambda *_: stepped()) if control else None
+    unchanged = tuple(carried_on(run, step_map, start, lambda *_: stepped()) for _ in range(controls))
     diverged = None
     for position in order:
         state = walk.to(firsts[position], step_map, stepped)
@@ -75,7 +75,7 @@ def reruns(
             state = step_map(state, varied[position](run.step(t)))
             stepped()
         if bool(torch.isfinite(state.parameters).all()):
-            yield End(position, state, end)
+            yield End(position, state, unchanged)
         else:
             diverged = divergence()
     if diverged is not None:

@@ -13,7 +13,7 @@ from aadsl.core.errors import AadslError
 from aadsl.core.members import describe
 from aadsl.core.progress import Progress
 from aadsl.core.units import seconds_of
-from aadsl.estimators import Additive, Auto, Effects, Estimator, Query, require_estimable, stage_sums
+from aadsl.estimators import Additive, Auto, Effects, Estimator, Query, Retraining, require_estimable, stage_sums
 from aadsl.estimators.base import Floats
 from aadsl.interventions import Intervention, first_change
 from aadsl.propagation import FlatState, NotFiniteError
@@ -45,6 +45,7 @@ class Outcome:
         by: what answered, in words.
         notes: attributes of the answer.
         present: (S,) the stages of which a step came before the model that is asked about; None where all are.
+        repeats: how many trainings without a stage an exact effect is the mean of.
     """
 
     method: Estimator
@@ -55,6 +56,7 @@ class Outcome:
     by: str
     notes: dict[str, str] = field(default_factory=dict)
     present: NDArray[np.bool_] | None = None
+    repeats: int = 1
 
 
 class Price(NamedTuple):
@@ -106,8 +108,8 @@ class Answering:
         identity = self.identity(progress)
         if isinstance(method, Auto):
             return self._within(identity, query, method, TimeBudget(seconds_of(method.budget)), progress)
-        if method.exact:
-            return self.exactly(identity, query, progress)
+        if isinstance(method, Retraining):
+            return self.exactly(identity, query, progress, method)
         return self._estimated(identity, query, method, progress)
 
     def compared(self, query: Query, method: Estimator, progress: Progress) -> tuple[Outcome, Outcome]:
@@ -150,16 +152,20 @@ class Answering:
         notes = control.doubt.attributes | ({UNCOMPARED: control.uncompared} if control.uncompared else {})
         return control.doubt.marked(identity), rides, notes
 
-    def exactly(self, identity: Identity, query: Query, progress: Progress) -> Outcome:
+    def exactly(self, identity: Identity, query: Query, progress: Progress, method: Retraining = METHOD) -> Outcome:
         """Train again without each stage; the control run makes that exact."""
         with self.history.waypoints.wanted(map(first_change, query.members)):
             identity, rides, notes = self._vouched(identity, query, progress)
             workers = self._workers_for(self._seconds_to_train(identity, query))
-            effects, noise, why = self.exact.answer(identity, query, progress, control=rides, workers=workers)
+            repeats = method.times(self.history, rides)
+            effects, noise, why = self.exact.answer(
+                identity, query, progress, control=rides, workers=workers, repeats=repeats
+            )
         stages = len(query.members)
         called = "" if UNCOMPARED in notes else " exact,"
-        by, notes = f"{_count(stages)}{called} by retraining", notes | ({"not_kept": why} if why else {})
-        return Outcome(METHOD, effects, np.ones(stages, dtype=bool), noise, _no_bounds(query), by, notes)
+        by = f"{_count(stages)}{called} by retraining{f' {repeats} times' if repeats > 1 else ''}"
+        notes |= {"not_kept": why} if why else {}
+        return Outcome(METHOD, effects, np.ones(stages, dtype=bool), noise, _no_bounds(query), by, notes, repeats=repeats)
 
     def _estimated(self, identity: Identity, query: Query, method: Estimator, progress: Progress) -> Outcome:
         """Estimate every stage; exact answers that are known already say how far off that may be."""

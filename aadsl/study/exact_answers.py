@@ -15,7 +15,7 @@ from aadsl.estimators import Effects, Query, Retraining
 from aadsl.estimators.base import Floats
 from aadsl.estimators.retraining import Reader, RunEffects, applied_steps, ends
 from aadsl.interventions import first_change
-from aadsl.propagation import FlatState
+from aadsl.propagation import End, FlatState
 from aadsl.replayed.execution import Execution
 from aadsl.replayed.history import History
 from aadsl.replayed.workers import Workers
@@ -23,6 +23,7 @@ from aadsl.study.cache import EffectCache, reasons
 from aadsl.study.entries import Entry
 from aadsl.study.identity import Identity, Key
 from aadsl.study.model_store import KeptModel, ModelStore
+from aadsl.study.shapley import student_quantile
 
 METHOD, NEEDED = Retraining(), ("effect", "noise")
 
@@ -54,16 +55,17 @@ class ExactAnswers:
         *,
         control: bool = False,
         workers: Workers | None = None,
+        repeats: int = 1,
     ) -> tuple[Effects, Floats, str]:
         """Return the effects, (S, K) the noise floor of each, and why they could not be kept (empty where they were).
 
         Every answer is kept as soon as it is there, so an interruption loses none. ``control``: a run without any
-        change rides along, because the replay does not have the recorded bits.
+        change rides along, because the replay does not have the recorded bits. ``repeats``: of so many trainings the
+        effects are the means, and the noise is half their 90% intervals.
         """
-        task = _Task(self, identity, query)
-        task.read_kept_models()
-        if task.missing:
-            task.train(Execution(progress, workers=workers), control)
+        task = _Task(self, identity, query, repeats)
+        for number in range(repeats):
+            task.train(number, Execution(progress, workers=workers), control)
         return *task.assembled(), reasons([key for row in task.keys for key in row])
 
     def model(self, identity: Identity, query: Query, progress: Progress, *, control: bool = False) -> FlatState:
@@ -73,7 +75,8 @@ class ExactAnswers:
         if kept is not None:
             return kept.state
         (end,) = ends(self.history, query.members, query.intervention, Execution(progress), control=control)
-        self.models.keep(key, KeptModel(end.state, end.control), _control_key(identity, query, query.members, 0))
+        rides = _control_keys(identity, query, query.members, end, 0)
+        self.models.keep(key, KeptModel(end.state, end.controls), rides)
         return end.state
 
     def _rows(self, identity: Identity, query: Query) -> list[list[Entry | None]]:
@@ -87,10 +90,11 @@ class _Task:
     answers: ExactAnswers
     identity: Identity
     query: Query
+    repeats: int
 
     def __post_init__(self) -> None:
-        self.keys = self.answers.cache.stage_keys(self.identity, METHOD, self.query)
-        self.model_keys = model_keys(self.identity, self.query)
+        self.keys = self.answers.cache.stage_keys(self.identity, Retraining(self.repeats), self.query)
+        self.readings: dict[int, list[RunEffects]] = {}  # of the trainings without a stage
         self.rows = self.answers.cache.found(self.keys, self.query, NEEDED)
 
     @property
@@ -103,27 +107,28 @@ class _Task:
         """What reads the behaviors off models."""
         return Reader(self.answers.history, self.query.behaviors)
 
-    def read_kept_models(self) -> None:
-        """Answer what needs no run."""
+    def train(self, number: int, execution: Execution, control: bool) -> None:
+        """Read the effects off the models of one of the repeats; those that are not kept are trained, and kept."""
+        keys, models = model_keys(self.identity, self.query, number), self.answers.models
+        stages = []
         for s in self.missing:
-            model = self.answers.models.find(self.model_keys[s])
-            if model is not None:
-                self._take(s, self._read(s, model))
-
-    def train(self, execution: Execution, control: bool) -> None:
-        """Answer the rest, and keep the models."""
-        stages, history = self.missing, self.answers.history
+            model = models.find(keys[s])
+            if model is None:
+                stages.append(s)
+            else:
+                self._note(s, self._read(s, model))
+        if not stages:
+            return
         members = self.query.members[stages]
-        controls: list[FlatState | None] = []  # of each portion that was trained together
-        for end in ends(history, members, self.query.intervention, execution, control=control):
-            s = stages[end.position]
-            if not any(end.control is known for known in controls):
-                controls.append(end.control)
-            number = next(i for i, known in enumerate(controls) if known is end.control)
-            rides = _control_key(self.identity, self.query, members, number)
-            model = KeptModel(end.state, end.control)
-            self.answers.models.keep(self.model_keys[s], model, rides)
-            self._take(s, self._read(s, model))
+        portions: list[tuple[FlatState, ...]] = []  # the control runs of each that was trained together
+        for end in ends(self.answers.history, members, self.query.intervention, execution, control=control):
+            if not any(end.controls is known for known in portions):
+                portions.append(end.controls)
+            portion = next(i for i, known in enumerate(portions) if known is end.controls)
+            rides = _control_keys(self.identity, self.query, members, end, portion, *_repeat(number))
+            s, model = stages[end.position], KeptModel(end.state, end.controls)
+            models.keep(keys[s], model, rides)
+            self._note(s, self._read(s, model))
 
     def assembled(self) -> tuple[Effects, Floats]:
         """Return the answers as tables over stages and behaviors."""
@@ -139,7 +144,7 @@ class _Task:
             AadslError: a behavior fails there; which steps the model was trained without is said.
         """
         try:
-            return self.reader.read(model.state, model.control)
+            return self.reader.read(model.state, model.controls)
         except AadslError as error:
             steps = np.flatnonzero(self.query.members[stage])
             without = (
@@ -151,6 +156,13 @@ class _Task:
                 hint=f"{problem.hint}; what was answered before is kept",
             ) from error
 
+    def _note(self, stage: int, reading: RunEffects) -> None:
+        """Note what was read off a model without a stage; once all repeats were, keep what they say together."""
+        readings = self.readings.setdefault(stage, [])
+        readings.append(reading)
+        if len(readings) == self.repeats:
+            self._take(stage, together(readings))
+
     def _take(self, stage: int, reading: RunEffects) -> None:
         """Keep what was read for one stage."""
         for k in range(len(self.query.behaviors)):
@@ -161,9 +173,24 @@ class _Task:
         self.answers.cache.keep(self.keys[stage], [entry for entry in self.rows[stage] if entry is not None])
 
 
-def model_keys(identity: Identity, query: Query) -> list[Key]:
+def together(readings: Sequence[RunEffects]) -> RunEffects:
+    """Return the mean of effects of the same stage, with half its 90% interval as the noise; a single one as it is."""
+    if len(readings) == 1:
+        return readings[0]
+    drawn = np.stack([reading.effect for reading in readings])
+    half = student_quantile(0.95, len(drawn) - 1) * drawn.std(axis=0, ddof=1) / np.sqrt(len(drawn))
+    examples = {k: np.mean([reading.examples[k] for reading in readings], axis=0) for k in readings[0].examples}
+    return RunEffects(drawn.mean(axis=0), half, examples)
+
+
+def _repeat(number: int) -> tuple[int, ...]:
+    """Return what marks the models of a repeat: nothing those of the first, which are there without repeats, too."""
+    return (number,) if number else ()
+
+
+def model_keys(identity: Identity, query: Query, number: int = 0) -> list[Key]:
     """Return under what the counterfactual model of each stage is kept: no behavior has a part in it."""
-    return [identity.key("model", query.intervention, member) for member in query.members]
+    return [identity.key("model", query.intervention, member, *_repeat(number)) for member in query.members]
 
 
 def exact_steps(history: History, query: Query) -> NDArray[np.int64]:
@@ -176,6 +203,7 @@ def first_of(members: Sequence[NDArray[np.bool_]] | NDArray[np.bool_]) -> int:
     return min(first_change(member) for member in members)
 
 
-def _control_key(identity: Identity, query: Query, members: NDArray[np.bool_], number: int) -> Key:
-    """Return under what the control run of one portion of the stages is kept."""
-    return identity.key("control", query.intervention, members, number)
+def _control_keys(identity: Identity, query: Query, members: NDArray[np.bool_], end: End, *portion: int) -> list[Key]:
+    """Return under what the control runs of one portion of the stages are kept."""
+    numbers = range(len(end.controls))
+    return [identity.key("control", query.intervention, members, portion, number) for number in numbers]

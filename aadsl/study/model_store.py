@@ -8,7 +8,7 @@ that were not used for longest go first.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,10 +28,10 @@ TITLE = "a counterfactual model: the end of a run trained without a stage"
 
 
 class KeptModel(NamedTuple):
-    """ζ_T, and the end of the control run to which it is compared; None where that is ξ_T."""
+    """ζ_T, and the ends of the control runs to which it is compared; none where that is ξ_T."""
 
     state: FlatState
-    control: FlatState | None
+    controls: tuple[FlatState, ...]
 
 
 class ModelStore:
@@ -59,27 +59,30 @@ class ModelStore:
     def find(self, key: Key) -> KeptModel | None:
         """Return a model, None where it is not here. Its optimizer slots are zero: no behavior reads them."""
         found = None if key.digest is None else self._read(key.digest)
-        if found is None or not found[1]:
-            return None if found is None else KeptModel(found[0], None)
-        control = self._read(found[1])
-        return None if control is None else KeptModel(found[0], control[0])
+        if found is None:
+            return None
+        controls = [self._read(digest) for digest in found[1].split()]
+        states = [control[0] for control in controls if control is not None]
+        return KeptModel(found[0], tuple(states)) if len(states) == len(controls) else None
 
-    def keep(self, key: Key, model: KeptModel, control: Key) -> None:
-        """Add a model; ``control`` is where its control run is kept. Without room or rights nothing is kept."""
-        if key.digest is None or control.digest is None:
+    def keep(self, key: Key, model: KeptModel, controls: Sequence[Key]) -> None:
+        """Add a model; ``controls`` is where its control runs are kept. Without room or rights nothing is kept."""
+        digests = [control.digest for control in controls if control.digest is not None]
+        if key.digest is None or len(digests) < len(controls):
             return
         with suppress(OSError):
             self.folder.mkdir(exist_ok=True)
-            if model.control is not None and not self.holds(control):
-                self._write(control.digest, model.control, "")
-            self._write(key.digest, model.state, "" if model.control is None else control.digest)
+            for control, digest, state in zip(controls, digests, model.controls, strict=True):
+                if not self.holds(control):
+                    self._write(digest, state, "")
+            self._write(key.digest, model.state, " ".join(digests))
             if self._room < 0:
                 self._make_room()
 
     def _file(self, digest: str) -> Path:
         return self.folder / f"model-{digest[:32]}.nc"
 
-    def _write(self, digest: str, state: FlatState, control: str) -> None:
+    def _write(self, digest: str, state: FlatState, controls: str) -> None:
         tensors = {"parameters": state.parameters, "buffers": state.buffers}
         tensors |= {f"integers_{i}": t.reshape(-1) for i, t in enumerate(state.integers)}
         size = sum(t.nbytes for t in tensors.values())
@@ -96,7 +99,7 @@ class ModelStore:
                 if values.size:
                     variable[...] = values
 
-        commit(self._file(digest), {"title": TITLE, "control": control}, write, size)
+        commit(self._file(digest), {"title": TITLE, "control": controls}, write, size)
         self._room -= self._file(digest).stat().st_size
 
     def _read(self, digest: str) -> tuple[FlatState, str] | None:
@@ -105,7 +108,7 @@ class ModelStore:
             return None
         try:
             with opened(file) as dataset:
-                control = str(dataset.getncattr("control"))
+                controls = str(dataset.getncattr("control"))
                 found = {
                     name: from_array(np.asarray(variable[...]), variable.getncattr("torch_dtype"))
                     for name, variable in dataset.variables.items()
@@ -115,7 +118,7 @@ class ModelStore:
             return None
         with suppress(OSError):
             os.utime(file)  # used now
-        return state, control
+        return state, controls
 
     def _files(self) -> list[tuple[float, int, Path]]:
         """Return when each file was used last, its size and its path."""

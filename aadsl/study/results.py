@@ -182,6 +182,7 @@ def judged(answer: Outcome) -> tuple[NDArray[Any], NDArray[Any]]:
                 answer.notes.get("unverified_cause", ""),
                 answer.notes.get(UNCOMPARED, ""),
                 answer.present is None or bool(answer.present[s]),
+                answer.repeats,
             )
         )
     return levels.astype(str), reasons.astype(str)

@@ -30,6 +30,7 @@ class Evidence:
         unverified: why the trajectory fails verification, empty where it does not.
         uncompared: the steps at the end of an exact number's run whose replay was compared with nothing; mostly none.
         present: whether a step of the stage came before the model that is asked about.
+        repeats: how many trainings an exact number is the mean of; of several, the noise is half its 90% interval.
     """
 
     effect: float
@@ -41,6 +42,7 @@ class Evidence:
     unverified: str = ""
     uncompared: str = ""
     present: bool = True
+    repeats: int = 1
 
 
 def verdict(evidence: Evidence) -> tuple[Level, str]:
@@ -78,4 +80,8 @@ def _of_exact(evidence: Evidence) -> tuple[Level, str]:
     if not evidence.noise:
         return "high", "exact: trained again, on the bits of the recorded run"
     words = f"trained again; a run without any change is off by {evidence.noise:.2g}"
+    if evidence.repeats > 1:
+        words = (
+            f"the mean of {evidence.repeats} trainings, no two of which end alike; 90% interval ±{evidence.noise:.2g}"
+        )
     return ("high" if abs(evidence.effect) >= ABOVE * evidence.noise else "low"), words

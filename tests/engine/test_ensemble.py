@@ -37,8 +37,7 @@ def agree(run: TinyRun, varied: list[Variation], firsts: list[int], size: int = 
     together = {end.position: end for end in ensemble(run, run.step_map, varied, firsts, size=size)}
     assert together.keys() == alone.keys() == set(range(len(varied)))
     for position, end in together.items():
-        assert end.control is not None
-        pairs = [(end.state, alone[position]), (end.control, run.states[-1])]
+        pairs = [(end.state, alone[position]), (end.controls[0], run.states[-1])]
         for found, wanted in pairs:
             for a, b in zip(found.tensors(), wanted.tensors(), strict=True):
                 torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11)
@@ -224,9 +223,9 @@ def test_reruns_share_their_way_and_a_control_run_rides_along() -> None:
         for end in reruns(run, run.step_map, varied, firsts, progress=lambda _, a, b: told.append((a, b)))
     }
     assert [a for a, _ in told] == sorted(a for a, _ in told) and told[-1][0] == told[-1][1]
-    controlled = {end.position: end for end in reruns(run, run.step_map, varied, firsts, control=True)}
+    controlled = {end.position: end for end in reruns(run, run.step_map, varied, firsts, controls=1)}
     for position, end in plain.items():
         other = controlled[position]
-        assert end.control is None and other.control is not None
-        assert torch.equal(other.control.parameters, run.states[-1].parameters)
+        assert not end.controls and len(other.controls) == 1
+        assert torch.equal(other.controls[0].parameters, run.states[-1].parameters)
         assert torch.equal(end.state.parameters, other.state.parameters)

@@ -1,4 +1,4 @@
-"""Sweeps under a budget of memory, simulated where there is no GPU: the states held are fewer, the numbers are the same."""
+"""Sweeps under a budget of memory, simulated where there is no GPU: fewer states are held, numbers are the same."""
 
 from __future__ import annotations
 

@@ -137,8 +137,7 @@ def test_a_run_that_is_alone_at_a_step_has_the_bits_of_one() -> None:
         list(reruns(run, run.step_map, [skip], [last])),
     )
     assert torch.equal(together.state.parameters, alone.state.parameters)
-    assert together.control is not None
-    assert torch.equal(together.control.parameters, run.states[-1].parameters)
+    assert torch.equal(together.controls[0].parameters, run.states[-1].parameters)
 
 
 def test_a_group_that_rests_and_modes_that_change_go_together() -> None:
