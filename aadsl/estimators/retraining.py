@@ -27,19 +27,20 @@ class Retraining(Estimator):
 
     Args:
         repeats: where no training ends as another one (a GPU without deterministic kernels), one is one draw: so many
-            are made, and their mean and its 90% interval answer. Where bits are the same, one is enough.
+            are made, and their mean and its 90% interval answer. Where bits are the same, one is enough, as by default.
     """
 
-    repeats: int = 1
+    repeats: int | None = None
 
     def __post_init__(self) -> None:
-        if not (self.repeats == 1 or self.repeats >= FEWEST):
+        if self.repeats is not None and self.repeats != 1 and self.repeats < FEWEST:
             hint = f"an interval needs {FEWEST} of them, or more"
             raise AadslError(f"retraining(repeats={self.repeats}) makes too few trainings", hint=hint)
 
     def times(self, history: History, control: bool) -> int:
         """Return how many trainings answer, where a control run is needed or not."""
-        return self.repeats if self.repeats > 1 and control and not reproducible(history) else 1
+        wanted = self.repeats or 1
+        return wanted if wanted > 1 and control and not reproducible(history) else 1
 
     exact: ClassVar[bool] = True
     needs_gradient: ClassVar[bool] = False

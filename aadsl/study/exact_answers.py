@@ -93,7 +93,9 @@ class _Task:
     repeats: int
 
     def __post_init__(self) -> None:
-        self.keys = self.answers.cache.stage_keys(self.identity, Retraining(self.repeats), self.query)
+        self.keys = self.answers.cache.stage_keys(
+            self.identity, Retraining(self.repeats) if self.repeats > 1 else METHOD, self.query
+        )
         self.readings: dict[int, list[RunEffects]] = {}  # of the trainings without a stage
         self.rows = self.answers.cache.found(self.keys, self.query, NEEDED)
 

@@ -11,6 +11,7 @@ import traceback
 import warnings
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,9 @@ from torch import nn
 
 import aadsl.trajectory.record.recorder
 from aadsl.trajectory import Recorder, Trajectory, open_trajectory
+from aadsl.trajectory.record.pace import Pace
 from aadsl.trajectory.store.header import NAME
+from aadsl.trajectory.store.states import StateWriter
 
 RATE = 0.5
 KILLS = 100
@@ -32,7 +35,7 @@ def expected_weight(step: int) -> torch.Tensor:
     return torch.full((1, 2), -RATE * step)
 
 
-def count_on(folder: Path, committed: int, attempt: int) -> None:
+def count_on(folder: Path, committed: int, attempt: int, states: Any = 3) -> None:
     """Train without end, from the last stored state; tell the pipe ``committed`` which steps are surely on disk.
 
     The data are those of this ``attempt``: what an earlier one left behind can be told from them.
@@ -43,7 +46,7 @@ def count_on(folder: Path, committed: int, attempt: int) -> None:
     with torch.no_grad():
         model.weight.copy_(expected_weight(start))
     optimizer = torch.optim.SGD(model.parameters(), lr=RATE)
-    recorder = Recorder(folder, model, optimizer, states=3, step=start if resumed else None)
+    recorder = Recorder(folder, model, optimizer, states=states, step=start if resumed else None)
     inputs = torch.ones(1, 2)
     for step in range(start, 10**6):
         optimizer.zero_grad()
@@ -55,7 +58,7 @@ def count_on(folder: Path, committed: int, attempt: int) -> None:
             os.write(committed, struct.pack("q", step + 1))
 
 
-def killed_after(commits: int, seconds: float, folder: Path, attempt: int) -> int:
+def killed_after(commits: int, seconds: float, folder: Path, attempt: int, states: Any = 3) -> int:
     """Fork a child that records, kill it; return how many steps it had surely committed.
 
     It is killed some ``seconds`` after it told of ``commits`` commits, however long a busy machine takes for these.
@@ -65,7 +68,7 @@ def killed_after(commits: int, seconds: float, folder: Path, attempt: int) -> in
     if child == 0:
         warnings.simplefilter("ignore")
         try:
-            count_on(folder, send, attempt)
+            count_on(folder, send, attempt, states)
         except BaseException:
             folder.with_suffix(".txt").write_text(traceback.format_exc())
         finally:
@@ -95,6 +98,30 @@ def check(trajectory: Trajectory) -> None:
     assert (np.diff(attempts) >= 0).all()
     for step, attempt in enumerate(attempts):
         assert np.array_equal(trajectory.batch_indices(step), [step, attempt])
+
+
+AFFORD = Pace._unaffordable  # before the suite lets every state be affordable
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # forking with threads about: the child only records
+def test_killed_while_the_disk_is_slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """States wait until the disk is free, rows do not wait for more than one of them."""
+    write = StateWriter.write
+
+    def slowly(writer: StateWriter, step: int, packed: Any) -> None:
+        time.sleep(0.05 * (step > 1))
+        write(writer, step, packed)
+
+    monkeypatch.setattr(Pace, "_unaffordable", AFFORD)
+    monkeypatch.setattr(StateWriter, "write", slowly)
+    torch.optim.SGD([torch.zeros(1)], lr=0.1)  # imports half of PyTorch: here, not in each child
+    for kill in range(3):
+        folder = tmp_path / f"run-{kill}"
+        committed = killed_after(3 + kill, 0.02 * kill, folder, kill, "auto")
+        trajectory = open_trajectory(folder)
+        assert trajectory.length >= committed >= 15 and {0, 1} <= set(trajectory.checkpoints)
+        check(trajectory)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
