@@ -9,6 +9,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from aadsl.core.arguments import checked
 from aadsl.core.errors import AadslError
 from aadsl.estimators.base import Behavior, Cost, Effects, Estimator, Floats, Query, final_readouts
 from aadsl.estimators.spread import RetrainedStages, spread_runs
@@ -21,6 +22,7 @@ from aadsl.replayed.history import History
 FEWEST = 4  # draws that tell how far they scatter
 
 
+@checked
 @dataclass(frozen=True)
 class Retraining(Estimator):
     """Train the run again under the intervention and compare: the exact answer, one gradient a step and stage.
