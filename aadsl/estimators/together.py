@@ -97,7 +97,8 @@ def trained(
         return
     own = [varied[i] for i in rest], [firsts[i] for i in rest]
     at_hand = history.waypoints.states
-    controls, beside = 0 if not control else 1 if reproducible(history) else 2, ()
+    controls = 0 if not control else 1 if reproducible(history) else 2
+    beside: tuple[FlatState, ...] = ()
     for end in reruns(history, history.step_map, *own, controls=controls, at_hand=at_hand, progress=progress):
         beside = beside or tuple(map(history.shipped, end.controls))  # the same for all of them
         yield End(rest[end.position], history.shipped(end.state), beside)

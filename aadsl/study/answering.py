@@ -165,7 +165,9 @@ class Answering:
         called = "" if UNCOMPARED in notes else " exact,"
         by = f"{_count(stages)}{called} by retraining{f' {repeats} times' if repeats > 1 else ''}"
         notes |= {"not_kept": why} if why else {}
-        return Outcome(METHOD, effects, np.ones(stages, dtype=bool), noise, _no_bounds(query), by, notes, repeats=repeats)
+        return Outcome(
+            METHOD, effects, np.ones(stages, dtype=bool), noise, _no_bounds(query), by, notes, repeats=repeats
+        )
 
     def _estimated(self, identity: Identity, query: Query, method: Estimator, progress: Progress) -> Outcome:
         """Estimate every stage; exact answers that are known already say how far off that may be."""
