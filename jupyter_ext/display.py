@@ -31,6 +31,7 @@ def _formatters(shell: Any) -> list[tuple[Any, tuple[str, str], Any]]:
     ways = shell.display_formatter
     html = ways.formatters["text/html"]
     study, behavior = ("aadsl.study.study", "Study"), ("aadsl.estimators.base", "Behavior")
+    listing = ("aadsl.statements.example_listing", "ExampleListing")
     return [
         (ways.ipython_display_formatter, ("aadsl.statements.session", "Result"), show),
         *(
@@ -39,6 +40,7 @@ def _formatters(shell: Any) -> list[tuple[Any, tuple[str, str], Any]]:
         ),
         (html, study, views.study_html),
         (html, behavior, views.behavior_html),
+        (html, listing, views.examples_html),
     ]
 
 
@@ -66,7 +68,8 @@ def _is_answer(part: Any) -> bool:
 def _has_table(answered: Any, result: Any) -> bool:
     """Whether an answer is shown as a table: none of the cell's charts draws it, and no text lists it as a ranking."""
     drawn = any(chart is own for chart in answered.charts.values() for own in result.charts)
-    return not drawn and "stage" in answered.dataset.dims and "ranked" not in answered.dataset
+    of_stages = "stage" in answered.dataset.dims and "example_estimate" not in answered.dataset
+    return not drawn and of_stages and "ranked" not in answered.dataset
 
 
 def chart_bundle(chart: Any, include: Any = None, exclude: Any = None) -> Any:

@@ -30,6 +30,7 @@ check backdoor                                                  # how far are es
 verify trajectory                                               # is the recording what happened?
 rank steps on backdoor top 10
 shares source on backdoor                                       # parts of what all do together, which add up
+examples of poisoned on backdoor top 5                          # the training examples that did most
 plot timeline of backdoor by source
 explain score source on digits                                  # what would be computed and what it costs
 save "scores.nc"                                                # or .csv, .parquet; the chart: .svg, .png

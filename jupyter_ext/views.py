@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import html
 from typing import Any
 
-from jupyter_ext.html import table
+from jupyter_ext.html import NUMBER, table
 
 SHOWN = 30
 
@@ -35,3 +36,34 @@ def study_html(study: Any) -> str:
 def behavior_html(behavior: Any) -> str:
     """Return a behavior as a table of one row."""
     return table(["behavior", "metric", "examples", "unit"], [behavior_parts(behavior)])
+
+
+def examples_html(listing: Any) -> str:
+    """Return the training examples that did most as tables, with a small picture of each, or its text."""
+    parts = [f"<p><b>{html.escape(title)}</b></p>{_examples(rows)}" for title, rows in listing.blocks]
+    remarks = listing.rsplit("\n\n", 1)[-1]
+    return "".join([*parts, f"<p>{html.escape(remarks)}</p>"])
+
+
+def _examples(rows: list[Any]) -> str:
+    cells = [
+        [
+            f'<td style="text-align: left">{_look(row.look)}</td>',
+            *(f'<td style="text-align: left">{html.escape(text)}</td>' for text in (row.number, row.label)),
+            f'<td style="{NUMBER}">{html.escape(row.value)}</td>',
+            *(f'<td style="text-align: left">{html.escape(text)}</td>' for text in (row.how, f"{row.times} ×")),
+        ]
+        for row in rows
+    ]
+    head = "".join(
+        f'<th style="text-align: left">{name}</th>' for name in ("", "example", "label", "effect", "how", "came")
+    )
+    body = "".join(f"<tr>{''.join(row)}</tr>" for row in cells)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _look(look: dict[str, str]) -> str:
+    if "picture" in look:
+        small = 'width="36" height="36" style="image-rendering: pixelated" alt=""'
+        return f'<img src="{html.escape(look["picture"])}" {small}>'
+    return html.escape(look.get("text", ""))

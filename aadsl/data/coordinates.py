@@ -20,8 +20,8 @@ ANSWERED = {
     "example_effect", "retrained_effect", "rank", "ranked", "ranked_effect", "ranked_exact", "ranked_trust",
     "share", "share_low", "share_high", "together", "without", "thumbnail",
     "slope", "correlation", "relative_error",
-    "training_example", "index", "run", "occurrences", "example_estimate", "example_exact", "example_noise",
-    "example_trust", "example_trust_reason", "self_influence",
+    "training_example", "first_step", "first_row", "index", "run", "occurrences", "self_influence",
+    "example_estimate", "example_exact", "example_noise", "example_trust", "example_trust_reason",
 }  # fmt: skip
 """What answers, which are labelled by the coordinates of the steps, call their own."""
 

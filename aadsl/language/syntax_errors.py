@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ SILENT = ("space", "newline", "comment")
 NOUNS = {
     "NAME": "a name",
     "TRAJECTORY": "a name",
+    "OPTION": "a name",
     "TOPIC": "a topic",
     "NUMBER": "a number",
     "SIGNED": "a number",
@@ -31,7 +33,7 @@ NOUNS = {
     "COMPARISON": "a comparison (==, !=, <, <=, >, >=)",
     END: "the end of the statement",
 }
-TAKES_STEPS = ("score", "verify", "shares")
+TAKES_STEPS = ("score", "verify", "shares", "examples")
 MISSPELLED = {("==", "="): "==", ("<", ">"): "!=", ("=", ">"): ">=", ("=", "<"): "<=", ("=", "="): "=="}
 CLOSING = {"(": ")", "[": "]", "{": "}"}
 OPERATORS = {"&": "and", "&&": "and", "|": "or", "||": "or", "!": "not", "~": "not"}
@@ -90,7 +92,8 @@ def keyword(parser: Lark, terminal: str) -> str:
     r"""Return the word that a terminal like ``_STAGE: /stage\b/`` stands for, else an empty string."""
     if not terminal.startswith("_") or terminal.startswith("__"):
         return ""
-    return parser.get_terminal(terminal).pattern.value.removesuffix(r"\b")
+    word = re.match(r"\w+", parser.get_terminal(terminal).pattern.value)
+    return word.group() if word else ""
 
 
 def _expectation(place: Place, parser: Lark, reserved: Collection[str]) -> str:

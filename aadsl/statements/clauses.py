@@ -6,7 +6,7 @@ with the fields ``stages`` and ``behaviors``, behaviors stand after ``on``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from functools import cache
 
@@ -21,9 +21,14 @@ from aadsl.statements.table import parser
 
 def fields_at(place: Cursor) -> tuple[str, ...]:
     """Return the fields that may stand after the clause of a place; in conditions, ``where`` is a clause of its own."""
-    words = [lexeme for lexeme in place.lexemes if lexeme in parser().table]
-    found = _fields(parser()).get((words[-1], place.clause), ()) if words else ()
+    found = _fields(parser()).get((word_of(place.lexemes), place.clause), ())
     return found or (("where",) if place.clause == "where" else ())
+
+
+def word_of(lexemes: Sequence[str]) -> str:
+    """Return the word of the statement that begins with ``lexemes``, of ``explain score`` that of the question."""
+    asked = lexemes[1:] if lexemes[:1] == ("explain",) and len(lexemes) > 1 else lexemes
+    return asked[0] if asked and asked[0] in parser().table else ""
 
 
 @cache

@@ -16,7 +16,8 @@ from aadsl.language.cursor import Bracket, Cursor
 from aadsl.statements.axis import Coordinates
 from aadsl.statements.batches import PREDICATES
 from aadsl.statements.check import CHECK_OPTIONS
-from aadsl.statements.clauses import fields_at
+from aadsl.statements.clauses import fields_at, word_of
+from aadsl.statements.examples import EXAMPLES_OPTIONS
 from aadsl.statements.load import OPTIONS
 from aadsl.statements.scope import Scope
 from aadsl.statements.shares import SHARES_OPTIONS
@@ -30,6 +31,7 @@ OPTIONS_OF: dict[str, Mapping[str, Any]] = {
     "verify": VERIFY_OPTIONS,
     "check": CHECK_OPTIONS,
     "shares": SHARES_OPTIONS,
+    "examples": EXAMPLES_OPTIONS,
 }
 TABLE_OF_FIELD = {"metric": "behavior", "using": "estimator", "under": "intervention", "chart": "chart"}
 
@@ -173,8 +175,7 @@ def _load(_place: Cursor, scope: Scope) -> list[Completion]:
 
 
 def _with(place: Cursor, scope: Scope) -> list[Completion]:
-    words = [lexeme for lexeme in place.lexemes if lexeme in OPTIONS_OF]
-    known = OPTIONS_OF[words[-1]]
+    known = OPTIONS_OF[word_of(place.lexemes)]
     if place.lexemes[-1] != "=":
         return of_kind("option", (f"{name}=" for name in known if name not in place.lexemes))
     if known.get(place.lexemes[-2]) is bool:

@@ -167,6 +167,24 @@ class Studied(Protocol):
     ) -> xr.Dataset:
         """Return parts of what stages do together, which add up to it."""
 
+    def examples(
+        self,
+        stages: Sequence[str],
+        behaviors: Sequence[str],
+        *,
+        top: int,
+        self_influence: bool,
+        within: str | float | None,
+        progress: Progress | None = None,
+    ) -> xr.Dataset:
+        """Return the effects of leaving single training examples out of stages."""
+
+    def plan_examples(self, stages: Sequence[str], behaviors: Sequence[str], *, top: int, self_influence: bool) -> str:
+        """Return what that would compute and what it costs."""
+
+    def training_inputs(self, places: Sequence[tuple[int, int]], *, progress: Progress | None = None) -> list[Any]:
+        """Return a batch of one for each of some examples, by step and row."""
+
     def save_counterfactual(
         self,
         path: Path,

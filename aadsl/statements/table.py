@@ -8,6 +8,7 @@ from aadsl.language import Parser
 from aadsl.language.parser import Table
 from aadsl.statements.behavior import BehaviorDefinition
 from aadsl.statements.check import Check
+from aadsl.statements.examples import ExamplesOf
 from aadsl.statements.explain import Explain
 from aadsl.statements.help import Help
 from aadsl.statements.load import Load
@@ -31,6 +32,7 @@ STATEMENTS: Table = {
     "check": (Check,),
     "rank": (Rank, EveryStep),
     "shares": (Shares,),
+    "examples": (ExamplesOf,),
     "plot": (Plot,),
     "explain": (Explain,),
     "save": (Save,),

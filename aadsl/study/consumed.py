@@ -26,6 +26,7 @@ class ConsumedExamples:
         step: (R,) the step of each row, a row being an example of a batch, in the order of training.
         row: (R,) its place in the batch of the step, micro-batches joined.
         example: (R,) which of the N examples it is.
+        first: (N,) the row where each was consumed first.
         label: (N,) what they are called: the recorded index where that tells them apart, else consecutive numbers.
         known: (N,) what is known of each: its ``index``, its ``run`` where indices point into several data sets, its
             target, and what was recorded of it where it was consumed first.
@@ -34,6 +35,7 @@ class ConsumedExamples:
     step: Integers
     row: Integers
     example: Integers
+    first: Integers
     label: Integers
     known: dict[str, NDArray[Any]] = field(repr=False)
 
@@ -81,7 +83,7 @@ def consumed(history: History, wanted: NDArray[np.bool_]) -> ConsumedExamples:
     own = {str(n): v for n, v in recorded.variables.items() if n not in ("step", "index")}
     known |= {name: values.to_numpy()[chosen][first] for name, values in own.items()}
     label = found[:, 1] if apart else np.arange(len(found))
-    return ConsumedExamples(step, rows[chosen], example.ravel(), label, known)
+    return ConsumedExamples(step, rows[chosen], example.ravel(), first, label, known)
 
 
 def _looked_up(values: NDArray[Any], position: Integers) -> NDArray[Any]:

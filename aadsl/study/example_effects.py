@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,7 +79,8 @@ class ExampleQuestion:
 
     Attributes:
         query: the stages and behaviors; the intervention is that of each example.
-        top: how many of each stage and behavior are answered exactly, as far as the budget goes.
+        top: how many of each stage and behavior that helped most, and that hurt most, are answered exactly, as far as
+            the budget goes.
         influence: whether each example's effect on its own loss is wanted.
     """
 
@@ -179,16 +181,16 @@ def without(examples: ConsumedExamples, query: Query, stage: int, example: int) 
 
 
 def _largest(estimate: Floats, top: int) -> Iterator[tuple[int, int]]:
-    """Yield stage and example of the ``top`` largest effects of each stage and behavior, the first of each first."""
-    order = np.argsort(-np.nan_to_num(np.abs(estimate)), axis=-1, kind="stable")[..., :top]
+    """Yield stage and example of the ``top`` largest effects of either sign of each stage and behavior, those first
+    that come first in their order."""
+    order = np.argsort(np.nan_to_num(estimate), axis=-1, kind="stable")
     seen = set()
-    for place in range(order.shape[-1]):
-        for s, k in np.ndindex(*order.shape[:2]):
-            pair = s, int(order[s, k, place])
-            if pair not in seen and estimate[s, k, pair[1]]:
+    for place, (s, k) in product(range(top), np.ndindex(*estimate.shape[:2])):
+        for sign, ranked in ((1, order[s, k, ::-1]), (-1, order[s, k])):
+            pair = s, int(ranked[place]) if place < len(ranked) else -1
+            if pair not in seen and pair[1] >= 0 and sign * estimate[s, k, pair[1]] > 0:
                 seen.add(pair)
-                if np.isfinite(estimate[s, k, pair[1]]):
-                    yield pair
+                yield pair
 
 
 def plan_of(answering: Answering, asked: ExampleQuestion, *, timed: bool = True) -> str:
@@ -206,7 +208,7 @@ def plan_of(answering: Answering, asked: ExampleQuestion, *, timed: bool = True)
     ]
     if asked.influence:
         lines.append("  self-influence: one backward pass more for each example of each of these steps")
-    then = f"  then up to {asked.top} examples of each stage and behavior by training again without them"
+    then = f"  then the {asked.top} largest effects of either sign on each behavior by training without the example"
     if timed:
         seconds = answering.costs.seconds(method, cost)
         again = length * answering.costs.model(method, "adjoint").gradient

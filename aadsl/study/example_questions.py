@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import xarray as xr
 
@@ -18,6 +19,7 @@ from aadsl.study.example_effects import ExampleQuestion, example_effects, plan_o
 from aadsl.study.example_results import example_dataset
 from aadsl.study.question import Question
 from aadsl.study.questions import Questions
+from aadsl.study.single_examples import InBatch, single_examples
 
 
 @checked
@@ -44,7 +46,7 @@ class ExampleQuestions(Questions):
         Args:
             stages: names of stages or families, or one name; they may hold all steps.
             behaviors: names of behaviors or behavior families, or one name.
-            top: how many of each stage and behavior to train without.
+            top: of how many to tell the exact effect: so many that helped each behavior most, and as many that hurt it.
             self_influence: whether to tell by how much each example lowered its own loss at once, by its own share of
                 each step (TracIn's self-influence): mislabeled ones come first. One backward pass an example.
             within: the budget of the exact effects, such as ``"2 min"``; unless given, that of the study.
@@ -53,7 +55,8 @@ class ExampleQuestions(Questions):
         Returns:
             A Dataset over (stage, behavior, training_example): ``example_estimate``; ``example_exact``, NaN where it
             was not trained without; ``example_trust`` with its reason; ``occurrences`` in the batches of the stage and
-            ``self_influence`` over (stage, training_example); ``index``, target and what was recorded of each example.
+            ``self_influence`` over (stage, training_example); ``index``, target and what was recorded of each example,
+            and where it was consumed first, ``first_step`` and ``first_row`` of its batch.
 
         Raises:
             AadslError: an unknown name, a behavior or an optimizer without gradient, a loss in which examples cannot be
@@ -88,3 +91,12 @@ class ExampleQuestions(Questions):
             if not present:
                 raise AadslError(f'no step of "{name}" came before {self.history.of_model}', hint="ask of earlier ones")
         return ExampleQuestion(query, top, influence)
+
+    @one_at_a_time
+    def training_inputs(self, places: Sequence[InBatch], *, progress: Progress | None = None) -> list[Any]:
+        """Return a batch of one for each of some examples, by the step that consumed it and its row in the batch.
+
+        Raises:
+            AadslError: neither were the batches stored nor data given.
+        """
+        return single_examples(self.history, places, progress=progress or silent)

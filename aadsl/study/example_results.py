@@ -60,6 +60,8 @@ def example_dataset(
         "behavior": [behavior.name for behavior in query.behaviors],
         "step": np.arange(query.members.shape[1]),
         "training_example": examples.label,
+        "first_step": ("training_example", examples.step[examples.first]),
+        "first_row": ("training_example", examples.row[examples.first]),
         **{called[name]: ("training_example", values) for name, values in examples.known.items()},
     }
     attributes = {

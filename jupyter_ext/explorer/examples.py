@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from aadsl.charts.thumbnails import thumbnails
 from aadsl.core.errors import AadslError
 from aadsl.core.exclusive import turn
 from aadsl.core.progress import Progress
@@ -18,6 +17,7 @@ from aadsl.data.examples import TARGETS
 from aadsl.language import Column
 from aadsl.statements import Session
 from aadsl.statements.batches import BatchExamples
+from aadsl.statements.looks import look_of
 from aadsl.study.single_examples import final_losses, single_examples
 from jupyter_ext.explorer.beside import Beside, Work
 
@@ -130,25 +130,6 @@ def _shown(batches: BatchExamples, row: int, place: tuple[int, int], example: An
 
     look = look_of(example) or {"text": first(TEXTS)}
     return {"step": place[0], "number": first(("index",)), "label": first(TARGETS) or _target(example), **look}
-
-
-def look_of(example: Any) -> dict[str, str]:
-    """Return the ``picture`` of a batch of one as a data URI, or its ``text``; nothing where it is neither."""
-    several = isinstance(example, tuple | list)
-    for part in example.values() if isinstance(example, Mapping) else example if several else [example]:
-        if isinstance(part, Tensor) and not part.is_complex():
-            part = part.detach().cpu().float().numpy()
-        kind = "picture" if isinstance(part, np.ndarray) else "text"
-        shown = thumbnails(part if kind == "picture" else _texts(part))
-        if shown:
-            return {kind: shown[0]}
-    return {}
-
-
-def _texts(part: Any) -> list[str] | None:
-    if isinstance(part, str):
-        return [part]
-    return list(part) if isinstance(part, tuple | list) and part and isinstance(part[0], str) else None
 
 
 def _target(example: Any) -> str:

@@ -104,6 +104,8 @@ questions = st.one_of(
               ("with", st.builds("{} = {}".format, names, values)))),
     st.builds("shares {}{} on {}{}".format, st.sampled_from(["", "of "]), chosen, listed,
               _clauses(("under", calls), ("with", st.builds("{} = {}".format, names, values)))),
+    st.builds("examples of {} on {}{}".format, chosen, listed,
+              _clauses(("top", integers), ("with", st.builds("{} = {}".format, names, values)))),
     st.builds("rank {} on {}{}".format, st.one_of(axes.map(lambda a: a.split("[")[0]), listed), listed,
               _clauses(("top", integers), ("using", calls), ("under", calls))),
 )  # fmt: skip

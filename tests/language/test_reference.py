@@ -24,7 +24,7 @@ def test_every_program_runs_in_order(tiny: tuple[Path, dict[str, Any]], monkeypa
     monkeypatch.chdir(folder)
     session = Session()
     results = [run(program, names, session) for program in PROGRAMS]
-    assert len(session.answers) == 16
+    assert len(session.answers) == 19
     for code in re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL):
         space = {"names": names, "session": session}
         exec(code, space)

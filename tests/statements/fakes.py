@@ -156,6 +156,42 @@ class FakeStudy(Names):
         known |= {"member": (("stage", "step"), member)}
         return self.steps.assign(known).assign_coords(stage=stages, behavior=behaviors)
 
+    def examples(
+        self,
+        stages: Any,
+        behaviors: Any,
+        *,
+        top: Any = 10,
+        self_influence: Any = False,
+        within: Any = None,
+        progress: Any = None,
+    ) -> xr.Dataset:
+        """Four examples, of which the first two helped and the others hurt; the first was trained without."""
+        self.calls.append(("examples", tuple(stages), tuple(behaviors), top, self_influence, within))
+        shape, cells = (len(stages), len(behaviors), 4), ("stage", "behavior", "training_example")
+        estimate = np.broadcast_to([2.0, 1.0, -1.0, -3.0], shape)
+        exact = np.where(np.arange(4) == 0, 1.9, np.nan)
+        columns = {"example_estimate": estimate, "example_exact": np.broadcast_to(exact, shape)}
+        columns |= {"example_noise": np.zeros(shape), "example_trust": np.full(shape, "low")}
+        known: dict[str, Any] = {name: (cells, column) for name, column in columns.items()}
+        known["example_trust_reason"] = known["example_trust"]
+        known["occurrences"] = (("stage", "training_example"), np.ones((len(stages), 4), dtype=int))
+        known |= {"unit": ("behavior", ["nats"] * len(behaviors)), "observed": ("behavior", np.zeros(len(behaviors)))}
+        known["higher_is_better"] = ("behavior", [True] * len(behaviors))
+        known["member"] = (("stage", "step"), np.stack([np.asarray(self.stages[name]) for name in stages]))
+        if self_influence:
+            known["self_influence"] = (("stage", "training_example"), np.tile(np.arange(4.0), (len(stages), 1)))
+        places = {"first_step": np.arange(4), "first_row": np.zeros(4, dtype=int), "label": np.array([4, 9, 4, 9])}
+        of_examples: dict[str, Any] = {name: ("training_example", values) for name, values in places.items()}
+        of_examples |= {"stage": list(stages), "behavior": list(behaviors), "training_example": [10, 11, 12, 13]}
+        return xr.Dataset(known, of_examples, {"intervention": "left_out()"})
+
+    def plan_examples(self, stages: Any, behaviors: Any, *, top: Any = 10, self_influence: Any = False) -> str:
+        return f"plan: {top} examples of {len(stages)} stages"
+
+    def training_inputs(self, places: Any, *, progress: Any = None) -> list[Any]:
+        return [(f"the text of step {step}",) for step, _ in places]
+
     def save_counterfactual(self, path: Any, stages: Any, *, intervention: Any = "skip", progress: Any = None) -> None:
         self.calls.append(("save", str(path), tuple(stages), intervention))
 
