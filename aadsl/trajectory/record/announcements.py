@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from math import isfinite
 from typing import Any
@@ -152,10 +153,11 @@ class ComingStep:
             together["loss"] = sum(loss / len(losses) if weight is None else loss * weight for weight, loss in losses)
         return together
 
-    def forget(self) -> None:
-        """Forget what was announced: no step came of it."""
-        self._forgotten |= bool(self.batches)
-        self.batches, self._told = [], []
+    def forget(self, ahead: int = 0) -> None:
+        """Forget what was announced: no step came of it; but not the last ``ahead``, whose passes are to come."""
+        kept = len(self.batches) - ahead
+        self._forgotten |= kept > 0
+        self.batches, self._told = self.batches[kept:], self._told[kept:]
 
     def require_ready(self, optimizer: Optimizer) -> None:
         """Make sure that the optimizer may take the step.
@@ -247,3 +249,12 @@ def _indices(indices: Any, data_length: int | None) -> np.ndarray[Any, np.dtype[
                 hint="indices count from 0 in the data set given to the recorder",
             )
     return array
+
+
+def tell_unused(count: int, step: int) -> None:
+    """Say that a step did not use batches which were announced for it."""
+    batches = "a batch was" if count == 1 else f"{count} batches were"
+    warnings.warn(
+        f"{batches} announced for step {step}, and the step did not use {'it' if count == 1 else 'them'}: left out",
+        stacklevel=5,
+    )

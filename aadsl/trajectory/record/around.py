@@ -23,6 +23,12 @@ def warn_of_unknown(subject: Subject) -> None:
             warnings.warn(prospects(one, kind, DYNAMICS), stacklevel=4)
 
 
+def skips(optimizer: Optimizer) -> bool:
+    """Return whether fused kernels leave everything as it is, because a GradScaler found what is not finite."""
+    found = getattr(optimizer, "found_inf", None)  # it has it only meanwhile
+    return found is not None and bool(found)
+
+
 class Surroundings:
     """Sees what else than the recorded steps changes the model of ``subject``, or its optimizers.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import torch
@@ -10,8 +9,8 @@ from torch.optim import Optimizer
 
 from aadsl.core.errors import AadslError
 from aadsl.core.kernels import AUTOCAST
-from aadsl.trajectory.record.announcements import ComingStep
-from aadsl.trajectory.record.around import Surroundings
+from aadsl.trajectory.record.announcements import ComingStep, tell_unused
+from aadsl.trajectory.record.around import Surroundings, skips
 from aadsl.trajectory.record.journal import Journal
 from aadsl.trajectory.record.resume import Start
 from aadsl.trajectory.record.rows import MicroBatch, Row
@@ -61,7 +60,7 @@ class Loop:
         self._around = Surroundings(subject, journal.header.fingerprints["frozen"])
         self._first = start.step
         self._written: dict[str, Any] = {}
-        self._wrote_before = False
+        self._wrote_before = self._skipped = False
         self._end = [sample.clone() for sample in subject.samples]  # what they were after the last step
 
     @property
@@ -91,9 +90,11 @@ class Loop:
             self.complete()
             coming = self._next()
         if self._watch.gradients_discarded():
-            # zero_grad() came instead of a step, as when mixed precision skips one, or accumulation is broken off.
-            coming.forget()
-            self._watch.forget()
+            # zero_grad() came instead of a step, as when mixed precision skips one, or accumulation is broken off; the
+            # next batch may have been announced before it.
+            ahead = self._watch.announced_ahead()
+            coming.forget(ahead)
+            self._watch.forget(ahead)
         if not (coming.batches or self._watch.seen):
             self._look_around(coming)
         self.begin_what_is_due()
@@ -147,7 +148,10 @@ class Loop:
             self._capture()
 
     def before_step(self, optimizer: Optimizer) -> None:
-        """Check that an optimizer may take the step, and note how."""
+        """Check that an optimizer may take the step, and note how; one that fused kernels skip is none."""
+        if skips(optimizer):
+            self._skipped = not self._subject.written_since(self._versions)
+            return
         coming = self._next()
         if optimizer in coming.taken:  # it takes the next one, which is to be announced
             self.complete()
@@ -183,7 +187,7 @@ class Loop:
         count = len(coming.batches)
         used = self._watch.used(coming.batches) if count > 1 else count
         if used < count:
-            _tell_unused(count - used, coming.number)
+            tell_unused(count - used, coming.number)
         if self._accumulate is not None and used != self._accumulate:
             raise AadslError(
                 f"step {coming.number} took {used} micro-batches, accumulate={self._accumulate} was declared",
@@ -194,6 +198,8 @@ class Loop:
         """Note the step that an optimizer took, and add it where it was the last of them."""
         coming = self._next()
         if not coming.stepping:
+            if self._skipped:  # what was written to has the values that it had
+                self._versions, self._skipped = self._subject.versions(), False
             return
         if not coming.taken:
             coming.loss = self._watch.loss
@@ -269,7 +275,7 @@ class Loop:
         self.complete()
         coming = self._next()
         if coming.batches and not coming.stepping and not self._watch.gradients_discarded():
-            _tell_unused(len(coming.batches), coming.number)
+            tell_unused(len(coming.batches), coming.number)
 
     def _next(self) -> ComingStep:
         step = self._journal.step
@@ -290,11 +296,3 @@ class Loop:
         self._journal.state(self._journal.step, state)
         self._captured = self._journal.step
         self._state_due = False
-
-
-def _tell_unused(count: int, step: int) -> None:
-    batches = "a batch was" if count == 1 else f"{count} batches were"
-    warnings.warn(
-        f"{batches} announced for step {step}, and the step did not use {'it' if count == 1 else 'them'}: left out",
-        stacklevel=5,
-    )

@@ -82,6 +82,14 @@ def training_passes(events: Events, tasks: AbstractSet[int]) -> list[ForwardPass
     return [one for one in passes if not tasks.isdisjoint(one.tasks)] or [one for one in passes if one.tasks] or passes
 
 
+def announced_ahead(events: Events, tasks: AbstractSet[int]) -> int:
+    """Return how many announcements at the end are of passes that are to come, where they are announced before them."""
+    training = training_passes(events, tasks)
+    if not training or not _announced_first(events, training):
+        return 0
+    return next(place for place, event in enumerate(reversed(events)) if event is not None)
+
+
 def _announced_first(events: Events, training: list[ForwardPass]) -> bool:
     """Return whether batches are announced before their passes, which leaves the fewest training passes without one."""
     before, after = (_covered(events, training, before=way) for way in (True, False))

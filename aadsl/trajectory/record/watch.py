@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from aadsl.core.generators import NUMPY, PYTHON, as_tensor, state_of
 from aadsl.trajectory.record.backward import BackwardHook, Differentiated, Number
 from aadsl.trajectory.record.hook import Hook
-from aadsl.trajectory.record.matching import ForwardPass, Used, matched, task_now, training_passes
+from aadsl.trajectory.record.matching import ForwardPass, Used, announced_ahead, matched, task_now, training_passes
 from aadsl.trajectory.record.rows import MicroBatch
 from aadsl.trajectory.record.subject import Subject
 from aadsl.trajectory.store.tensors import dtype_name
@@ -245,9 +245,13 @@ class ForwardWatch:
             if states:
                 batch.rng = {name.replace(":", ""): as_tensor(state) for name, state in states.items() if state}
 
-    def forget(self) -> None:
-        """Start the next step."""
-        self._events, self._tasks = [], {}
+    def announced_ahead(self) -> int:
+        """Return how many micro-batches were announced whose passes are to come."""
+        return announced_ahead(self._events, self._tasks.keys())
+
+    def forget(self, ahead: int = 0) -> None:
+        """Start the next step, of which so many micro-batches were announced."""
+        self._events, self._tasks = [None] * ahead, {}
         self.seen = False
 
 
