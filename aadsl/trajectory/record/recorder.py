@@ -127,6 +127,7 @@ class Recorder:
 
     def batch(
         self,
+        /,
         tensors: Any = None,
         *,
         indices: Any = None,
@@ -162,7 +163,7 @@ class Recorder:
         except Exception as error:
             self._fail(error)
 
-    def batches(self, loader: Any, **metadata: Any) -> AnnouncedBatches:
+    def batches(self, /, loader: Any, **metadata: Any) -> AnnouncedBatches:
         """Return what ``loader`` yields, announced as it is taken: ``for batch in recorder.batches(loader, epoch=1):``.
 
         A ``DataLoader`` over a map-style dataset, shuffled, with workers, or prepared by Accelerate, tells which
