@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from aadsl.core.errors import AadslError, unknown_name
+from aadsl.core.texts import told
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,13 +25,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         text, code = chosen.command(chosen)
     except (AadslError, OSError) as error:
-        sys.stderr.write(f"aascore: {error}\n")
+        sys.stderr.write(told(f"aascore: {error}\n"))
         return 1
     except KeyboardInterrupt:
         sys.stderr.write("aascore: interrupted\n")
         return 130
     try:
-        sys.stdout.write(f"{text}\n")
+        sys.stdout.write(told(f"{text}\n"))  # whatever a recording holds: a terminal obeys some characters
         sys.stdout.flush()
     except BrokenPipeError:  # the reader, head say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import html
 import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from jupyter_ext.html import NUMBER, PAPER, SORTED
+from aadsl.core.texts import in_line, told
+from jupyter_ext.html import NUMBER, PAPER, SORTED, escaped
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,7 +37,7 @@ class AnswerTable:
     Attributes:
         caption: what the numbers are and how they were computed.
         stages: the names of the rows, the largest effects first.
-        names: what stands for each where there is little room.
+        names: what stands for each where there is little room, on one line.
         groups: for each behavior a title and its columns of texts, one row a stage.
         why: for each behavior the reason of the trust in each number.
         notes: what the marks mean, and each reason once.
@@ -57,30 +57,31 @@ class AnswerTable:
         for title, columns in self.groups:
             named = columns.iloc[:shown].set_axis([self.names[name] for name in self.stages[:shown]], axis="index")
             blocks.append(f"{title}\n{named.to_string()}")
-        return "\n\n".join([*blocks, "\n".join([*_left_out(len(self.stages), shown), *self.notes])]).rstrip()
+        below = "\n".join([*_left_out(len(self.stages), shown), *self.notes])
+        return told("\n\n".join([*blocks, below])).rstrip()
 
     def html(self) -> str:
         """Return it as a table that scrolls in itself; names and header stay in sight."""
-        over = "".join(f'<th colspan="{c.shape[1]}" style="{_WORD}{_FIRST}">{_text(t)}</th>' for t, c in self.groups)
+        over = "".join(f'<th colspan="{c.shape[1]}" style="{_WORD}{_FIRST}">{escaped(t)}</th>' for t, c in self.groups)
         under = "".join(
-            f'<th style="{_style(name)}{"" if k else _FIRST}">{_text(name)}</th>'
+            f'<th style="{_style(name)}{"" if k else _FIRST}">{escaped(name)}</th>'
             for _, columns in self.groups
             for k, name in enumerate(map(str, columns))
         )
         body = "".join(self._row(s) for s in range(min(ROWS, len(self.stages))))
         head = f'<tr><th rowspan="2" style="{_STAGE}">stage</th>{over}</tr><tr>{under}</tr>'
         table = f'<table class="{SORTED}"><thead style="{_HEAD}">{head}</thead><tbody>{body}</tbody></table>'
-        below = "<br>".join(map(_text, [*_left_out(len(self.stages), ROWS), *self.notes]))
+        below = "<br>".join(map(escaped, [*_left_out(len(self.stages), ROWS), *self.notes]))
         notes = f'<p style="margin-top: 0.6em">{below}</p>' if below else ""
-        return f'<p>{_text(self.caption)}</p><div style="{_SCROLLED}">{table}</div>{notes}'
+        return f'<p>{escaped(self.caption)}</p><div style="{_SCROLLED}">{table}</div>{notes}'
 
     def _row(self, s: int) -> str:
         name = self.stages[s]
-        cells = [f'<th title="{_text(name)}" style="{_STAGE}">{_text(self.names[name])}</th>']
+        cells = [f'<th title="{escaped(in_line(name))}" style="{_STAGE}">{escaped(self.names[name])}</th>']
         for (_, columns), why in zip(self.groups, self.why, strict=True):
             for k, (column, value) in enumerate(columns.iloc[s].items()):
-                told = f' title="{_text(why[s])}"' if column == "trust" else ""
-                cells.append(f'<td{told} style="{_style(str(column))}{"" if k else _FIRST}">{_text(value)}</td>')
+                reason = f' title="{escaped(why[s])}"' if column == "trust" else ""
+                cells.append(f'<td{reason} style="{_style(str(column))}{"" if k else _FIRST}">{escaped(value)}</td>')
         return f"<tr>{''.join(cells)}</tr>"
 
 
@@ -119,7 +120,8 @@ def answer_shown(dataset: xr.Dataset) -> AnswerTable:
     caption = sentence(meaning, provenance(dataset), largest)
     groups = [(_title(dataset, name), part) for name, part in zip(behaviors, parts, strict=True)]
     notes = [*_notes(frame), *filter(None, [overlap_in_words(dataset)])]
-    return AnswerTable(caption, stages, labels(stages, NAME), groups, why, notes)
+    names = {name: in_line(label) for name, label in labels(stages, NAME).items()}
+    return AnswerTable(caption, stages, names, groups, why, notes)
 
 
 def _columns(frame: pd.DataFrame, dataset: xr.Dataset) -> pd.DataFrame:
@@ -191,7 +193,3 @@ def _left_out(stages: int, shown: int) -> list[str]:
 
 def _style(column: str) -> str:
     return _WORD if column in ("how", "the stage", "trust") else f"{NUMBER}; white-space: nowrap"
-
-
-def _text(text: str) -> str:
-    return html.escape(text)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import html
 from typing import Any
 
+from aadsl.core.texts import in_line, visible
+
 NUMBER = "text-align: right; font-variant-numeric: tabular-nums"
 PAPER = "background: var(--jp-layout-color0, var(--vscode-editor-background, Canvas))"
 """What cells lie on that others scroll under: the theme's own, so that its ink is read on it."""
@@ -13,16 +15,21 @@ SORTED = "aadsl-table"
 """The class of tables that the JupyterLab extension sorts and filters; elsewhere it says nothing."""
 
 
+def escaped(text: str) -> str:
+    """Return a text, visible, as it may stand anywhere in HTML."""
+    return html.escape(visible(text))
+
+
 def preformatted(text: str) -> str:
     """Return text as it is, in the notebook's own font for output."""
-    return f'<pre style="margin: 0; font-family: var(--jp-code-font-family, monospace)">{html.escape(text)}</pre>'
+    return f'<pre style="margin: 0; font-family: var(--jp-code-font-family, monospace)">{escaped(text)}</pre>'
 
 
 def table(header: list[str], body: list[list[Any]], caption: str = "") -> str:
     """Return a table; numbers are aligned to the right."""
-    head = "".join(f'<th style="text-align: left">{html.escape(name)}</th>' for name in header)
+    head = "".join(f'<th style="text-align: left">{escaped(name)}</th>' for name in header)
     rows = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in body)
-    title = f'<caption style="text-align: left; caption-side: top">{html.escape(caption)}</caption>' if caption else ""
+    title = f'<caption style="text-align: left; caption-side: top">{escaped(caption)}</caption>' if caption else ""
     return f'<table class="{SORTED}">{title}<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
 
 
@@ -30,4 +37,4 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         shown = "" if value != value else f"{value:+.4g}".replace("-", "−")
         return f'<td style="{NUMBER}">{shown}</td>'
-    return f'<td style="text-align: left">{html.escape(str(value))}</td>'
+    return f'<td style="text-align: left">{escaped(in_line(str(value)))}</td>'

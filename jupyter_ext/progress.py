@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import html
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
+
+from aadsl.core.texts import told
+from jupyter_ext.html import escaped
 
 REFRESH = 0.15
 """Seconds between two drawings."""
@@ -87,17 +89,17 @@ class ProgressBars:
 
     def __repr__(self) -> str:
         lines = [task.words(bool(self.stopped)) for task in self.tasks.values()]
-        return "\n".join([*lines, self.stopped] if self.stopped else lines)
+        return told("\n".join([*lines, self.stopped] if self.stopped else lines))
 
     def _repr_html_(self) -> str:
         lines = [_bar(task, bool(self.stopped)) for task in self.tasks.values()]
         if self.stopped:
-            lines.append(f"<div>{html.escape(self.stopped)}</div>")
+            lines.append(f"<div>{escaped(self.stopped)}</div>")
         return f'<div role="status" style="font-size: 90%">{"".join(lines)}</div>'
 
 
 def _bar(task: Task, stopped: bool) -> str:
-    words = html.escape(task.words(stopped))
+    words = escaped(task.words(stopped))
     if task.done >= task.total or stopped:
         return f"<div>{words}</div>"
     bar = f'<progress value="{task.done}" max="{task.total}" style="width: 16em" aria-label="{words}"></progress>'

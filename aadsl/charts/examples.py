@@ -14,6 +14,7 @@ from aadsl.charts import theme, words
 from aadsl.charts.answers import ESTIMATE, EXACT, LOW_TRUST, answer_table
 from aadsl.charts.frame import behaviors, name_axis, of_stages, rows, stages_of, zero_line
 from aadsl.charts.needs import EFFECTS, EXAMPLE_EFFECTS, Need, demand
+from aadsl.charts.texts import is_picture
 from aadsl.core.arguments import checked
 from aadsl.core.errors import AadslError
 
@@ -135,7 +136,7 @@ def _looks(frame: pd.DataFrame, thumbnails: xr.DataArray, most: int) -> pd.DataF
     """
     order = frame.loc[frame["effect"].abs().sort_values(ascending=False).index, "example"].unique()
     shown = thumbnails.sel(example=order).values.astype(str)
-    kind = "image" if np.char.startswith(shown, "data:image/").any() else "text"
+    kind = "image" if all(is_picture(text) for text in shown.tolist() if text) else "text"
     few = np.cumsum(np.char.str_len(shown)) <= most
     return pd.DataFrame({"example": order[few], kind: shown[few]})
 

@@ -131,6 +131,7 @@ def tooltips(
         numeric = kind(frame[name]) == "quantitative"
         floating = np.asarray(frame[name]).dtype.kind == "f"
         form = formats.get(name, ".4~g" if floating else "")
-        options = {"format": form} if form and numeric else {}
+        # Text without a format is "undefined" in newer renderers, where the nearest mark is pointed at.
+        options = {} if numeric and not form else {"format": form if numeric else ""}
         out.append(alt.Tooltip(field=name, type=kind(frame[name]), title=titles.get(name, name), **options))
     return out

@@ -13,9 +13,10 @@ import xarray as xr
 from aadsl.charts import theme
 from aadsl.charts.coloring import Coloring, colored, effects_by_group
 from aadsl.charts.frame import kind, name_legend, stages_of, step_variables
-from aadsl.charts.texts import LABEL, shortened
+from aadsl.charts.texts import LABEL
 from aadsl.core.errors import AadslError, unknown_name
 from aadsl.core.families import family_of
+from aadsl.core.texts import shortened
 
 OTHERS, MISSING = "no stage", "not recorded"
 GRAY = (OTHERS, MISSING)

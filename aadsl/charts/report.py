@@ -17,7 +17,7 @@ from aadsl.charts.brushing import brushable
 from aadsl.charts.export import interactive, page, svg
 from aadsl.charts.frame import behaviors
 from aadsl.charts.needs import EFFECTS
-from aadsl.charts.texts import visible
+from aadsl.core.texts import told, visible
 
 REASONS = 12
 """Reasons of low trust that are listed; the table has the trust of every number."""
@@ -172,7 +172,7 @@ def _table(header: Iterable[str], *rows: Iterable[str]) -> str:
 
 def _cell(text: str) -> str:
     kind = ' class="number"' if _NUMBER.fullmatch(text) else ""
-    return f"<td{kind}>{_text(text)}</td>"
+    return f"<td{kind}>{_text(told(text))}</td>"
 
 
 def _items(items: Sequence[str], more: int, title: str) -> list[str]:

@@ -7,21 +7,21 @@ import re
 from collections.abc import Iterable
 from itertools import count, takewhile
 from typing import Any
-from unicodedata import east_asian_width
+
+from aadsl.core.texts import LONGEST, beginning, room, shortened, visible
 
 DESCRIBED = 2_000
 """Characters of a chart's description in words."""
-LONGEST = 400
-"""Characters of a text that is drawn; of longer ones the middle is left out, since names often differ at their ends."""
-# What no font shows, and what ends the process of the renderer: controls, halves of characters, noncharacters.
-_UNDRAWN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff\u2028\u2029]")
-_PICTURE = "data:image/"
+# As our own charts hold them. No other text that begins so is one: it may be anything.
+_PICTURE = re.compile(r"data:image/png;base64,[A-Za-z0-9+/=]*")
 LABEL = 30
 """Letters that a name takes on an axis or in a legend; of East Asian scripts, whose letters are wide, half as many."""
 HEAD, TAIL = 6, 4
 """Letters that stay at least of what names begin with alike, and of what then tells them apart."""
-# What every object of JavaScript has, so that looking it up finds something.
-_INHERITED = {
+# Keys of tooltips that mean something else there: a picture to fetch, a heading, what every object of JavaScript has.
+_TAKEN = {
+    "image",
+    "title",
     "constructor",
     "hasOwnProperty",
     "isPrototypeOf",
@@ -54,7 +54,7 @@ def drawable(spec: Any, key: str = "") -> Any:
 def _titled(text: str) -> str:
     """Return a title of an axis, a legend or a line of a tooltip, of which Vega-Lite makes expressions and keys."""
     text = re.sub(r"\s", " ", text).replace("\\", "∖")
-    return f"{text}\u200b" if text in _INHERITED else text
+    return f"{text}\u200b" if text in _TAKEN else text
 
 
 def shown(text: str) -> str:
@@ -63,21 +63,12 @@ def shown(text: str) -> str:
     >>> shown("a\\x1bb")
     'a␛b'
     """
-    if text.startswith(_PICTURE):
-        return text
-    return visible(shortened(text, LONGEST))
+    return text if is_picture(text) else visible(shortened(text, LONGEST))
 
 
-def shortened(text: str, most: int) -> str:
-    """Return a text that takes the room of no more than ``most`` letters: of a longer one both ends.
-
-    >>> shortened("learning rate 0.1, batch 64", 15)
-    'learnin…atch 64'
-    """
-    if _room(text) <= most:
-        return text
-    end = (most - 1) // 2
-    return f"{_begin(text, most - 1 - end)}…{_begin(text[::-1], end)[::-1]}"
+def is_picture(text: str) -> bool:
+    """Return whether a text is a picture of an example."""
+    return _PICTURE.fullmatch(text) is not None
 
 
 def labels(names: Iterable[str], most: int = LABEL) -> dict[str, str]:
@@ -89,14 +80,14 @@ def labels(names: Iterable[str], most: int = LABEL) -> dict[str, str]:
     ['run/2024/ba…rt a', 'run/2024/ba…rt b', 'rest']
     """
     names = list(dict.fromkeys(names))
-    long = [name for name in names if _room(name) > most]
-    alike = _beginning(min(long), max(long))[: min(map(len, long)) - TAIL] if len(long) > 1 else ""
-    room = max(HEAD, most - 1 - max((_room(name[len(alike) :]) for name in long), default=0))
-    head = alike if _room(alike) <= room + 1 else f"{_begin(alike, room)}…"
+    long = [name for name in names if room(name) > most]
+    alike = _alike(min(long), max(long))[: min(map(len, long)) - TAIL] if len(long) > 1 else ""
+    left = max(HEAD, most - 1 - max((room(name[len(alike) :]) for name in long), default=0))
+    head = alike if room(alike) <= left + 1 else f"{beginning(alike, left)}…"
     found = {name: name for name in names}
     taken = set(names).difference(long)
     for name in long:
-        label = given = f"{head}{shortened(name[len(alike) :], most - _room(head))}"
+        label = given = f"{head}{shortened(name[len(alike) :], most - room(head))}"
         numbers = count(2)
         while label in taken:
             label = f"{given} ({next(numbers)})"
@@ -114,40 +105,9 @@ def label_expression(names: Iterable[str], most: int = LABEL) -> str:
     return f"{place} < 0 ? datum.label : {json.dumps(list(cut.values()))}[{place}]"
 
 
-def _beginning(first: str, last: str) -> str:
+def _alike(first: str, last: str) -> str:
     """Return what two texts begin with; of the first and the last in order, it is what all between them begin with."""
     return "".join(a for a, _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False)))
-
-
-def _room(text: str) -> int:
-    """Return how many letters' room a text takes."""
-    return sum(map(_width, text))
-
-
-def _width(letter: str) -> int:
-    return 2 if east_asian_width(letter) in "WF" else 1
-
-
-def _begin(text: str, most: int) -> str:
-    """Return as much of the beginning of ``text`` as has room in ``most`` letters."""
-    taken = 0
-
-    def fits(letter: str) -> bool:
-        nonlocal taken
-        taken += _width(letter)
-        return taken <= most
-
-    return "".join(takewhile(fits, text))
-
-
-def visible(text: str) -> str:
-    """Return the whole text without what cannot be drawn."""
-    return _UNDRAWN.sub(_picture_of, text)
-
-
-def _picture_of(found: re.Match[str]) -> str:
-    code = ord(found[0])
-    return chr(0x2400 + code) if code < 0x20 else "␡" if code == 0x7F else "\ufffd"
 
 
 def embedded(data: Any) -> str:

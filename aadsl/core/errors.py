@@ -7,6 +7,11 @@ import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from aadsl.core.texts import told
+
+AROUND = 200
+"""Letters of a program that are shown on either side of a mistake."""
+
 
 @dataclass(frozen=True)
 class Span:
@@ -30,13 +35,18 @@ class Problem:
         if self.span is None:
             lines = [self.message]
         else:
-            width = max(1, self.span.end_column - self.span.column)
-            lines = [
-                f"line {self.span.line}: {self.message}",
-                f"    {self.source_line}",
-                "    " + " " * (self.span.column - 1) + "^" * width,
-            ]
-        return "\n".join([*lines, self.hint] if self.hint else lines)
+            lines = [f"line {self.span.line}: {self.message}", *_marked(self.source_line, self.span)]
+        return told("\n".join([*lines, self.hint] if self.hint else lines))
+
+
+def _marked(line: str, span: Span) -> tuple[str, str]:
+    """Return a line of a program and a line with carets under the place; of a long one what is around that."""
+    begin = max(0, span.column - 1 - AROUND) if len(line) > 2 * AROUND else 0
+    part = line[begin : span.column - 1 + AROUND] if len(line) > 2 * AROUND else line
+    before, after = "…" * (begin > 0), "…" * (begin + len(part) < len(line))
+    place = span.column - 1 - begin + len(before)
+    width = max(1, min(span.end_column - span.column, len(before) + len(part) - place))
+    return f"    {before}{part}{after}", "    " + " " * place + "^" * width
 
 
 class AadslError(Exception):

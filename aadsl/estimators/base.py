@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from aadsl.behaviors import Metric, metric_text
 from aadsl.core.errors import AadslError
+from aadsl.core.texts import in_line
 from aadsl.data.examples import Examples
 from aadsl.dynamics import without_derivative
 from aadsl.interventions import Intervention, counterfactual, first_change
@@ -40,7 +41,8 @@ class Behavior:
 
     def __repr__(self) -> str:
         unit = f", in {self.unit}" if self.unit else ""
-        return f"<aadsl.Behavior {self.name}: {metric_text(self.metric)} on {len(self.examples):,} examples{unit}>"
+        said = f"{metric_text(self.metric)} on {len(self.examples):,} examples{unit}"
+        return f"<aadsl.Behavior {in_line(self.name)}: {in_line(said)}>"
 
     @property
     def differentiable(self) -> bool:

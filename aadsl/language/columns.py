@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aadsl.core.scalars import EXACT_AS_FLOAT, written
+from aadsl.core.texts import in_line
 
 Kind = Literal["number", "text", "boolean"]
 Known = NDArray[np.bool_] | np.bool_
@@ -46,6 +47,8 @@ EXACTLY: dict[str, Callable[[Any, Any], Any]] = {
 KNOWN = np.True_
 # Whole numbers up to here have products that floats hold exactly.
 EXACT_PRODUCTS = 1 << 26
+BRIEF = 60
+"""Letters of a text in a summary."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +122,7 @@ class Column:
         present, counts = np.unique(values, return_counts=True)
         order = np.argsort(-counts, kind="stable")
         names = self.categories if self.kind == "text" else (False, True)
-        told = [f"{written(names[int(present[k])])} {counts[k]:,}" for k in order[:limit]]
+        told = [f"{in_line(written(names[int(present[k])]), BRIEF)} {counts[k]:,}" for k in order[:limit]]
         more = [f"{len(order) - limit:,} others"] if len(order) > limit else []
         return ", ".join([*told, *more, *rest])
 

@@ -11,6 +11,7 @@ from aadsl.core.aligned import aligned
 from aadsl.core.arguments import checked
 from aadsl.core.attached import attached
 from aadsl.core.progress import Progress
+from aadsl.core.texts import in_line, told
 from aadsl.statements.answers import STEPS, AnswerOutline, keep_newest, labels
 from aadsl.statements.axis import Coordinates
 from aadsl.statements.batches import BatchExamples, batch_examples
@@ -98,7 +99,7 @@ class Session:
         of = "" if study is None else f" of {study.trajectory.path}"
         counts = {} if study is None else {"stage": len(study.stages), "behavior": len(study.behaviors)}
         counts["answer"] = len(self.answers)
-        return f"<aadsl.Session{of}: {', '.join(_counted(count, what) for what, count in counts.items())}>"
+        return in_line(f"<aadsl.Session{of}: {', '.join(_counted(count, what) for what, count in counts.items())}>")
 
     def answers_about(self, study: Studied | None) -> list[Answered]:
         """Return the answers about the run of a study, the newest last."""
@@ -194,13 +195,13 @@ class Result:
 
     def say(self, message: str) -> None:
         """Add a message."""
-        self.messages.append(message)
-        self.shown.append(message)
+        self.messages.append(told(message))
+        self.shown.append(self.messages[-1])
 
     def foretell(self, plan: str) -> None:
         """Add the plan of a question."""
-        self.plans.append(plan)
-        self.shown.append(plan)
+        self.plans.append(told(plan))
+        self.shown.append(self.plans[-1])
 
     def report(self, report: Any) -> None:
         """Add what verifying a trajectory found."""
@@ -232,7 +233,7 @@ class Result:
         return "\n".join(["<aadsl.Result>", *aligned(rows)])
 
     def __str__(self) -> str:
-        dataset = [] if self.dataset is None else [str(self.dataset)]
+        dataset = [] if self.dataset is None else [told(str(self.dataset))]
         reports = set(map(id, self.reports))
         texts = [str(shown) for shown in self.shown if isinstance(shown, str) or id(shown) in reports]
         return "\n\n".join([*texts, *dataset])

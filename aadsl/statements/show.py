@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from aadsl.core.aligned import aligned
 from aadsl.core.errors import unknown_name
+from aadsl.core.texts import in_line
 from aadsl.data.coordinates import useful
 from aadsl.statements.base import Action, Statement
 from aadsl.statements.scope import Scope
@@ -48,7 +49,7 @@ class Show(Statement):
 def _trajectory(result: Result) -> str:
     trajectory, steps = result.study.trajectory, result.session.coordinates(result.study)
     rows = [(name, steps.column(name).summary()) for name in useful(steps.names) if name != "step"]
-    return "\n".join([f"trajectory {trajectory.path}: {trajectory.length:,} steps", *aligned(rows)])
+    return "\n".join([in_line(f"trajectory {trajectory.path}: {trajectory.length:,} steps"), *aligned(rows)])
 
 
 def _stages(result: Result) -> str:

@@ -22,6 +22,7 @@ from aadsl.core.exclusive import one_at_a_time
 from aadsl.core.families import named
 from aadsl.core.files import effects_of
 from aadsl.core.progress import Progress, silent
+from aadsl.core.texts import in_line
 from aadsl.core.units import bytes_of
 from aadsl.estimators import DEFAULT_BUDGET, Estimator
 from aadsl.interventions import Intervention
@@ -131,7 +132,7 @@ class Study(ExampleQuestions):
             for name, one in self.behaviors.items()
         ]
         of_model = f", {self.history.of_model}" if self.history.of_model else ""
-        lines = [f"<aadsl.Study of {run.path}: {run.length:,} steps of {run.optimizer}{of_model}>"]
+        lines = [in_line(f"<aadsl.Study of {run.path}: {run.length:,} steps of {run.optimizer}{of_model}>")]
         for title, rows in (("stages", stages), ("behaviors", behaviors)):
             lines += [f"{title}:", *aligned(rows, LISTED)] if rows else [f"{title}: none yet"]
         return "\n".join(lines)

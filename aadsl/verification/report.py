@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 
 from aadsl.core.arguments import checked
 from aadsl.core.errors import AadslError
+from aadsl.core.texts import told
 
 MARKS = {"passed": "✓", "note": "·", "failed": "✗"}
 
@@ -140,15 +141,15 @@ class Report:
 
     def __str__(self) -> str:
         lines = [f"{MARKS[finding.outcome]} {finding.text}" for finding in self.findings]
-        return "\n".join([self._verdict, *lines, *(f"→ {remedy}" for remedy in self._remedies)])
+        return told("\n".join([self._verdict, *lines, *(f"→ {remedy}" for remedy in self._remedies)]))
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
         items = [
-            f"{MARKS[f.outcome]} {f'<b>{escape(f.cause)}</b>: ' if f.cause else ''}{escape(f.text)}"
+            f"{MARKS[f.outcome]} {f'<b>{escape(f.cause)}</b>: ' if f.cause else ''}{escape(told(f.text))}"
             for f in self.findings
         ]
         items += [f"→ {escape(remedy)}" for remedy in self._remedies]
         listed = "".join(f"<li>{item}</li>" for item in items)
-        return f'<p><b>{escape(self._verdict)}</b></p><ul style="list-style: none; padding: 0">{listed}</ul>'
+        return f'<p><b>{escape(told(self._verdict))}</b></p><ul style="list-style: none; padding: 0">{listed}</ul>'

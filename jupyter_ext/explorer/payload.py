@@ -14,7 +14,9 @@ from aadsl.charts.doubt import step_trust
 from aadsl.charts.frame import behaviors, kind, stages_of, telling_variables
 from aadsl.charts.grouping import OTHERS, group_steps
 from aadsl.charts.needs import STEP_EFFECTS, demand
+from aadsl.charts.texts import labels
 from aadsl.charts.words import sign, units
+from aadsl.core.texts import LONGEST
 from jupyter_ext.explorer.written import equals, reference
 
 CATEGORIES = 500
@@ -119,7 +121,8 @@ def _column(dataset: xr.Dataset, name: str) -> tuple[dict[str, Any], np.ndarray]
         effects = effects_by_group(dataset, _numbers(texts, listed), len(listed))
         own = [listed[k] for k in furthest(effects, most)]
     kept = [*own, *(one for one in listed if one not in own), *names[order[LEGEND:CATEGORIES]].tolist()]
-    described = {"name": name, "categories": kept, "conditions": _conditions(name, values, kept[:LEGEND])}
+    called = [*labels(kept, LONGEST).values()]  # the browser compares numbers, and shows these
+    described = {"name": name, "categories": called, "conditions": _conditions(name, values, kept[:LEGEND])}
     return described, compact(_numbers(texts, kept))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +13,9 @@ import xarray as xr
 from aadsl.charts import CHARTS, save
 from aadsl.charts.export import html, svg
 from aadsl.charts.report import AnswerPage
-from aadsl.charts.texts import LONGEST, embedded, shown
+from aadsl.charts.texts import embedded, shown
 from aadsl.charts.thumbnails import with_thumbnails
+from aadsl.core.texts import LONGEST
 from tests.charts.answers import answer
 from tests.notebook.lab import FLAGS, apart, chromium
 
@@ -22,8 +24,10 @@ HOSTILE = [
     "--><svg onload=alert(1)>", "javascript:alert(1)", '"onmouseover="alert(1)', "]]>", "<!--<script>",
     "a\\b", "a.b", "a[0]", "a\nb", "a'b", 'a"b', "\u2028", "constructor", "toString", "color", "__proto__", "datum",
     "x\x1b[31m\x07\x0b", "\ufffe\uffff", "\x00", "é" * 20_000,
+    "image", "title", "data:image/png;\x1b[31m", "a\u202eb",
 ]  # fmt: skip
-UNDRAWN = [chr(code) for code in (*range(0x20), *range(0x7F, 0xA0), 0xFFFE, 0xFFFF, 0xFDD0, 0xD800, 0x2028)]
+PICTURE = "data:image/png;\x1b[31m"  # none, though it begins like one
+UNDRAWN = [chr(code) for code in (*range(0x20), *range(0x7F, 0xA0), 0xFFFE, 0xFFFF, 0xFDD0, 0xD800, 0x2028, 0x202E)]
 
 
 def hostile() -> xr.Dataset:
@@ -34,7 +38,7 @@ def hostile() -> xr.Dataset:
     stages = [f"source[{text}]" for text in HOSTILE[: dataset.sizes["stage"]]]
     named = {text: ("step", np.arange(steps) % 3) for text in HOSTILE if text}
     dataset = dataset.assign_coords(tag=("step", texts), phase=("step", texts), stage=stages, **named)
-    inputs = {str(name): HOSTILE[:6] for name in dataset["behavior"].values}
+    inputs = {str(name): [*HOSTILE[:5], PICTURE] for name in dataset["behavior"].values}
     return with_thumbnails(dataset, inputs)
 
 
@@ -110,6 +114,9 @@ def test_nothing_of_them_runs_in_a_page(tmp_path: Path) -> None:
                 "document.querySelectorAll('.chart').length === document.querySelectorAll('.chart svg.marks').length"
             )
             assert page.evaluate("document.querySelectorAll('img, svg svg, svg script').length") == 0
+        said = tooltip(page, tmp_path)
+        assert page.locator("img").count() == 0
+        assert "badnet" in said and "https://example.org/38.png" in said and "undefined" not in said
         planted = html(CHARTS["bars"]().draw(ANSWER)).replace("<body>", "<body><script>alert(1)</script>", 1)
         (tmp_path / "planted.html").write_text(planted)
         assert not wrong
@@ -117,6 +124,18 @@ def test_nothing_of_them_runs_in_a_page(tmp_path: Path) -> None:
         page.wait_for_selector(".chart svg.marks")
         assert len(wrong) == 1 and "Content Security Policy" in wrong[0]  # refused, and the checker sees it
         browser.close()
+
+
+def tooltip(page: Any, folder: Path) -> str:
+    """Return what is shown where the mouse rests on a step of which an address of a picture is known."""
+    places = [f"https://example.org/{t}.png" for t in range(60)]
+    chart = CHARTS["timeline"]().draw(answer().assign_coords(image=("step", places), title=("step", places)))
+    page.goto(save(chart, folder / "tooltip.html").as_uri())
+    box = page.locator("svg .role-scope .background").first.bounding_box()
+    page.mouse.move(box["x"] + 300, box["y"] + 100)
+    page.mouse.move(box["x"] + 380, box["y"] + 90)
+    page.wait_for_selector("#vg-tooltip-element.visible")
+    return str(page.locator("#vg-tooltip-element").inner_text())
 
 
 def test_a_report_holds_them_as_text() -> None:

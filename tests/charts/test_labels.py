@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from aadsl.charts import CHARTS
 from aadsl.charts.brushing import brushable
 from aadsl.charts.export import svg
-from aadsl.charts.texts import LABEL, label_expression, labels, shortened
+from aadsl.charts.texts import LABEL, label_expression, labels
+from aadsl.core.texts import shortened
 from tests.charts.answers import many_stages
 
 LONG = "a run over three weeks of data, learning rate 0.001, batches of 64, seed {}, {} part"

@@ -10,13 +10,14 @@ pytestmark = pytest.mark.browser
 RECORDED = f"""{lab.WITH_RUNS}
 import torch, aadsl
 from tests.charts.test_hostile_texts import HOSTILE
-TEXTS = [text for text in HOSTILE if "\\0" not in text][:20]
+TEXTS = [text for text in HOSTILE if "\\0" not in text]
 optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
 with aadsl.Recorder("hostile", net, optimizer, digits) as recorder:
     for t, text in enumerate(TEXTS):
         optimizer.zero_grad()
         loss_fn(net, tuple(part[10 * t : 10 * t + 10] for part in digits)).backward()
-        recorder.batch(indices=range(10 * t, 10 * t + 10), tag=text, source=TEXTS[t - 1], kind=TEXTS[t // 10])
+        recorder.batch(indices=range(10 * t, 10 * t + 10), tag=text, source=TEXTS[t - 1], kind=TEXTS[t // 10],
+            image="https://example.org/" + text, title=text, self=text)
         optimizer.step()"""
 ASKED = """%%aascore
 load "hostile" with model=net, loss=loss_fn, data=digits, device="cpu"
@@ -42,7 +43,10 @@ def test_nothing_of_them_runs(notebook, page, address, root, wrong):
     book = notebook("texts", RECORDED, ASKED, MISTAKEN, "study = aadsl.open_trajectory('hostile'); study")
     book.run_all()
     page.wait_for_function("document.querySelectorAll('.vega-embed svg').length === 3")
-    page.locator(".vega-embed svg").first.hover(position={"x": 300, "y": 100})
+    for x in (300, 310):
+        page.locator(".vega-embed svg").first.hover(position={"x": x, "y": 100})
+    page.wait_for_selector("#vg-tooltip-element")
+    assert page.locator("#vg-tooltip-element img").count() == 0
     book.picture("hostile-texts", full_page=True)
     assert page.evaluate(RAN) == 0 and not wrong
     book.save(root / "texts.ipynb")

@@ -516,3 +516,13 @@ def test_the_script_is_all_there_and_asks_for_nothing():
     assert {path.stem for path in STATIC.glob("*.js")} == set(PARTS)
     text = "\n".join(path.read_text(encoding="utf-8") for path in STATIC.iterdir())
     assert not re.findall(r"https?://|\bimport\b.*from|\beval\(|innerHTML", text)
+
+
+def test_long_names_are_sent_as_they_are_shown_each_another_one():
+    data = answer(steps=50)
+    names = ["".join(["x"] * 100_000 + [str(t % 7)]) for t in range(50)]
+    header, _, columns = header_of(data.assign_coords(tag=("step", names)), can_retrain=False)
+    column, codes = columns_of(header, columns)["tag"]
+    shown = [column["categories"][int(code)] for code in codes]
+    assert len(set(shown)) == 7 and all(one.endswith(name[-1]) for one, name in zip(shown, names, strict=True))
+    assert len(json.dumps(column["categories"])) < 10_000

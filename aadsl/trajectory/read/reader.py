@@ -24,6 +24,7 @@ from aadsl.core.errors import AadslError
 from aadsl.core.kernels import Kernels
 from aadsl.core.progress import Progress, silent
 from aadsl.core.state import State
+from aadsl.core.texts import in_line
 from aadsl.data.coordinates import useful
 from aadsl.trajectory.read.batches import Loaded, joined
 from aadsl.trajectory.read.chain import Chain, Rule
@@ -297,4 +298,4 @@ class Trajectory:
             "each step": ", ".join(useful(str(name) for name in self.steps.data_vars)),
         }
         title = f"<aadsl.Trajectory {self.path}: {self.length:,} steps of {self.optimizer}>"
-        return "\n".join([title, *aligned(list(rows.items()))])
+        return "\n".join([in_line(title), *aligned(list(rows.items()))])
