@@ -24,3 +24,8 @@ def aligned(rows: Sequence[Sequence[str]], most: int | None = None) -> list[str]
     widths = [min(max(map(len, column)), WIDEST) for column in zip(*shown, strict=True)]
     lines = ["  " + "  ".join(map(str.ljust, row, widths)).rstrip() for row in shown]
     return [*lines, f"  … {len(rows) - len(shown):,} more"] if len(shown) < len(rows) else lines
+
+
+def listing(title: str, rows: Sequence[Sequence[str]], most: int | None = None) -> str:
+    """Return a line and rows of texts below it, as :func:`aligned` has them."""
+    return "\n".join([in_line(title), *aligned(rows, most)])

@@ -9,9 +9,8 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from aadsl.core.aligned import aligned
+from aadsl.core.aligned import listing
 from aadsl.core.errors import unknown_name
-from aadsl.core.texts import in_line
 from aadsl.data.coordinates import useful
 from aadsl.statements.base import Action, Statement
 from aadsl.statements.scope import Scope
@@ -49,7 +48,7 @@ class Show(Statement):
 def _trajectory(result: Result) -> str:
     trajectory, steps = result.study.trajectory, result.session.coordinates(result.study)
     rows = [(name, steps.column(name).summary()) for name in useful(steps.names) if name != "step"]
-    return "\n".join([in_line(f"trajectory {trajectory.path}: {trajectory.length:,} steps"), *aligned(rows)])
+    return listing(f"trajectory {trajectory.path}: {trajectory.length:,} steps", rows)
 
 
 def _stages(result: Result) -> str:
@@ -59,7 +58,7 @@ def _stages(result: Result) -> str:
     rows = [
         (name, f"{n:>{widest}} steps", intervals(mask)) for (name, mask), n in zip(masks.items(), counts, strict=True)
     ]
-    return "\n".join(["stages:", *aligned(rows)]) if rows else "no stages yet"
+    return listing("stages:", rows) if rows else "no stages yet"
 
 
 def _behaviors(result: Result) -> str:
@@ -69,7 +68,7 @@ def _behaviors(result: Result) -> str:
         (name, metric_text(behavior.metric), f"{len(behavior.examples):,} examples", _examples_of(result, name))
         for name, behavior in result.study.behaviors.items()
     ]
-    return "\n".join(["behaviors:", *aligned(rows)]) if rows else "no behaviors yet"
+    return listing("behaviors:", rows) if rows else "no behaviors yet"
 
 
 def _examples_of(result: Result, name: str) -> str:

@@ -16,7 +16,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from aadsl.core.aligned import aligned
+from aadsl.core.aligned import listing
 from aadsl.core.arguments import checked
 from aadsl.core.attached import attached
 from aadsl.core.clip import Clip
@@ -24,7 +24,6 @@ from aadsl.core.errors import AadslError
 from aadsl.core.kernels import Kernels
 from aadsl.core.progress import Progress, silent
 from aadsl.core.state import State
-from aadsl.core.texts import in_line
 from aadsl.data.coordinates import useful
 from aadsl.trajectory.read.batches import Loaded, joined
 from aadsl.trajectory.read.chain import Chain, Rule
@@ -298,4 +297,4 @@ class Trajectory:
             "each step": ", ".join(useful(str(name) for name in self.steps.data_vars)),
         }
         title = f"<aadsl.Trajectory {self.path}: {self.length:,} steps of {self.optimizer}>"
-        return "\n".join([in_line(title), *aligned(list(rows.items()))])
+        return listing(title, list(rows.items()))

@@ -126,14 +126,7 @@ class Recorder:
         self._loop.begin_what_is_due()
 
     def batch(
-        self,
-        /,
-        tensors: Any = None,
-        *,
-        indices: Any = None,
-        size: Any = None,
-        weight: Any = None,
-        **metadata: Any,
+        self, /, tensors: Any = None, *, indices: Any = None, size: Any = None, weight: Any = None, **metadata: Any
     ) -> None:
         """Announce the data of the coming step, before or after its forward and backward pass.
 
