@@ -101,14 +101,14 @@ class Objective:
         gradients: list[Tensor | None] = [None] * len(self.leaves)
         with self.at(state, step, shift):
             for part in self._losses(step):
-                found = self.hooked(torch.autograd.grad(part, self.leaves, allow_unused=True))
+                found = self.hooked(torch.autograd.grad(part, self.leaves, step.beginning(part), allow_unused=True))
                 gradients = [_accumulate(old, new) for old, new in zip(gradients, found, strict=True)]
                 loss = _accumulate(loss, part.detach())
         assert loss is not None, "a step has a batch"
         present = [gradient is not None for gradient in gradients]
         return Evaluation(
             loss,
-            self.parameters.flatten(gradients, self._like),
+            step.unscaled(self.parameters.flatten(gradients, self._like)),
             None if all(present) else self.parameters.mask(present, self._like.device),
             *self._buffers.now(),
         )

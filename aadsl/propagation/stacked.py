@@ -60,10 +60,11 @@ class StackedObjective:
                 seed(step, position)
                 together = torch.vmap(self._loss.at(batch), randomness="same")
                 values, floating, whole = together(leaves, floating, whole)
-                found = torch.autograd.grad(step.share(values.sum(), position, len(batches)), leaves, allow_unused=True)
+                share = step.share(values.sum(), position, len(batches))
+                found = torch.autograd.grad(share, leaves, step.beginning(share), allow_unused=True)
                 total = [_sum(old, new) for old, new in zip(total, found, strict=True)]
         return StackedEvaluation(
-            total,
+            [None if gradient is None else step.unscaled(gradient) for gradient in total],
             _flat(objective.buffers, floating, buffers) if floating else buffers.new_zeros((rows, 0)),
             tuple(whole),
         )

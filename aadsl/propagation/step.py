@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from aadsl.core.clip import Clip
@@ -51,6 +52,7 @@ class Step:
             empty where there are none.
         clip: gradient clipping.
         kernels: the switches under which loss and gradient are computed, by name.
+        loss_scale: of mixed precision: a backward pass begins with it, and the gradient is divided by it again.
         averaging: how an average of the weights takes in what it leaves; None where it does not.
     """
 
@@ -70,6 +72,7 @@ class Step:
     rng_states: tuple[Mapping[str, Tensor], ...] = ()
     clip: Clip | None = None
     kernels: Kernels = field(default_factory=dict)
+    loss_scale: float = 1.0
     averaging: Averaging | None = None
 
     def share(self, loss: Tensor, micro_batch: int, count: int) -> Tensor:
@@ -85,6 +88,14 @@ class Step:
         weights = like.new_ones(self.sizes[micro_batch])
         weights[list(self.left_out[micro_batch])] = 0.0
         return weights
+
+    def beginning(self, loss: Tensor) -> Tensor | None:
+        """Return what a backward pass from ``loss`` begins with; None for 1."""
+        return None if self.loss_scale == 1 else torch.full_like(loss, self.loss_scale)
+
+    def unscaled(self, gradient: Tensor) -> Tensor:
+        """Return what a backward pass gave, without the scale."""
+        return gradient if self.loss_scale == 1 else gradient / self.loss_scale
 
     @property
     def restarted(self) -> Sequence[int]:

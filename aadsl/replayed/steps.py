@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import isfinite
+
 import torch
 from torch import Tensor
 
@@ -11,6 +13,7 @@ from aadsl.propagation import Step
 from aadsl.replayed.batches import BatchLoader, RecordedBatches
 from aadsl.replayed.rules import Rules
 from aadsl.trajectory import Trajectory
+from aadsl.trajectory.store.specs import LOSS_SCALE
 
 
 class RecordedSteps:
@@ -31,6 +34,7 @@ class RecordedSteps:
         self._training = trajectory.steps["training"].to_numpy()
         self.off_mode = trajectory.steps["modules_off_mode"].to_numpy()
         self._autocast = trajectory.steps[AUTOCAST].to_numpy() if AUTOCAST in trajectory.steps else None
+        self._scales = trajectory.steps[LOSS_SCALE].to_numpy() if LOSS_SCALE in trajectory.steps else None
 
     def at(self, index: int) -> Step:
         """Return the recorded step Φ_t, each of its micro-batches with the same weight."""
@@ -48,6 +52,7 @@ class RecordedSteps:
             rng_states=self._rng_states(index),
             clip=self._trajectory.declared_clip(index),
             kernels=self._kernels(index),
+            loss_scale=self._loss_scale(index),
         )
 
     def batches(self, index: int) -> RecordedBatches:
@@ -58,6 +63,10 @@ class RecordedSteps:
         switches = self._trajectory.kernels(index)
         lower = "" if self._autocast is None else str(self._autocast[index])
         return {**switches, AUTOCAST: lower} if lower else switches
+
+    def _loss_scale(self, index: int) -> float:
+        scale = 1.0 if self._scales is None else float(self._scales[index])
+        return scale if isfinite(scale) and scale > 0 else 1.0
 
     def _rng_states(self, index: int) -> tuple[dict[str, Tensor], ...]:
         states = self._trajectory.rng_states(index)

@@ -20,10 +20,12 @@ class Differentiated(NamedTuple):
         loss: its value, without the scale of mixed precision.
         factor: what the training loop multiplied it by last, ``1 / 4`` of ``(loss / 4).backward()``: the gradient that
             reaches what was multiplied, with all its bits; without that scale, too.
+        scale: of mixed precision, 1 for none.
     """
 
     loss: Number
     factor: Number = 1.0
+    scale: Number = 1.0
 
 
 Seen = Callable[[Differentiated], None]
@@ -79,7 +81,7 @@ def _differentiated(root: Tensor, gradient: Any) -> Differentiated:
             saved = saved / scale
         factor = apply(factor, saved)
         node = following
-    return Differentiated(value / scale, _number(factor))
+    return Differentiated(value / scale, _number(factor), scale)
 
 
 def _number(tensor: Tensor) -> Number:

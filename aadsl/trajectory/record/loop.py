@@ -16,7 +16,7 @@ from aadsl.trajectory.record.resume import Start
 from aadsl.trajectory.record.rows import MicroBatch, Row
 from aadsl.trajectory.record.subject import Subject
 from aadsl.trajectory.record.watch import ForwardWatch
-from aadsl.trajectory.store.specs import BOUNDARY, BUFFERS_WRITTEN, OPTIMIZER_WRITTEN, WEIGHTS_WRITTEN
+from aadsl.trajectory.store.specs import BOUNDARY, BUFFERS_WRITTEN, LOSS_SCALE, OPTIMIZER_WRITTEN, WEIGHTS_WRITTEN
 from aadsl.trajectory.store.tensors import Packed, pack
 
 
@@ -208,6 +208,8 @@ class Loop:
                 self._written[BUFFERS_WRITTEN] = True
             if self._watch.autocast:
                 self._written[AUTOCAST] = self._watch.autocast
+            if not isinstance(scale := self._watch.scale, float) or scale != 1.0:
+                self._written[LOSS_SCALE] = scale
         # With this the step is taken: whatever interrupts, before or after it, leaves nothing half done.
         coming.end()
         self._versions = self._subject.versions()

@@ -11,11 +11,20 @@ from aadsl.core.errors import AadslError
 from aadsl.core.kernels import AUTOCAST
 from aadsl.trajectory.store.files import opened
 from aadsl.trajectory.store.segments import cover, is_rewritten, segments_in
-from aadsl.trajectory.store.specs import AVERAGE, FACTOR, FRESH_GROUPS, LOSS, RESTING_GROUPS, WEIGHT, WRITTEN
+from aadsl.trajectory.store.specs import (
+    AVERAGE,
+    FACTOR,
+    FRESH_GROUPS,
+    LOSS,
+    LOSS_SCALE,
+    RESTING_GROUPS,
+    WEIGHT,
+    WRITTEN,
+)
 
 # Names that the recorder gives itself.
 RESERVED = {
-    *WRITTEN, *AVERAGE, AUTOCAST, WEIGHT, LOSS, FACTOR, RESTING_GROUPS, FRESH_GROUPS,
+    *WRITTEN, *AVERAGE, AUTOCAST, LOSS_SCALE, WEIGHT, LOSS, FACTOR, RESTING_GROUPS, FRESH_GROUPS,
     "step", "phase", "batch_size", "micro_batch_count", "training", "modules_off_mode", "phase_boundary",
     "row_size", "index", "example", "micro_batch",
 }  # fmt: skip

@@ -44,6 +44,7 @@ class ForwardWatch:
         seen: whether there was one since the last step.
         training, off_mode: the model's mode at the first that trained, and the modules that deviate from it.
         autocast: the dtype of the ``torch.autocast`` around that one, "" where there was none.
+        scale: of mixed precision by which the loss of the last step was multiplied, 1 where that was not seen.
         buffers_written: whether something else than the training passes of the last step wrote to buffers before it.
     """
 
@@ -63,6 +64,7 @@ class ForwardWatch:
         self._buffers = list(subject.model.buffers())
         self._written = [buffer._version for buffer in self._buffers]
         self.training, self.off_mode, self.autocast = True, "", ""
+        self.scale: Number = 1.0
         self._devices = ["cpu", *sorted({f"cuda:{p.device.index}" for p in subject.parameters.values() if p.is_cuda})]
         self._device = next(iter(subject.parameters.values())).device.type
         self.look_at_mode()
@@ -181,7 +183,9 @@ class ForwardWatch:
         While no step draws random numbers, whether one did is seen when the next one begins, or in :meth:`settle`.
         """
         used = matched(self._events, batches, self._tasks.keys())
-        self._measure(used)
+        begun = self._begun()
+        self.scale = begun[0].scale if begun else 1.0
+        self._measure(used, begun)
         self.buffers_written = bool(self._buffers) and self._wrote_between()
         pairs = [(batch, one) for batch, one in used if one is not None]
         if pairs:
@@ -194,12 +198,11 @@ class ForwardWatch:
         self.forget()
         return [batch for batch, _ in used]
 
-    def _measure(self, used: Used) -> None:
+    def _measure(self, used: Used, begun: Sequence[Differentiated]) -> None:
         """Note of each micro-batch what was differentiated, where that can be something else than its loss.
 
         A backward pass through several of them, and several through one, say nothing of each.
         """
-        begun = self._begun()
         if not begun or (len(used) == 1 and _untouched(begun)):
             return
         found = [one for _, one in used if one is not None]
@@ -209,7 +212,7 @@ class ForwardWatch:
         distinct = {number for own in known for number in own}
         if len(known) == len(used) == len(distinct) and all(len(own) == 1 for own in known):
             for (batch, _), own in zip(used, known, strict=True):
-                ((batch.loss, batch.factor),) = own.values()
+                ((batch.loss, batch.factor, _),) = own.values()
 
     def used(self, batches: Sequence[MicroBatch]) -> int:
         """Return how many of the announced micro-batches the coming step uses."""

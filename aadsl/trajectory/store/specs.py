@@ -21,6 +21,9 @@ LOSS, FACTOR = "micro_batch_loss", "micro_batch_factor"
 """What is known of some micro-batches only: how their tensors lie in them; the factor of their loss in that of the
 step, as told; what ``backward()`` was called on, and by what the training loop had multiplied that last."""
 
+LOSS_SCALE = "loss_scale"
+"""Metadata that the recorder gives itself: by what mixed precision multiplied the loss, and divided the gradient."""
+
 AVERAGE_COUNT, AVERAGE_WEIGHT = AVERAGE = "average_count", "average_weight"
 """Metadata that the recorder gives itself where an average of the weights is followed: how many models it had taken in
 before the step, and with which weight those since the step before, in all."""
