@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +11,9 @@ from shutil import copytree, ignore_patterns
 from typing import Any
 
 import pytest
+import torch
 import xarray as xr
+from torch import nn
 
 import aadsl
 from aadsl.charts import save as save_chart
@@ -137,6 +139,28 @@ def test_places_where_there_can_be_no_file(run: Recorded, tmp_path: Path) -> Non
     with pytest.raises(aadsl.AadslError, match="null"):
         place_for("a\0b.csv")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["folder.csv", "pipe.csv"]
+
+
+def test_names_that_nothing_can_have(run: Recorded) -> None:
+    """Wherever a path is given, to be written or to be read."""
+    net = nn.Linear(2, 2)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    trajectory = aadsl.open_trajectory(run.path)
+    takes: list[Callable[[str], Any]] = [
+        lambda path: aadsl.Recorder(path, net, optimizer),
+        aadsl.open_trajectory,
+        lambda path: aadsl.run(f'load "{path}" with model=net, loss=net, data=net', {"net": net}),
+        lambda path: trajectory.to_netcdf(f"{path}.nc" if path else path),
+        place_for,
+    ]
+    for name in ("", "a\0b", "~nobody_of_this_name/run", "x" * 300, "a\ud800b"):
+        for take in takes:
+            with pytest.raises(aadsl.AadslError) as raised:
+                take(name)
+            assert all(problem.hint for problem in raised.value.problems)
+    for address in ("http://[bad/run", "file://"):
+        with pytest.raises(aadsl.AadslError, match=r"no address|no trajectory"):
+            aadsl.open_trajectory(address)
 
 
 @pytest.mark.parametrize("extension", EXTENSIONS)

@@ -7,7 +7,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -34,6 +34,24 @@ def effects_of(recording: str | os.PathLike[str]) -> Path:
     return beside.with_name(f"{begin}-{digest}{EFFECTS}")
 
 
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """Return a path, with ``~`` as the home directory that it stands for, whether anything is there or not.
+
+    Raises:
+        AadslError: nothing can be called so: it is empty, too long, has a NUL, or ~ of a user who is not there.
+    """
+    if not os.fspath(path):
+        raise AadslError("an empty path names nothing", hint="name a file or a folder")
+    try:
+        found = Path(path).expanduser()
+        with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+            found.stat()
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise AadslError(f"nothing can be called {str(path)[:200]!r}: {reason}", hint="give it another name") from error
+    return found
+
+
 def place_for(path: str | os.PathLike[str], *, whole_run: bool = False) -> Path:
     """Return where a file is to be written, links followed.
 
@@ -44,15 +62,16 @@ def place_for(path: str | os.PathLike[str], *, whole_run: bool = False) -> Path:
     Raises:
         AadslError: there can be no such file, its folder is not there, or it would take the place of a recording.
     """
+    named = expanded(path)
     try:
-        place = Path(path).expanduser().resolve()
+        place = named.resolve()
         mode = place.stat().st_mode if place.exists() else None
         folder = place.parent.is_dir()
-    except (OSError, ValueError, RuntimeError) as error:  # a name too long, a NUL in it, ~ of a user who is not there
+    except (OSError, RuntimeError) as error:  # its folder may not be looked into
         reason = getattr(error, "strerror", None) or str(error)
-        raise AadslError(f"{str(path)[:200]!r} cannot be written: {reason}", hint="give it another name") from error
+        raise AadslError(f"{path} cannot be written: {reason}", hint="save it somewhere else") from error
     if not folder:
-        raise AadslError(f'there is no folder "{Path(path).expanduser().parent}"', hint="make it first")
+        raise AadslError(f'there is no folder "{named.parent}"', hint="make it first")
     if mode is not None and stat.S_ISDIR(mode):
         raise AadslError(f"{path} is a folder", hint=f'name a file in it: "{Path(path) / "scores.nc"}"')
     if mode is not None and not stat.S_ISREG(mode):

@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from aadsl.core.errors import AadslError
+from aadsl.core.files import expanded
 from aadsl.trajectory import Recorder, open_trajectory
 
 GLOBAL_STEP = "global_step"
@@ -40,7 +41,7 @@ def recorder_of(
         broken_off.close()
     if not options.get("overwrite") and options.get("step") is None:
         if global_step:
-            options = {**options, "step": _recorded_before(Path(path).expanduser(), global_step)}
+            options = {**options, "step": _recorded_before(expanded(path), global_step)}
         elif broken_off is not None and broken_off.step:
             options = {**options, "step": broken_off.step}
     return Recorder(path, model, optimizer, **options)

@@ -166,7 +166,7 @@ class Load(Statement):
         except AadslError as error:
             scope.repeat(self.sources[0].span, error)
         except OSError as error:
-            scope.report(self.sources[0].span, f"this cannot be opened: {error}")
+            scope.report(self.sources[0].span, f"this cannot be opened: {error}", "may it be read, by you, from here?")
         return None
 
 

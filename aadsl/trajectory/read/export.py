@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from aadsl.core.errors import AadslError
-from aadsl.core.files import place_for
+from aadsl.core.files import expanded, place_for
 from aadsl.trajectory.read.naming import distinct_names
 from aadsl.trajectory.read.source import FOLDER, RUN_GROUP, RunSource
 from aadsl.trajectory.store import header
@@ -15,12 +15,13 @@ from aadsl.trajectory.store.files import commit
 from aadsl.trajectory.store.segments import cover, segments_in, state_name, states_in
 
 
-def write_single_file(path: Path, sources: Sequence[RunSource]) -> None:
+def write_single_file(to: str | os.PathLike[str], sources: Sequence[RunSource]) -> None:
     """Copy all runs, bit by bit, into the groups ``run-0``, ``run-1`` … of one sealed netCDF-4 file.
 
     Raises:
         AadslError: the path is no place for one, or the disk refuses it.
     """
+    path = expanded(to)
     if path.suffix != ".nc":
         raise AadslError(f"{path} does not end in .nc", hint=f"write to {path.with_name(path.name + '.nc')}")
 
@@ -37,7 +38,8 @@ def write_single_file(path: Path, sources: Sequence[RunSource]) -> None:
     try:
         commit(place, attributes, write, _WHOLE)
     except OSError as error:
-        raise AadslError(f"{path} cannot be written: {error.strerror or error}") from error
+        hint = "make room, or write it somewhere else"
+        raise AadslError(f"{path} cannot be written: {error.strerror or error}", hint=hint) from error
 
 
 # Always on disk: a run may be larger than memory.

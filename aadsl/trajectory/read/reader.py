@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from functools import cached_property
 from itertools import pairwise
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -286,7 +286,7 @@ class Trajectory:
     def to_netcdf(self, path: PathLike) -> None:
         """Copy everything, bit by bit, into one netCDF-4 file, which :func:`open_trajectory` reads too."""
         self.require_same()
-        write_single_file(Path(path).expanduser(), [run.source for run in self._runs])
+        write_single_file(path, [run.source for run in self._runs])
 
     def __repr__(self) -> str:
         count, groups = sum(int(np.prod(s.shape)) for s in self.parameters.values()), self.group_count

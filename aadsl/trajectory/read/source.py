@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
 from aadsl.core.errors import AadslError
+from aadsl.core.files import expanded
 from aadsl.trajectory.read.fetched import Fetched
 from aadsl.trajectory.store import header
 from aadsl.trajectory.store.files import gone, netcdf_opened, require_seal
@@ -212,11 +213,14 @@ def sources_of(place: Path | str) -> list[RunSource]:
     """Return the runs at a path or URL: one in a folder, one or several in a file. Raises AadslError where none is."""
     url = str(place)
     if re.match(r"[a-z][a-z0-9+.-]+:(//|:)", url, re.IGNORECASE):  # "::" joins two, as in simplecache::s3://…
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+        except ValueError as error:
+            raise AadslError(f"{url} is no address: {error}", hint="check the address") from error
         if parts.scheme != "file":
             return _behind(url)
-        place = url2pathname(unquote(parts.path))
-    path = Path(place).expanduser()
+        place = url2pathname(unquote(parts.path)) or os.sep
+    path = expanded(place)
     if path.is_dir() and (path / header.NAME).exists():
         return [Folder(path)]
     if path.is_file() and path.suffix == ".nc":

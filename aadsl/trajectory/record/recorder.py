@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
@@ -17,6 +16,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 from aadsl.core.arguments import checked
 from aadsl.core.clip import Clip
 from aadsl.core.errors import AadslError
+from aadsl.core.files import expanded
 from aadsl.data.examples import Examples
 from aadsl.trajectory.record.announcements import announced
 from aadsl.trajectory.record.around import warn_of_unknown
@@ -74,7 +74,7 @@ class Recorder:
         averaged: Any = None,
         step: int | None = None,
     ) -> None:
-        self.path = Path(path).expanduser().absolute()  # the process may change its folder
+        self.path = expanded(path).absolute()  # the process may change its folder
         self._on_error = on_error
         plan = plan_of(states)
         self._subject = Subject(model, optimizer, averaged)
