@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import html
 from typing import Any
 
-from jupyter_ext.html import NUMBER, table
+from jupyter_ext.html import NUMBER, escaped, table
 
 SHOWN = 30
 
@@ -40,18 +39,18 @@ def behavior_html(behavior: Any) -> str:
 
 def examples_html(listing: Any) -> str:
     """Return the training examples that did most as tables, with a small picture of each, or its text."""
-    parts = [f"<p><b>{html.escape(title)}</b></p>{_examples(rows)}" for title, rows in listing.blocks]
+    parts = [f"<p><b>{escaped(title)}</b></p>{_examples(rows)}" for title, rows in listing.blocks]
     remarks = listing.rsplit("\n\n", 1)[-1]
-    return "".join([*parts, f"<p>{html.escape(remarks)}</p>"])
+    return "".join([*parts, f"<p>{escaped(remarks)}</p>"])
 
 
 def _examples(rows: list[Any]) -> str:
     cells = [
         [
             f'<td style="text-align: left">{_look(row.look)}</td>',
-            *(f'<td style="text-align: left">{html.escape(text)}</td>' for text in (row.number, row.label)),
-            f'<td style="{NUMBER}">{html.escape(row.value)}</td>',
-            *(f'<td style="text-align: left">{html.escape(text)}</td>' for text in (row.how, f"{row.times} ×")),
+            *(f'<td style="text-align: left">{escaped(text)}</td>' for text in (row.number, row.label)),
+            f'<td style="{NUMBER}">{escaped(row.value)}</td>',
+            *(f'<td style="text-align: left">{escaped(text)}</td>' for text in (row.how, f"{row.times} ×")),
         ]
         for row in rows
     ]
@@ -65,5 +64,5 @@ def _examples(rows: list[Any]) -> str:
 def _look(look: dict[str, str]) -> str:
     if "picture" in look:
         small = 'width="36" height="36" style="image-rendering: pixelated" alt=""'
-        return f'<img src="{html.escape(look["picture"])}" {small}>'
-    return html.escape(look.get("text", ""))
+        return f'<img src="{escaped(look["picture"])}" {small}>'
+    return escaped(look.get("text", ""))

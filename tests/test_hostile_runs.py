@@ -10,15 +10,17 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import Dataset
 
 import aadsl
 from aadsl.__main__ import main
 from aadsl.core.texts import LINE, visible
+from aadsl.statements.example_listing import ExampleListing
 from aadsl.statements.report import report_of
 from jupyter_ext.answers import answer_html, answer_text
 from jupyter_ext.html import preformatted
 from jupyter_ext.progress import ProgressBars
-from jupyter_ext.views import behavior_html, study_html
+from jupyter_ext.views import behavior_html, examples_html, study_html
 from tests.charts.test_hostile_texts import HOSTILE
 from tests.trajectory.loops import DATA, mean_loss, sgd
 
@@ -29,9 +31,20 @@ stages origin by tag
 show stages
 score origin on all
 rank steps on all top 3
+examples of origin[constructor], steps[0:9] on all top 3
 explain score origin on all
 verify trajectory"""
 ESCAPE = "\x1b]0;mine\x07\x9b31m\u202e"
+
+
+class Texted(Dataset[Any]):
+    """Examples with a text each."""
+
+    def __len__(self) -> int:
+        return len(DATA)
+
+    def __getitem__(self, index: int) -> tuple[Any, ...]:
+        return *DATA[index], TEXTS[index % len(TEXTS)]
 
 
 class Net(nn.Sequential):
@@ -63,7 +76,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("runs") / f"<img src=x onerror=alert(1)>{ESCAPE}"
     net = Net()
     optimizer = sgd(net)
-    with aadsl.Recorder(place, net, optimizer, DATA) as recorder:
+    with aadsl.Recorder(place, net, optimizer, Texted()) as recorder:
         for t, text in enumerate(TEXTS):
             rows = range(2 * t, 2 * t + 4)
             optimizer.zero_grad()
@@ -80,7 +93,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def asked(folder: Path) -> Any:
     """What a program gave that asked about all of it."""
-    study = aadsl.Study(aadsl.open_trajectory(folder), model=Net(), loss=mean_loss, data=DATA, device="cpu")
+    study = aadsl.Study(aadsl.open_trajectory(folder), model=Net(), loss=mean_loss, data=Texted(), device="cpu")
     for t, text in enumerate(TEXTS):
         study.stage(text, [t])
     for text in TEXTS[:4]:
@@ -93,6 +106,10 @@ def mistake(study: Any, program: str) -> str:
     with pytest.raises(aadsl.AadslError) as caught:
         aadsl.run(f"load study\n{program}", {"study": study})
     return str(caught.value)
+
+
+def training_examples(asked: Any) -> ExampleListing:
+    return next(part for part in asked.shown if isinstance(part, ExampleListing))
 
 
 def progress(_: Any) -> ProgressBars:
@@ -112,6 +129,7 @@ SAID: dict[str, Callable[[Any], Any]] = {
     "a result": lambda asked: f"{asked!r}\n{asked}",
     "what a cell shows": lambda asked: "\n".join(part for part in asked.shown if isinstance(part, str)),
     "an answer": lambda asked: answer_text(asked.asked[0].dataset),
+    "training examples": lambda asked: training_examples(asked),
     "verification": lambda asked: asked.reports[0],
     "progress": progress,
     "names that nothing has": lambda asked: mistake(asked.study, NO_STAGES),
@@ -122,6 +140,7 @@ PAGES: dict[str, Callable[[Any], str]] = {
     "behaviors": lambda asked: "".join(map(behavior_html, asked.study.behaviors.values())),
     "what a cell shows": lambda asked: "".join(preformatted(part) for part in asked.shown if isinstance(part, str)),
     "an answer": lambda asked: answer_html(asked.asked[0].dataset),
+    "training examples": lambda asked: examples_html(training_examples(asked)),
     "verification": lambda asked: asked.reports[0]._repr_html_(),
     "progress": lambda asked: progress(asked)._repr_html_(),
     "a report": lambda asked: report_of(asked.asked[0]).html().partition("<body>")[2].partition("<script")[0],

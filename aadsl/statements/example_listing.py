@@ -11,6 +11,7 @@ import numpy as np
 from aadsl.core.errors import AadslError
 from aadsl.core.progress import Progress
 from aadsl.core.scalars import written
+from aadsl.core.texts import in_line, told
 from aadsl.statements.looks import look_of
 from aadsl.statements.studied import Studied
 
@@ -82,8 +83,9 @@ def listed(dataset: xr.Dataset, top: int, study: Studied, progress: Progress | N
             order = np.argsort(-own, kind="stable")[:top]
             rows = [looks.listed(of_stage, int(i), own[i]) for i in order if np.isfinite(own[i])]
             blocks.append((f"examples of {stage} that lowered their own loss most; mislabeled ones come first", rows))
+    blocks = [(told(title), rows) for title, rows in blocks]
     texts = ["\n".join([f"{title}:", *_lines(rows)]) for title, rows in blocks]
-    found = ExampleListing("\n\n".join([*texts, *_remarks(dataset)]))
+    found = ExampleListing(told("\n\n".join([*texts, *_remarks(dataset)])))
     found.blocks = blocks
     return found
 
@@ -107,7 +109,7 @@ class _Looks:
 
     def listed(self, one: xr.Dataset, i: int, own: float | None = None) -> ListedExample:
         """Return one line: the effect of example ``i`` on the one behavior of ``one``, or its ``own`` effect."""
-        label = "" if self._target is None or np.ndim(self._target[i]) else written(self._target[i])
+        label = "" if self._target is None or np.ndim(self._target[i]) else in_line(written(self._target[i]), TEXT)
         value, how = own, ""
         if value is None:
             exact = bool(np.isfinite(one["example_exact"].values[i]))
@@ -148,5 +150,4 @@ def _remarks(dataset: xr.Dataset) -> list[str]:
 
 
 def _shortened(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= TEXT else f"{line[: TEXT - 1]}…"
+    return in_line(" ".join(text.split()), TEXT)

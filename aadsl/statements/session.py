@@ -195,7 +195,7 @@ class Result:
 
     def say(self, message: str) -> None:
         """Add a message."""
-        self.messages.append(told(message))
+        self.messages.append(told(message) if type(message) is str else message)
         self.shown.append(self.messages[-1])
 
     def foretell(self, plan: str) -> None:
