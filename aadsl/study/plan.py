@@ -8,6 +8,8 @@ from aadsl.core.members import describe
 from aadsl.core.units import in_words, sized
 from aadsl.estimators import Cost, Estimator, Query, Retraining
 from aadsl.replayed.history import History
+from aadsl.study.exact_answers import first_of
+from aadsl.study.held_fixed import held_fixed
 
 
 @dataclass(frozen=True)
@@ -96,8 +98,10 @@ def plan_for(history: History, query: Query, method: Estimator, answered_by: Est
         if query.members.all():
             exact = Cost(history.length * (history.length + 1) / 2, 0, exact.direction)
         cost = exact if (answered_by or method).exact else (answered_by or method).cost(history, query)
+    fixed = held_fixed(history.trajectory.steps, first_of(query.members)) if len(query.members) else ""
+    fixed = f", with {fixed} as recorded" if fixed else ""
     return Plan(
-        f"how would the behavior{of_model} differ {query.intervention.question}?",
+        f"how would the behavior{of_model} differ {query.intervention.question}{fixed}?",
         describe(method),
         describe(query.intervention),
         cost,

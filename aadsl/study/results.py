@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from aadsl.core.version import __version__
 from aadsl.estimators import Query
 from aadsl.estimators.base import Floats
+from aadsl.interventions import first_change
 from aadsl.study.answering import UNCOMPARED, Outcome
 from aadsl.study.calibration import Calibration
+from aadsl.study.held_fixed import held_fixed
 from aadsl.study.plan import Plan
 from aadsl.study.trust import Evidence, verdict
 from aadsl.trajectory import Trajectory
@@ -44,7 +46,8 @@ def dataset_of(
         attributes: those of the Dataset, as :func:`provenance` gives them.
     """
     behaviors, effects, cells = list(query.behaviors), answer.effects, ("stage", "behavior")
-    levels, reasons = judged(answer)
+    fixed = [held_fixed(steps, first_change(member)) for member in stages.values()]
+    levels, reasons = judged(answer, fixed)
     exact = np.broadcast_to(answer.exact[:, None], effects.effect.shape)
     low, high = (
         np.where(exact, effects.effect + side * answer.noise, bound)
@@ -166,8 +169,8 @@ def calibration_dataset(behaviors: Sequence[str], found: Sequence[Calibration]) 
     return xr.Dataset(variables, {"behavior": list(behaviors)}, {"steps": list(found[0].steps)})
 
 
-def judged(answer: Outcome) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return how far each effect can be trusted, (S, K), and why."""
+def judged(answer: Outcome, fixed: Sequence[str]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return how far each effect can be trusted, (S, K), and why; ``fixed``: of each stage, what a rerun may change."""
     shape = answer.effects.effect.shape
     levels, reasons = np.empty(shape, dtype=object), np.empty(shape, dtype=object)
     for s, k in np.ndindex(*shape):
@@ -183,6 +186,7 @@ def judged(answer: Outcome) -> tuple[NDArray[Any], NDArray[Any]]:
                 answer.notes.get(UNCOMPARED, ""),
                 answer.present is None or bool(answer.present[s]),
                 answer.repeats,
+                fixed[s],
             )
         )
     return levels.astype(str), reasons.astype(str)

@@ -7,7 +7,7 @@ were off by 1 to 600%, and nothing that costs no retraining told the good ones f
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isnan
 from typing import Literal
 
@@ -31,6 +31,7 @@ class Evidence:
         uncompared: the steps at the end of an exact number's run whose replay was compared with nothing; mostly none.
         present: whether a step of the stage came before the model that is asked about.
         repeats: how many trainings an exact number is the mean of; of several, the noise is half its 90% interval.
+        fixed: what is taken as it was recorded, although the model decided it; mostly nothing.
     """
 
     effect: float
@@ -43,6 +44,7 @@ class Evidence:
     uncompared: str = ""
     present: bool = True
     repeats: int = 1
+    fixed: str = ""
 
 
 def verdict(evidence: Evidence) -> tuple[Level, str]:
@@ -55,6 +57,10 @@ def verdict(evidence: Evidence) -> tuple[Level, str]:
         return "low", f"the trajectory does not pass verification: {evidence.unverified}"
     if not evidence.present:
         return "high", "exact: all of it came after the model that is asked about"
+    if evidence.fixed:
+        level, reason = verdict(replace(evidence, fixed=""))
+        said = f"{reason}; it takes {evidence.fixed} as recorded, and training anew might decide that otherwise"
+        return ("medium" if level == "high" else level), said
     if evidence.exact:
         return _of_exact(evidence)
     if isnan(evidence.low):

@@ -15,7 +15,7 @@ A trajectory is a folder of sealed netCDF-4 files (:mod:`aadsl.trajectory.store.
     metadata, with ``weights_written``, ``optimizer_written`` and ``buffers_written`` among them: 1 where, since the
     step before, something else than a training step wrote to weights, optimizer state, buffers; ``autocast`` is the
     dtype of the ``torch.autocast`` around the training pass ("" for none), ``loss_scale`` what a GradScaler multiplied
-    the loss by (NaN: 1). Text is a number into
+    the loss by (NaN: 1), ``decided_by_model`` what a rerun might decide otherwise, in words. Text is a number into
     ``<name>_labels``; the attribute ``labels`` says so. Truth values are int8 with the attribute ``dtype = "bool"``, as
     xarray writes them. With several optimizers also, where there are some, the numbers of the parameter groups whose
     optimizer took no step, ``resting_groups`` ("1 2"), and of those that start afresh while others go on,

@@ -8,15 +8,15 @@ import torch
 from torch.optim import Optimizer
 
 from aadsl.core.errors import AadslError
-from aadsl.core.kernels import AUTOCAST
 from aadsl.trajectory.record.announcements import ComingStep, tell_unused
 from aadsl.trajectory.record.around import Surroundings, skips
 from aadsl.trajectory.record.journal import Journal
+from aadsl.trajectory.record.noted import SKIPPED, Noted
 from aadsl.trajectory.record.resume import Start
 from aadsl.trajectory.record.rows import MicroBatch, Row
 from aadsl.trajectory.record.subject import Subject
 from aadsl.trajectory.record.watch import ForwardWatch
-from aadsl.trajectory.store.specs import BOUNDARY, BUFFERS_WRITTEN, LOSS_SCALE, OPTIMIZER_WRITTEN, WEIGHTS_WRITTEN
+from aadsl.trajectory.store.specs import BOUNDARY, OPTIMIZER_WRITTEN, WEIGHTS_WRITTEN
 from aadsl.trajectory.store.tensors import Packed, pack
 
 
@@ -36,6 +36,7 @@ class Loop:
         start: where the recording begins; its phase is "" where one begins there.
         phase: name of the first phase, unless one goes on.
         accumulate: the declared number of micro-batches of each step; None where steps may differ.
+        adaptive: whether what the steps are depends on the model, as declared. (``noted`` is of the coming step.)
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Loop:
         start: Start,
         phase: str,
         accumulate: int | None,
+        adaptive: bool,
     ) -> None:
         self._subject, self._watch, self._journal = subject, watch, journal
         self._accumulate = accumulate
@@ -59,7 +61,7 @@ class Loop:
         self._versions = subject.versions()
         self._around = Surroundings(subject, journal.header.fingerprints["frozen"])
         self._first = start.step
-        self._written: dict[str, Any] = {}
+        self.noted = Noted(adaptive)
         self._wrote_before = self._skipped = False
         self._end = [sample.clone() for sample in subject.samples]  # what they were after the last step
 
@@ -92,6 +94,8 @@ class Loop:
         if self._watch.gradients_discarded():
             # zero_grad() came instead of a step, as when mixed precision skips one, or accumulation is broken off; the
             # next batch may have been announced before it.
+            if self._watch.was_skipped:
+                self.noted.decided(SKIPPED)
             ahead = self._watch.announced_ahead()
             coming.forget(ahead)
             self._watch.forget(ahead)
@@ -114,7 +118,7 @@ class Loop:
             if not self._phase_due:
                 self.begin_phase(f"{self._phase}, optimizer reset at {step}", None)
         elif step > self._first:
-            self._written[OPTIMIZER_WRITTEN] = True
+            self.noted.add(OPTIMIZER_WRITTEN)
         self._state_due = True
 
     def stepped_by(self, other: Optimizer) -> None:
@@ -169,7 +173,7 @@ class Loop:
                 self._watch.look_at_mode()
             self._hyperparameters = self._subject.hyperparameters()
             if self._subject.average is not None:
-                self._written |= self._subject.average.taken()
+                self.noted.update(self._subject.average.taken())
         self._look_at_weights(coming)
         coming.begin(optimizer)
 
@@ -177,7 +181,7 @@ class Loop:
         """Note that something else than the optimizers wrote to weights, and keep the state after it."""
         wrote = self._subject.written_since(self._versions)
         if wrote:
-            self._written[WEIGHTS_WRITTEN] = True
+            self.noted.add(WEIGHTS_WRITTEN)
             if not (self._wrote_before or self._subject.buffer_specs or coming.taken):
                 self._capture()  # so that it is known between which steps this was
         self._wrote_before = wrote
@@ -204,12 +208,7 @@ class Loop:
         if not coming.taken:
             coming.loss = self._watch.loss
             coming.used = self._watch.finish_step(coming.batches)
-            if self._watch.buffers_written and coming.number > self._first:
-                self._written[BUFFERS_WRITTEN] = True
-            if self._watch.autocast:
-                self._written[AUTOCAST] = self._watch.autocast
-            if not isinstance(scale := self._watch.scale, float) or scale != 1.0:
-                self._written[LOSS_SCALE] = scale
+            self.noted.of_pass(self._watch, first=coming.number == self._first)
         # With this the step is taken: whatever interrupts, before or after it, leaves nothing half done.
         coming.end()
         self._versions = self._subject.versions()
@@ -228,14 +227,13 @@ class Loop:
     def _add(self, coming: ComingStep) -> None:
         watch = self._watch
         resting = self._subject.groups_without(coming.taken)
-        metadata = coming.metadata | self._written if self._written else coming.metadata
+        metadata = coming.metadata | self.noted.taken()
         self._journal.add(
             Row(
                 metadata, self._hyperparameters, self._phase, coming.boundary,
                 watch.training, watch.off_mode, coming.used, resting, coming.fresh,
             )
         )  # fmt: skip
-        self._written = {}
         if coming.after is not None:
             self._keep(coming.after)
         if self._journal.is_full:

@@ -24,6 +24,7 @@ from aadsl.trajectory.record.description import describe
 from aadsl.trajectory.record.journal import Journal
 from aadsl.trajectory.record.loader import AnnouncedBatches, Watches, watched
 from aadsl.trajectory.record.loop import Loop
+from aadsl.trajectory.record.noted import PlateauHook
 from aadsl.trajectory.record.plans import StatePlan, plan_of
 from aadsl.trajectory.record.process import begun, ended, take_over
 from aadsl.trajectory.record.resume import Start, prepared
@@ -51,6 +52,8 @@ class Recorder:
         on_error: ``"warn"`` ends the recording instead of the training when something fails.
         clip: declares that gradients are clipped before each step: the limit of their norm, or a ``Clip``.
         accumulate: declares how many micro-batches make one step; undeclared, steps may differ.
+        adaptive: declares that batches, labels or losses depend on the model (pseudo-labels, adversarial examples,
+            mining, policy gradients): replays take them as recorded, which lowers the trust.
         averaged: an average of the weights that the loop keeps (an ``AveragedModel``, EMA), to ask about that model.
         step: number of the next step, when continuing a run from a checkpoint of one's own.
 
@@ -71,6 +74,7 @@ class Recorder:
         on_error: Literal["raise", "warn"] = "raise",
         clip: Clip | float | None = None,
         accumulate: int | None = None,
+        adaptive: bool = False,
         averaged: Any = None,
         step: int | None = None,
     ) -> None:
@@ -94,7 +98,7 @@ class Recorder:
             self._fail(AadslError(f"cannot record into {self.path}: {error}", hint=hint))
             return
         try:
-            self._start(model, start, plan, accumulate)
+            self._start(model, start, plan, accumulate, adaptive)
         except BaseException as error:
             self._end()
             self._remove_hooks()
@@ -108,14 +112,15 @@ class Recorder:
         """Number of the next step."""
         return self._loop.step if hasattr(self, "_loop") else 0
 
-    def _start(self, model: nn.Module, start: Start, plan: StatePlan, accumulate: int | None) -> None:
+    def _start(self, model: nn.Module, start: Start, plan: StatePlan, accumulate: int | None, adaptive: bool) -> None:
         self._watch = ForwardWatch(model, self._subject, self._enter_step)
         self._hooks += self._watch.hooks
         self._lock = start.lock
         self._journal = Journal(self.path, start.header, plan, start.step)
         self._ended = False
         name = self.path.name or "run"
-        self._loop = Loop(self._subject, self._watch, self._journal, start, name, accumulate)
+        self._loop = Loop(self._subject, self._watch, self._journal, start, name, accumulate, adaptive)
+        self._hooks.append(PlateauHook(self._subject, self._loop.noted))
         # Of all optimizers, because another one may train this model, too, or take the place of the one that was given.
         self._hooks += [
             register_optimizer_step_pre_hook(self._before_step),

@@ -13,6 +13,7 @@ from aadsl.trajectory.store.files import opened
 from aadsl.trajectory.store.segments import cover, is_rewritten, segments_in
 from aadsl.trajectory.store.specs import (
     AVERAGE,
+    DECIDED,
     FACTOR,
     FRESH_GROUPS,
     LOSS,
@@ -24,13 +25,13 @@ from aadsl.trajectory.store.specs import (
 
 # Names that the recorder gives itself.
 RESERVED = {
-    *WRITTEN, *AVERAGE, AUTOCAST, LOSS_SCALE, WEIGHT, LOSS, FACTOR, RESTING_GROUPS, FRESH_GROUPS,
+    *WRITTEN, *AVERAGE, AUTOCAST, DECIDED, LOSS_SCALE, WEIGHT, LOSS, FACTOR, RESTING_GROUPS, FRESH_GROUPS,
     "step", "phase", "batch_size", "micro_batch_count", "training", "modules_off_mode", "phase_boundary",
     "row_size", "index", "example", "micro_batch",
 }  # fmt: skip
 # Beside text lie its labels, called so; beside the examples lie tensors and generator states.
 _LABELS = ("_labels", "_label")
-_TEXTS = ("phase", "modules_off_mode", AUTOCAST, RESTING_GROUPS, FRESH_GROUPS)
+_TEXTS = ("phase", "modules_off_mode", AUTOCAST, DECIDED, RESTING_GROUPS, FRESH_GROUPS)
 _PREFIXES = ("rng_", "tensor_")
 # What netCDF takes for a name.
 _NAME = re.compile(r"\w[^/\x00-\x1f\x7f]*(?<! )")

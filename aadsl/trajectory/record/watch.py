@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import partial
 from heapq import nsmallest
+from math import isfinite
 from typing import Any
 
 import torch
@@ -165,6 +166,11 @@ class ForwardWatch:
         """Return what the backward passes since the last step began with; nothing where that of one is not known."""
         begun = self._tasks.values()
         return [] if None in begun else list({id(one): one for one in begun if one is not None}.values())
+
+    @property
+    def was_skipped(self) -> bool:
+        """Whether what was differentiated is not finite, or was scaled for mixed precision, which skips such steps."""
+        return any(float(one.scale) != 1 or not isfinite(float(one.loss)) for one in self._begun())
 
     def gradients_discarded(self) -> bool:
         """Return whether gradients were computed since the last step and then set to None or zero."""

@@ -24,6 +24,9 @@ step, as told; what ``backward()`` was called on, and by what the training loop 
 LOSS_SCALE = "loss_scale"
 """Metadata that the recorder gives itself: by what mixed precision multiplied the loss, and divided the gradient."""
 
+DECIDED = "decided_by_model"
+"""Metadata that the recorder gives itself: what the model decided before the step, in words, "" for nothing."""
+
 AVERAGE_COUNT, AVERAGE_WEIGHT = AVERAGE = "average_count", "average_weight"
 """Metadata that the recorder gives itself where an average of the weights is followed: how many models it had taken in
 before the step, and with which weight those since the step before, in all."""
