@@ -21,7 +21,7 @@ REASONS = 6
 NAME = 30
 """Letters of a name; its full length is shown where the mouse rests on it."""
 MARKS = {"high": "●", "medium": "◐", "low": "○"}
-_OWN_INTERVAL = re.compile(r"[+-]\S+ to [+-]\S+, ")
+_OWN_INTERVAL = re.compile(r"[+−]\S+ to [+−]\S+, ")
 """What a reason says of one number alone; a column has it."""
 _SCROLLED = "overflow: auto; max-height: 36rem; max-width: 100%"
 _HEAD = f"position: sticky; top: 0; z-index: 2; {PAPER}"
@@ -129,7 +129,8 @@ def _columns(frame: pd.DataFrame, dataset: xr.Dataset) -> pd.DataFrame:
     import pandas as pd
 
     from aadsl.charts.answers import EXACT
-    from aadsl.charts.words import interval, plain, signed
+    from aadsl.charts.words import interval
+    from aadsl.core.numbers import plain, signed
     from aadsl.statements.values import LEFT_OUT
 
     exact = (frame["how"] == EXACT) | (frame["retrained"].notna() if "retrained" in frame else False)
@@ -159,7 +160,8 @@ def _columns(frame: pd.DataFrame, dataset: xr.Dataset) -> pd.DataFrame:
 
 
 def _title(dataset: xr.Dataset, name: str) -> str:
-    from aadsl.charts.words import label, plain, units
+    from aadsl.charts.words import label, units
+    from aadsl.core.numbers import plain
 
     if "observed" not in dataset:
         return label(dataset, name)

@@ -5,12 +5,17 @@ from __future__ import annotations
 import html
 from typing import Any
 
+from aadsl.core.numbers import signed
 from aadsl.core.texts import in_line, visible
 
 NUMBER = "text-align: right; font-variant-numeric: tabular-nums"
 PAPER = "background: var(--jp-layout-color0, var(--vscode-editor-background, Canvas))"
 """What cells lie on that others scroll under: the theme's own, so that its ink is read on it."""
 
+_TEXT = (
+    "margin: 0; font-family: var(--jp-code-font-family, monospace); "
+    "white-space: pre-wrap; word-break: normal; overflow-wrap: anywhere"  # lines end between words
+)
 SORTED = "aadsl-table"
 """The class of tables that the JupyterLab extension sorts and filters; elsewhere it says nothing."""
 
@@ -22,7 +27,7 @@ def escaped(text: str) -> str:
 
 def preformatted(text: str) -> str:
     """Return text as it is, in the notebook's own font for output."""
-    return f'<pre style="margin: 0; font-family: var(--jp-code-font-family, monospace)">{escaped(text)}</pre>'
+    return f'<pre style="{_TEXT}">{escaped(text)}</pre>'
 
 
 def table(header: list[str], body: list[list[Any]], caption: str = "") -> str:
@@ -35,6 +40,6 @@ def table(header: list[str], body: list[list[Any]], caption: str = "") -> str:
 
 def _cell(value: Any) -> str:
     if isinstance(value, float):
-        shown = "" if value != value else f"{value:+.4g}".replace("-", "−")
+        shown = "" if value != value else signed(value, 4)
         return f'<td style="{NUMBER}">{shown}</td>'
     return f'<td style="text-align: left">{escaped(in_line(str(value)))}</td>'

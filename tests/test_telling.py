@@ -103,3 +103,14 @@ def test_no_work_is_long_without_a_word(
     WORK[work](study, progress)
     assert longest.pop("steps") <= 2 * QUIET, longest
     assert all(times <= 4 * QUIET for times in longest.values()), longest
+
+
+@pytest.mark.parametrize(("total", "told"), [(3 * QUIET + 2, [5, 10, 15, 17]), (QUIET, [5]), (QUIET - 1, [])])
+def test_a_replay_ends_at_its_total_and_a_short_one_says_nothing(
+    total: int, told: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replay, "QUIET", QUIET)
+    said: list[int] = []
+    for done in range(1, total + 1):
+        replay._tell(lambda _, done, __: said.append(done), done, total)
+    assert said == told

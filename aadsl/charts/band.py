@@ -11,16 +11,15 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from aadsl.charts import theme, words
+from aadsl.charts import theme
 from aadsl.charts.answers import EXACT, answer_table
 from aadsl.charts.frame import rows
-from aadsl.charts.texts import labels
+from aadsl.charts.texts import LETTER, labels
 from aadsl.charts.thin import SLICES
+from aadsl.core.numbers import signed
 
 MOST = 6
 """More exact effects than these are not written: their names would not fit."""
-LETTER = 5.7
-"""Pixels that a letter takes, on average."""
 LANE = 18
 THICK = 4
 
@@ -48,7 +47,7 @@ def exact_effects(dataset: xr.Dataset, behavior: str, stages: list[str]) -> list
     found = []
     names = labels(stages)
     for stage, best, mark in zip(table["stage"], table["best"], table["mark"], strict=True):
-        label = f"{names[stage]}: exact {words.signed(best)}{f', {mark}' if mark else ''}"
+        label = f"{names[stage]}: exact {signed(best)}{f', {mark}' if mark else ''}"
         found.append(ExactEffect(stage, label, _stretches(steps, dataset["member"].sel(stage=stage).to_numpy())))
     return [one for one in found if one.stretches]
 

@@ -11,12 +11,14 @@ import xarray as xr
 
 from aadsl.charts import theme, words
 from aadsl.charts.answers import ESTIMATE, EXACT, HIDDEN, answer_table
-from aadsl.charts.frame import behaviors, name_axis, of_stages, table_chart, tooltips, zero_line
+from aadsl.charts.frame import behaviors, of_stages, table_chart, tooltips, zero_line
 from aadsl.charts.needs import EFFECTS, Need
+from aadsl.charts.panels import panels_of_names
 from aadsl.core.arguments import checked
 
-COLUMNS = 2
 STEP = 26
+NOTE = 60
+"""Pixels of what is written beside a bar."""
 
 
 @checked
@@ -39,18 +41,21 @@ class Bars:
         """Draw one panel for each behavior. ``by``: show only the members of this family of stages."""
         table = answer_table(dataset, by)
         names = behaviors(dataset)
-        width = theme.WIDTH - 180 if len(names) == 1 else (theme.WIDTH - 120) // COLUMNS
-        panels = [
-            self._panel(dataset, name, table[table["behavior"] == name], width, alone=len(names) == 1) for name in names
-        ]
-        chart = panels[0] if len(panels) == 1 else alt.concat(*panels, columns=COLUMNS, spacing=28)
+        # By name: sorts by a channel differ between layers, and Vega-Lite drops them then.
+        shown = table.sort_values("best", ascending=False, kind="stable") if self.sort else table
+        frames = {name: shown[shown["behavior"] == name] for name in names}
+
+        def panel(name: str, width: int, axis: Any) -> Any:
+            drawn = self._panel(dataset, name, frames[name], axis).properties(width=width)
+            return drawn if len(names) == 1 else drawn.properties(title=theme.heading(words.label(dataset, name)))
+
+        chart = panels_of_names(panel, [frame["stage"].tolist() for frame in frames.values()], names, NOTE)
         title = f"Effect of {_stages(table)} on {words.quoted(names)}"
         return theme.titled(of_stages(dataset, by), chart, "effects of stages", title, *_legend(dataset, table))
 
-    def _panel(self, dataset: xr.Dataset, name: str, frame: pd.DataFrame, width: int, alone: bool) -> Any:
-        # By name: sorts by a channel differ between layers, and Vega-Lite drops them then.
-        order = frame.sort_values("best", ascending=False)["stage"].tolist() if self.sort else None
-        y = alt.Y("stage:N", title=None, sort=order, axis=name_axis(frame["stage"]))
+    def _panel(self, dataset: xr.Dataset, name: str, frame: pd.DataFrame, axis: Any) -> Any:
+        order = frame["stage"].tolist() if self.sort else None
+        y = alt.Y("stage:N", title=None, sort=order, axis=axis)
         x = alt.X("effect:Q", title=words.effect_axis(dataset, name), axis=alt.Axis(tickCount=5))
         base = table_chart(frame).encode(y=y)
         formats = dict.fromkeys(("effect", "retrained", "spread_low", "spread_high"), "+.4~g")
@@ -65,8 +70,7 @@ class Bars:
             layers += _diamonds(base.encode(x="retrained:Q", tooltip=tips))
         if (frame["mark"] != "").any():
             layers.append(_trust(base))
-        panel = alt.layer(*layers).properties(width=width, height=alt.Step(STEP))
-        return panel if alone else panel.properties(title=theme.heading(words.label(dataset, name)))
+        return alt.layer(*layers).properties(height=alt.Step(STEP))
 
 
 def _bars(base: Any, sign: int) -> Any:

@@ -8,9 +8,9 @@ from typing import Literal
 import numpy as np
 import xarray as xr
 
-from aadsl.charts import words
 from aadsl.charts.frame import behaviors
 from aadsl.charts.texts import shown
+from aadsl.core.numbers import signed
 
 MOST = 3
 """Behaviors of which the extremes are told."""
@@ -36,9 +36,7 @@ def _extremes(one: xr.Dataset, behavior: str, drawn: Drawn) -> Iterator[str]:
     (axis,) = numbers.dims
     values, labels = numbers.to_numpy().astype(float), numbers[axis].to_numpy()
     ends = [(np.nanargmax(values), "largest"), (np.nanargmin(values), "smallest")][: len(values)]
-    said = "; ".join(
-        f"{words.signed(values[place])} {which}, {axis} {shown(str(labels[place]))}" for place, which in ends
-    )
+    said = "; ".join(f"{signed(values[place])} {which}, {axis} {shown(str(labels[place]))}" for place, which in ends)
     what = f"Share of a {axis} in" if drawn == "shares" else f"Effect of a {axis} on"
     yield f"{what} {shown(behavior)}: {said}."
 

@@ -106,8 +106,8 @@ class ExampleStrip:
         layers = [dots, zero_line("x")]
         if (one["mark"] != "").any():
             marks = alt.Chart(rows(one[["stage", "mark"]])).mark_text(style="note", align="left", dx=8)
-            layers.append(marks.encode(x=alt.value(theme.WIDTH - 120), y=y, text="mark:N"))
-        panel = alt.layer(*layers).properties(width=theme.WIDTH - 120, height=alt.Step(self.height))
+            layers.append(marks.encode(x=alt.value(theme.WIDTH - 150), y=y, text="mark:N"))
+        panel = alt.layer(*layers).properties(width=theme.WIDTH - 150, height=alt.Step(self.height))
         return panel if panels == 1 else panel.properties(title=theme.heading(words.label(dataset, name)))
 
 

@@ -10,12 +10,15 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from aadsl.charts.texts import label_expression
+from aadsl.charts import theme
+from aadsl.charts.texts import LABEL, LETTER, label_expression
 from aadsl.core.errors import AadslError, unknown_name
 from aadsl.core.families import family_of
 from aadsl.data.coordinates import useful
 
 TOOLTIP_LIMIT = 14
+SYMBOL = 30
+"""Pixels of a legend's entry beside its text."""
 
 
 def behaviors(dataset: xr.Dataset) -> list[str]:
@@ -106,8 +109,12 @@ def name_axis(names: Iterable[str], **options: Any) -> Any:
 
 
 def name_legend(names: Iterable[str]) -> Any:
-    """Return a legend of names; the ends of long ones stay."""
-    return alt.Legend(labelExpr=label_expression(names) or alt.Undefined)
+    """Return a legend of names over the chart, no wider than that; the ends of long ones stay."""
+    names = list(names)
+    widest = SYMBOL + LETTER * min(max(map(len, names), default=0), LABEL)
+    return alt.Legend(
+        orient="top", columns=int(theme.WIDTH / widest), labelExpr=label_expression(names) or alt.Undefined
+    )
 
 
 def zero_line(channel: str) -> Any:

@@ -67,7 +67,9 @@ class Grouping:
         title = shortened(self.title, LABEL)
         if self.is_number:
             scale = alt.Scale(range=list(theme.SEQUENTIAL), interpolate="rgb")
-            return alt.Color(field=column, type="quantitative", title=title, scale=scale)
+            return alt.Color(
+                field=column, type="quantitative", title=title, scale=scale, legend=alt.Legend(orient="top")
+            )
         gray = [name for name in self.names if name in GRAY]
         colors = self.coloring.colors | dict.fromkeys(gray, theme.NEITHER)
         scale = alt.Scale(domain=list(colors), range=list(colors.values()))

@@ -15,11 +15,12 @@ from aadsl.charts import theme, words
 from aadsl.charts.answers import EXACT, HIDDEN, answer_table
 from aadsl.charts.frame import behaviors, name_axis, of_stages, table_chart, tooltips
 from aadsl.charts.needs import EFFECTS, Need
+from aadsl.core.numbers import signed
 
 CELL = 26
 MIDDLE = "#8c8c8c40"
 """Neither helped nor hurt: nearly the background, in either theme."""
-SHEER = "b3"
+SHEER = "8c"
 """Opacity of cells with numbers: at full color, text in the ink of either theme still has a contrast of 4.5."""
 NUMBERS = 14
 """More behaviors than these leave no room for numbers in the cells."""
@@ -94,7 +95,7 @@ def _framed(table: pd.DataFrame) -> Any:
 
 
 def _number(value: float) -> str:
-    return words.signed(value) if np.isfinite(value) else ""
+    return signed(value) if np.isfinite(value) else ""
 
 
 def _axis(names: Iterable[str], **options: Any) -> Any:

@@ -17,6 +17,7 @@ from aadsl.charts.brushing import brushable
 from aadsl.charts.export import interactive, page, svg
 from aadsl.charts.frame import behaviors
 from aadsl.charts.needs import EFFECTS
+from aadsl.core.numbers import plain, signed
 from aadsl.core.texts import told, visible
 
 REASONS = 12
@@ -131,14 +132,14 @@ def effects_table(dataset: xr.Dataset) -> pd.DataFrame:
     units = [words.units(dataset, name) for name in table["behavior"]]
     if "observed" in dataset:
         observed = dataset["observed"].to_series()[table["behavior"]].to_numpy()
-        shown["as it is"] = [words.plain(value) for value in observed]
-        shown["without the stage"] = [words.plain(value) for value in observed - table["best"]]
+        shown["as it is"] = [plain(value) for value in observed]
+        shown["without the stage"] = [plain(value) for value in observed - table["best"]]
     if "share" in dataset:
         share = dataset["share"].transpose("stage", "behavior").to_numpy().ravel()
-        shown["share"] = [words.signed(value, 4) for value in share]
-    shown["effect"] = [words.signed(value, 4) for value in table["effect"]]
+        shown["share"] = [signed(value, 4) for value in share]
+    shown["effect"] = [signed(value, 4) for value in table["effect"]]
     if "retrained" in table:
-        shown["exact effect"] = [words.signed(value, 4) for value in table["retrained"]]
+        shown["exact effect"] = [signed(value, 4) for value in table["retrained"]]
     if any(units):
         shown["unit"] = units
     for column, name in {"interval": "90% interval", "how": "how", "trust": "trust"}.items():
@@ -155,7 +156,7 @@ def ranking_table(dataset: xr.Dataset) -> pd.DataFrame:
         columns = (one[c].values for c in ("rank", "ranked", "ranked_effect", "ranked_exact", "ranked_trust"))
         for rank, label, effect, exact, trust in zip(*columns, strict=True):
             how = "exact" if exact else "estimate"
-            rows.append((name, str(rank), str(label), words.signed(float(effect), 4), how, str(trust)))
+            rows.append((name, str(rank), str(label), signed(float(effect), 4), how, str(trust)))
     ranked = "stage" if "stage" in dataset.dims else "step"
     return pd.DataFrame(rows, columns=["behavior", "rank", ranked, "effect", "how", "trust"])
 

@@ -16,6 +16,8 @@ DESCRIBED = 2_000
 _PICTURE = re.compile(r"data:image/png;base64,[A-Za-z0-9+/=]*")
 LABEL = 30
 """Letters that a name takes on an axis or in a legend; of East Asian scripts, whose letters are wide, half as many."""
+LETTER = 5.7
+"""Pixels that a letter of a chart takes, on average."""
 HEAD, TAIL = 6, 4
 """Letters that stay at least of what names begin with alike, and of what then tells them apart."""
 # Keys of tooltips that mean something else there: a picture to fetch, a heading, what every object of JavaScript has.

@@ -34,6 +34,8 @@ LINE = 108
 HEADLINE = 80
 """Characters of a line of the title."""
 FONT = "sans-serif"
+NUMBERS = ".6~g"
+"""Numbers on axes: very small ones have an exponent instead of a long row of zeros."""
 OURS = {"madeBy": "aadsl"}
 
 
@@ -48,9 +50,11 @@ class Inks:
 
 
 PAPER = Inks(text="#222222", soft="#555555", grid="#e4e4e4", background="#ffffff")
+ELSEWHERE = "var(--vscode-editor-foreground, currentColor)"
+"""In pages other than JupyterLab's, the ink of the page: whatever is readable there."""
 LAB = Inks(
-    text="var(--jp-ui-font-color1, #767676)",
-    soft="var(--jp-ui-font-color2, #767676)",
+    text=f"var(--jp-ui-font-color1, {ELSEWHERE})",
+    soft=f"var(--jp-ui-font-color2, {ELSEWHERE})",
     grid="var(--jp-border-color2, #76767640)",
     background="transparent",
 )
@@ -63,11 +67,13 @@ def config(inks: Inks) -> dict[str, Any]:
     return {
         "background": inks.background,
         "font": FONT,
+        "numberFormat": NUMBERS,
         "view": {"stroke": None},
         "scale": {"invalid": {"color": {"value": NEITHER}}},
         "axis": {
             **labels,
             "labelLimit": 300,
+            "labelSeparation": 4,
             "gridColor": inks.grid,
             "domainColor": inks.soft,
             "tickColor": inks.soft,

@@ -12,14 +12,16 @@ import xarray as xr
 
 from aadsl.charts import theme, words
 from aadsl.charts.answers import LOW_TRUST
-from aadsl.charts.frame import behaviors, name_axis, stages_of, table_chart, tooltips, zero_line
+from aadsl.charts.frame import behaviors, stages_of, table_chart, tooltips, zero_line
 from aadsl.charts.needs import SHARES, WITHOUT_ALL, Need, demand
+from aadsl.charts.panels import panels_of_names
 from aadsl.core.arguments import checked
+from aadsl.core.numbers import plain, signed
 
-COLUMNS = 2
 WITHOUT, OTHERS, OBSERVED = "without any of them", "the other stages", "the model as it is"
 INTERACTION = "interaction"
-MINUS = "\N{MINUS SIGN}"  # as on the axes
+NOTE = 100
+"""Pixels of what is written beside a bar."""
 FAINT = 0.8
 """Opacity of the lines that lead from a bar to the next."""
 SQUEEZED = 0.3
@@ -54,9 +56,12 @@ class Waterfall:
         if self.alone and shown.sizes["stage"] < dataset.sizes["stage"]:
             rest = f"{OTHERS}, {INTERACTION}"
         tables = {name: waterfall_table(shown.sel(behavior=name), self._part, rest) for name in names}
-        width = theme.WIDTH - 180 if len(names) == 1 else (theme.WIDTH - 120) // COLUMNS
-        panels = [_panel(shown, name, tables[name], width, alone=len(names) == 1) for name in names]
-        chart = panels[0] if len(panels) == 1 else alt.concat(*panels, columns=COLUMNS, spacing=28)
+
+        def panel(name: str, width: int, axis: Any) -> Any:
+            drawn = _panel(shown, name, tables[name], axis).properties(width=width)
+            return drawn if len(names) == 1 else drawn.properties(title=theme.heading(words.label(dataset, name)))
+
+        chart = panels_of_names(panel, [table["bar"].tolist() for table in tables.values()], names, NOTE)
         count, on = f"{shown.sizes['stage']} stages", words.quoted(names)
         title = f"What each of {count} alone does to {on}" if self.alone else f"Shares of {count} in {on}"
         return theme.titled(
@@ -116,9 +121,9 @@ def _edge(values: Any) -> float:
     return low - span / 4 if low > 0 else high + span / 4
 
 
-def _panel(dataset: xr.Dataset, name: str, frame: pd.DataFrame, width: int, alone: bool) -> Any:
+def _panel(dataset: xr.Dataset, name: str, frame: pd.DataFrame, axis: Any) -> Any:
     order, edge = frame["bar"].tolist(), float(frame["start"].iloc[0])
-    y = alt.Y("bar:N", title=None, sort=order, axis=name_axis(order))
+    y = alt.Y("bar:N", title=None, sort=order, axis=axis)
     label, unit = words.label(dataset, name), words.units(dataset, name)
     scale = alt.Scale(zero=not edge, nice=not edge)
     x = alt.X("start:Q", title=f"{label} in {unit}" if unit else label, scale=scale, axis=alt.Axis(tickCount=5))
@@ -140,8 +145,7 @@ def _panel(dataset: xr.Dataset, name: str, frame: pd.DataFrame, width: int, alon
     if frame["low"].notna().any():
         layers.append(base.mark_rule(style="ink").encode(x="low:Q", x2="high:Q", tooltip=tips))
     layers.append(_notes(base))
-    panel = alt.layer(*layers).properties(width=width, height=alt.Step(24))
-    return panel if alone else panel.properties(title=theme.heading(words.label(dataset, name)))
+    return alt.layer(*layers).properties(height=alt.Step(24))
 
 
 def _notes(base: Any) -> Any:
@@ -153,9 +157,9 @@ def _notes(base: Any) -> Any:
 def _note(row: dict[Any, Any]) -> str:
     """Return what stands beside a bar: the share with its sign, or the value."""
     if np.isnan(row["share"]):
-        return f"{row['end']:.3g}".replace("-", MINUS)
+        return plain(row["end"], 3)
     doubt = f", {LOW_TRUST}" if row.get("trust") == "low" else ""
-    return f"{row['share']:+.3g}".replace("-", MINUS) + doubt
+    return signed(row["share"]) + doubt
 
 
 def _legend(dataset: xr.Dataset, tables: dict[str, pd.DataFrame], alone: bool) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import xarray as xr
 
 from aadsl.charts.texts import labels
+from aadsl.core.numbers import signed
 
 AXES = {1: "hurt  ←  {what}  →  helped", -1: "helped  ←  {what}  →  hurt"}
 
@@ -104,16 +105,6 @@ def _asked(dataset: xr.Dataset, source: str) -> str:
 def interval(low: float, high: float) -> str:
     """Return ``−0.3 … +0.1``."""
     return f"{signed(low)} … {signed(high)}"
-
-
-def signed(value: float, digits: int = 3) -> str:
-    """Return a number with its sign, the minus as long as the plus."""
-    return f"{value:+.{digits}g}".replace("-", "−")
-
-
-def plain(value: float, digits: int = 4) -> str:
-    """Return a number without a plus, the minus as long as that would be."""
-    return f"{value:.{digits}g}".replace("-", "−")
 
 
 def sentence(*parts: str) -> str:

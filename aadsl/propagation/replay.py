@@ -216,7 +216,7 @@ def _brought(state: FlatState, shelf: Shelf) -> FlatState:
 
 def _tell(progress: Progress, done: int, total: int) -> None:
     """Say how far a replay is that others wait for, now and then."""
-    if done % QUIET == 0:
+    if done % QUIET == 0 or (done == total and total > QUIET):
         progress("replay", done, total)
 
 

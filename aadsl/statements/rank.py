@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from aadsl.core.aligned import WIDEST
+from aadsl.core.numbers import signed
 from aadsl.language import Call, Literal, Node, Reference
 from aadsl.statements.answers import STEPS, AnswerOutline
 from aadsl.statements.hints import way_to_confirmed
@@ -91,8 +92,9 @@ def listing(dataset: xr.Dataset, axis: str) -> str:
         columns = (one[column].values for column in ("rank", "ranked", "ranked_effect", "ranked_exact", "ranked_trust"))
         widest = max(12, *(min(len(str(label)), WIDEST) for label in one["ranked"].values))
         lines = [
-            f"{rank:>4}  {axis} {label!s:<{widest}} {effect:+.4g}  {'exact' if exact else f'estimate, {trust} trust'}"
+            f"{rank:>4}  {axis} {label!s:<{widest}} {signed(effect, 4)}  {how}"
             for rank, label, effect, exact, trust in zip(*columns, strict=True)
+            for how in ["exact" if exact else f"estimate, {trust} trust"]
         ]
         blocks.append("\n".join([f"largest effects on {name}:", *lines]))
     if not int(dataset["ranked_exact"].sum()):

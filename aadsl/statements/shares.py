@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from aadsl.core.errors import AadslError
+from aadsl.core.numbers import signed
 from aadsl.language import Argument, Call, Inline, Positional, Reference
 from aadsl.statements.answers import EACH, AnswerOutline
 from aadsl.statements.question import QuestionStatement, asked_of, planned
@@ -101,7 +102,7 @@ class Shares(QuestionStatement):
             progress=result.progress,
         )
         result.answer(dataset, asked)
-        result.say("\n\n".join(_listed(dataset.sel(behavior=name)) for name in dataset["behavior"].values))
+        result.say("\n\n".join(listed(dataset.sel(behavior=name)) for name in dataset["behavior"].values))
 
 
 def _permutations(asked: Question) -> int:
@@ -109,10 +110,10 @@ def _permutations(asked: Question) -> int:
     return asked.permutations
 
 
-def _listed(one: xr.Dataset) -> str:
+def listed(one: xr.Dataset) -> str:
     """Return the shares in one behavior as text, and their sum."""
     unit = f" {one['unit'].item()}".rstrip()
-    together = f"together: {float(one['together']):+.4g}{unit}, the sum of the shares"
+    together = f"together: {signed(float(one['together']), 4)}{unit}, the sum of the shares"
     return "\n".join([f"shares in {one['behavior'].item()}:", *_lines(one), together])
 
 
@@ -120,6 +121,6 @@ def _lines(one: xr.Dataset) -> Iterator[str]:
     width = max(len(str(name)) for name in one["stage"].values)
     columns = (one[column].values for column in ("stage", "share", "share_low", "share_high", "exact", "trust"))
     for name, share, low, high, exact, trust in zip(*columns, strict=True):
-        interval = "exact" if exact else f"90% interval {low:+.4g} to {high:+.4g}"
+        interval = "exact" if exact else f"90% interval {signed(low, 4)} to {signed(high, 4)}"
         doubt = ", low trust" if trust == "low" else ""
-        yield f"  {name:<{width}}  {share:+.4g}  {interval}{doubt}"
+        yield f"  {name:<{width}}  {signed(share, 4)}  {interval}{doubt}"

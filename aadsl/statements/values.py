@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from aadsl.core.numbers import plain
+
 if TYPE_CHECKING:
     import xarray as xr
 
@@ -32,15 +34,15 @@ def _line(one: xr.Dataset) -> str:
     effects, observed = best.to_numpy().astype(float), float(one["observed"])
     if not effects.any():
         none = "no stage has any effect" if len(effects) > 1 else "the stage has no effect"
-        return f"{one['behavior'].item()} {_shown(observed, 3)}: {none} on it"
+        return f"{one['behavior'].item()} {plain(observed, 3)}: {none} on it"
     order = np.argsort(-np.abs(np.nan_to_num(effects)), kind="stable")[:MOST]
     values = observed - effects[order]
     digits = next((d for d in range(3, 9) if _apart(observed, values, d)), 9)
     unit = f" {one['unit'].item()}".rstrip() if "unit" in one else ""
-    told = ", ".join(f"{_shown(v, digits)} {how}" for v, how in zip(values, _ways(one, order), strict=True))
+    told = ", ".join(f"{plain(v, digits)} {how}" for v, how in zip(values, _ways(one, order), strict=True))
     rest = len(effects) - len(order)
     more = f"; {rest} {'stage' if rest == 1 else 'stages'} more did less" if rest else ""
-    return f"{one['behavior'].item()} {_shown(observed, digits)}{unit}, would be {told}{more}"
+    return f"{one['behavior'].item()} {plain(observed, digits)}{unit}, would be {told}{more}"
 
 
 def _ways(one: xr.Dataset, order: np.ndarray) -> Iterator[str]:
@@ -55,8 +57,4 @@ def _ways(one: xr.Dataset, order: np.ndarray) -> Iterator[str]:
 
 def _apart(observed: float, values: np.ndarray, digits: int) -> bool:
     """Return whether so many digits show which values differ from the observed one."""
-    return all(value == observed or _shown(value, digits) != _shown(observed, digits) for value in values)
-
-
-def _shown(value: float, digits: int) -> str:
-    return f"{value:.{digits}g}".replace("-", "−")
+    return all(value == observed or plain(value, digits) != plain(observed, digits) for value in values)

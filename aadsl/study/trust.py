@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from math import isnan
 from typing import Literal
 
+from aadsl.core.numbers import signed
+
 Level = Literal["high", "medium", "low"]
 
 NARROW = 0.15  # half the interval over the estimate, at most: high
@@ -66,7 +68,8 @@ def verdict(evidence: Evidence) -> tuple[Level, str]:
     if isnan(evidence.low):
         few = f"compared with only {counted(evidence.pairs)}" if evidence.pairs else "compared with no exact answer"
         return "low", f"estimated; {few}, so nothing is known of its error"
-    words = f"estimated; 90% interval {evidence.low:+.3g} to {evidence.high:+.3g}, from {evidence.pairs} exact answers"
+    ends = f"{signed(evidence.low)} to {signed(evidence.high)}"
+    words = f"estimated; 90% interval {ends}, from {evidence.pairs} exact answers"
     if evidence.high - evidence.low <= 2 * NARROW * abs(evidence.effect):
         return "high", words
     return ("medium" if evidence.low * evidence.high > 0 else "low"), words

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import xarray as xr
 
 from aadsl.charts import theme
 from aadsl.charts.coloring import effects_by_group, furthest
+from aadsl.charts.compression import compressed_in_words, compression
 from aadsl.charts.doubt import step_trust
 from aadsl.charts.frame import behaviors, kind, stages_of, telling_variables
 from aadsl.charts.grouping import OTHERS, group_steps
@@ -73,12 +75,14 @@ def compact(values: np.ndarray) -> np.ndarray:
 
 def _behavior(dataset: xr.Dataset, name: str) -> dict[str, Any]:
     observed = dataset.get("observed")
+    squeezed = compression(dataset["step_effect"].sel(behavior=name).values)
     return {
         "name": name,
         "text": reference(name),
         "unit": units(dataset, name),
         "sign": sign(dataset, name),
         **step_trust(dataset, name),
+        "squeezed": squeezed and {**asdict(squeezed), "words": compressed_in_words({name: squeezed})},
         "observed": None if observed is None else float(observed.sel(behavior=name)),
     }
 

@@ -88,6 +88,7 @@ class Explorer(anywidget.AnyWidget):  # type: ignore[misc]
             "name": "picked",
             "behaviors": [*self._behaviors][:3],
             "color": "stage",
+            "linear": False,
             "kept": [],
             "sort": {"column": "step", "descending": False},
         }

@@ -14,7 +14,7 @@ from aadsl.charts.brushing import brushable
 from aadsl.charts.export import svg
 from aadsl.charts.texts import LABEL, label_expression, labels
 from aadsl.core.texts import shortened
-from tests.charts.answers import many_stages
+from tests.charts.answers import heavy, many_stages
 
 LONG = "a run over three weeks of data, learning rate 0.001, batches of 64, seed {}, {} part"
 NAMES = [LONG.format(*ends) for ends in ((1, "first"), (2, "second"), (3, "third"), (4, "last"))]
@@ -63,3 +63,12 @@ def test_charts_write_the_ends_of_long_names_and_no_whole_one(name: str) -> None
 def test_an_expression_is_written_only_where_it_changes_something() -> None:
     assert label_expression(["short", "x" * LABEL]) == ""
     assert "indexof" in label_expression(["short", "x" * (LABEL + 1)])
+
+
+@pytest.mark.parametrize("name", CHARTS)
+def test_no_chart_is_wider_than_a_narrow_page_leaves_it(name: str) -> None:
+    """Beside two behaviors and many stages with long names, in a window of 900 pixels."""
+    names = [f"a shipment of photographs from the north, delivery {k:02}" for k in range(40)]
+    data = heavy().isel(behavior=slice(0, 2)).assign_coords(stage=names)
+    drawn = svg(CHARTS[name]().draw(data))
+    assert float(re.search(r'width="([\d.]+)"', drawn)[1]) < 720

@@ -286,6 +286,30 @@ def test_texts_of_a_recording_stay_texts(explored, page, wrong):
     expect(page.locator(".aadsl-explorer")).to_have_count(1)
 
 
+def test_a_few_large_steps_do_not_hide_the_others(explored, page):
+    """How many of 60 bars are taller than 4 pixels, on the axis as it is and on an even one."""
+    tall = """canvas => {
+      const pen = canvas.getContext('2d'), ratio = devicePixelRatio, inner = canvas.clientWidth - 62 - 12;
+      return Array.from({ length: 60 }, (_, t) => {
+        const column = pen.getImageData((62 + (t + 0.5) * inner / 60) * ratio, 0, 1, canvas.height - 20 * ratio).data;
+        return column.filter((alpha, k) => k % 4 === 3 && alpha > 200).length / ratio;
+      }).filter(height => height > 4).length;
+    }"""
+    explored.run_cell(
+        f"{EXPLORED}\nfrom tests.charts.test_compression import with_outlier\nexplore(with_outlier(1000))"
+    )
+    here = page.locator(".aadsl-explorer").last
+    canvas = here.locator("canvas").first
+    expect(here.locator("figcaption").first).to_contain_text("logarithmic axis")
+    assert lab.until(lambda: canvas.evaluate(tall)) > 15
+    explored.picture("explorer-squeezed")
+    here.get_by_label("even axis").check()
+    assert lab.until(lambda: canvas.evaluate(tall)) == 1
+    expect(here.locator("figcaption").first).not_to_contain_text("logarithmic")
+    explored.execute("notebook:delete-cell")
+    expect(page.locator(".aadsl-explorer")).to_have_count(1)
+
+
 def test_legend_stages_and_kept_selections(explored, page):
     statement, legend = page.locator(".aadsl-statement"), page.locator(".aadsl-legend")
     page.get_by_label("color the steps by").select_option("tag")

@@ -11,6 +11,7 @@ import torch
 
 import aadsl
 from aadsl.charts.bundle import MIME
+from aadsl.charts.compression import compression
 from aadsl.core.errors import AadslError
 from aadsl.core.exclusive import WAITING, turn
 from aadsl.statements.session import Answered
@@ -22,6 +23,7 @@ from jupyter_ext.explorer.payload import compact, header_of
 from jupyter_ext.explorer.widget import PARTS, STATIC, VIEW
 from jupyter_ext.explorer.written import equals, reference
 from tests.charts.answers import answer
+from tests.charts.test_compression import with_outlier
 from tests.charts.test_hostile_texts import HOSTILE
 from tests.digits import record
 from tests.notebook.lab import LIMIT
@@ -83,6 +85,15 @@ def test_the_browser_learns_how_far_to_trust_the_steps_and_why():
     first, second = header_of(answer(steps=50, trust=True), False)[0]["behaviors"]
     assert (first["trust"], first["reason"], second["trust"]) == ("low", "steps differ", "medium")
     assert not {"trust", "reason"} & set(header_of(answer(steps=50), False)[0]["behaviors"][0])
+
+
+def test_the_browser_squeezes_an_axis_by_the_rule_of_the_charts():
+    data = with_outlier(1000)
+    squeezed = header_of(data, False)[0]["behaviors"][0]["squeezed"]
+    known = compression(data["step_effect"].values[:, 0])
+    assert (squeezed["constant"], squeezed["ticks"]) == (known.constant, known.ticks)
+    assert "logarithmic away from zero" in squeezed["words"]
+    assert header_of(answer(), False)[0]["behaviors"][0]["squeezed"] is None
 
 
 def test_the_picture_does_not_take_the_source_of_the_stages_for_that_of_the_steps():

@@ -26,8 +26,9 @@ function niceTicks(low, high, count) {
 }
 
 class StepCanvas {
-  constructor(canvas, data, values, margin = MARGIN) {
-    Object.assign(this, { canvas, data, values, margin });
+  // Where a few values would hide the others, `squeezed` says how: {constant, ticks}.
+  constructor(canvas, data, values, margin = MARGIN, squeezed = null) {
+    Object.assign(this, { canvas, data, values, margin, squeezed });
   }
 
   // Make ready to draw the window from ≤ step < to; return the pen and the inks, or nothing while there is no place.
@@ -66,6 +67,7 @@ class StepCanvas {
       low = Math.min(low, this.values[t] || 0);
       high = Math.max(high, this.values[t] || 0);
     }
+    if (this.squeezed) return { low: low * 1.3, high: high * 1.3 };
     const pad = (high - low || 1) * 0.05;
     return { low: low - (low < 0 ? pad : 0), high: high + (high > 0 || low === 0 ? pad : 0) };
   }
@@ -75,8 +77,19 @@ class StepCanvas {
   }
 
   y(value) {
-    const { low, high, height } = this.scale;
-    return this.margin.top + ((high - value) / (high - low)) * (height - this.margin.top - this.margin.bottom);
+    const { low, high, height } = this.scale, top = this.length(high);
+    const share = (top - this.length(value)) / (top - this.length(low));
+    return this.margin.top + share * (height - this.margin.top - this.margin.bottom);
+  }
+
+  // How far from zero a value is drawn, in some unit: even, or logarithmic away from zero.
+  length(value) {
+    return this.squeezed ? Math.sign(value) * Math.log1p(Math.abs(value) / this.squeezed.constant) : value;
+  }
+
+  ticks(count) {
+    const { low, high } = this.scale, own = (this.squeezed?.ticks ?? []).filter(tick => low <= tick && tick <= high);
+    return own.length > 1 ? own : niceTicks(low, high, count); // of a near view none may be left
   }
 
   stepAt(pixel) {
@@ -105,11 +118,11 @@ class StepCanvas {
 
   // Numbers at the left, with faint lines across.
   valuesAxis(pen, ink, soft, count) {
-    const { inner, low, high } = this.scale, { left } = this.margin;
+    const { inner } = this.scale, { left } = this.margin;
     pen.fillStyle = ink;
     pen.textAlign = 'right';
     pen.textBaseline = 'middle';
-    for (const tick of niceTicks(low, high, count)) {
+    for (const tick of this.ticks(count)) {
       pen.globalAlpha = 0.25;
       this.line(pen, soft, left, this.y(tick), left + inner, this.y(tick));
       pen.globalAlpha = 1;

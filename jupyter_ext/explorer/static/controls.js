@@ -42,6 +42,11 @@ function controlsOf(data, view, { pick, select, zoom, rebuild, keep }) {
     h('button', { onclick: keep }, 'Keep to compare')
   ];
 
+  const linear = h('input', { type: 'checkbox', checked: Boolean(view.linear), onchange: event => {
+    view.linear = event.target.checked;
+    rebuild();
+  } });
+
   function show() {
     const brushed = view.start < view.stop;
     for (const [k, edge] of EDGES.entries()) {
@@ -51,6 +56,7 @@ function controlsOf(data, view, { pick, select, zoom, rebuild, keep }) {
     buttons[0].disabled = !brushed;
   }
   const top = h('div', { class: 'aadsl-bar' }, h('fieldset', {}, h('legend', {}, 'behaviors'), ...shown),
-    h('label', {}, 'color by ', colors), data.stages.length ? h('label', {}, 'stage ', stages) : null);
+    h('label', {}, 'color by ', colors), data.stages.length ? h('label', {}, 'stage ', stages) : null,
+    data.behaviors.some(({ squeezed }) => squeezed) ? h('label', {}, linear, 'even axis') : null);
   return { top, range: [h('label', {}, 'steps ', range[0]), h('label', {}, 'to ', range[1])], buttons, show };
 }

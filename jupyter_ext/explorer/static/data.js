@@ -18,6 +18,11 @@ function decode(model) {
   };
 }
 
+// How the axis of a behavior is squeezed, if it is, and the reader did not ask for lengths as they are.
+function squeezedOf(data, view, behavior) {
+  return view.linear ? null : data.behaviors[behavior].squeezed;
+}
+
 // sums[t] is the sum of the effects of the steps before t, so that any range is one subtraction.
 function runningSums(effects) {
   const sums = new Float64Array(effects.length + 1);
@@ -49,7 +54,7 @@ function number(value, sign = false) {
   if (Number.isInteger(value) && size < 1e9) shown = String(value);
   else if (size !== 0 && (size < 1e-3 || size >= 1e6)) shown = value.toExponential(2);
   else shown = String(Number(value.toPrecision(4)));
-  shown = shown.replace('-', '−');
+  shown = shown.replaceAll('-', '−');
   return sign && value > 0 ? `+${shown}` : shown;
 }
 

@@ -105,13 +105,13 @@ function render({ model, el }) {
     panels.replaceChildren(...view.behaviors.map(behavior => {
       const k = data.behaviors.findIndex(known => known.name === behavior);
       const canvas = h('canvas', { tabindex: '0', role: 'img', 'aria-label': `effects of the steps on ${behavior}; arrow keys move the selection` });
-      const timeline = new Timeline(canvas, data, k);
+      const timeline = new Timeline(canvas, data, k, squeezedOf(data, view, k));
       timelines.push(timeline);
       moves(timeline);
       hovers.push(hover(canvas, timeline, data, { ...ofSteps, ask: data.can_retrain && kernel.alive() ? ofSteps.ask : () => {} }));
       const { unit, sign } = data.behaviors[k];
       const [good, bad] = sign > 0 ? ['helped', 'hurt'] : ['hurt', 'helped'];
-      return h('figure', {}, h('figcaption', {}, `Effect of every step on ${short(behavior)}${unit ? ` (${unit})` : ''}: above zero it ${good}, below it ${bad}`, trustNote(data.behaviors[k])), canvas);
+      return h('figure', {}, h('figcaption', {}, `Effect of every step on ${short(behavior)}${unit ? ` (${unit})` : ''}: above zero it ${good}, below it ${bad}`, trustNote(data.behaviors[k]), axisNote(timeline.squeezed)), canvas);
     }));
     update();
   }

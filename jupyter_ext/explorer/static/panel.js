@@ -12,6 +12,10 @@ function trustNote(known) {
   return known?.trust ? h('small', { class: 'aadsl-trust', title: known.reason }, ` ${known.trust} trust`) : null;
 }
 
+function axisNote(squeezed) {
+  return squeezed ? h('small', { class: 'aadsl-trust', title: squeezed.words }, ' logarithmic axis') : null;
+}
+
 // What is known exactly of the effects of a selection, by its text.
 function answerOf(answers, text) {
   return answers && Object.hasOwn(answers, text) ? answers[text] : null;

@@ -94,7 +94,8 @@ class Overview extends StepCanvas {
 
   draw(view, behavior) {
     this.shown = { from: view.from, to: view.to };
-    if (this.values !== this.data.effects[behavior]) Object.assign(this, { values: this.data.effects[behavior], key: '' });
+    const values = this.data.effects[behavior], squeezed = squeezedOf(this.data, view, behavior);
+    if (this.values !== values || this.squeezed !== squeezed) Object.assign(this, { values, squeezed, key: '' });
     const begun = this.begin({ from: 0, to: this.data.length });
     if (!begun) return;
     const { pen, soft, mark } = begun, zero = this.y(0);

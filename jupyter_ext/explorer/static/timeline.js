@@ -3,8 +3,8 @@
 const PALE = 0.4; // bars of low trust
 
 class Timeline extends StepCanvas {
-  constructor(canvas, data, behavior) {
-    super(canvas, data, data.effects[behavior]);
+  constructor(canvas, data, behavior, squeezed) {
+    super(canvas, data, data.effects[behavior], MARGIN, squeezed);
     this.behavior = behavior;
   }
 
