@@ -15,6 +15,7 @@ from aadsl.charts.answers import HIDDEN, answer_table
 from aadsl.charts.frame import behaviors, of_stages, rows, table_chart, tooltips
 from aadsl.charts.needs import ESTIMATES, EXACT_EFFECTS, Need, demand
 from aadsl.core.arguments import checked
+from aadsl.core.fit import fit
 
 COLUMNS = 2
 
@@ -69,23 +70,5 @@ class Agreement:
             points.mark_point(filled=False, **look),
             trusted.mark_point(filled=True, **look),
         ]
-        heading = theme.heading(words.label(dataset, name), subtitle=fit(exact, estimate))
+        heading = theme.heading(words.label(dataset, name), subtitle=fit(estimate, exact).in_words())
         return alt.layer(*layers).properties(width=self.size, height=self.size, title=heading)
-
-
-def fit(exact: np.ndarray, estimate: np.ndarray) -> str:
-    """Say how ``estimate`` follows ``exact``: correlation (Pearson), slope of the line through the origin, error.
-
-    slope = Σ exact·estimate / Σ exact²; relative error = ‖estimate − exact‖ / ‖exact‖.
-    """
-    known = np.isfinite(exact) & np.isfinite(estimate)
-    exact, estimate = exact[known], estimate[known]
-    size = float(np.linalg.norm(exact))
-    if not size:
-        return "no exact effect differs from zero"
-    slope = float(exact @ estimate) / size**2
-    error = float(np.linalg.norm(estimate - exact)) / size
-    parts = [f"slope {slope:.3g}", f"relative error {error:.2g}"]
-    if len(exact) > 2 and np.ptp(exact) > 0 and np.ptp(estimate) > 0:
-        parts.insert(0, f"correlation {np.corrcoef(exact, estimate)[0, 1]:.3f}")
-    return ", ".join(parts)

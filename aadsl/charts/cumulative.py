@@ -14,7 +14,7 @@ import xarray as xr
 from aadsl.charts import theme, words
 from aadsl.charts.coloring import Coloring, colored, furthest
 from aadsl.charts.doubt import doubted, step_trust
-from aadsl.charts.frame import behaviors, listed, name_legend, unrolled, zero_line
+from aadsl.charts.frame import behaviors, listed, unrolled, zero_line
 from aadsl.charts.grouping import colored_stages
 from aadsl.charts.needs import MEMBERS, STEP_EFFECTS, Need, demand
 from aadsl.charts.phases import phase_marks
@@ -72,7 +72,7 @@ class Cumulative:
         line = line.encode(
             x=step_axis(dataset["step"].to_numpy()),
             y=alt.Y("sum:Q", title=words.panel_axis(dataset, behavior, "effect so far")),
-            color=alt.Color(f"{legend}:N", scale=scale, title="stage", legend=name_legend(coloring.colors)),
+            color=alt.Color(f"{legend}:N", scale=scale, title="stage", legend=theme.name_legend(coloring.colors)),
             detail="stage:N",
             tooltip=[
                 "stage:N",

@@ -10,15 +10,12 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from aadsl.charts import theme
-from aadsl.charts.texts import LABEL, LETTER, label_expression
+from aadsl.charts.texts import label_expression
 from aadsl.core.errors import AadslError, unknown_name
 from aadsl.core.families import family_of
 from aadsl.data.coordinates import useful
 
 TOOLTIP_LIMIT = 14
-SYMBOL = 30
-"""Pixels of a legend's entry beside its text."""
 
 
 def behaviors(dataset: xr.Dataset) -> list[str]:
@@ -106,15 +103,6 @@ def _plain(column: pd.Series[Any]) -> list[Any]:
 def name_axis(names: Iterable[str], **options: Any) -> Any:
     """Return an axis of names without ticks; the ends of long ones stay."""
     return alt.Axis(ticks=False, labelExpr=label_expression(names) or alt.Undefined, **options)
-
-
-def name_legend(names: Iterable[str]) -> Any:
-    """Return a legend of names over the chart, no wider than that; the ends of long ones stay."""
-    names = list(names)
-    widest = SYMBOL + LETTER * min(max(map(len, names), default=0), LABEL)
-    return alt.Legend(
-        orient="top", columns=int(theme.WIDTH / widest), labelExpr=label_expression(names) or alt.Undefined
-    )
 
 
 def zero_line(channel: str) -> Any:

@@ -12,7 +12,7 @@ import xarray as xr
 
 from aadsl.charts import theme
 from aadsl.charts.coloring import Coloring, colored, effects_by_group
-from aadsl.charts.frame import kind, name_legend, stages_of, step_variables
+from aadsl.charts.frame import kind, stages_of, step_variables
 from aadsl.charts.texts import LABEL
 from aadsl.core.errors import AadslError, unknown_name
 from aadsl.core.families import family_of
@@ -73,7 +73,7 @@ class Grouping:
         gray = [name for name in self.names if name in GRAY]
         colors = self.coloring.colors | dict.fromkeys(gray, theme.NEITHER)
         scale = alt.Scale(domain=list(colors), range=list(colors.values()))
-        legend = None if self.names != (MISSING,) and len(self.names) == 1 else name_legend(colors)
+        legend = None if self.names != (MISSING,) and len(self.names) == 1 else theme.name_legend(colors)
         return alt.Color(field=column, type="nominal", title=title, scale=scale, legend=legend)
 
 

@@ -6,6 +6,7 @@ the reader's own theme in JupyterLab, where the inks are the CSS variables of La
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from textwrap import wrap
 from typing import Any
@@ -14,7 +15,7 @@ import altair as alt
 import xarray as xr
 
 from aadsl.charts.description import Drawn, extremes_in_words
-from aadsl.charts.texts import drawable
+from aadsl.charts.texts import LABEL, LETTER, drawable, label_expression
 
 HELPED = "#0072B2"
 HURT = "#D55E00"
@@ -34,6 +35,8 @@ LINE = 108
 HEADLINE = 80
 """Characters of a line of the title."""
 FONT = "sans-serif"
+SYMBOL = 30
+"""Pixels of a legend's entry beside its text."""
 NUMBERS = ".6~g"
 """Numbers on axes: very small ones have an exponent instead of a long row of zeros."""
 OURS = {"madeBy": "aadsl"}
@@ -127,6 +130,13 @@ def titled(dataset: xr.Dataset, chart: Any, drawn: Drawn, text: str, *lines: str
 def heading(text: str, **options: Any) -> Any:
     """Return the title of one panel among several."""
     return alt.Title(text, fontSize=12, offset=6, **options)
+
+
+def name_legend(names: Iterable[str]) -> Any:
+    """Return a legend of names over the chart, no wider than that; the ends of long ones stay."""
+    names = list(names)
+    widest = SYMBOL + LETTER * min(max(map(len, names), default=0), LABEL)
+    return alt.Legend(orient="top", columns=int(WIDTH / widest), labelExpr=label_expression(names) or alt.Undefined)
 
 
 def is_ours(chart: Any) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from aadsl.core.fit import Fit
 from aadsl.core.members import describe
 from aadsl.language import Argument, Call, Positional, Reference
 from aadsl.statements.base import Action
@@ -120,10 +121,10 @@ def compared(found: xr.Dataset, asked: Question) -> str:
         if not np.isfinite(one["relative_error"]):
             lines.append(f"  {name}: none of these steps has any effect, so nothing is known of the error")
             continue
-        correlation = f"correlation {float(one['correlation']):.3f}, " if steps > 2 else ""
         error, low, high = (f"{float(one[part]):.0%}" for part in ("relative_error", "low", "high"))
         off = f"off by {error} (90% interval {low} to {high})"
-        lines.append(f"  {name}: {correlation}slope {float(one['slope']):.3g}, {off}")
+        measured = Fit(float(one["correlation"]), float(one["slope"]), float(one["relative_error"]), steps)
+        lines.append(f"  {name}: {measured.in_words(off)}")
     if steps < SAMPLES:
         lines.append(f"too few for intervals of other estimates: say `with samples={SAMPLES}`")
     else:

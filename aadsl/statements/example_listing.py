@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aadsl.core.errors import AadslError
+from aadsl.core.numbers import signed
 from aadsl.core.progress import Progress
 from aadsl.core.scalars import written
 from aadsl.core.texts import in_line, told
@@ -115,7 +116,7 @@ class _Looks:
             exact = bool(np.isfinite(one["example_exact"].values[i]))
             value, how = float(best_effects(one)[i]), "exact" if exact else "estimate, low trust"
         return ListedExample(
-            str(self._numbers[i]), label, f"{value:+.4g}", how, int(one["occurrences"].values[i]), self._look(i)
+            str(self._numbers[i]), label, signed(value, 4), how, int(one["occurrences"].values[i]), self._look(i)
         )
 
     def _look(self, i: int) -> dict[str, str]:

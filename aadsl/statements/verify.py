@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from aadsl.core.fit import Fit, fit
 from aadsl.language import Argument, Call, Inline, Positional, Reference
 from aadsl.statements.answers import AnswerOutline
 from aadsl.statements.base import Action, Statement
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 EXACT = "retraining"
 SAMPLES = 8
-CORRELATED = 3  # stages from which on a correlation says something
+MEASURES = ("correlation", "slope", "relative_error")
 VERIFY_OPTIONS = {"samples": int}
 
 
@@ -107,19 +108,9 @@ class VerifyTrajectory(Statement):
 
 
 def agreement(estimate: NDArray[np.float64], exact: NDArray[np.float64]) -> dict[str, tuple[str, list[float]]]:
-    """Return how well ``estimate`` (stages, behaviors) follows ``exact``, for each behavior.
-
-    correlation (Pearson; NaN for a single stage), slope = Σ estimate·exact / Σ exact², relative error =
-    ‖estimate − exact‖ / ‖exact‖.
-    """
-    measures: dict[str, list[float]] = {"correlation": [], "slope": [], "relative_error": []}
-    for guess, truth in zip(estimate.T, exact.T, strict=True):
-        size = float(truth @ truth) or np.nan
-        varies = len(truth) > 1 and np.ptp(guess) > 0 and np.ptp(truth) > 0
-        measures["correlation"].append(float(np.corrcoef(guess, truth)[0, 1]) if varies else np.nan)
-        measures["slope"].append(float(guess @ truth) / size)
-        measures["relative_error"].append(float(np.linalg.norm(guess - truth)) / size**0.5)
-    return {name: ("behavior", values) for name, values in measures.items()}
+    """Return how well ``estimate`` (stages, behaviors) follows ``exact``, for each behavior."""
+    fits = [fit(guess, truth) for guess, truth in zip(estimate.T, exact.T, strict=True)]
+    return {name: ("behavior", [getattr(one, name) for one in fits]) for name in MEASURES}
 
 
 def summary(dataset: xr.Dataset) -> str:
@@ -129,11 +120,6 @@ def summary(dataset: xr.Dataset) -> str:
         one = dataset.sel(behavior=name)
         stages = dataset.sizes["stage"]
         over = "over 1 stage" if stages == 1 else f"over {stages} stages"
-        if not np.isfinite(one.slope):
-            lines.append(f"{name}: no exact effect differs from zero, {over}")
-            continue
-        parts = [f"slope {float(one.slope):.3g}", f"relative error {float(one.relative_error):.2g}"]
-        if np.isfinite(one.correlation) and stages >= CORRELATED:
-            parts.insert(0, f"correlation {float(one.correlation):.3f}")
-        lines.append(f"{name}: {', '.join(parts)} {over}")
+        found = Fit(float(one.correlation), float(one.slope), float(one.relative_error), stages)
+        lines.append(f"{name}: {found.in_words()} {over}")
     return "\n".join(["estimate beside truth (slope 1 and error 0 are perfect):", *lines])

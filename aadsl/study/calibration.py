@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aadsl.core.errors import AadslError
+from aadsl.core.fit import fit
 from aadsl.estimators import Query
 from aadsl.estimators.base import Floats
 
@@ -21,9 +22,7 @@ class Calibration:
 
     Attributes:
         steps: the sampled steps.
-        slope: of the estimates over the exact effects, through the origin; 1 is right.
-        correlation: Pearson's r.
-        relative_error: ‖estimate − exact‖ / ‖exact‖.
+        slope, correlation, relative_error: as in :class:`aadsl.core.fit.Fit`.
         interval: 90% interval of ``relative_error``, from resampling the steps.
     """
 
@@ -68,11 +67,5 @@ def compared(steps: tuple[int, ...], estimate: NDArray[np.float64], exact: NDArr
     sizes[sizes == 0] = np.nan  # of steps without effect no relative error is known
     errors = np.linalg.norm((estimate - exact)[draws], axis=1) / sizes
     low, high = np.nanquantile(errors, (0.05, 0.95))
-    varied = len(steps) > 1 and exact.std() > 0 and estimate.std() > 0
-    return Calibration(
-        steps,
-        slope=float(estimate @ exact / (exact @ exact)),
-        correlation=float(np.corrcoef(estimate, exact)[0, 1]) if varied else 1.0,
-        relative_error=float(np.linalg.norm(estimate - exact) / np.linalg.norm(exact)),
-        interval=(float(low), float(high)),
-    )
+    correlation, slope, relative_error, _ = fit(estimate, exact)
+    return Calibration(steps, slope, correlation, relative_error, (float(low), float(high)))

@@ -1,17 +1,13 @@
 import base64
 import json
-import re
 import zlib
 
 import numpy as np
 import pytest
 import vl_convert
 import xarray as xr
-from hypothesis import given
-from hypothesis import strategies as st
 
 from aadsl.charts import CHARTS, mimebundle, save
-from aadsl.charts.agreement import fit
 from aadsl.charts.bundle import MIME
 from aadsl.charts.png import SIGNATURE, encode, smaller
 from aadsl.charts.thumbnails import thumbnails, with_thumbnails
@@ -58,24 +54,6 @@ def test_no_effect_at_all_has_no_color():
     data = answer()
     data["effect"] = data["effect"] * 0
     assert {row["share"] for row in rows_of(CHARTS["heatmap"]().draw(data))} == {0}
-
-
-@given(st.floats(0.1, 10), st.integers(0, 1000))
-def test_fit_finds_the_slope_it_was_given(slope, seed):
-    exact = np.random.default_rng(seed).normal(size=20)
-    said = re.fullmatch(r"correlation (\S+), slope (\S+), relative error (\S+)", fit(exact, slope * exact))
-    correlation, found, error = map(float, said.groups())
-    # As near as the printed digits let them come; whether the last one is rounded up is left to the last bit.
-    assert correlation == 1
-    assert found == pytest.approx(slope, rel=0.0051)
-    assert error == pytest.approx(abs(slope - 1), rel=0.051, abs=1e-12)
-
-
-def test_fit_by_hand():
-    assert fit(np.array([1.0, 2.0]), np.array([2.0, 1.0])) == "slope 0.8, relative error 0.63"
-    assert "correlation -1.000" in fit(np.array([1.0, 2.0, 3.0]), np.array([3.0, 2.0, 1.0]))
-    assert fit(np.array([np.nan, 1.0]), np.array([5.0, 1.0])) == "slope 1, relative error 0"
-    assert fit(np.zeros(3), np.ones(3)) == "no exact effect differs from zero"
 
 
 def test_every_example_is_a_dot_with_its_picture():

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from aadsl.charts.words import plain, signed
+from aadsl.core.numbers import plain, signed
 from aadsl.statements import Session, run
 from aadsl.study.trust import Evidence, verdict
 from jupyter_ext.answers import NAME, ROWS, answer_html, answer_shown, answer_text

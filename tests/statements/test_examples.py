@@ -25,7 +25,7 @@ def test_what_helped_and_what_hurt_is_listed_with_what_it_looks_like(session: Se
         "   1  example 10  +1.9  exact  label 4  the text of step 0",
         "",
         "examples of poisoned that hurt backdoor most:",
-        "   1  example 13  -3  estimate, low trust  label 9  the text of step 3",
+        "   1  example 13  −3  estimate, low trust  label 9  the text of step 3",
         "",
         "trained without it: 1 of 4 examples; there estimates are off by 5%",
     ]

@@ -86,7 +86,7 @@ def test_what_has_no_effect_is_said_in_words(run: Recorded) -> None:
     lines = said(run, text, constant=constant)
     assert "b 0: the stage has no effect on it" in "\n".join(lines)
     assert "b 0: no stage has any effect on it" in "\n".join(lines)
-    assert any("b: no exact effect differs from zero, over 1 stage" in line for line in lines)
+    assert any("b: no exact effect differs from zero over 1 stage" in line for line in lines)
     assert not any("nan" in line for line in lines)
 
 

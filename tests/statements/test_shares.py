@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from aadsl.core.errors import AadslError
+from aadsl.core.numbers import signed
 from aadsl.statements import Session, format_program, run
 from aadsl.statements.studied import Studied
 from aadsl.study.shapley import PERMUTATIONS
@@ -41,9 +42,9 @@ def test_it_lists_the_shares_and_their_sum(ask: Any) -> None:
     np.testing.assert_allclose(result.dataset["share"].values[:, 0], shares)
     assert result.messages[-1].split("\n") == [
         "shares in backdoor:",
-        f"  source[clean]   {shares[0]:+.4g}  exact",
-        f"  source[badnet]  {shares[1]:+.4g}  exact",
-        f"together: {sum(shares):+.4g} nats, the sum of the shares",
+        f"  source[clean]   {signed(shares[0], 4)}  exact",
+        f"  source[badnet]  {signed(shares[1], 4)}  exact",
+        f"together: {signed(sum(shares), 4)} nats, the sum of the shares",
     ]
 
 

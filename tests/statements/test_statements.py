@@ -95,7 +95,7 @@ def test_rank_lists_the_largest_effects_of_either_sign(ask: Any) -> None:
     result = ask("rank steps on backdoor top 4")  # the fake's effect of step t is t - 40
     assert result.dataset["ranked"].sel(behavior="backdoor").values.tolist() == [0, 1, 2, 3]
     assert result.dataset["ranked_effect"].sel(behavior="backdoor").values.tolist() == [-40, -39, -38, -37]
-    assert result.messages[-2].splitlines()[1].split()[:5] == ["1", "step", "0", "-40", "estimate,"]
+    assert result.messages[-2].splitlines()[1].split()[:5] == ["1", "step", "0", "−40", "estimate,"]
     result = ask("rank warmup, source on backdoor, right using retraining()")
     assert result.dataset["ranked"].sel(behavior="right").values.tolist() == [
         "source[clean]",
