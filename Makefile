@@ -17,15 +17,15 @@ QUICK := tests/test_architecture.py tests/test_additions.py tests/charts/test_ba
 	tests/trajectory/test_recording.py
 FAILED = { echo "aadsl: $(1): $$(grep -m1 ^ERROR $(LOG) | cut -c8- | cut -c-200) (more in $(LOG); is the package index within reach?)"; exit 1; }
 
-.PHONY: help setup demo picture pictures tutorials test quick lint format words diagram bench fidelity clean
+.PHONY: help setup demo picture pictures tutorials solutions test quick lint format words diagram bench fidelity clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
 
 # The networks of the tests and tutorials are small: a second thread costs them more than it brings.
-test quick tutorials: export OMP_NUM_THREADS ?= 1
+test quick tutorials solutions: export OMP_NUM_THREADS ?= 1
 # Dozens of processes read the same sources: they are compiled once, whatever the environment says.
-test quick: export PYTHONDONTWRITEBYTECODE =
+test quick solutions: export PYTHONDONTWRITEBYTECODE =
 
 setup: $(TESTABLE)  ## create .venv with everything the other targets need
 
@@ -53,8 +53,12 @@ picture: $(READY)  ## draw the chart of the README anew
 pictures: $(TESTABLE)  ## take the pictures of jupyter_ext/README.md anew, in a real JupyterLab
 	@$(BIN)/python -m tests.notebook.pictures
 
-tutorials: $(READY)  ## execute the tutorials and save them with their outputs
+tutorials: $(TESTABLE)  ## execute the tutorials, save them with their outputs, and write the pages beside them
 	@$(BIN)/python -m nbconvert --log-level=ERROR --to notebook --execute --inplace tutorials/*.ipynb
+	@$(BIN)/python tutorials/pages.py
+
+solutions: $(TESTABLE)  ## run all tutorials and the solutions of their exercises
+	@$(BIN)/python -m pytest -q $(PROCESSES) -m 'long or not long' tests/tutorials/test_notebooks.py
 
 test: $(TESTABLE)  ## lint, types and the whole test suite
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -13,19 +13,29 @@ import pytest
 
 from tests.tutorials.notebooks import TUTORIALS, charts, code_cells, execute, solutions, warned
 
-NOTEBOOKS = [path for path in sorted(TUTORIALS.glob("[0-9][0-9]-*.ipynb")) if not path.stem.startswith("01-")]
+NOTEBOOKS = sorted(TUTORIALS.glob("[0-9][0-9]-*.ipynb"))
+LONG = ("03", "04", "06", "08")
+"""Those that take longer: `make solutions` runs them, and the solutions of all."""
 named = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+each = [pytest.param(path, id=path.stem, marks=[pytest.mark.long] * path.stem.startswith(LONG)) for path in NOTEBOOKS]
 
 
-@named
-def test_it_runs_and_its_claims_and_solutions_hold(path: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("path", each)
+def test_it_runs_and_its_claims_hold(path: Path, tmp_path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
     saved = [len(charts(cell)) for cell in code_cells(notebook)]
+    execute(notebook, tmp_path)
+    assert warned(notebook) == []
+    assert [len(charts(cell)) for cell in code_cells(notebook)] == saved, "the saved outputs are not those of the cells"
+
+
+@pytest.mark.long
+@named
+def test_its_solutions_hold(path: Path, tmp_path: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)
     notebook.cells += [nbformat.v4.new_code_cell(code) for code in solutions(notebook)]
     execute(notebook, tmp_path)
     assert warned(notebook) == []
-    executed = [len(charts(cell)) for cell in code_cells(notebook)]
-    assert executed[: len(saved)] == saved, "the saved outputs are not those of the cells"
 
 
 @named
