@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import nan
 from typing import Any, TypeAlias
 
 import torch
@@ -74,7 +75,10 @@ def revived(value: Any, like: Any) -> Any:
 
 
 def scalars_of(group: Mapping[str, Any], names: Sequence[str]) -> Hyper:
-    """Return scalars of a parameter group as they are recorded; those of tuples are numbered: beta1, beta2."""
+    """Return scalars of a parameter group as they are recorded; those of tuples are numbered: beta1, beta2.
+
+    A learning rate that the optimizer finds itself, None, is NaN.
+    """
     values: Hyper = {}
     for name in names:
         value = group.get(name)
@@ -82,6 +86,7 @@ def scalars_of(group: Mapping[str, Any], names: Sequence[str]) -> Hyper:
             stem = name.removesuffix("s")
             values.update({f"{stem}{number}": item for number, item in enumerate(value, 1)})
         else:
+            value = nan if value is None and name == "lr" else value
             values[name] = value.item() if isinstance(value, Tensor) else value
     return values
 
@@ -90,7 +95,7 @@ def put_scalars(group: dict[str, Any], hyper: Hyper) -> None:
     """Give a parameter group what :func:`scalars_of` returned of it."""
     for name, value in group.items():
         if name in hyper:
-            group[name] = hyper[name]
+            group[name] = hyper[name] if value is not None or hyper[name] == hyper[name] else None
         elif type(value) is tuple:
             stem = name.removesuffix("s")
             group[name] = tuple(hyper.get(f"{stem}{number}", item) for number, item in enumerate(value, 1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import isnan
 from typing import ClassVar
 
 from aadsl.core.arguments import checked
@@ -29,5 +30,10 @@ class ScaleLr:
             raise AadslError(f"factor must be a number from 0 on, not {self.factor!r}")
 
     def vary(self, step: Step) -> Step:
-        """Return the step with η·factor."""
+        """Return the step with η·factor. Raises AadslError where the optimizer finds η itself."""
+        if any(isnan(hyper.get("lr", 0.0)) for hyper in step.hyper):
+            raise AadslError(
+                "the optimizer finds its learning rate itself (lr=None), so it cannot be scaled",
+                hint="ask what if the gradient had another weight: under reweight(…)",
+            )
         return replace(step, hyper=tuple({**hyper, "lr": hyper["lr"] * self.factor} for hyper in step.hyper))

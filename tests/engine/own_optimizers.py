@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 import torch
 from torch.optim import SGD, Optimizer
 
@@ -76,9 +77,16 @@ class Counting(Optimizer):
                     p.sub_(p.grad, alpha=group["lr"] / (group["k"] ** 0.5 + group["far"]))
 
 
+def relative(params: Any) -> Optimizer:
+    """Return the Adafactor of transformers, which finds its learning rate itself: it has None."""
+    made: Optimizer = pytest.importorskip("transformers.optimization").Adafactor(params)
+    return made
+
+
 OWN: dict[str, Callable[[Any], Optimizer]] = {
     "Adafactor": lambda params: torch.optim.Adafactor(params, lr=0.05, weight_decay=0.01),
     "Adafactor, larger": lambda params: torch.optim.Adafactor(params, lr=0.05, eps=(1e-20, 1e-2), d=2.0),
+    "Adafactor with its own learning rate": relative,
     "ASGD": lambda params: torch.optim.ASGD(params, lr=0.1, t0=4),
     "Rprop": lambda params: torch.optim.Rprop(params, lr=0.01, etas=(0.4, 1.3)),
     "Adadelta": lambda params: torch.optim.Adadelta(params, lr=1.0, weight_decay=0.01),

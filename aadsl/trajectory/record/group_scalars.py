@@ -50,6 +50,7 @@ def scalar_keys(optimizer: Optimizer) -> list[str]:
             numbers = value if isinstance(value, tuple) else (value,)
             # Learning rate schedulers leave further keys of their own in the groups.
             known = key in optimizer.defaults and key not in _IMPLEMENTATION
-            if known and all(isinstance(number, (bool, int, float, Tensor)) for number in numbers):
+            own = key == "lr" and value is None  # the optimizer finds its own
+            if known and (own or all(isinstance(number, (bool, int, float, Tensor)) for number in numbers)):
                 found[key] = None
     return list(found)
