@@ -48,7 +48,7 @@ def unrecorded_draws(trajectory: Trajectory, stretch: Stretch) -> Suspicion:
         return None
     whose = f" from {' and '.join(drawn)} generator outside of the model's forward pass, where it is not recorded"
     whose = whose if drawn else " that are not recorded, so that two replays of the same steps differ"
-    return "other dropout", f"the model or the loss draws random numbers{whose}"
+    return "other random numbers", f"the model or the loss draws random numbers{whose}"
 
 
 def _differs(stretch: Stretch) -> bool:
@@ -138,10 +138,13 @@ def noise(trajectory: Trajectory, stretch: Stretch) -> Suspicion:
     spread, moved = max(stretch.distances(one, other)), stretch.distances(one, stretch.before)[0]
     if not (spread / _ALIKE < stretch.deviation < spread * _ALIKE and 1 / _ALIKE < moved < _ALIKE):
         return None
+    if own := trajectory.provenance.get("compiled"):
+        return "compiled dropout", f"the model was compiled, and {own}, which no replay has"
     recorded = stretch.history.step(stretch.start).rng_states
     known = "the recorded generator state does not" if recorded else "no generator state was recorded to"
-    return "other dropout", (
-        f"the model draws random numbers (dropout), and {known} reproduce the run's; "
+    dropout = any(layer.p for layer in _dropouts(stretch))
+    return "other dropout" if dropout else "other random numbers", (
+        f"the model draws random numbers{' (dropout)' * dropout}, and {known} reproduce the run's; "
         "unless batches or a loss were others that matter as much"
     )
 

@@ -15,6 +15,7 @@ MARKS = {"passed": "✓", "note": "·", "failed": "✗"}
 _OWN_RUN = (
     "let steps alone change weights and optimizer; what follows another change is a run of its own, of its own recorder"
 )
+_NUMBERS = "let the forward draw its random numbers from PyTorch's generators, which are recorded"
 _RESTORE = "restore the files from a copy, or record the run again"
 _DATA = "give the data set that the run was trained on, in the order to which the recorded indices belong"
 _LOSS = "give the loss that was trained with, as the mean over the batch"
@@ -51,7 +52,9 @@ REMEDIES = {
     "other learning rate": _RATE,
     "undeclared clip": _CLIP,
     "undeclared clip or other lr": f"{_CLIP}; {_RATE}",
-    "other dropout": "let the forward draw its random numbers from PyTorch's generators, which are recorded",
+    "compiled dropout": "record it anew after torch._inductor.config.fallback_random = True, or not compiled",
+    "other dropout": _NUMBERS,
+    "other random numbers": _NUMBERS,
 }
 """What to do about each cause."""
 

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from aadsl.core.clip import Clip
 from aadsl.core.kernels import kernels_now, tell_of_nondeterminism
 from aadsl.dynamics import DYNAMICS, kind_of, options_of
+from aadsl.trajectory.record.compiled import OWN_NUMBERS
 from aadsl.trajectory.record.subject import Subject
 from aadsl.trajectory.store.fingerprints import data_fingerprint, tensor_digest
 from aadsl.trajectory.store.header import Header
@@ -40,6 +41,7 @@ def describe(subject: Subject, data: object, clip: Clip | None, accumulation: in
             "model": _qualified(subject.model),
             "optimizer_class": ", ".join(dict.fromkeys(map(_qualified, subject.optimizers))),
             "data": "" if data is None else _qualified(data),
+            **({"compiled": OWN_NUMBERS} if subject.draws_own_numbers else {}),
             "device": str(device) if device.type == "cpu" else torch.cuda.get_device_name(device),
             "threads": str(torch.get_num_threads()),
             "torch": torch.__version__,

@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
+
 
 class Hook:
-    """Calls a method. Copies of the model have hooks that do nothing: models are copied and saved while they train."""
+    """Calls a method. Copies of the model have hooks that do nothing: models are copied and saved while they train.
+
+    A model that is compiled in place, ``model.compile()``, calls them inside: they are no part of what is compiled.
+    """
 
     __slots__ = ("_call",)
 
     def __init__(self, call: Callable[..., None]) -> None:
-        self._call = call
+        self._call = torch.compiler.disable(call)  # type: ignore[no-untyped-call]
 
     def __call__(self, *given: Any) -> None:
         """Call it."""

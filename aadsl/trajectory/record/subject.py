@@ -14,6 +14,7 @@ from aadsl.core.errors import AadslError
 from aadsl.core.wrappers import named_buffers, named_modules, named_parameters, require_initialized, unwrapped
 from aadsl.dynamics import leaves
 from aadsl.trajectory.record.average import FollowedAverage
+from aadsl.trajectory.record.compiled import own_numbers
 from aadsl.trajectory.record.group_scalars import GroupScalars, Scalars
 from aadsl.trajectory.store.specs import ParameterSpec
 from aadsl.trajectory.store.tensors import StateEntry, dtype_name
@@ -49,13 +50,14 @@ class Subject:
         samples: the smallest trained parameter, and the smallest buffer.
         idle: what the optimizers have, but do not train, by name.
         average: the average that is followed.
+        draws_own_numbers: whether the model is compiled, and draws random numbers that no replay has.
 
     Raises:
         AadslError: an optimizer is none, has what is not in the model, or what another one trains; nothing is trained.
     """
 
     def __init__(self, model: nn.Module, optimizer: Any, averaged: Any = None) -> None:
-        self.model = unwrapped(model)
+        self.model, self.draws_own_numbers = unwrapped(model), own_numbers(model)
         require_initialized(self.model)
         given = optimizer if isinstance(optimizer, Sequence) and len(optimizer) else [optimizer]
         self.optimizers = [unwrapped_optimizer(one) for one in given]
