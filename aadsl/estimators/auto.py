@@ -46,7 +46,7 @@ class Auto(Estimator):
     def choose(self, history: History, query: Query) -> Estimator:
         """Return what answers without a clock: exact where that is not dearer, or nothing can be estimated."""
         exact, estimate = Retraining(), self.estimate
-        if history.opaque or not all(behavior.differentiable for behavior in query.behaviors):
+        if history.no_derivative or not all(behavior.differentiable for behavior in query.behaviors):
             return exact
         costs = [method.cost(history, query).gradients for method in (exact, estimate)]
         return exact if costs[0] <= costs[1] else estimate

@@ -169,6 +169,9 @@ def require_estimable(history: History, behaviors: Sequence[Behavior]) -> None:
     """
     if history.opaque:
         raise without_derivative(history.opaque)
+    if history.no_derivative:
+        said = f"{history.no_derivative}, so effects cannot be estimated"
+        raise AadslError(said, hint="ask for exact answers of stages: using retraining()")
     for behavior in behaviors:
         if not behavior.differentiable:
             raise AadslError(

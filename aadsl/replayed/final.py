@@ -6,11 +6,12 @@ means one of three: a number of steps; several, whose mean it is; or ``"averaged
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
 from aadsl.core.arguments import shown
@@ -65,9 +66,11 @@ def asked_of(history: History, final: Any, model: nn.Module) -> WhichModel:
     return _unless_end(step, trajectory.length)
 
 
-def ask_about(history: History, asked: WhichModel) -> None:
-    """Let a run end with the model that is asked about; before anything is asked of it."""
+def ask_about(history: History, asked: WhichModel, finish: Callable[[nn.Module], Any] | None = None) -> None:
+    """Let a run end with the model that is asked about, ``finish``-ed; before anything is asked of it."""
     history.asked = asked
+    if finish is not None:
+        history.finish, history.made_of = finished_by(history, finish), [*history.made_of, finish]
     if isinstance(asked, int):
         history.end = asked
     elif isinstance(asked, tuple):
@@ -76,7 +79,41 @@ def ask_about(history: History, asked: WhichModel) -> None:
         objective = history.objective
         layouts = objective.parameters, objective.buffers
         history.average = KeptAverage(history.trajectory, layouts, history.state(0).parameters)
-    history.forget()
+    for held in ("_steps", "_states"):  # they are without an average
+        vars(history).pop(held, None)
+
+
+def finished_by(history: History, finish: Callable[[nn.Module], Any]) -> Callable[[FlatState], FlatState]:
+    """Return what makes of a model the one that is shipped: ``finish(model)`` may write to its weights and buffers.
+
+    Raises:
+        AadslError: it fails, or writes to what the run did not move.
+    """
+    layouts = history.objective.parameters, history.objective.buffers
+
+    def finished(state: FlatState) -> FlatState:
+        model = history.model_at(state)
+        before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        try:
+            finish(model)
+        except Exception as error:
+            hint = "it is called as finish(model), with a copy of the model that the study was given"
+            raise AadslError(f"finish fails: {type(error).__name__}: {error}", hint=hint) from error
+        after = dict(model.named_parameters()) | dict(model.named_buffers())
+        moved = {name for name, tensor in before.items() if name in after and not torch.equal(after[name], tensor)}
+        if others := sorted(moved.difference(*(layout.names for layout in layouts), history.objective.integers)):
+            raise AadslError(
+                f'finish writes to "{others[0]}", which the run left as it was',
+                hint="it may write to what was trained, and to statistics that training moved",
+            )
+        flat = (
+            layout.flatten([after[name].detach() for name in layout.names], like)
+            for layout, like in zip(layouts, (state.parameters, state.buffers), strict=True)
+        )
+        parameters, buffers = flat
+        return state._replace(parameters=parameters, buffers=buffers)
+
+    return finished
 
 
 def _step_of(history: History, weights: NamedWeights) -> int:

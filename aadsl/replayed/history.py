@@ -70,6 +70,7 @@ class History:
         asked: which model answers are about where that is not the run's end: see :mod:`aadsl.replayed.final`.
         end: after how many steps it was made, as a rule after all that were recorded; average: of which weights it is
             the average, as a rule of none.
+        finish: what is done to it before it is shipped, as a rule nothing.
         given: what to know of the model's weights, as a rule nothing.
         witness: what is told where the replay of each stretch between two stored states ended.
         waypoints: states that verification passes and others want; replayed_steps: how many steps it has replayed.
@@ -92,6 +93,7 @@ class History:
         self.trajectory, self._model = trajectory, model
         self.asked: int | str | tuple[int, ...] | None = None
         self.end, self.average = trajectory.length, cast("ShippedAverage | None", None)
+        self.finish: Callable[[FlatState], FlatState] | None = None
         self.device = device_of(device)
         if not trajectory.length:
             raise AadslError(f"{trajectory.path} holds no steps", hint="record some, and commit them: recorder.close()")
@@ -136,10 +138,12 @@ class History:
         """Steps up to there whose state was recorded."""
         return tuple(step for step in self.trajectory.checkpoints if step <= self.end)
 
-    def forget(self) -> None:
-        """Forget steps and states as they were without an average."""
-        for name in ("_steps", "_states"):
-            self.__dict__.pop(name, None)
+    @property
+    def no_derivative(self) -> str:
+        """Why nothing can be swept, in words; as a rule ""."""
+        if self.finish is not None:
+            return "what is done to the model after training, finish=…, has no derivative"
+        return f"steps of {self.opaque} have no derivative" if self.opaque else ""
 
     @property
     def of_model(self) -> str:
@@ -249,7 +253,8 @@ class History:
 
     def shipped(self, state: FlatState) -> FlatState:
         """Return the model that is read off where a run ends: its state, or an average that is part of it."""
-        return state if self.average is None else shipped(state, self.average.own_buffers)
+        state = state if self.average is None else shipped(state, self.average.own_buffers)
+        return state if self.finish is None else self.finish(state)
 
     def placed(self, u: FlatState) -> FlatState:
         """Return the cotangent of a state for that of the model that behaviors are read off there."""

@@ -28,6 +28,7 @@ class RunSpec:
     Attributes:
         trajectory: what was recorded; pickled as its paths, and opened anew where it arrives.
         final: which model answers are about, see :mod:`aadsl.replayed.final`.
+        finish: what is done to it before it is shipped.
         model, loss, data, device, memory, optimizer: as :class:`History` has them.
     """
 
@@ -39,12 +40,13 @@ class RunSpec:
     memory: str | float | None = None
     optimizer: GivenOptimizer = None
     final: int | str | tuple[int, ...] | None = None
+    finish: Callable[[nn.Module], Any] | None = None
 
     def history(self) -> History:
         """Return the run of these arguments."""
         given = {"model": self.model, "loss": self.loss, "data": self.data, "memory": self.memory}
         history = History(self.trajectory, **given, device=self.device, optimizer=self.optimizer)
-        ask_about(history, self.final)
+        ask_about(history, self.final, self.finish)
         return history
 
     def opened_again(self) -> RunSpec:
@@ -62,7 +64,7 @@ class RunSpec:
         # A class that was defined in a notebook is not to be imported there.
         optimizer = self.optimizer or classes_of(self.trajectory)
         # A pickled parameter has no hooks.
-        rest = self.loss, data, self.device, self.memory, optimizer, self.final
+        rest = self.loss, data, self.device, self.memory, optimizer, self.final, self.finish
         return _arrived, (recording, model, hooks_of(model), *rest)
 
 

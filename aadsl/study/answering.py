@@ -214,8 +214,8 @@ class Answering:
         """
         if price.total <= budget.left:
             return METHOD
-        if self.history.opaque or not all(behavior.differentiable for behavior in query.behaviors):
-            raise unaffordable(query, price.total, budget, self.history.opaque)
+        if self.history.no_derivative or not all(behavior.differentiable for behavior in query.behaviors):
+            raise unaffordable(query, price.total, budget, self.history.no_derivative)
         estimate = method.estimate
         longer = self.costs.seconds(estimate, estimate.cost(self.history, query))
         return METHOD if price.total <= longer else estimate

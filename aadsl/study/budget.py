@@ -58,14 +58,14 @@ def unestimable(error: NotFiniteError, seconds: float) -> AadslError:
     return AadslError(error.problems[0].message, hint=hint)
 
 
-def unaffordable(query: Query, seconds: float, budget: TimeBudget, opaque: str) -> AadslError:
+def unaffordable(query: Query, seconds: float, budget: TimeBudget, why: str) -> AadslError:
     """Return what is said where the budget does not cover the exact answer, which a behavior needs, or all do.
 
-    ``opaque`` are the optimizers of the run without a derivative, in words.
+    ``why`` is in words why nothing can be estimated of the run; "" where that is a behavior's.
     """
     needed = in_words(seconds)
-    why, also = f"steps of {opaque} have no derivative", ""
-    if not opaque:
+    also = ""
+    if not why:
         name = next(behavior.name for behavior in query.behaviors if not behavior.differentiable)
         why, also = f'behavior "{name}" has no gradient', "; or ask about a smooth behavior such as margin"
     return AadslError(

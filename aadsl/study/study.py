@@ -81,6 +81,8 @@ class Study(ExampleQuestions):
             which it was kept (``final=1200`` where best weights were loaded at the end), its weights, as a state dict,
             or ``"given"`` for the weights of ``model``; what came after it has no effect. ``"averaged"`` is the average
             that ``Recorder(…, averaged=…)`` followed, and a list of numbers of steps the mean of these models.
+        finish: what is done to the model after training, before it is shipped: ``finish(model)`` writes to its weights
+            or statistics, as ``lambda model: update_bn(loader, model)`` does; answers are then exact ones alone.
         unverified: answer although the trajectory fails verification; answers then say so in their attributes.
 
     Before the first answer is computed, the files and a small sample of steps are verified. On a trajectory that fails,
@@ -106,13 +108,14 @@ class Study(ExampleQuestions):
         unverified: bool = False,
         optimizer: Callable[..., Optimizer] | None = None,
         final: Any = None,
+        finish: Callable[[nn.Module], Any] | None = None,
     ) -> None:
         self.data = data
         device = f"cuda:{device}" if isinstance(device, int) else device
         given = {"model": model, "loss": loss, "data": data, "memory": memory, "optimizer": optimizer}
         history = History(trajectory, **given, device=device)
-        if final is not None:
-            ask_about(history, asked_of(history, final, model))
+        if final is not None or finish is not None:
+            ask_about(history, None if final is None else asked_of(history, final, model), finish)
             history.given = ""
         entries = EntryStore(effects_of(trajectory.path))
         cache = EffectCache(history, entries)
@@ -120,7 +123,9 @@ class Study(ExampleQuestions):
         self.spot_check = SpotCheck(history, entries, tolerated=unverified)
         spread = None
         if executor is not None or workers:
-            spread = Workers(RunSpec(trajectory, **given, device=device, final=history.asked), executor, workers)
+            spread = Workers(
+                RunSpec(trajectory, **given, device=device, final=history.asked, finish=finish), executor, workers
+            )
         answering = Answering(history, cache, ExactAnswers(history, cache, models), self.spot_check, spread)
         super().__init__(trajectory, answering, within)
 

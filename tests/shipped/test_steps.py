@@ -47,8 +47,10 @@ def ways(step: int, weights: Weights) -> dict[str, dict[str, Any]]:
     }
 
 
-@pytest.mark.parametrize("step", [STORED, BETWEEN])
-@pytest.mark.parametrize("way", ways(0, {0: network().state_dict()}))
+@pytest.mark.parametrize(
+    ("step", "way"),
+    [*((STORED, way) for way in ways(0, {0: network().state_dict()})), (BETWEEN, "number"), (BETWEEN, "given")],
+)
 def test_an_exact_answer_is_that_of_a_plain_loop_that_ended_there(
     folder: Path, weights: Weights, step: int, way: str
 ) -> None:

@@ -27,9 +27,8 @@ def read(model: nn.Module, batch: Any) -> Tensor:
 def test_it_is_replayed_and_answered_for(file: Path, tmp_path: Path) -> None:
     loop = runpy.run_path(str(file))
     model, before = loop["train"](tmp_path / "run"), loop["train"](tmp_path / "short", epochs=1)
-    study = aadsl.Study(
-        aadsl.open_trajectory(tmp_path / "run"), model=model, loss=loop["loss_fn"], data=loop["DATA"], device="cpu"
-    )
+    given = {"model": model, "loss": loop["loss_fn"], "data": loop["DATA"], "device": "cpu"} | loop.get("ASKED", {})
+    study = aadsl.Study(aadsl.open_trajectory(tmp_path / "run"), **given)
     report = study.verify_trajectory()
     assert report.ok, report
     study.stage("last", study.steps["epoch"] == 1)
