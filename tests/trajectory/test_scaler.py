@@ -13,6 +13,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
 import aadsl
+from aadsl.core.errors import AadslError
 from aadsl.trajectory import Recorder, open_trajectory
 from tests.trajectory.loops import DATA, INPUTS, TARGETS, mean_loss, sgd, small_model
 
@@ -81,3 +82,10 @@ def test_the_exact_answer_is_that_of_the_loop(tmp_path: Path) -> None:
     answer: Any = study.score(["one"], ["held"])
     ends = [mean_loss(net, (INPUTS, TARGETS)).item() for net in (other, model)]
     assert answer.exact.all() and answer.effect.item() == pytest.approx(ends[0] - ends[1], abs=3e-7) != 0
+
+
+def test_float32_copies_of_the_weights_are_told(tmp_path: Path) -> None:
+    model = small_model(norm=False).bfloat16()
+    copies = [nn.Parameter(parameter.detach().float()) for parameter in model.parameters()]
+    with pytest.raises(AadslError, match=r"no parameter of the model[\s\S]*float32 copies[\s\S]*torch\.autocast"):
+        Recorder(tmp_path, model, torch.optim.AdamW(copies), DATA)

@@ -175,7 +175,8 @@ class Recorder:
     def forward_begins(self) -> None:
         """Say that a micro-batch's forward pass begins now.
 
-        Only needed where the training loop calls parts of the model, not the model, so that the recorder cannot see it.
+        Only needed where the loop calls parts of the model, not the model, so that the recorder cannot see it, or draws
+        random numbers before it calls the model (the noise of diffusion): say it before that.
         """
         if self._open:
             self._watch.told()

@@ -99,9 +99,16 @@ class Subject:
         self.average = None if averaged is None else FollowedAverage(*followed)
 
     def _refuse_stranger(self, parameter: Tensor) -> list[str]:
+        hint = "put all modules the optimizer trains into one nn.Module and record that"
+        lower = {own.dtype for own in self.model.parameters() if own.shape == parameter.shape} - {parameter.dtype}
+        if parameter.dtype == torch.float32 and lower & {torch.bfloat16, torch.float16}:
+            hint = (
+                "these seem to be float32 copies of the weights of a model in lower precision; keep the model in "
+                "float32 and train it under torch.autocast, which lowers the precision of the pass and is recorded"
+            )
+        shape = tuple(parameter.shape)
         raise AadslError(
-            f"the optimizer updates a tensor of shape {tuple(parameter.shape)} that is no parameter of the model",
-            hint="put all modules the optimizer trains into one nn.Module and record that",
+            f"the optimizer updates a tensor of shape {shape} that is no parameter of the model", hint=hint
         )
 
     def replace(self, optimizer: Optimizer, other: Optimizer) -> None:
