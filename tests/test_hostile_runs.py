@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -143,7 +144,9 @@ PAGES: dict[str, Callable[[Any], str]] = {
     "training examples": lambda asked: examples_html(training_examples(asked)),
     "verification": lambda asked: asked.reports[0]._repr_html_(),
     "progress": lambda asked: progress(asked)._repr_html_(),
-    "a report": lambda asked: report_of(asked.asked[0]).html().partition("<body>")[2].partition("<script")[0],
+    "a report": lambda asked: (
+        replace(report_of(asked.asked[0]), charts=()).html().partition("<body>")[2].partition("<script")[0]
+    ),
 }
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from itertools import count, takewhile
 from typing import Any
 
-from aadsl.core.texts import LONGEST, beginning, room, shortened, visible
+from aadsl.core.texts import LONGEST, beginning, fits, room, shortened, visible
 
 DESCRIBED = 2_000
 """Characters of a chart's description in words."""
@@ -82,9 +82,9 @@ def labels(names: Iterable[str], most: int = LABEL) -> dict[str, str]:
     ['run/2024/ba…rt a', 'run/2024/ba…rt b', 'rest']
     """
     names = list(dict.fromkeys(names))
-    long = [name for name in names if room(name) > most]
+    long = [name for name in names if not fits(name, most)]
     alike = _alike(min(long), max(long))[: min(map(len, long)) - TAIL] if len(long) > 1 else ""
-    left = max(HEAD, most - 1 - max((room(name[len(alike) :]) for name in long), default=0))
+    left = max(HEAD, most - 1 - max((room(name[len(alike) :][:most]) for name in long), default=0))
     head = alike if room(alike) <= left + 1 else f"{beginning(alike, left)}…"
     found = {name: name for name in names}
     taken = set(names).difference(long)

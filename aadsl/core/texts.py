@@ -46,10 +46,15 @@ def shortened(text: str, most: int) -> str:
     >>> shortened("learning rate 0.1, batch 64", 15)
     'learnin…atch 64'
     """
-    if room(text) <= most:
+    if fits(text, most):
         return text
     end = (most - 1) // 2
     return f"{beginning(text, most - 1 - end)}…{beginning(text[::-1], end)[::-1]}"
+
+
+def fits(text: str, most: int) -> bool:
+    """Return whether a text has room where there is some for ``most`` letters; told quickly of a long one."""
+    return len(text) <= most and room(text) <= most
 
 
 def room(text: str) -> int:
@@ -61,12 +66,12 @@ def beginning(text: str, most: int) -> str:
     """Return as much of the beginning of ``text`` as has room in ``most`` letters."""
     taken = 0
 
-    def fits(letter: str) -> bool:
+    def has_room(letter: str) -> bool:
         nonlocal taken
         taken += _width(letter)
         return taken <= most
 
-    return "".join(takewhile(fits, text))
+    return "".join(takewhile(has_room, text))
 
 
 def _width(letter: str) -> int:
