@@ -6,7 +6,6 @@ from typing import Any
 
 from aadsl.charts import theme
 from aadsl.charts.png import smaller
-from aadsl.charts.texts import drawable
 
 MIME = "application/vnd.vegalite.v5+json"
 SCHEMA = "https://vega.github.io/schema/vega-lite/v5.json"
@@ -21,7 +20,8 @@ def mimebundle(chart: Any) -> dict[str, Any]:
     JupyterLab draws the first without the internet and in its own theme; other viewers take the picture. There is
     no ``text/html``: ``nbconvert`` would prefer it to the picture.
     """
-    return {MIME: lab_spec(chart), "image/png": small_png(chart), "text/plain": summary(chart)}
+    spec = theme.specification(chart)  # once: the functions below take it as well
+    return {MIME: lab_spec(spec), "image/png": small_png(spec), "text/plain": summary(spec)}
 
 
 def lab_spec(chart: Any) -> dict[str, Any]:
@@ -39,13 +39,14 @@ def png(chart: Any, scale: float = 1.5) -> bytes:
 
 def small_png(chart: Any, scale: float = 1.5) -> bytes:
     """Return the picture of ``chart`` at this scale, or at a smaller one if it takes over ``PICTURE`` bytes."""
-    picture = png(chart, scale)
+    spec = theme.specification(chart)
+    picture = png(spec, scale)
     while len(picture) > PICTURE:
         scale *= min(0.9, (PICTURE / len(picture)) ** 0.8)  # bytes grow less than the area
-        picture = png(chart, scale)
+        picture = png(spec, scale)
     return picture
 
 
 def summary(chart: Any) -> str:
     """Return the chart in words: its title, what is said under it, its extremes. Pages take it for the picture's."""
-    return f"[chart] {drawable(chart.to_dict().get('description', ''), 'description')}"
+    return f"[chart] {theme.specification(chart).get('description', '')}"

@@ -27,7 +27,8 @@ def svg(chart: Any) -> str:
 
 def html(chart: Any) -> str:
     """Return one HTML page with the interactive ``chart`` and the code that draws it (about 1 MB)."""
-    return page(summary(chart), interactive(chart))
+    spec = theme.specification(chart)
+    return page(summary(spec), interactive(spec))
 
 
 def interactive(chart: Any, picture: str = "") -> str:

@@ -17,6 +17,7 @@ from aadsl.charts.brushing import brushable
 from aadsl.charts.export import interactive, page, svg
 from aadsl.charts.frame import behaviors
 from aadsl.charts.needs import EFFECTS
+from aadsl.charts.theme import specification
 from aadsl.core.numbers import plain, signed
 from aadsl.core.texts import told, visible
 
@@ -81,10 +82,10 @@ class AnswerPage:
         parts += [_paragraph(f"{question[:1].upper()}{question[1:]}")] if question else []
         parts += [_table(*rows) for rows in (self.stages, self.behaviors) if len(rows) > 1]
         parts += ["<h2>The answer</h2>", *self._tables()]
-        parts += [interactive(chart, svg(chart)) for chart in self.charts]
+        parts += [interactive(spec, svg(spec)) for spec in map(specification, self.charts)]
         if "step_effect" in self.answer and bool(self.answer["step_effect"].notnull().any()):
-            chart = brushable(self.answer)
-            parts += ["<h2>Step by step</h2>", interactive(chart, svg(chart))]
+            spec = specification(brushable(self.answer))
+            parts += ["<h2>Step by step</h2>", interactive(spec, svg(spec))]
         parts += ["<h2>How far it can be trusted</h2>", *self._trust()]
         parts += ["<h2>How it was computed</h2>", *self._computed()]
         parts += ["<h2>The run</h2>", f'<div class="words">{_table(("", ""), *self.run.items())}</div>']

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from textwrap import wrap
-from typing import Any
+from typing import Any, cast
 
 import altair as alt
 import xarray as xr
@@ -149,7 +149,13 @@ def sign_color(sign: int, field: str = "effect") -> Any:
     return alt.condition(f"datum.{field} * {sign} >= 0", alt.value(HELPED), alt.value(HURT))
 
 
+def specification(chart: Any) -> dict[str, Any]:
+    """Return the Vega-Lite specification of ``chart``, whatever texts it shows; of what is one already, itself."""
+    # The tests validate every chart: here it would take longer than all the rest.
+    return chart if isinstance(chart, dict) else cast("dict[str, Any]", drawable(chart.to_dict(validate=False)))
+
+
 def styled(chart: Any, inks: Inks) -> dict[str, Any]:
-    """Return the Vega-Lite specification of ``chart`` drawn with ``inks``, whatever texts it shows."""
-    spec: dict[str, Any] = drawable(chart.to_dict())
+    """Return the specification of ``chart``, or of its specification, drawn with ``inks``."""
+    spec = specification(chart)
     return {**spec, "config": {**spec.get("config", {}), **config(inks)}}

@@ -16,6 +16,7 @@ from IPython.display import display
 from aadsl.charts import save
 from aadsl.charts.brushing import brushable
 from aadsl.charts.bundle import MIME, lab_spec, small_png, summary
+from aadsl.charts.theme import specification
 from aadsl.charts.words import step_source
 from aadsl.core.errors import AadslError
 from aadsl.statements import Session
@@ -146,8 +147,8 @@ class Explorer(anywidget.AnyWidget):  # type: ignore[misc]
 
     def picture(self) -> dict[str, Any]:
         """Return :meth:`chart` as a mime bundle, small enough to be kept beside the explorer."""
-        chart = self.chart()
-        return {MIME: lab_spec(chart), "image/png": small_png(chart, scale=1.0), "text/plain": summary(chart)}
+        spec = specification(self.chart())
+        return {MIME: lab_spec(spec), "image/png": small_png(spec, scale=1.0), "text/plain": summary(spec)}
 
     def chart(self) -> Any:
         """Return what is shown now as a timeline that can be brushed without a kernel.

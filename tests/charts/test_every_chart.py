@@ -32,6 +32,11 @@ def test_compiles_under_the_versions_in_use(name):
         assert vl_convert.vegalite_to_vega(spec, vl_version=version)["marks"]
 
 
+def test_is_valid(name):
+    chart = draw(name)
+    assert chart.to_dict() == chart.to_dict(validate=False)  # the first raises where it is not
+
+
 def test_is_strict_json(name):
     dataset = ANSWER.assign_coords(accuracy=("step", [float("nan")] * ANSWER.sizes["step"]))
     json.dumps(lab_spec(draw(name, dataset)), allow_nan=False)
