@@ -41,7 +41,7 @@ def announced(
     length = taken.length if positions is None else len(positions)
     if size is not None:
         length = _size(size, positions)
-    batch = MicroBatch(length, positions, taken.tensors, taken.structure)
+    batch = MicroBatch(length, positions, taken.tensors, taken.structure, NOTHING, NOTHING)
     if isinstance(weight, (list, tuple)) or getattr(weight, "ndim", False):
         metadata = {**metadata, "weight": weight}  # of each example
     elif weight is not None:

@@ -206,8 +206,8 @@ class Loop:
                 self._versions, self._skipped = self._subject.versions(), False
             return
         if not coming.taken:
-            coming.loss = self._watch.loss
             coming.used = self._watch.finish_step(coming.batches)
+            coming.loss = self._watch.loss
             self.noted.of_pass(self._watch, first=coming.number == self._first)
         # With this the step is taken: whatever interrupts, before or after it, leaves nothing half done.
         coming.end()

@@ -79,6 +79,8 @@ def matched(events: Events, batches: Sequence[MicroBatch], tasks: AbstractSet[in
 def training_passes(events: Events, tasks: AbstractSet[int]) -> list[ForwardPass]:
     """Return the passes that were differentiated; all where that was not seen, as in the parts of a model."""
     passes = [event for event in events if event is not None]
+    if len(passes) == 1:  # as in most steps
+        return passes
     return [one for one in passes if not tasks.isdisjoint(one.tasks)] or [one for one in passes if one.tasks] or passes
 
 

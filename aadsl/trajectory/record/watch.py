@@ -45,6 +45,7 @@ class ForwardWatch:
         seen: whether there was one since the last step.
         training, off_mode: the model's mode at the first that trained, and the modules that deviate from it.
         autocast: the dtype of the ``torch.autocast`` around that one, "" where there was none.
+        loss: what was differentiated for the last step, in all; None where that is not known.
         scale: of mixed precision by which the loss of the last step was multiplied, 1 where that was not seen.
         buffers_written: whether something else than the training passes of the last step wrote to buffers before it.
     """
@@ -65,6 +66,7 @@ class ForwardWatch:
         self._buffers = list(subject.model.buffers())
         self._written = [buffer._version for buffer in self._buffers]
         self.training, self.off_mode, self.autocast = True, "", ""
+        self.loss: Number | None = None
         self.scale: Number = 1.0
         self._devices = ["cpu", *sorted({f"cuda:{p.device.index}" for p in subject.parameters.values() if p.is_cuda})]
         self._device = next(iter(subject.parameters.values())).device.type
@@ -156,16 +158,12 @@ class ForwardWatch:
         """Whether there was a forward pass, and the parameters that are watched got no gradients."""
         return self.seen and not self._tasks
 
-    @property
-    def loss(self) -> Number | None:
-        """What was differentiated since the last step, in all: the loss of the step; None where that is not known."""
-        begun = self._begun()
-        return sum([one.loss for one in begun[1:]], start=begun[0].loss) if begun else None
-
     def _begun(self) -> list[Differentiated]:
         """Return what the backward passes since the last step began with; nothing where that of one is not known."""
-        begun = self._tasks.values()
-        return [] if None in begun else list({id(one): one for one in begun if one is not None}.values())
+        begun = list(self._tasks.values())
+        if len(begun) > 1:  # several of one pass where parts of the model were computed again
+            begun = list({id(one): one for one in begun}.values())
+        return begun if None not in begun else []  # type: ignore[return-value]
 
     @property
     def was_skipped(self) -> bool:
@@ -190,8 +188,11 @@ class ForwardWatch:
         """
         used = matched(self._events, batches, self._tasks.keys())
         begun = self._begun()
-        self.scale = begun[0].scale if begun else 1.0
-        self._measure(used, begun)
+        self.loss, self.scale = None, 1.0
+        if begun:
+            self.loss, self.scale = sum([one.loss for one in begun[1:]], start=begun[0].loss), begun[0].scale
+            if not (len(used) == 1 and _untouched(begun)):
+                self._measure(used, begun)
         self.buffers_written = bool(self._buffers) and self._wrote_between()
         pairs = [(batch, one) for batch, one in used if one is not None]
         if pairs:
@@ -205,12 +206,10 @@ class ForwardWatch:
         return [batch for batch, _ in used]
 
     def _measure(self, used: Used, begun: Sequence[Differentiated]) -> None:
-        """Note of each micro-batch what was differentiated, where that can be something else than its loss.
+        """Note of each micro-batch what was differentiated.
 
         A backward pass through several of them, and several through one, say nothing of each.
         """
-        if not begun or (len(used) == 1 and _untouched(begun)):
-            return
         found = [one for _, one in used if one is not None]
         known = [{id(own): own for own in map(self._tasks.get, one.tasks) if own is not None} for one in found]
         if not found and len(begun) == len(used):  # of what the loop calls parts of, nothing but the order is seen
@@ -248,8 +247,10 @@ class ForwardWatch:
         now = now or {device: state_of(device) for device in self._devices}
         (began, pairs), self._unsettled = self._unsettled, None
         drew = [device for device, state in now.items() if state != began[device]]
-        self._wary = _WARY if drew else max(0, self._wary - 1)
+        self._wary = _WARY if drew else self._wary - (self._wary > 0)
         for batch, one in pairs:
+            if not (drew or one.others):
+                continue
             states = {device: one.states[device] for device in drew} | dict(one.others)
             if states:
                 batch.rng = {name.replace(":", ""): as_tensor(state) for name, state in states.items() if state}
