@@ -45,20 +45,26 @@ def examples_html(listing: Any) -> str:
 
 
 def _examples(rows: list[Any]) -> str:
+    said = any(row.how for row in rows)
     cells = [
         [
             f'<td style="text-align: left">{_look(row.look)}</td>',
             *(f'<td style="text-align: left">{escaped(text)}</td>' for text in (row.number, row.label)),
             f'<td style="{NUMBER}">{escaped(row.value)}</td>',
-            *(f'<td style="text-align: left">{escaped(text)}</td>' for text in (row.how, f"{row.times} ×")),
+            *(f'<td style="text-align: left">{escaped(text)}</td>' for text in _rest(row, said)),
         ]
         for row in rows
     ]
     head = "".join(
-        f'<th style="text-align: left">{name}</th>' for name in ("", "example", "label", "effect", "how", "came")
+        f'<th style="text-align: left">{name}</th>'
+        for name in ("", "example", "label", *(("effect", "how") if said else ("own loss",)), "came")
     )
     body = "".join(f"<tr>{''.join(row)}</tr>" for row in cells)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _rest(row: Any, said: bool) -> list[str]:
+    return [*([row.how] if said else []), f"{row.times} ×"]
 
 
 def _look(look: dict[str, str]) -> str:

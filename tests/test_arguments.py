@@ -105,6 +105,7 @@ def right(
         "on": DATA,
         "step": 0,
         "job": 0,
+        "row": 0,
         "answer": answer,
         aadsl.Recorder: recorder,
         aadsl.Trajectory: study.trajectory,

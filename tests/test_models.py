@@ -17,7 +17,6 @@ from aadsl.estimators import FirstOrder
 from aadsl.propagation import CentralDifference
 from aadsl.replayed.parcels import pickled, unpickled
 from aadsl.replayed.run_spec import RunSpec
-from aadsl.study.identity import Identifier
 from tests.models import MODELS, WRAPPERS, Net, Owned, Statistics, changed, lazy, made
 
 STEPS, BATCH, SKIPPED = 12, 16, range(3, 6)
@@ -96,12 +95,12 @@ def test_a_wrapped_model_and_what_is_in_it_are_the_same(name: str, tmp_path: Pat
 def test_the_identity_of_a_run_stays_when_forward_passes_leave_something_behind(name: str, tmp_path: Path) -> None:
     full = train(WRAPPERS[name](made(Net)) if name in WRAPPERS else made(MODELS[name]), path=tmp_path / "run")
     asked = study(tmp_path / "run", full)
-    before = Identifier(asked.history)
+    before = asked._answering.identifier
     identity = before.now()
     asked.retrain(["skipped"], ["all"])
     assert before.now() == identity
     assert identity.digest is not None or name == "machinery"
-    assert Identifier(study(tmp_path / "run", full).history).now() == identity
+    assert study(tmp_path / "run", full)._answering.identifier.now() == identity
 
 
 @pytest.mark.parametrize("name", ["gradient hook", "activation", "features", "LSTM", "compiled", "compiled in part"])

@@ -6,8 +6,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import product
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import xarray as xr
 
@@ -21,6 +23,8 @@ from aadsl.charts.theme import specification
 from aadsl.core.numbers import plain, signed
 from aadsl.core.texts import told, visible
 
+EXAMPLES = 20
+"""Training examples that are listed of those that helped, and of those that hurt."""
 REASONS = 12
 """Reasons of low trust that are listed; the table has the trust of every number."""
 _NUMBER = re.compile(r"[+−-]?[0-9.,]+(e[+−-]?[0-9]+)?")
@@ -70,6 +74,8 @@ class AnswerPage:
             return f"What single training steps did to {on}"
         count = self.answer.sizes["stage"]
         stages = words.quoted([str(name) for name in self.answer["stage"].values])
+        if "example_estimate" in self.answer:
+            return f"What single training examples of {stages} did to {on}"
         if "share" in self.answer:
             return f"Which share of {on} came from {stages}"
         return f"What {'stage' if count == 1 else 'stages'} {stages} of the training did to {on}"
@@ -97,6 +103,10 @@ class AnswerPage:
         return [_paragraph(one, "warning") for one in said]
 
     def _tables(self) -> list[str]:
+        if "example_estimate" in self.answer:
+            convention = words.meaning(self.answer, "positive: the example {good}; negative: it {bad}")
+            meaning = "effect: the behavior as it is, minus what it would be without the example in the stage's batches"
+            return [_frame(examples_table(self.answer)), _paragraph(words.sentence(f"{meaning}; {convention}"))]
         convention = words.meaning(self.answer, "positive: the stage or step {good}; negative: it {bad}")
         meaning = f"effect: the behavior as it is, minus what it would be without the stage or step; {convention}"
         tables = [_frame(ranking_table(self.answer))] if "ranked" in self.answer else []
@@ -160,6 +170,21 @@ def ranking_table(dataset: xr.Dataset) -> pd.DataFrame:
             rows.append((name, str(rank), str(label), signed(float(effect), 4), how, str(trust)))
     ranked = "stage" if "stage" in dataset.dims else "step"
     return pd.DataFrame(rows, columns=["behavior", "rank", ranked, "effect", "how", "trust"])
+
+
+def examples_table(dataset: xr.Dataset) -> pd.DataFrame:
+    """Return the training examples with the largest effects of either sign, in order, for each stage and behavior."""
+    best = dataset["example_exact"].fillna(dataset["example_estimate"]).transpose("stage", "behavior", ...)
+    rows = []
+    for stage, behavior in product(best["stage"].values, best["behavior"].values):
+        known = best.sel(stage=stage, behavior=behavior).dropna("training_example")
+        order = known.sortby(known, ascending=False)
+        ends = order if order.size <= 2 * EXAMPLES else xr.concat([order[:EXAMPLES], order[-EXAMPLES:]], order.dims[0])
+        for number in ends["training_example"].values:
+            exact = np.isfinite(dataset["example_exact"].sel(stage=stage, behavior=behavior, training_example=number))
+            effect = signed(float(ends.sel(training_example=number)), 4)
+            rows.append((str(stage), str(behavior), str(number), effect, "exact" if exact else "estimate"))
+    return pd.DataFrame(rows, columns=["stage", "behavior", "example", "effect", "how"])
 
 
 def _frame(frame: pd.DataFrame) -> str:

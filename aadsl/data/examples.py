@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from torch.utils.data import TensorDataset, default_collate
 
 from aadsl.core.errors import AadslError
 from aadsl.core.scalars import IGNORED
+from aadsl.data.decoded import DecodedItems
 from aadsl.data.tables import Rows, columns_of, coordinates, is_frame
 
 TARGETS = ("label", "target", "labels", "targets")  # what the target of a Dataset is called
@@ -30,11 +31,13 @@ class Examples:
         source: tensors of equal length, or a map-style dataset.
         coordinates: what is known about each example, 1-D variables over the dimension ``example``.
         positions: which examples of ``source`` these are, in order.
+        items: the decoded items of a map-style dataset, shared by all examples that were selected of it.
     """
 
     source: Any
     coordinates: xr.Dataset = field(repr=False)
     positions: NDArray[np.int64] = field(repr=False)
+    items: DecodedItems = field(repr=False, compare=False)
 
     @classmethod
     def of(cls, data: Any) -> Examples:
@@ -73,7 +76,8 @@ class Examples:
         if hasattr(data, "__getitem__") and hasattr(data, "__len__") and not isinstance(data, (str, Mapping)):
             count = len(data)
             known = coordinates(columns_of(data) or {}, count)
-            return cls(Rows(data) if is_frame(data) else data, known, np.arange(count))
+            source = Rows(data) if is_frame(data) else data
+            return cls(source, known, np.arange(count), DecodedItems(source))
         raise AadslError(
             f"examples cannot be taken from {type(data).__name__}",
             hint="give a tuple of tensors (inputs, targets), a map-style dataset, a table, or an xarray Dataset",
@@ -108,7 +112,7 @@ class Examples:
             raise AadslError(f"a mask of shape {chosen.shape} does not fit {len(self)} examples")
         where = np.flatnonzero(chosen) if chosen.dtype == bool else chosen
         self._require(where)
-        return Examples(self.source, self.coordinates.isel(example=where), self.positions[where])
+        return Examples(self.source, self.coordinates.isel(example=where), self.positions[where], self.items)
 
     def labelled(self) -> NDArray[np.bool_]:
         """Return (n,) false where an example is labelled −100: it has no label. Only labels in tensors are read."""
@@ -137,7 +141,11 @@ class Examples:
         if self.tensors:
             places = torch.from_numpy(rows)
             return tuple(part.index_select(0, places.to(part.device)).to(device) for part in self.source)
-        return to_device(_collated([self.source[int(i)] for i in rows]), device)
+        return to_device(_collated(self.items.at(rows.tolist())), device)
+
+    def afresh(self) -> Examples:
+        """Return the same examples with nothing of them decoded."""
+        return replace(self, items=DecodedItems(self.source, self.items.decoders))
 
     def _require(self, positions: NDArray[Any]) -> None:
         if positions.size and not (-len(self) <= positions.min() and positions.max() < len(self)):
@@ -153,7 +161,8 @@ class Examples:
 
 
 def _arrived(source: Any, known: dict[str, NDArray[Any]], positions: NDArray[np.int64]) -> Examples:
-    return Examples(source, xr.Dataset({name: ("example", values) for name, values in known.items()}), positions)
+    coordinates = xr.Dataset({name: ("example", values) for name, values in known.items()})
+    return Examples(source, coordinates, positions, DecodedItems(source))
 
 
 def nbytes(batch: Any) -> int:
@@ -198,7 +207,7 @@ def _of_tensors(parts: tuple[Tensor, ...], tables: Sequence[Any] = ()) -> Exampl
     known = xr.Dataset(labels, {"example": np.arange(count)})
     for table in tables:
         known = known.assign(coordinates(columns_of(table) or {}, count).data_vars)
-    return Examples(parts, known, np.arange(count))
+    return Examples(parts, known, np.arange(count), DecodedItems(parts))
 
 
 def _of_dataset(data: xr.Dataset) -> Examples:
@@ -214,7 +223,8 @@ def _of_dataset(data: xr.Dataset) -> Examples:
     }
     count = data.sizes[dimension]
     tensors = tuple(torch.as_tensor(data[name].to_numpy()) for name in parts)
-    return Examples(tensors, xr.Dataset(known, {"example": np.arange(count)}), np.arange(count))
+    known_of_all = xr.Dataset(known, {"example": np.arange(count)})
+    return Examples(tensors, known_of_all, np.arange(count), DecodedItems(tensors))
 
 
 def _target(data: xr.Dataset, names: Sequence[str], dimension: Hashable) -> list[str]:

@@ -12,10 +12,11 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from aadsl.core.errors import AadslError
-from aadsl.data.examples import nbytes, to_device
+from aadsl.data.examples import Examples, nbytes, to_device
 from aadsl.replayed.training_data import TrainingData
 from aadsl.trajectory import Trajectory
 
+AHEAD = 64  # steps whose examples are decoded together, where processes decode them
 STEPS = 1 << 13  # steps whose rows of the data are kept
 RECENT, RECENT_BYTES = 4, 1 << 26  # batches kept: a replay reads them, and soon a difference quotient reads them twice
 
@@ -64,6 +65,10 @@ class BatchLoader:
         """Those of the latest steps, as they were loaded."""
         return lru_cache(maxsize=self.kept)(lambda index: Held(self._load(index)))
 
+    def forget(self) -> None:
+        """Load all batches anew from now on."""
+        self.__dict__.pop("recent", None)
+
     def looked_up(self, index: int, data: TrainingData) -> tuple[Any, ...]:
         """Return the micro-batches of step ``index``, its examples taken from ``data``.
 
@@ -84,7 +89,17 @@ class BatchLoader:
             # Many runs pass over the same steps: they are looked for and compared with the data once.
             if len(self._rows) < STEPS:
                 self._rows[index] = rows
+        if not examples.tensors and not all(examples.items.holds(part.tolist()) for part in rows):
+            self._foresee(index, examples)
         return tuple(examples.gathered(part, self.device) for part in rows)
+
+    def _foresee(self, index: int, examples: Examples) -> None:
+        """Decode the examples of the steps from ``index`` on together, where processes do that."""
+        if examples.items.decoders:
+            end = next(job.stop for job in self.trajectory.jobs if job.start <= index < job.stop)
+            soon = [self.trajectory.batch_indices(t) for t in range(index, min(index + AHEAD, end))]
+            known = [indices for indices in soon if indices is not None]
+            examples.items.foresee(examples.rows(np.concatenate(known)).tolist() if known else [])
 
     @cached_property
     def _rows(self) -> dict[int, tuple[NDArray[np.int64], ...]]:

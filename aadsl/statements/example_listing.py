@@ -123,7 +123,7 @@ class _Looks:
         if i not in self._known:
             step, row = self._places[i]
             try:
-                (example,) = self._study.training_inputs([(int(step), int(row))], progress=self._progress)
+                example = self._study.training_input(int(step), int(row), progress=self._progress)
                 self._known[i] = look_of(example)
             except AadslError:  # what cannot be looked up is told by its number
                 self._known[i] = {}

@@ -24,6 +24,7 @@ OPTIONS = {
     "device": Any,
     "within": Any,
     "unverified": bool,
+    "decoders": int,
     "optimizer": Any,
     "final": Any,
     "finish": Any,
@@ -52,7 +53,8 @@ class Load(Statement):
     final="averaged" is the average (EMA, SWA) that Recorder(…, averaged=ema) followed, final=[8, 12] the mean of two.
     Scores are refused on a trajectory that fails verification, unless `unverified=true` is given; then they say so.
     Stages and behaviors of an earlier trajectory are left behind; those defined on a loaded study are there.
-    `within` is the budget of answers, "30 s" unless given: within it exact answers come first.
+    `within` is the budget of answers, "30 s" unless given: within it exact answers come first. `decoders` is how many
+    processes decode the examples of a dataset that takes long to give them, 0 unless given.
 
     Runs that are loaded `as` a name stand beside each other: what is defined below is defined in each, what is asked is
     asked of each, and the answer has each behavior once for each run, reading[first] and reading[second]. A `load`

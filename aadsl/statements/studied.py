@@ -182,8 +182,8 @@ class Studied(Protocol):
     def plan_examples(self, stages: Sequence[str], behaviors: Sequence[str], *, top: int, self_influence: bool) -> str:
         """Return what that would compute and what it costs."""
 
-    def training_inputs(self, places: Sequence[tuple[int, int]], *, progress: Progress | None = None) -> list[Any]:
-        """Return a batch of one for each of some examples, by step and row."""
+    def training_input(self, step: int, row: int, *, progress: Progress | None = None) -> Any:
+        """Return a batch of one: the example in a row of the batch of a step."""
 
     def save_counterfactual(
         self,

@@ -92,7 +92,7 @@ class Answering:
     ) -> None:
         self.history, self.cache, self.exact, self.spot_check = history, cache, exact, spot_check
         self.workers = workers
-        self.identifier = Identifier(history)
+        self.identifier = Identifier(history, cache.digests)
         self.costs = Costs(history)
         self.pairs = Comparisons()
 
@@ -185,7 +185,8 @@ class Answering:
 
     def _swept(self, identity: Identity, query: Query, method: Estimator, progress: Progress) -> tuple[Effects, str]:
         if isinstance(method, Additive) and not any(behavior.per_example for behavior in query.behaviors):
-            workers = self._workers_for(self.costs.seconds(method, method.cost(self.history, query)))
+            cost = method.cost(self.history, query)
+            workers = self.workers and self._workers_for(self.costs.seconds(method, cost))
             asked = query.behaviors, query.intervention
             swept, why = self.cache.step_effects(identity, method, *asked, progress, workers)
             return Effects(stage_sums(query, swept), step_effect=swept.per_step, growth=swept.growth), why

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from aadsl.core.progress import Progress
 from aadsl.estimators import Additive, Behavior, Effects, Estimator, Query, StepEffects
+from aadsl.estimators.base import final_readouts
 from aadsl.estimators.spread import SweptSteps, spread_sweeps
 from aadsl.interventions import Intervention
 from aadsl.replayed.checkpoints import SweepCheckpoints
@@ -20,6 +22,7 @@ from aadsl.replayed.execution import Execution
 from aadsl.replayed.history import History
 from aadsl.replayed.workers import Workers
 from aadsl.study.entries import Entry, EntryStore
+from aadsl.study.example_digests import ExampleDigests
 from aadsl.study.fingerprint import NoFingerprint, fingerprint
 from aadsl.study.identity import Identity, Key
 
@@ -33,11 +36,17 @@ class EffectCache:
     """Answers of estimators about one run, computed once.
 
     Every answer is asked for with the :class:`Identity` of the run as it is then, and returned with the reason why it
-    could not be kept; empty where it was.
+    could not be kept; empty where it was. ``decoders`` processes decode examples, where that takes long.
     """
 
     history: History
     entries: EntryStore
+    decoders: int = 0
+
+    @cached_property
+    def digests(self) -> ExampleDigests:
+        """What tells the digests of examples, and keeps those beside the effects."""
+        return ExampleDigests(self.entries, self.decoders)
 
     def step_effects(
         self,
@@ -49,7 +58,7 @@ class EffectCache:
         workers: Workers | None = None,
     ) -> tuple[StepEffects, str]:
         """Return what ``method.step_effects`` gives, sweeping only for behaviors that were not asked about before."""
-        keys = keys_of(identity, ("steps", method, intervention), behaviors)
+        keys = self.keys_of(identity, ("steps", method, intervention), behaviors)
         found = self._found(keys, behaviors, _STEPS)
         missing = [k for k, entry in enumerate(found) if entry is None]
         if missing:
@@ -88,12 +97,14 @@ class EffectCache:
         known = all(None not in row for row in self.found(self.stage_keys(identity, method, query), query))
         if known or not isinstance(method, Additive):
             return known
-        steps = keys_of(identity, ("steps", method, query.intervention), query.behaviors)
+        steps = self.keys_of(identity, ("steps", method, query.intervention), query.behaviors)
         return None not in self._found(steps, query.behaviors, _STEPS)
 
     def stage_keys(self, identity: Identity, method: Estimator, query: Query) -> list[list[Key]]:
         """Return under what the effect of each stage on each behavior is kept."""
-        return [keys_of(identity, ("stage", method, query.intervention, m), query.behaviors) for m in query.members]
+        return [
+            self.keys_of(identity, ("stage", method, query.intervention, m), query.behaviors) for m in query.members
+        ]
 
     def found(self, keys: list[list[Key]], query: Query, needed: Collection[str] = _EFFECT) -> list[list[Entry | None]]:
         """Return what is kept of each stage and behavior, None where there is nothing that has what is ``needed``."""
@@ -122,6 +133,38 @@ class EffectCache:
         if named:
             self.entries.keep(named)
 
+    def observed(self, identity: Identity, behaviors: Sequence[Behavior]) -> NDArray[np.float64]:
+        """Return (K,) each behavior of the run's end, read off it only where that was not done before."""
+        keys = self.keys_of(identity, ("observed",), behaviors)
+        values = {k: value for k, key in enumerate(keys) if (value := self._value(key)) is not None}
+        missing = [k for k in range(len(keys)) if k not in values]
+        state, readouts = final_readouts(self.history, [behaviors[k] for k in missing])
+        for k, readout in zip(missing, readouts, strict=True):
+            values[k] = np.array(float(readout.values(state).mean()))
+        self.keep([keys[k] for k in missing], [{"observed": values[k]} for k in missing])
+        return np.array([values[k] for k in range(len(keys))], dtype=np.float64)
+
+    def _value(self, key: Key) -> NDArray[np.float64] | None:
+        entry = None if key.digest is None else self.entries.find(key.digest)
+        value = None if entry is None else entry.get("observed")
+        return value if value is not None and value.shape == () and np.isfinite(value) else None
+
+    def keys_of(self, identity: Identity, asked: tuple[Any, ...], behaviors: Sequence[Behavior]) -> list[Key]:
+        """Return the key of each behavior."""
+        for behavior in behaviors:
+            self.digests.met(behavior.examples)
+        common = identity.key(*asked)
+        if common.digest is None:
+            return [common] * len(behaviors)
+        keys = []
+        for behavior in behaviors:
+            try:
+                examples = self.digests.of(behavior.examples)
+                keys.append(Key(fingerprint(common.digest, behavior.metric, examples, behavior.per_example)))
+            except NoFingerprint as unknown:
+                keys.append(Key(None, str(unknown)))
+        return keys
+
     def _checkpoints(self, keys: Sequence[Key]) -> SweepCheckpoints:
         """Return where the sweeps for these entries are kept while they are computed."""
         return SweepCheckpoints(_stem(self.entries.folder, keys))
@@ -132,20 +175,6 @@ def _stem(folder: Path, keys: Sequence[Key]) -> Path | None:
     if len(digests) < len(keys):
         return None
     return folder / f"sweep-{hashlib.sha256(' '.join(digests).encode()).hexdigest()[:32]}"
-
-
-def keys_of(identity: Identity, asked: tuple[Any, ...], behaviors: Sequence[Behavior]) -> list[Key]:
-    """Return the key of each behavior."""
-    common = identity.key(*asked)
-    if common.digest is None:
-        return [common] * len(behaviors)
-    keys = []
-    for behavior in behaviors:
-        try:
-            keys.append(Key(fingerprint(common.digest, behavior.metric, behavior.examples, behavior.per_example)))
-        except NoFingerprint as unknown:
-            keys.append(Key(None, str(unknown)))
-    return keys
 
 
 def reasons(keys: Sequence[Key]) -> str:

@@ -123,6 +123,7 @@ def memory_of(rehearsal: Rehearsal, query: Query, cost: Cost) -> int:
     # The states before and after a step, the final one, and a stored one while it is read and flattened.
     kept = 5 * state.nbytes + vectors * rehearsal.vector.nbytes
     kept += min(history.batches.kept, history.length) * nbytes(history.batches.at(0))
+    kept += sum(part.items.foretold(len(part)) for part in history.data.distinct if not part.tensors)
     if rehearsal.direction == "adjoint":
         gap = max(b - a for a, b in pairwise((*history.checkpoints, history.length)))
         kept += -(-gap // history.limit) * state.nbytes + min(gap, history.limit) * of_step

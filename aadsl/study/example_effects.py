@@ -20,7 +20,7 @@ from aadsl.interventions.left_out import LeftOut
 from aadsl.replayed.execution import Execution
 from aadsl.study.answering import UNCOMPARED, Answering
 from aadsl.study.budget import TimeBudget
-from aadsl.study.cache import EffectCache, keys_of, reasons
+from aadsl.study.cache import EffectCache, reasons
 from aadsl.study.consumed import ConsumedExamples, consumed
 from aadsl.study.identity import Identity, Key
 from aadsl.study.trust import Evidence, verdict
@@ -125,7 +125,7 @@ def _swept(
 ) -> tuple[Floats, Floats | None, str, str]:
     """Return (R, K) scores, (R,) self-influence if that is wanted, what computed them, and why they were not kept."""
     query, history, wanted = asked.query, answering.history, asked.wanted
-    keys = keys_of(identity, ("examples", wanted), query.behaviors)
+    keys = answering.cache.keys_of(identity, ("examples", wanted), query.behaviors)
     kept = partial(_kept, answering.cache, count)
     known = {k: values for k, key in enumerate(keys) if (values := kept(key)) is not None}
     missing = [k for k in range(len(keys)) if k not in known]

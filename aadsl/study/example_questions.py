@@ -19,7 +19,7 @@ from aadsl.study.example_effects import ExampleQuestion, example_effects, plan_o
 from aadsl.study.example_results import example_dataset
 from aadsl.study.question import Question
 from aadsl.study.questions import Questions
-from aadsl.study.single_examples import InBatch, single_examples
+from aadsl.study.single_examples import single_examples
 
 
 @checked
@@ -93,10 +93,15 @@ class ExampleQuestions(Questions):
         return ExampleQuestion(query, top, influence)
 
     @one_at_a_time
-    def training_inputs(self, places: Sequence[InBatch], *, progress: Progress | None = None) -> list[Any]:
-        """Return a batch of one for each of some examples, by the step that consumed it and its row in the batch.
+    def training_input(self, step: int, row: int, *, progress: Progress | None = None) -> Any:
+        """Return a batch of one: the example in a row of the batch of a step, micro-batches joined.
 
         Raises:
-            AadslError: neither were the batches stored nor data given.
+            AadslError: the step consumed no such example, or neither were the batches stored nor data given.
         """
-        return single_examples(self.history, places, progress=progress or silent)
+        known = 0 <= step < self.trajectory.length
+        if not known or not 0 <= row < sum(self.trajectory.micro_batch_sizes(step)):
+            hint = "first_step and first_row of study.examples(…) say where each was consumed"
+            raise AadslError(f"no example {row} in the batch of step {step}", hint=hint)
+        (example,) = single_examples(self.history, [(step, row)], progress=progress or silent)
+        return example

@@ -163,7 +163,9 @@ class Digest:
             rows = _rows(value.positions)
             self._sequence([part[rows] for part in value.source])
         else:
-            self._sequence([value.source[int(position)] for position in value.positions])
+            self._text(str(len(value)))
+            for item in value.items.each(value.positions.tolist()):
+                self.feed(item)
 
     def _dataclass(self, value: Any) -> None:
         self.feed(type(value))

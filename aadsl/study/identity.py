@@ -22,6 +22,7 @@ from aadsl.core.progress import Progress, silent
 from aadsl.core.version import __version__
 from aadsl.data.examples import Examples
 from aadsl.replayed.history import History
+from aadsl.study.example_digests import ExampleDigests
 from aadsl.study.fingerprint import NoFingerprint, code_fingerprint, fingerprint, model_fingerprint
 
 # What shows answers and reads programs decides no number; all other sources of the package may.
@@ -58,11 +59,15 @@ class Identity:
 
 
 class Identifier:
-    """Tells the identity of a run as it is now: data in memory, a loss and a model may change between two questions."""
+    """Tells the identity of a run as it is now: data in memory, a loss and a model may change between two questions.
 
-    def __init__(self, history: History) -> None:
-        self.history = history
+    ``latest`` is the one that was told last.
+    """
+
+    def __init__(self, history: History, digests: ExampleDigests) -> None:
+        self.history, self._digests = history, digests
         self._latest: str | None = None
+        self.latest = Identity(None, "nothing was asked")
         with suppress(NoFingerprint):  # said when it is asked for
             self._model  # noqa: B018  (before forward passes leave something behind in its attributes)
 
@@ -74,18 +79,19 @@ class Identifier:
         """
         identity = self._identity(progress)
         if identity.digest is None or identity.digest != self._latest:
-            self.history.batches.recent.cache_clear()  # they may be of data that were changed since
-        self._latest = identity.digest
+            self.history.batches.forget()  # they may be of data that were changed since
+        self._latest, self.latest = identity.digest, identity
         return identity
 
     def _identity(self, progress: Progress) -> Identity:
         history, objective = self.history, self.history.objective
         history.trajectory.require_same()
+        self._digests.begin()
         recorded = history.trajectory.digested(progress)
         try:
+            data = fingerprint(*map(self._digests.of, self._used))
             model = fingerprint(self._model, code_fingerprint(objective.model), objective.hooks)
             loss = fingerprint(objective.loss)
-            data = fingerprint(*self._used)
             steps = [fingerprint(*history.made_of)] if history.made_of else []
         except NoFingerprint as unknown:
             return Identity(None, str(unknown))

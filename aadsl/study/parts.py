@@ -16,6 +16,7 @@ _LOCKS = (type(threading.Lock()), type(threading.RLock()), threading.Condition, 
 _APART = {"_parameters", "_buffers", "_modules", "training", "_compiled_call_impl"}
 _INTERNAL = vars(nn.Module()).keys()
 UNIMPORTANT = ("__dict__", "__weakref__", "__doc__", "__module__", "__qualname__", "__annot", "__dataclass", "_abc_")
+GENERIC = ("__orig_bases__", "__parameters__")  # what a class says of types
 
 
 def global_names(code: CodeType) -> set[str]:
@@ -26,7 +27,7 @@ def global_names(code: CodeType) -> set[str]:
 
 def members(kind: type) -> dict[str, Any]:
     """Return what a class defines, without what computes nothing; of descriptors the functions themselves."""
-    return {name: _bare(member) for name, member in vars(kind).items() if not name.startswith(UNIMPORTANT)}
+    return {name: _bare(member) for name, member in vars(kind).items() if not name.startswith((*UNIMPORTANT, *GENERIC))}
 
 
 def _bare(member: Any) -> Any:

@@ -16,7 +16,7 @@ from aadsl.core.progress import Progress, silent
 from aadsl.core.units import seconds_of
 from aadsl.data.coordinates import beside_answers
 from aadsl.estimators import Auto, Behavior, Estimator, Query
-from aadsl.estimators.base import Floats, final_readouts
+from aadsl.estimators.base import Floats
 from aadsl.interventions import Intervention
 from aadsl.study.answering import Answering
 from aadsl.study.budget import TimeBudget
@@ -264,5 +264,4 @@ class Questions(Names):
 
     def _observed(self, behaviors: Sequence[Behavior]) -> Floats:
         """Return (K,) the behaviors of the observed final model."""
-        state, readouts = final_readouts(self.history, behaviors)
-        return np.array([float(readout.values(state).mean()) for readout in readouts])
+        return self._answering.cache.observed(self._answering.identifier.latest, behaviors)

@@ -75,6 +75,8 @@ class Study(ExampleQuestions):
         executor: any ``concurrent.futures.Executor`` that long exact answers and sweeps are spread over; such as
             ``dask.distributed.Client(…).get_executor()``, with the extra ``aadsl[dask]``.
         workers: how many local processes to spread them over instead.
+        decoders: how many processes decode the examples of data sets that compute them (images in files, say); they are
+            decoded once, and held as long as they fit into a part of the memory.
         optimizer: ``optimizer(params)`` returns the optimizer that trained, for parameters as its constructor takes
             them; needed where its class has no derivative here and is not imported.
         final: the model that answers are about, unless it is the one that the run ended with: the number of steps after
@@ -106,6 +108,7 @@ class Study(ExampleQuestions):
         executor: Executor | None = None,
         workers: int = 0,
         unverified: bool = False,
+        decoders: int = 0,
         optimizer: Callable[..., Optimizer] | None = None,
         final: Any = None,
         finish: Callable[[nn.Module], Any] | None = None,
@@ -118,7 +121,7 @@ class Study(ExampleQuestions):
             ask_about(history, None if final is None else asked_of(history, final, model), finish)
             history.given = ""
         entries = EntryStore(effects_of(trajectory.path))
-        cache = EffectCache(history, entries)
+        cache = EffectCache(history, entries, decoders)
         models = ModelStore(entries.folder, bytes_of(kept), lambda: history.final)
         self.spot_check = SpotCheck(history, entries, tolerated=unverified)
         spread = None

@@ -75,7 +75,8 @@ class Setting:
         """A cache of a new session, and the identity of the run as it is."""
         trajectory = aadsl.open_trajectory(self.path)
         history = History(trajectory, model=self.net, loss=self.loss, data=self.data, device="cpu")
-        return EffectCache(history, EntryStore(self.path.parent / "effects")), Identifier(history).now()
+        cache = EffectCache(history, EntryStore(self.path.parent / "effects"))
+        return cache, Identifier(history, cache.digests).now()
 
     def knows(self) -> bool:
         cache, identity = self.cache()

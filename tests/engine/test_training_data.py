@@ -203,6 +203,6 @@ def test_what_was_changed_between_two_jobs_is_named(tmp_path: Path, between: Any
 @pytest.mark.parametrize("samples", [None, 1, 8])
 def test_of_every_job_something_is_replayed(folder: Path, samples: int | None) -> None:
     trajectory = aadsl.open_trajectory([folder / job for job in DATA])
-    chosen = _chosen(trajectory, samples)
+    chosen = _chosen(trajectory, samples, 0)
     for job in trajectory.jobs:
         assert any(job.start <= start and stop <= job.stop for start, stop in chosen), job

@@ -189,8 +189,8 @@ class FakeStudy(Names):
     def plan_examples(self, stages: Any, behaviors: Any, *, top: Any = 10, self_influence: Any = False) -> str:
         return f"plan: {top} examples of {len(stages)} stages"
 
-    def training_inputs(self, places: Any, *, progress: Any = None) -> list[Any]:
-        return [(f"the text of step {step}",) for step, _ in places]
+    def training_input(self, step: int, row: int, *, progress: Any = None) -> Any:
+        return (f"the text of step {step}",)
 
     def save_counterfactual(self, path: Any, stages: Any, *, intervention: Any = "skip", progress: Any = None) -> None:
         self.calls.append(("save", str(path), tuple(stages), intervention))

@@ -41,7 +41,7 @@ def data_fingerprint(data: Any) -> dict[str, str]:
     if data is None:
         return {}
     try:
-        examples = Examples.of(data)
+        examples = Examples.of(data).afresh()
     except AadslError:
         return {}
     found = {"length": str(len(examples))}
@@ -49,7 +49,7 @@ def data_fingerprint(data: Any) -> dict[str, str]:
     try:
         with _untouched_generators(data):
             first = {str(position): example_digest(examples, position) for position in positions}
-            again = {str(position): example_digest(examples, position) for position in positions}
+            again = {str(position): example_digest(examples.afresh(), position) for position in positions}
     except AadslError:  # such as images without a transform: the training loop puts batches together itself
         return found
     return found | (first if first == again else {"random": "yes"})
