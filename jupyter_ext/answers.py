@@ -97,19 +97,21 @@ def answer_text(dataset: xr.Dataset) -> str:
 
 def answer_shown(dataset: xr.Dataset) -> AnswerTable:
     """Return what is shown of an answer about stages."""
-    from aadsl.charts.answers import answer_table
+    from aadsl.charts.answers import answer_table, told_in_words
     from aadsl.charts.texts import labels
     from aadsl.charts.words import provenance, sentence
     from aadsl.statements.overlap import overlap_in_words
 
     frame = answer_table(dataset)
-    if "share" in dataset:
-        frame["share"] = dataset["share"].transpose("stage", "behavior").to_numpy().ravel()
     size = frame["share" if "share" in frame else "best"].abs().fillna(0.0)
     size /= size.groupby(frame["behavior"]).transform("max").replace(0.0, 1.0)  # behaviors differ in their units
     order = size.groupby(frame["stage"], sort=False).max().sort_values(ascending=False, kind="stable").index
     stages = [str(name) for name in order]
-    columns = _columns(frame, dataset)
+    columns = told_in_words(frame, dataset)
+    if frame["how"].nunique() == 1:  # the caption says it
+        columns = columns.drop(columns="how")
+    if "trust" in columns:
+        columns["trust"] = columns["trust"].map(MARKS).fillna("")
     of = {str(name): rows.set_index("stage").index.get_indexer(order) for name, rows in frame.groupby("behavior")}
     behaviors = [str(name) for name in dataset["behavior"].to_numpy()]
     parts = [columns[(frame["behavior"] == name).to_numpy()].iloc[of[name]] for name in behaviors]
@@ -122,41 +124,6 @@ def answer_shown(dataset: xr.Dataset) -> AnswerTable:
     notes = [*_notes(frame), *filter(None, [overlap_in_words(dataset)])]
     names = {name: in_line(label) for name, label in labels(stages, NAME).items()}
     return AnswerTable(caption, stages, names, groups, why, notes)
-
-
-def _columns(frame: pd.DataFrame, dataset: xr.Dataset) -> pd.DataFrame:
-    """Return the texts of all numbers; what says nothing of any of them is left out."""
-    import pandas as pd
-
-    from aadsl.charts.answers import EXACT
-    from aadsl.charts.words import interval
-    from aadsl.core.numbers import plain, signed
-    from aadsl.statements.values import LEFT_OUT
-
-    exact = (frame["how"] == EXACT) | (frame["retrained"].notna() if "retrained" in frame else False)
-    shown = pd.DataFrame(index=frame.index)
-    if "share" in frame:
-        shown["share"] = [signed(value, 4) for value in frame["share"]]
-    if "observed" in dataset:
-        ends = dataset["observed"].to_series()[frame["behavior"]].to_numpy() - frame["best"]
-        left_out = str(dataset.attrs.get("intervention", "skip()")).partition("(")[0] in LEFT_OUT
-        values = [f"{'' if sure else '≈ '}{plain(value)}" for value, sure in zip(ends, exact, strict=True)]
-        shown["without" if left_out else "would be"] = values
-    shown["effect"] = [signed(value, 4) for value in frame["effect"]]
-    if "retrained" in frame:
-        shown["exact effect"] = [signed(value, 4) for value in frame["retrained"]]
-    if "interval" in frame:
-        shown["90% interval"] = frame["interval"]
-    if "spread_low" in frame:
-        known = zip(frame["spread_low"], frame["spread_high"], strict=True)
-        shown["80% of examples"] = [interval(*ends) for ends in known]
-    if frame["how"].nunique() > 1:  # else the caption says it
-        shown["how"] = frame["how"]
-    shown["the stage"] = frame["verdict"]
-    if "trust" in frame:
-        shown["trust"] = frame["trust"].map(MARKS).fillna("")
-    shown = shown.replace({"+nan": "", "nan": "", "≈ nan": "", "+nan … +nan": ""})
-    return shown.loc[:, (shown != "").any()]
 
 
 def _title(dataset: xr.Dataset, name: str) -> str:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from aadsl.behaviors.base import Metric
 from aadsl.core.arguments import checked
-from aadsl.core.calls import called
+from aadsl.core.calls import user_call
 from aadsl.core.members import describe
 
 
@@ -42,7 +42,7 @@ class Custom:
 
     def __call__(self, model: nn.Module, examples: Any) -> Tensor:
         """Return one number an example, (n,)."""
-        numbers: Tensor = called("the behavior", self.function, model, examples, 'reduction="none"')
+        numbers: Tensor = user_call("the behavior", self.function, model, examples, 'reduction="none"')
         return numbers
 
 

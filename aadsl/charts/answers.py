@@ -9,12 +9,14 @@ import xarray as xr
 from aadsl.charts import words
 from aadsl.charts.frame import behaviors, stages_of
 from aadsl.charts.needs import EFFECTS, demand
+from aadsl.core.absence import is_left_out
+from aadsl.core.numbers import plain, signed
 
 LOW_TRUST = "low trust"
 EXACT, ESTIMATE = "exact", "estimate"
 NARROWEST = 1e-3
 SPREAD = (0.1, 0.9)
-HIDDEN = ["best", "low", "high", "mark"]
+HIDDEN = ["share", "best", "low", "high", "mark"]
 """Columns that a tooltip leaves out: others say the same in words."""
 
 
@@ -23,6 +25,7 @@ def answer_table(dataset: xr.Dataset, by: str | None = None) -> pd.DataFrame:
 
     * ``effect``, ``retrained``: the number, and the exact one beside an estimate. Where only the exact effect was asked
       for, it takes the place of the estimate.
+    * ``share``: the part of what all stages do together, where that was asked for.
     * ``how``: whether ``effect`` is exact or an estimate.
     * ``low``, ``high``, ``interval``: ends of the 90% interval of ``effect``, and the same in words.
     * ``spread_low``, ``spread_high``: they bound the middle 80% of the examples' effects.
@@ -38,6 +41,8 @@ def answer_table(dataset: xr.Dataset, by: str | None = None) -> pd.DataFrame:
         columns=["stage", "behavior"],
     )
     _effects(frame, chosen)
+    if "share" in chosen:
+        frame["share"] = _flat(chosen["share"]).astype(float)
     _intervals(frame, chosen)
     _spread(frame, chosen)
     for column, variable in (("trust", "trust"), ("reason", "trust_reason")):
@@ -48,6 +53,32 @@ def answer_table(dataset: xr.Dataset, by: str | None = None) -> pd.DataFrame:
     frame["verdict"] = np.select([good > 0, good < 0], ["helped", "hurt"], "")
     frame["mark"] = np.where(frame["trust"] == "low", LOW_TRUST, "") if "trust" in frame else ""
     return frame
+
+
+def told_in_words(table: pd.DataFrame, dataset: xr.Dataset) -> pd.DataFrame:
+    """Return the texts of all numbers of an :func:`answer_table`; columns that say nothing of any are left out."""
+    shown = pd.DataFrame(index=table.index)
+    if "share" in table:
+        shown["share"] = [signed(value, 4) for value in table["share"]]
+    if "observed" in dataset:
+        ends = dataset["observed"].to_series()[table["behavior"]].to_numpy() - table["best"]
+        sure = (table["how"] == EXACT) | (table["retrained"].notna() if "retrained" in table else False)
+        values = [f"{'' if known else '≈ '}{plain(value)}" for value, known in zip(ends, sure, strict=True)]
+        shown["without" if is_left_out(str(dataset.attrs.get("intervention", "skip()"))) else "would be"] = values
+    shown["effect"] = [signed(value, 4) for value in table["effect"]]
+    if "retrained" in table:
+        shown["exact effect"] = [signed(value, 4) for value in table["retrained"]]
+    if "interval" in table:
+        shown["90% interval"] = table["interval"]
+    if "spread_low" in table:
+        known = zip(table["spread_low"], table["spread_high"], strict=True)
+        shown["80% of examples"] = [words.interval(*ends) for ends in known]
+    shown["how"] = table["how"]
+    shown["the stage"] = table["verdict"]
+    if "trust" in table:
+        shown["trust"] = table["trust"]
+    shown = shown.replace({"+nan": "", "nan": "", "≈ nan": "", "+nan … +nan": ""})
+    return shown.loc[:, (shown != "").any()]
 
 
 def _effects(frame: pd.DataFrame, chosen: xr.Dataset) -> None:

@@ -13,7 +13,7 @@ from aadsl.charts.texts import LABEL, LETTER
 
 ALONE = theme.WIDTH - 180
 """Pixels of a panel that has its row for itself."""
-ROOM = theme.WIDTH + 70
+ROOM = theme.WIDTH + 80
 """Pixels that a timeline takes with its axis."""
 SPACING = 20
 

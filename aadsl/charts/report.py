@@ -14,7 +14,7 @@ import pandas as pd
 import xarray as xr
 
 from aadsl.charts import words
-from aadsl.charts.answers import answer_table
+from aadsl.charts.answers import answer_table, told_in_words
 from aadsl.charts.brushing import brushable
 from aadsl.charts.export import interactive, page, svg
 from aadsl.charts.frame import behaviors
@@ -139,23 +139,14 @@ class AnswerPage:
 def effects_table(dataset: xr.Dataset) -> pd.DataFrame:
     """Return the rows of an answer about stages as a page shows them, texts and numbers in words."""
     table = answer_table(dataset)
-    shown = pd.DataFrame({"stage": table["stage"], "behavior": table["behavior"]})
+    shown = told_in_words(table, dataset)
     units = [words.units(dataset, name) for name in table["behavior"]]
-    if "observed" in dataset:
-        observed = dataset["observed"].to_series()[table["behavior"]].to_numpy()
-        shown["as it is"] = [plain(value) for value in observed]
-        shown["without the stage"] = [plain(value) for value in observed - table["best"]]
-    if "share" in dataset:
-        share = dataset["share"].transpose("stage", "behavior").to_numpy().ravel()
-        shown["share"] = [signed(value, 4) for value in share]
-    shown["effect"] = [signed(value, 4) for value in table["effect"]]
-    if "retrained" in table:
-        shown["exact effect"] = [signed(value, 4) for value in table["retrained"]]
     if any(units):
-        shown["unit"] = units
-    for column, name in {"interval": "90% interval", "how": "how", "trust": "trust"}.items():
-        if column in table:
-            shown[name] = table[column]
+        shown.insert(0, "unit", units)
+    if "observed" in dataset:
+        shown.insert(0, "as it is", [plain(value) for value in dataset["observed"].to_series()[table["behavior"]]])
+    shown.insert(0, "behavior", table["behavior"])
+    shown.insert(0, "stage", table["stage"])
     return shown
 
 

@@ -29,7 +29,8 @@ MORE = "#5C5F7A"
 
 SEQUENTIAL = ("#5459BE", "#9A4FAE", "#C95A78", "#C4803A")
 """From small to large numbers: lighter and warmer, and all between them stands out from white and from black."""
-WIDTH = 640
+WIDTH = 620
+"""Pixels of a panel over the steps: with its axis it fits a notebook in a window of 900."""
 LINE = 108
 """Characters of a line under the title, which then is about as wide as the chart."""
 HEADLINE = 80

@@ -74,21 +74,21 @@ class Waterfall:
         return "effect" if self.alone else "share"
 
 
-def waterfall_table(one: xr.Dataset, part: str = "share", rest_called: str = OTHERS) -> pd.DataFrame:
+def waterfall_table(one: xr.Dataset, part: str = "share", rest_name: str = OTHERS) -> pd.DataFrame:
     """Return one row a bar of one behavior: ``bar``, ``start``, ``end``, ``share``, its interval, ``trust`` and why.
 
-    ``part`` is the variable whose bars they are, ``rest_called`` the name of the bar of what they lack to the whole.
+    ``part`` is the variable whose bars they are, ``rest_name`` the name of the bar of what they lack to the whole.
 
     The first and the last row are values of the behavior; they begin at zero, or at the edge of a narrower axis.
     ``low`` and ``high`` say where a bar may end; missing where its share is exact.
     """
     without, observed = float(one["without"]), float(one["observed"])
-    totals = (WITHOUT, rest_called, OBSERVED)
+    totals = (WITHOUT, rest_name, OBSERVED)
     stages = [f'"{name}"' if name in totals else str(name) for name in one["stage"].values]
     share = one[part].to_numpy().astype(float)
     rest = observed - without - share.sum()
     if abs(rest) > NEGLIGIBLE * max(abs(observed), abs(without), np.abs(share).sum()):
-        stages, share = [*stages, rest_called], np.append(share, rest)
+        stages, share = [*stages, rest_name], np.append(share, rest)
     ends = without + np.cumsum(share)
     starts = ends - share
     edge = _edge(np.concatenate([[without], ends]))

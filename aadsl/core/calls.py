@@ -18,7 +18,7 @@ from aadsl.core.errors import AadslError
 OTHERS = (Path(__file__).parents[1], Path(get_paths()["stdlib"]))
 
 
-def called(
+def user_call(
     what: str, function: Callable[[nn.Module, Any], Any], model: nn.Module, batch: Any, options: str = ""
 ) -> Any:
     """Return ``function(model, batch)``.

@@ -28,20 +28,20 @@ ANSWERED = {
 
 def beside_answers(steps: xr.Dataset) -> xr.Dataset:
     """Return the steps with each coordinate called as answers call it."""
-    called = {name: new for name, new in called_in_answers(map(str, steps.variables)).items() if name != new}
-    return steps.rename(called) if called else steps
+    renamed = {name: new for name, new in names_in_answers(map(str, steps.variables)).items() if name != new}
+    return steps.rename(renamed) if renamed else steps
 
 
-def called_in_answers(coordinates: Iterable[str]) -> dict[str, str]:
+def names_in_answers(coordinates: Iterable[str]) -> dict[str, str]:
     """Return what answers call each coordinate of the steps: ``noise_given`` where they have a ``noise``."""
-    recorded = set(coordinates)
-    called = {}
-    for name in recorded:
+    given = set(coordinates)
+    found = {}
+    for name in given:
         free = name
-        while free in ANSWERED or (free != name and free in recorded):
+        while free in ANSWERED or (free != name and free in given):
             free += "_given"
-        called[name] = free
-    return called
+        found[name] = free
+    return found
 
 
 def useful(names: Iterable[str]) -> list[str]:

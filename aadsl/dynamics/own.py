@@ -167,7 +167,7 @@ class OwnGroup:
         """Return ``initial``: what was recorded comes in shapes of its own."""
         return initial
 
-    def recorded(
+    def recorded_slots(
         self, slots: Mapping[str, Mapping[str, Tensor]], names: Sequence[str], hyper: Hyper, device: torch.device
     ) -> Slots:
         """Return the slots that were recorded of the parameters ``names``, by path and by name, and as scalars."""

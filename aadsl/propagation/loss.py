@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from aadsl.core.arguments import shown
-from aadsl.core.calls import called, wrapped
+from aadsl.core.calls import user_call, wrapped
 from aadsl.core.errors import AadslError
 
 LossFunction = Callable[[nn.Module, Any], Tensor]
@@ -22,7 +22,7 @@ def evaluated(loss: LossFunction, model: nn.Module, batch: Any) -> Tensor:
     Raises:
         AadslError: the loss fails, or it returns something else; says what a batch is, or what to return.
     """
-    return _scalar(called("the loss", loss, model, batch), loss)
+    return _scalar(user_call("the loss", loss, model, batch), loss)
 
 
 def _scalar(value: Any, loss: LossFunction) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from aadsl.core.calls import called
+from aadsl.core.calls import user_call
 from aadsl.core.errors import AadslError
 from aadsl.propagation.layout import FlatState, zeros_like
 from aadsl.propagation.objective import Objective
@@ -134,13 +134,13 @@ class Readout:
         """Return what the metric returns; floats that the model refuses are given to it in its own precision."""
         model = self.objective.model
         if all(leaf.dtype == next(model.parameters()).dtype for leaf in _floats(batch)):
-            return called("the behavior", self.metric, model, batch)
+            return user_call("the behavior", self.metric, model, batch)
         if not self._recast:
             try:
                 return self.metric(model, batch)
             except (RuntimeError, AadslError):  # a behavior of the user's own fails in words
                 self._recast = True
-        return called("the behavior", self.metric, model, tree_map_only(Tensor, self._cast, batch))
+        return user_call("the behavior", self.metric, model, tree_map_only(Tensor, self._cast, batch))
 
     def _cast(self, part: Tensor) -> Tensor:
         return part.to(next(self.objective.model.parameters()).dtype) if part.is_floating_point() else part

@@ -273,7 +273,9 @@ class History:
             part = Layout.of({n: state.parameters[n].shape for n in names})
             everything, used = self._rules.slots(group, parameters[stretch], rule)
             if isinstance(rule, OwnGroup):
-                slots.append(everything | rule.recorded(state.optimizer, names, scalars[group], parameters.device))
+                slots.append(
+                    everything | rule.recorded_slots(state.optimizer, names, scalars[group], parameters.device)
+                )
                 continue
             counters = {slot for slot, value in everything.items() if not value.dim()}
             recorded = {

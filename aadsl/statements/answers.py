@@ -31,7 +31,7 @@ class AnswerOutline:
         variables: names of its variables and coordinates.
         each: the behaviors with effects on single examples.
         stepped: the behaviors of which effects of single steps are there, or can be swept when they are asked for.
-        runs: the runs it is about, where several stand beside each other; behaviors are then :func:`called` by them.
+        runs: the runs it is about, where several stand beside each other; behaviors are then :func:`name_in_run`.
     """
 
     stages: frozenset[str]
@@ -58,7 +58,7 @@ class AnswerOutline:
 
     def spelled(self, behaviors: Iterable[str]) -> tuple[str, ...]:
         """Return what the answer calls ``behaviors``: one of several runs is there once for each."""
-        return tuple(called(name, run) if run else name for name in behaviors for run in self.runs or ("",))
+        return tuple(name_in_run(name, run) if run else name for name in behaviors for run in self.runs or ("",))
 
     def variables_on(self, behaviors: Collection[str]) -> frozenset[str]:
         """Return the variables that say something of these behaviors, or of any where there are none."""
@@ -72,10 +72,10 @@ def labels(dataset: Any, dimension: str) -> frozenset[str]:
     return frozenset(map(str, dataset[dimension].values)) if dimension in dataset.dims else frozenset()
 
 
-def called(behavior: str, run: str) -> str:
+def name_in_run(behavior: str, run: str) -> str:
     """Return what a behavior of a run is called beside those of others.
 
-    >>> called("reading", "first"), called("digits[4]", "first")
+    >>> name_in_run("reading", "first"), name_in_run("digits[4]", "first")
     ('reading[first]', 'digits[4, first]')
     """
     return f"{behavior[:-1]}, {run}]" if behavior.endswith("]") else f"{behavior}[{run}]"

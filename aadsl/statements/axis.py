@@ -10,7 +10,7 @@ import numpy as np
 
 from aadsl.core.errors import Span, did_you_mean
 from aadsl.core.families import composed
-from aadsl.data.coordinates import called_in_answers, useful
+from aadsl.data.coordinates import names_in_answers, useful
 from aadsl.language import Column, Expression, Name, Reference, Scalar
 
 if TYPE_CHECKING:
@@ -24,13 +24,13 @@ class Coordinates:
     """Columns along one axis by name; each is read and coded once, when it is first used.
 
     Attributes:
-        called: what answers call each of them.
+        names_in_answers: what answers call each of them.
     """
 
     def __init__(self, readers: Mapping[str, Callable[[], Column]], length: int) -> None:
         self.readers = {composed(name): reader for name, reader in readers.items()}
         self.length, self.names = length, tuple(self.readers)
-        self.called = called_in_answers(self.names)
+        self.names_in_answers = names_in_answers(self.names)
         self._columns: dict[str, Column] = {}
 
     @classmethod

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from aadsl.core.errors import Problem
 from aadsl.core.progress import Progress
-from aadsl.statements.answers import AnswerOutline, called, keep_newest
+from aadsl.statements.answers import AnswerOutline, keep_newest, name_in_run
 from aadsl.statements.base import Action, Statement
 from aadsl.statements.inline import defining
 from aadsl.statements.scope import Scope
@@ -108,7 +108,7 @@ def joined(datasets: Mapping[str, xr.Dataset]) -> xr.Dataset:
         steps = {"step_effect", "step_effect_low", "step_effect_high", "step"}
         recorded = [name for name, variable in dataset.variables.items() if "step" in variable.dims]
         bare = dataset.drop_vars([name for name in recorded if name not in steps])
-        parts.append(bare.assign_coords(behavior=[called(str(name), run) for name in dataset["behavior"].values]))
+        parts.append(bare.assign_coords(behavior=[name_in_run(str(name), run) for name in dataset["behavior"].values]))
     fill: dict[Any, Any] = {name: value for name, value in ABSENT.items() if any(name in part for part in parts)}
     for name in {name for part in parts for name in part.data_vars} - {*fill}:
         fill[name] = float("nan")
@@ -129,7 +129,7 @@ def outlined(outlines: Mapping[str, AnswerOutline]) -> AnswerOutline:
     every = list(outlines.values())
 
     def of_runs(part: str) -> frozenset[str]:
-        return frozenset(called(name, run) for run, one in outlines.items() for name in getattr(one, part))
+        return frozenset(name_in_run(name, run) for run, one in outlines.items() for name in getattr(one, part))
 
     return AnswerOutline(
         frozenset[str]().union(*(one.stages for one in every)),

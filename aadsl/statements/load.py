@@ -63,7 +63,7 @@ class Load(Statement):
 
     sources: tuple[Literal | Name, ...]
     arguments: tuple[Argument | Positional, ...] | None
-    called: Name | None
+    alias: Name | None
 
     def resolve(self, scope: Scope) -> Action | None:
         """Open the trajectory: its coordinates are what the statements below are checked against."""
@@ -73,7 +73,7 @@ class Load(Statement):
         if study is None:
             scope.leave()
             return None
-        scope.put_beside("" if self.called is None else self.called.text)
+        scope.put_beside("" if self.alias is None else self.alias.text)
         scope.enter(study)
         return partial(self.run, study=study, source=scope.source)
 
@@ -81,7 +81,7 @@ class Load(Statement):
         """Take up the study, if its loss is one."""
         notes = [*study.notes, *self._unfit(study, source)]
         self._try_loss(study, source)
-        session, name = result.session, "" if self.called is None else self.called.text
+        session, name = result.session, "" if self.alias is None else self.alias.text
         if not name or not session.runs:
             session.runs.clear()
             session.definitions.clear()

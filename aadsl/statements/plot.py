@@ -77,7 +77,7 @@ class Plot(Statement):
         members = self._members(scope, chart)
         if chart is None or len(scope.problems) > mistakes or self._lost(scope):
             return None
-        coordinate = scope.steps.called.get(self.by.text) if self.by is not None and not members else None
+        coordinate = scope.steps.names_in_answers.get(self.by.text) if self.by is not None and not members else None
         wanted = Wanted(chart, stages, members, behaviors, coordinate)
         here = any(map(wanted.held_by, scope.asked))
         newest = scope.asked[::-1] if here else scope.answers[::-1]

@@ -39,7 +39,7 @@ class QuestionStatement(Statement):
         """Return what the answer will hold: the effects of stages, unless a statement says otherwise."""
         each = frozenset(name for name in asked.behaviors if scope.behaviors[name].per_example)
         stepped = frozenset(name for name in asked.behaviors if scope.behaviors[name].differentiable)
-        variables = {"effect", "member", *scope.steps.called.values(), *([EACH] if each else [])}
+        variables = {"effect", "member", *scope.steps.names_in_answers.values(), *([EACH] if each else [])}
         return AnswerOutline(frozenset(asked.stages), frozenset(asked.behaviors), frozenset(variables), each, stepped)
 
     def resolve(self, scope: Scope) -> Action | None:

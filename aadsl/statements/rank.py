@@ -67,7 +67,9 @@ class Rank(QuestionStatement):
         """Return what the answer will hold: of single steps only their effects."""
         answer = super().expected_answer(scope, asked)
         if isinstance(self.subject, EveryStep):
-            return replace(answer, variables=frozenset({STEPS, *scope.steps.called.values()}), each=frozenset())
+            return replace(
+                answer, variables=frozenset({STEPS, *scope.steps.names_in_answers.values()}), each=frozenset()
+            )
         return answer
 
     def run(self, result: Result, asked: Question) -> None:

@@ -105,8 +105,8 @@ class Session:
         """Return the answers about the run of a study, the newest last."""
         if study is None or not self.answers:
             return [*self.answers]
-        recorded = study.trajectory.recorded
-        return [answered for answered in self.answers if not answered.runs or recorded in answered.runs]
+        stamp = study.trajectory.stamp
+        return [answered for answered in self.answers if not answered.runs or stamp in answered.runs]
 
     def defined(self, name: str, text: str) -> None:
         """Note the statement that gave a name its meaning; said once more, it is noted once."""
@@ -214,7 +214,7 @@ class Result:
             self.say(f"the trajectory does not pass verification, so these numbers may mean nothing: {why}")
         # The study as it is: a name may mean something else later.
         program = [text for _, text in self.session.definitions]
-        runs = frozenset({self.study.trajectory.recorded})
+        runs = frozenset({self.study.trajectory.stamp})
         self.asked.append(Answered(dataset, self.study.branch(), asked, (*program, self.text), runs))
         self.shown.append(self.asked[-1])
         keep_newest(self.session.answers, self.asked[-1])

@@ -32,7 +32,7 @@ class StudiedRun(Protocol):
     def length(self) -> int: ...  # noqa: D102
 
     @property
-    def recorded(self) -> tuple[int | str, ...]:
+    def stamp(self) -> tuple[int | str, ...]:
         """What tells these runs, up to where they are now, from all others."""
         ...
 

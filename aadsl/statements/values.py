@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from aadsl.core.absence import is_left_out
 from aadsl.core.numbers import plain
 
 if TYPE_CHECKING:
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
 MOST = 3
 """Stages that are told of for each behavior: those with the largest effects."""
 BEHAVIORS = 6
-LEFT_OUT = ("skip", "restart")
-"""Interventions after which a stage is as if it had not been; of others it says which."""
 
 
 def values_in_words(dataset: xr.Dataset) -> str:
@@ -47,7 +46,7 @@ def _line(one: xr.Dataset) -> str:
 
 def _ways(one: xr.Dataset, order: np.ndarray) -> Iterator[str]:
     intervention = str(one.attrs.get("intervention", "skip()"))
-    left_out = intervention.partition("(")[0] in LEFT_OUT
+    left_out = is_left_out(intervention)
     for s in order:
         stage = one.isel(stage=int(s))
         exact = "retrained_effect" in stage or ("exact" in stage and bool(stage["exact"]))

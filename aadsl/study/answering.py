@@ -162,8 +162,8 @@ class Answering:
                 identity, query, progress, control=rides, workers=workers, repeats=repeats
             )
         stages = len(query.members)
-        called = "" if UNCOMPARED in notes else " exact,"
-        by = f"{_count(stages)}{called} by retraining{f' {repeats} times' if repeats > 1 else ''}"
+        exactly = "" if UNCOMPARED in notes else " exact,"
+        by = f"{_count(stages)}{exactly} by retraining{f' {repeats} times' if repeats > 1 else ''}"
         notes |= {"not_kept": why} if why else {}
         return Outcome(
             METHOD, effects, np.ones(stages, dtype=bool), noise, _no_bounds(query), by, notes, repeats=repeats

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from aadsl.data.coordinates import called_in_answers
+from aadsl.data.coordinates import names_in_answers
 from aadsl.estimators.base import Floats
 from aadsl.study.example_effects import INTERVENTION, QUESTION, ExampleEffects, ExampleQuestion
 from aadsl.study.results import origin
@@ -54,7 +54,7 @@ def example_dataset(
     if found.influence is not None:
         described = {"long_name": "by how much the example lowered its own loss at once, by its share of its steps"}
         variables["self_influence"] = (each, found.influence, described)
-    called = {**called_in_answers(examples.known), "index": "index", "run": "run"}
+    names = {**names_in_answers(examples.known), "index": "index", "run": "run"}
     coordinates: dict[Any, Any] = {
         "stage": list(stages),
         "behavior": [behavior.name for behavior in query.behaviors],
@@ -62,7 +62,7 @@ def example_dataset(
         "training_example": examples.label,
         "first_step": ("training_example", examples.step[examples.first]),
         "first_row": ("training_example", examples.row[examples.first]),
-        **{called[name]: ("training_example", values) for name, values in examples.known.items()},
+        **{names[name]: ("training_example", values) for name, values in examples.known.items()},
     }
     attributes = {
         "title": "effects of single training examples on behaviors of the final model",

@@ -49,6 +49,10 @@ def test_every_chart_is_drawn(notebook, page):
     book = notebook("charts", lab.WITH_CHARTS, *cells, many)
     book.run_all()
     page.wait_for_function(f"document.querySelectorAll('.vega-embed svg').length === {len(cells) + 1}")
+    told = page.locator(".vega-embed svg").evaluate_all(
+        "all => all.map(svg => svg.closest('[aria-label]')?.getAttribute('aria-label') ?? '')"
+    )
+    assert sum("largest" in one and "smallest" in one for one in told) == len(cells)  # all but the schedule
     ink = "() => getComputedStyle(document.querySelector('.vega-embed svg .role-title-text text')).fill"
     book.theme("Dark")
     dark = page.evaluate(ink)

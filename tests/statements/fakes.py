@@ -56,7 +56,7 @@ class FakeStudy(Names):
         examples = xr.Dataset({"step": ("example", np.repeat(np.arange(LENGTH), 3)), "index": ("example", index)})
         return SimpleNamespace(
             path="runs/fake",
-            recorded=(LENGTH, "0"),
+            stamp=(LENGTH, "0"),
             digest="0",
             length=LENGTH,
             examples=examples,

@@ -66,7 +66,7 @@ class Trajectory:
 
     Attributes:
         path: where it is (of the first run, when chained).
-        length: T, the number of committed steps; recorded: the same, and what tells its runs from all others.
+        length: T, the number of committed steps; stamp: the same, and what tells its runs from all others.
         optimizer: class name, ``"SGD"``; ``"SGD and AdamW"`` of several, ``"SGD then Adam"`` of runs.
         group_count: number of parameter groups.
         parameters, buffers: descriptions by name.
@@ -81,7 +81,7 @@ class Trajectory:
         last = runs[-1].header
         self.path = runs[0].source.path
         self.length: int = self._chain.starts[-1]
-        self.recorded: tuple[int | str, ...] = (self.length, *(run.header.run for run in runs))
+        self.stamp: tuple[int | str, ...] = (self.length, *(run.header.run for run in runs))
         self.optimizer, self.group_count = self._chain.optimizer, len(self._chain.groups)
         self.parameters, self.buffers = self._chain.parameters, self._chain.buffers
         self.closed: bool = last.length >= 0
