@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from lightning.pytorch.callbacks import Callback
+from torch.optim.swa_utils import AveragedModel
 
 from aadsl.core.errors import AadslError
 from aadsl.integrations.resumption import GLOBAL_STEP, recorder_of
@@ -17,8 +18,8 @@ class RecorderCallback(Callback):  # type: ignore[misc]  # the library is option
 
     Each training batch is stored; accumulated ones are micro-batches of a step, with the weight that the Trainer gives
     their losses. The Trainer's gradient clipping is declared; its step and epoch are metadata. A Trainer that resumes
-    from a checkpoint goes on with the recording. To replay, the loss is
-    ``lambda module, batch: module.training_step(batch, 0)``.
+    from a checkpoint goes on with the recording. The average of a ``WeightAveraging`` callback is followed.
+    To replay, the loss is ``lambda module, batch: module.training_step(batch, 0)``.
 
     Args:
         path: folder to record into.
@@ -42,7 +43,9 @@ class RecorderCallback(Callback):  # type: ignore[misc]  # the library is option
         limit = trainer.gradient_clip_val
         by_value = str(trainer.gradient_clip_algorithm).lower().endswith("value")
         clip = Clip("value" if by_value else "norm", float(limit)) if limit else None
-        options = {"clip": clip, **self._options}
+        averages = (getattr(one, "_average_model", None) for one in trainer.callbacks)  # of WeightAveraging
+        averaged = next((one for one in averages if isinstance(one, AveragedModel)), None)
+        options = {"clip": clip, "averaged": averaged, **self._options}
         optimizer = trainer.optimizers[0]
         self.recorder = recorder_of(self.path, pl_module, optimizer, options, trainer.global_step, self.recorder)
 

@@ -371,15 +371,17 @@ def module() -> Any:
     return Module()
 
 
-def fit(folder: Path, net: Any, epochs: int, accumulate: int, checkpoint: Path | None = None) -> None:
+def fit(
+    folder: Path, net: Any, epochs: int, accumulate: int, checkpoint: Path | None = None, others: Sequence[Any] = ()
+) -> None:
     lightning = pytest.importorskip("lightning")
     from aadsl.integrations.lightning import RecorderCallback
 
     saving = lightning.pytorch.callbacks.ModelCheckpoint(folder / "kept", every_n_epochs=1, save_top_k=-1)
     trainer = lightning.Trainer(
         max_epochs=epochs, accelerator="cpu", accumulate_grad_batches=accumulate, logger=False,
-        callbacks=[RecorderCallback(folder / "run"), saving], enable_progress_bar=False, enable_model_summary=False,
-        default_root_dir=folder,
+        callbacks=[RecorderCallback(folder / "run"), saving, *others], default_root_dir=folder,
+        enable_progress_bar=False, enable_model_summary=False,
     )  # fmt: skip
     loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(X, Y), 4)
     trainer.fit(net, loader, ckpt_path=checkpoint)
@@ -427,3 +429,40 @@ def test_lightning_resumes(tmp_path: Path) -> None:
     assert trajectory.length == 15 and distance(net, by_a_loop(epochs=3)) < 1e-6
     report = trajectory.verify(model=module(), loss=lambda m, b: m.training_step(b, 0), device="cpu")
     assert report.ok, report
+
+
+def test_lightning_ships_the_average_of_its_callback(tmp_path: Path) -> None:
+    import aadsl
+
+    averaging = pytest.importorskip("lightning.pytorch.callbacks.weight_averaging")
+
+    def kept(skipped: Sequence[int] = ()) -> Any:
+        """The average by hand: of a copy, after every step."""
+        net, step = module(), 0
+        optimizer, average = net.configure_optimizers(), module()
+        average.load_state_dict(net.state_dict())
+        for _ in range(2):
+            for i in range(13):
+                if step not in skipped:
+                    optimizer.zero_grad()
+                    net.training_step((X[4 * i : 4 * i + 4], Y[4 * i : 4 * i + 4]), 0).backward()
+                    optimizer.step()
+                    first = not step
+                    for own, new in zip(average.parameters(), net.parameters(), strict=True):
+                        own.data.lerp_(new.data, 1.0 if first else 0.1)
+                step += 1
+        return average
+
+    fit(tmp_path, net := module(), epochs=2, accumulate=1, others=[averaging.EMAWeightAveraging(decay=0.9)])
+    assert distance(net, kept()) < 1e-6
+    trajectory = open_trajectory(tmp_path / "run")
+    study = aadsl.Study(
+        trajectory, model=net, loss=lambda model, batch: model.training_step(batch, 0), device="cpu", final="averaged"
+    )
+    assert study.verify_trajectory().ok
+    study.stage("skipped", [13, 14, 20])
+    study.behavior("probe", lambda model, b: -F.cross_entropy(model.net(b[0]), b[1], reduction="none"), on=(X, Y))
+    answer = study.retrain(["skipped"], ["probe"])
+    ends = [-F.cross_entropy(model.net(X), Y).item() for model in (net, kept((13, 14, 20)))]
+    assert answer.observed.item() == pytest.approx(ends[0], abs=1e-6)
+    assert answer.effect.item() == pytest.approx(ends[0] - ends[1], abs=1e-6)

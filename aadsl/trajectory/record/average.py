@@ -1,7 +1,7 @@
 """An average of the weights that a loop keeps beside the model (EMA, SWA), followed as a part of the state.
 
-It takes the model in after a step, ā ← ā + w (θ − ā). When it did is seen by what the tensors count, w is asked of the
-rule of an ``AveragedModel``, and measured on a few numbers of any other average.
+It takes the model in after a step, ā ← ā + w (θ − ā). An ``AveragedModel`` says when it did, and w is asked of its
+rule; of any other average both are measured on a few numbers.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ class FollowedAverage:
         self._require_fitting(specs)
         self._chosen = self._names[:: max(1, len(self._names) // TENSORS)][:TENSORS]
         self.rule: dict[str, Any] = {"followed": True} | ({} if self._known is None else _rule_of(self._known))
-        self.count = 0
+        self.count: Tensor | int = 0
         self._weight: Tensor | float = 0.0
-        self._seen = self._looks()
+        self._seen = -1 if self._known is None else self._known.n_averaged._version
         self._before = self._sample(self._tensors())
         self._taken = 0 if self._known is None else int(self._known.n_averaged)
 
@@ -68,26 +68,35 @@ class FollowedAverage:
         for name in self._buffers:
             if name in tensors:
                 yield StateEntry("average", "buffers", name, tensors[name])
-        yield StateEntry("average", "count", "", torch.tensor(float(self.count), dtype=torch.float64))
+        yield StateEntry("average", "count", "", torch.as_tensor(self.count, dtype=torch.float64))
 
     def look(self) -> None:
         """See whether it took the model in since it was looked at last, and how much of it."""
-        pairs = zip(self._seen, self._shown(), strict=True)
-        if all(now is then and now._version == version for (then, version), now in pairs):
-            return
-        self._seen = self._looks()
-        self.count += 1
-        after = self._sample(self._tensors())
+        weight: Tensor | float
+        moved: Tensor | bool = True
         if self._known is None:
-            weight: Tensor | float = _measured(self._before, after, self._sample(self._parameters))
+            weight, moved = self._measured()
+        elif self._known.n_averaged._version == self._seen:
+            return
         else:
-            taken = int(self._known.n_averaged)
-            weight = _in_all([_weight_of(self._known, n) for n in range(self._taken, taken)])
-            self._taken = taken
+            self._seen = self._known.n_averaged._version
+            count = int(self._known.n_averaged)
+            weight = _in_all([_weight_of(self._known, n) for n in range(self._taken, count)])
+            self._taken = count
+        self.count = self.count + moved
         # The model is the same since it was looked at, so that several times are one.
         fresh = isinstance(self._weight, float) and not self._weight
         self._weight = weight if fresh else 1 - (1 - self._weight) * (1 - weight)
-        self._before = after
+
+    def _measured(self) -> tuple[Tensor, Tensor]:
+        """Return the w of ā' = ā + w (θ − ā) by least squares, and whether it moved; no device is waited for.
+
+        Versions of tensors do not tell: many loops write to ``.data``.
+        """
+        before, self._before = self._before, self._sample(self._tensors())
+        moved, way = self._before - before, self._sample(self._parameters).to(before.device) - before
+        any_moved = (moved != 0).any()
+        return torch.where(any_moved, (way @ moved) / (way @ way), 0.0), any_moved
 
     def taken(self) -> dict[str, Any]:
         """Return what the row of the coming step says of it: what it took in since this was asked last."""
@@ -129,23 +138,10 @@ class FollowedAverage:
             if own is self._parameters[name]:
                 raise AadslError("averaged is the model itself, not an average beside it", hint=way_out)
 
-    def _shown(self) -> list[Tensor]:
-        tensors = self._tensors()
-        return [tensors[name] for name in self._chosen]
-
-    def _looks(self) -> list[tuple[Tensor, int]]:
-        """Return what tells later whether it was written to: its tensors may change in place, or be others."""
-        return [(tensor, tensor._version) for tensor in self._shown()]
-
     def _sample(self, tensors: Mapping[str, Tensor]) -> Tensor:
-        parts = [tensors[name].detach().reshape(-1)[:NUMBERS] for name in self._chosen]
+        flat = [tensors[name].detach().reshape(-1) for name in self._chosen]
+        parts = [one[:: max(1, one.numel() // NUMBERS)][:NUMBERS] for one in flat]
         return torch.cat([part.to(parts[0].device) for part in parts]).double()
-
-
-def _measured(before: Tensor, after: Tensor, model: Tensor) -> Tensor:
-    """Return the w of ā' = ā + w (θ − ā), by least squares; NaN where nothing tells it."""
-    way = model.to(before.device) - before
-    return (way @ (after - before)) / (way @ way)
 
 
 def _in_all(weights: list[float]) -> float:

@@ -263,8 +263,7 @@ class Loop:
         What was written to, and has the same samples, had an average in it for a while: a replay tells otherwise.
         """
         stale = self._phase_due or self._next().stepping
-        touched = self._watch.buffers_touched or self._subject.versions() != self._versions
-        moved = touched and not all(map(torch.equal, self._end, self._subject.samples))
+        moved = not all(map(torch.equal, self._end, self._subject.samples))  # versions do not tell of .data
         captured = self._captured == self._journal.step and self._subject.average is None  # which may have moved since
         known = captured or self._journal.problem() is not None
         if not (stale or moved or known or self._subject.change()):

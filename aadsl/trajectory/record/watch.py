@@ -223,11 +223,6 @@ class ForwardWatch:
         """Return how many of the announced micro-batches the coming step uses."""
         return len(matched(self._events, batches, self._tasks.keys()))
 
-    @property
-    def buffers_touched(self) -> bool:
-        """Whether buffers were written to since the last training pass."""
-        return self._buffer_versions() != self._written
-
     def _buffer_versions(self) -> list[int]:
         return [buffer._version for buffer in self._buffers]
 
