@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from html import unescape
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +15,7 @@ from aadsl.charts.brushing import brushable
 from aadsl.charts.export import svg
 from aadsl.charts.texts import LABEL, label_expression, labels
 from aadsl.core.texts import shortened
-from tests.charts.answers import heavy, many_stages
+from tests.charts.answers import many_stages
 
 LONG = "a run over three weeks of data, learning rate 0.001, batches of 64, seed {}, {} part"
 NAMES = [LONG.format(*ends) for ends in ((1, "first"), (2, "second"), (3, "third"), (4, "last"))]
@@ -69,7 +70,8 @@ def test_an_expression_is_written_only_where_it_changes_something() -> None:
 def test_no_chart_is_wider_than_a_narrow_page_leaves_it(name: str) -> None:
     """Beside two behaviors and many stages with long names, in a window of 900 pixels."""
     names = [f"a shipment of photographs from the north, delivery {k:02}" for k in range(40)]
-    data = heavy().isel(behavior=slice(0, 2)).assign_coords(stage=names)
+    data = many_stages(40, ("how well it reads", "how well it writes"), steps=2000).assign_coords(stage=names)
+    data = data.assign(trust=(("stage", "behavior"), np.full((40, 2), "low")))
     data = data.map(lambda values: values * 1e-5 if values.dtype == float else values)  # long numbers on axes
     drawn = svg(CHARTS[name]().draw(data))
     assert float(re.search(r'width="([\d.]+)"', drawn)[1]) < 725
