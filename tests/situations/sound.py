@@ -219,6 +219,7 @@ SOUND: dict[str, Situation] = {
     "the learning rate follows one cycle": Situation(plain(after=scheduled(one_cycle))),
     "gradients are accumulated, the last ones fewer": Situation(accumulated, model=dropout),
     "micro-batches are weighted by their sizes": Situation(by_tokens(told=True)),
+    "the weights of micro-batches are not told": Situation(by_tokens(told=False)),
     "a run is resumed from a checkpoint": Situation(resumed),
     "mixed precision": Situation(plain(loss=lambda step: in_half_precision), loss=in_half_precision),
     "another model trains beside": Situation(two_models),
@@ -228,9 +229,6 @@ SOUND: dict[str, Situation] = {
 """Situations by name."""
 
 NOT_SOUND: dict[str, Situation] = {
-    "the weights of micro-batches are not told": Situation(
-        by_tokens(told=False), "refused", "weighted by their numbers"
-    ),
     "a teacher follows the model": Situation(mean_teacher, "refused"),
 }
 """Their relatives that cannot be right."""
