@@ -18,6 +18,8 @@ from aadsl.estimators import Blocks, FirstOrder, Linearized
 from aadsl.interventions import Reweight
 from aadsl.propagation import Average, Averaging, Exact, FlatState, inner, taken_in
 from aadsl.propagation.averaging import pulled, pushed
+from aadsl.replayed.parcels import pickled, unpickled
+from aadsl.replayed.run_spec import RunSpec
 from tests.shipped import runs
 from tests.shipped.runs import DATA, LENGTH, SIZE, adam, fits, loss, network, recorded, step, study_of
 
@@ -399,3 +401,14 @@ def test_a_finish_that_fails_says_so(tmp_path: Path, finish: Any, message: str |
         return
     with pytest.raises(aadsl.AadslError, match=message):
         study.retrain(["early"], ["fits"])
+
+
+@pytest.mark.parametrize("final", ["averaged", 12, (8, 12), None])
+def test_workers_know_which_model_is_asked_about(tmp_path: Path, final: Any) -> None:
+    record(tmp_path / "run", "ema", states=5)
+    finish = recalibrated if final == 12 else None
+    spec = RunSpec(aadsl.open_trajectory(tmp_path / "run"), network(), loss, DATA, "cpu", final=final, finish=finish)
+    here, there = spec.history(), unpickled(pickled(spec), "").history()
+    assert here.of_model == there.of_model and bool(here.of_model) is (final is not None)
+    assert torch.equal(here.final.parameters, there.final.parameters)
+    assert torch.equal(here.final.buffers, there.final.buffers)
