@@ -29,6 +29,7 @@ score part, `</script><img src=x onerror=alert(1)>` on `<svg onload=alert(1)>`
 plot timeline by tag
 plot bars
 plot examples
+examples of part on `<svg onload=alert(1)>` top 2
 show stages
 show behaviors
 show trajectory
@@ -39,11 +40,29 @@ stage x = steps where tag == "<img src=x onerror=alert(1)>" and `<img src=y oner
 RAN = "document.querySelectorAll('img[src=x], img[src=y], svg[onload], [onmouseover], [onerror]').length"
 
 
+def hovers(page):
+    """Whether a tooltip is shown over the bars of the first chart; the page may just be moving that."""
+    bars = page.locator(".vega-embed svg .mark-rule.role-mark").first
+    bars.scroll_into_view_if_needed()
+    box = bars.bounding_box()
+    for part in (0.3, 0.5):
+        page.mouse.move(box["x"] + part * box["width"], box["y"] + box["height"] / 2)
+    return page.locator("#vg-tooltip-element.visible").count()
+
+
 def test_nothing_of_them_runs(notebook, page, address, root, wrong):
-    book = notebook("texts", RECORDED, ASKED, MISTAKEN, "study = aadsl.open_trajectory('hostile'); study")
+    cells = RECORDED, ASKED, MISTAKEN, "study = aadsl.open_trajectory('hostile'); study", "%%aascore\nscore "
+    book = notebook("texts", *cells)
     book.run_all()
     page.wait_for_function("document.querySelectorAll('.vega-embed svg').length === 3")
-    page.locator(".vega-embed svg").first.hover(position={"x": 300, "y": 100})
+    lab.until(lambda: hovers(page), lambda seconds: page.wait_for_timeout(1000 * seconds))
+    assert page.locator("#vg-tooltip-element img").count() == 0
+    page.locator(".jp-CodeCell").nth(len(cells) - 1).locator(".cm-content").click()
+    page.keyboard.press("Control+End")
+    page.keyboard.press("Tab")
+    page.locator(".jp-Completer-item", has_text="onerror").first.wait_for()
+    assert page.evaluate(RAN) == 0 and not wrong
+    page.keyboard.press("Escape")
     book.picture("hostile-texts", full_page=True)
     assert page.evaluate(RAN) == 0 and not wrong
     book.save(root / "texts.ipynb")
