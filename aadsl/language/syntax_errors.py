@@ -76,8 +76,10 @@ def explain_syntax(
         words=tuple(sorted(filter(None, (keyword(parser, terminal) for terminal in accepted)))),
         before=tuple(match.group() for match in lexemes if match.start() < start),
     )
-    if at_end and (bracket := _never_closed(lexemes)):
-        hint = f'write "{CLOSING[bracket.group()]}" where it ends'
+    bracket = _never_closed(lexemes)
+    if bracket and bracket.start() < start and (at_end or (place.found in reserved and _ends(parser, place, bracket))):
+        where = "where it ends" if at_end else f"before `{place.found}`"
+        hint = f'write "{CLOSING[bracket.group()]}" {where}'
         return source.problem(source.span(*bracket.span()), f'this "{bracket.group()}" is never closed', hint)
     span = source.span(start, start + max(1, len(place.found)))
     shown = place.found if place.found[:1] in QUOTES else f'"{place.found}"'
@@ -126,6 +128,12 @@ def _never_closed(lexemes: Sequence[Match[str]]) -> Match[str] | None:
         elif match.lastgroup == "close" and stack:
             stack.pop()
     return stack[-1] if stack else None
+
+
+def _ends(parser: Lark, place: Place, bracket: Match[str]) -> bool:
+    """Return whether what is in a bracket may end there."""
+    symbols = (parser.get_terminal(terminal).pattern.value for terminal in place.accepted if terminal != END)
+    return CLOSING[bracket.group()] in symbols
 
 
 def _operator(place: Place) -> str:
