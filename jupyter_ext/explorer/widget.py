@@ -136,7 +136,7 @@ class Explorer(anywidget.AnyWidget):  # type: ignore[misc]
         bundle = {VIEW: {"version_major": 2, "version_minor": 0, "model_id": self.model_id}}
         display({**bundle, "text/plain": "[explorer of training steps]"}, raw=True)
         # The picture is an output of its own: where no widget runs, in a page or a reopened notebook, it is what shows.
-        self._still = display(picture, raw=True, display_id=True)
+        self._still = display(picture, raw=True, metadata=_described(picture), display_id=True)
 
     @property
     def saved_bytes(self) -> int:
@@ -280,7 +280,13 @@ class Explorer(anywidget.AnyWidget):  # type: ignore[misc]
 
     def _on_still(self, _: dict[str, Any]) -> None:
         if self._still is not None and (self.members.any() or not self.selection):
-            self._still.update(self.picture(), raw=True)
+            picture = self.picture()
+            self._still.update(picture, raw=True, metadata=_described(picture))
+
+
+def _described(picture: dict[str, Any]) -> dict[str, Any]:
+    """Return the metadata of a picture: its words, for pages and for those who cannot see it."""
+    return {"image/png": {"alt": picture["text/plain"]}}
 
 
 def _bytes(picture: dict[str, Any]) -> int:

@@ -62,7 +62,8 @@ def test_every_chart_is_drawn(notebook, page):
     book.both_themes("charts")
     page.set_viewport_size({"width": 1280, "height": 1400})
     tooltip = lab.until(lambda: tooltip_over_the_first_chart(page))
-    assert all(word in tooltip for word in ("step", "effect", "tag", "badnet", "lr", "loss"))
+    assert all(word in tooltip for word in ("step", "effect", "tag", "lr", "loss"))
+    assert "badnet" in tooltip or "clean" in tooltip  # whichever step the mouse rests on
 
 
 def tooltip_over_the_first_chart(page):
