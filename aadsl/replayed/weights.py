@@ -136,7 +136,7 @@ class MicroBatchWeights:
     def measured(self, index: int) -> Weights:
         """Return the weights that were measured, whatever was told; () where nothing is known of them."""
         job = bisect_right(self._starts, index) - 1
-        seen, several = self._trajectory.differentiated(index), self._counts(job).max() > 1
+        seen, several = self._trajectory.differentiated(index), self._several[job]
         sizes = self._trajectory.micro_batch_sizes(index) if several or seen else ()
         if not seen and len(sizes) != 1:
             return ()
@@ -148,6 +148,11 @@ class MicroBatchWeights:
         """Return R/L of each micro-batch of a step whose state was stored, infinite where that says nothing."""
         seen = self._trajectory.differentiated(index)
         return tuple(r / own if own else inf for (r, _), own in zip(seen, self._losses(index), strict=True))
+
+    @cached_property
+    def _several(self) -> list[bool]:
+        """Whether a step of each run has more than one micro-batch."""
+        return [bool(self._counts(job).max() > 1) for job in range(len(self._starts))]
 
     @cached_property
     def _starts(self) -> list[int]:
