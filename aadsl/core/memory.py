@@ -1,7 +1,9 @@
-"""How much memory is free."""
+"""How much memory there is."""
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from math import inf
 from pathlib import Path
 
@@ -11,6 +13,13 @@ _SYSTEM, _GROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
 def free_memory() -> float:
     """Return how many bytes this process can have, as system and container say; infinite where neither does."""
     return min(_of_system(), _of_group())
+
+
+def whole_memory() -> float:
+    """Return how many bytes of memory the machine has; infinite where it does not say."""
+    with suppress(ValueError, OSError, AttributeError):
+        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    return inf
 
 
 def _of_system() -> float:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -13,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.data import DataLoader
+
+from aadsl.core.memory import whole_memory
 
 LIMIT, SHARE = 1 << 30, 8  # bytes that may be held, and no more than this part of the machine's memory
 OF_ITEM = 500  # bytes that the containers of an item take, about
@@ -38,7 +38,7 @@ class DecodedItems:
         self.owner: object = None
         self.watch: Callable[[Callable[[], list[Any]]], list[Any]] | None = None
         self._held: dict[int, Any] = {}
-        self._room = min(LIMIT, _memory() // SHARE)
+        self._room = _limit()
 
     def at(self, rows: Sequence[int]) -> list[Any]:
         """Return the items of these rows, in order. Who gets them changes nothing in them."""
@@ -89,13 +89,13 @@ class DecodedItems:
 
     def foretold(self, count: int) -> int:
         """Return about how many bytes so many items will take here, judged by those that are held."""
-        limit = min(LIMIT, _memory() // SHARE)
+        limit = _limit()
         return min(limit, (limit - self._room) * count // max(1, len(self._held)))
 
     def forget(self) -> None:
         """Decode everything anew from now on: the data set may be another one."""
         self._held.clear()
-        self._room = min(LIMIT, _memory() // SHARE)
+        self._room = _limit()
 
 
 def _as_they_are(items: list[Any]) -> list[Any]:
@@ -111,8 +111,5 @@ def _size(item: Any) -> int:
     return OF_ITEM + sum(leaf.nbytes for leaf in leaves if isinstance(leaf, Tensor | np.ndarray))
 
 
-def _memory() -> int:
-    """Return the memory of the machine in bytes; where it does not say, enough for the limit."""
-    with suppress(ValueError, OSError, AttributeError):
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return LIMIT * SHARE
+def _limit() -> int:
+    return int(min(LIMIT, whole_memory() // SHARE))

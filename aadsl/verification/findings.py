@@ -22,7 +22,7 @@ OTHER_KERNELS = 2e-2
 ENOUGH = 8  # stretches that do not fit tell the cause
 
 
-def replayed(history: History, chosen: Sequence[tuple[int, int]], most: int, progress: Progress) -> Iterator[Finding]:
+def replayed(history: History, chosen: Sequence[tuple[int, int]], most: float, progress: Progress) -> Iterator[Finding]:
     """Replay the stretches between the ``chosen`` pairs of stored states, short ones first, and yield what that finds.
 
     No more than ``most`` steps are replayed. No more stretches are once enough of them are known not to fit, or once

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import pairwise
+from math import inf
 from typing import Any
 
 import torch
@@ -127,10 +128,10 @@ def _joined(
     yield from replayed(history, *_asked(history, samples, None), progress)
 
 
-def _asked(history: History, samples: int | None, stretches: Gaps | None) -> tuple[Gaps, int]:
+def _asked(history: History, samples: int | None, stretches: Gaps | None) -> tuple[Gaps, float]:
     """Return the stretches to replay, and how many steps that may take, those that tell what rounding does included."""
-    if stretches is not None:  # which an answer needs
-        return stretches, sum(map(_steps, stretches)) + affordable(history)
+    if stretches is not None:  # an answer needs each: one that is left out would vouch for nothing
+        return stretches, inf
     if samples is None:
         chosen = spots(history)
         return chosen, max(affordable(history, SHARE), FEWEST * min(map(_steps, chosen), default=0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -207,3 +208,14 @@ def test_a_check_costs_a_training_at_most_and_a_spot_check_a_twentieth(
     elif otherwise:
         assert report.ok, report
     assert len(taken) <= (15 if spot else 300) + (0 if report.ok else 340)
+
+
+def test_what_an_answer_needs_is_compared_whatever_that_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What rounding does to each stretch takes more steps than the run has."""
+    record(tmp_path, adam=True)
+    monkeypatch.setattr("aadsl.verification.stretch._QUICK", 0)  # as if the network were large
+    history = History(open_trajectory(tmp_path), model=model(), loss=mean_loss, data=DATA, device="cpu")
+    needed = list(pairwise(history.trajectory.checkpoints))
+    report = verify_history(history, None, stretches=needed)
+    assert report.ok and "not compared" not in str(report), report
+    assert sorted((one.start, one.stop) for one in report.compared) == needed

@@ -227,7 +227,8 @@ class Loop:
     def _add(self, coming: ComingStep) -> None:
         watch = self._watch
         resting = self._subject.groups_without(coming.taken)
-        metadata = coming.metadata | self.noted.taken()
+        noted = self.noted.taken()
+        metadata = coming.metadata | noted if noted else coming.metadata  # no new dict at each step
         self._journal.add(
             Row(
                 metadata, self._hyperparameters, self._phase, coming.boundary,
