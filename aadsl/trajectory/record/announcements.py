@@ -94,12 +94,13 @@ class ComingStep:
         used: of these what the step used.
         loss: what ``backward()`` was called on, in all; None where that was not seen.
         fresh: the parameter groups that start afresh with it, where others go on.
+        begun: the optimizer that began to step last.
         taken: the optimizers that have taken their step in it.
         after: the state after them, where it is to be kept.
     """
 
     __slots__ = (
-        "_begun", "_forgotten", "_interrupted", "_told", "after", "batches", "boundary", "fresh", "loss", "number",
+        "_forgotten", "_interrupted", "_told", "after", "batches", "begun", "boundary", "fresh", "loss", "number",
         "taken", "used",
     )  # fmt: skip
 
@@ -113,28 +114,29 @@ class ComingStep:
         self.fresh: list[int] = []
         self.taken: tuple[Optimizer, ...] = ()
         self.after: Packed | None = None
-        self._begun: Optimizer | None = None  # the last one that began to step
+        self.begun: Optimizer | None = None
         self._forgotten = self._interrupted = False
 
     @property
     def stepping(self) -> bool:
         """Whether an optimizer has begun to step and has not ended."""
-        return self._begun is not None and self._begun not in self.taken
+        return self.begun is not None and self.begun not in self.taken
 
     def begin(self, optimizer: Optimizer) -> None:
         """Note that an optimizer begins to step."""
-        self._begun, self.after = optimizer, None
+        self.begun, self.after = optimizer, None
 
     def end(self) -> None:
         """Note that it has ended. Whatever interrupts this call, it has or it has not."""
-        assert self._begun is not None
-        self.taken = (*self.taken, self._begun)
+        assert self.begun is not None
+        self.taken = (*self.taken, self.begun)
 
     def add(self, batch: MicroBatch, told: dict[str, Any]) -> None:
         """Add a micro-batch, and the metadata told with it."""
         self.batches.append(batch)
         self._told.append(told)
-        self._interrupted |= self.stepping  # the loop goes on, and the optimizer has not ended
+        if self.begun is not None:
+            self._interrupted |= self.stepping  # the loop goes on, and the optimizer has not ended
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -166,7 +168,7 @@ class ComingStep:
             AadslError: no micro-batch was announced, only some with their weights, or the step was interrupted.
         """
         count = len(self.batches)
-        if self._interrupted or (self.stepping and optimizer is not self._begun):
+        if self._interrupted or (self.begun is not None and self.stepping and optimizer is not self.begun):
             raise AadslError(
                 f"step {self.number} was interrupted halfway, so it is not known what it changed",
                 hint="close this recorder, and record what follows into a new folder",

@@ -14,14 +14,18 @@ class Hook:
     A model that is compiled in place, ``model.compile()``, calls them inside: they are no part of what is compiled.
     """
 
-    __slots__ = ("_call",)
+    __slots__ = ("_call", "_not_compiled")
 
     def __init__(self, call: Callable[..., None]) -> None:
-        self._call = torch.compiler.disable(call)  # type: ignore[no-untyped-call]
+        self._call = call
+        self._not_compiled = torch.compiler.disable(call)  # type: ignore[no-untyped-call]
 
     def __call__(self, *given: Any) -> None:
         """Call it."""
-        self._call(*given)
+        if torch.compiler.is_dynamo_compiling():
+            self._not_compiled(*given)
+        else:  # at every step: that wrapper takes as long as the call
+            self._call(*given)
 
     def __deepcopy__(self, memo: Any) -> Callable[..., None]:
         return nothing

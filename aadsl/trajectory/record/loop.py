@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -73,8 +74,7 @@ class Loop:
 
     def announce(self, batch: MicroBatch, told: dict[str, Any]) -> None:
         """Add a micro-batch, and metadata, to the coming step."""
-        self.enter_step()
-        self._coming.add(batch, told)
+        self.enter_step().add(batch, told)
         self._watch.announced()
 
     def begin_phase(self, name: str, reset: bool | None) -> None:
@@ -82,13 +82,14 @@ class Loop:
         self.complete()
         self._phase, self._reset = name, reset
         self._phase_due = self._state_due = True
+        self._watch.entered = False
 
-    def enter_step(self) -> None:
-        """Begin with what comes before a step's first micro-batch."""
+    def enter_step(self) -> ComingStep:
+        """Begin with what comes before a step's first micro-batch; return the step."""
         coming = self._next()
-        if coming.stepping:  # a closure's forward pass is within the step
-            return
-        if coming.taken:
+        if coming.begun is not None:
+            if coming.stepping:  # a closure's forward pass is within the step
+                return coming
             self.complete()
             coming = self._next()
         if self._watch.gradients_discarded():
@@ -101,7 +102,9 @@ class Loop:
             self._watch.forget(ahead)
         if not (coming.batches or self._watch.seen):
             self._look_around(coming)
-        self.begin_what_is_due()
+        if self._phase_due or self._state_due:
+            self.begin_what_is_due()
+        return coming
 
     def _look_around(self, coming: ComingStep) -> None:
         """See what happened before a step: an optimizer's state was replaced, or weights were loaded at first."""
@@ -165,10 +168,12 @@ class Loop:
         if coming.taken:
             self._hyperparameters = self._subject.hyperparameters_of(optimizer, self._hyperparameters)
         else:
-            self._require_declared(coming)
+            if len(coming.batches) > 1 or self._accumulate is not None:
+                self._require_declared(coming)
             if self._watch.without_gradients:
                 self._subject.require_unchanged_tensors()
-            self.begin_what_is_due()
+            if self._phase_due or self._state_due:
+                self.begin_what_is_due()
             if not self._watch.seen:
                 self._watch.look_at_mode()
             self._hyperparameters = self._subject.hyperparameters()
@@ -200,7 +205,7 @@ class Loop:
 
     def after_step(self) -> None:
         """Note the step that an optimizer took, and add it where it was the last of them."""
-        coming = self._next()
+        coming = self._coming
         if not coming.stepping:
             if self._skipped:  # what was written to has the values that it had
                 self._versions, self._skipped = self._subject.versions(), False
@@ -222,11 +227,10 @@ class Loop:
         """Add the step that optimizers have taken, and the state after it; those that have not rest in it."""
         coming = self._next()
         if coming.taken and not coming.stepping:
-            self._add(coming)
+            self._add(coming, self._subject.groups_without(coming.taken))
 
-    def _add(self, coming: ComingStep) -> None:
+    def _add(self, coming: ComingStep, resting: Sequence[int] = ()) -> None:
         watch = self._watch
-        resting = self._subject.groups_without(coming.taken)
         noted = self.noted.taken()
         metadata = coming.metadata | noted if noted else coming.metadata  # no new dict at each step
         self._journal.add(

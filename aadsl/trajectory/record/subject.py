@@ -197,8 +197,6 @@ class Subject:
 
     def groups_without(self, taken: Sequence[Optimizer]) -> Sequence[int]:
         """Return the numbers of the parameter groups of all other optimizers than these."""
-        if len(taken) == len(self.optimizers):
-            return ()
         return [group for one in self.optimizers if one not in taken for group in self.groups_of(one)]
 
     def hyperparameters(self) -> Scalars:

@@ -42,6 +42,7 @@ class ForwardWatch:
     whether it is still to be noted.
 
     Attributes:
+        entered: whether the loop has begun the step of the next pass, and nothing that it looks at came since.
         seen: whether there was one since the last step.
         training, off_mode: the model's mode at the first that trained, and the modules that deviate from it.
         autocast: the dtype of the ``torch.autocast`` around that one, "" where there was none.
@@ -51,7 +52,7 @@ class ForwardWatch:
     """
 
     def __init__(self, model: nn.Module, subject: Subject, before: Callable[[], bool]) -> None:
-        self.seen = self.buffers_written = False
+        self.entered = self.seen = self.buffers_written = False
         self._told = False
         self._subject = subject
         self._before = before
@@ -59,7 +60,7 @@ class ForwardWatch:
         self._events: list[ForwardPass | None] = []  # passes and, as None, announcements, in their order
         # The backward passes in which parameters got gradients, and what each began with, where that was seen.
         self._tasks: dict[int, Differentiated | None] = {}
-        self._unsettled: tuple[dict[str, bytes], Sequence[tuple[MicroBatch, ForwardPass]]] | None = None
+        self._unsettled: tuple[dict[str, bytes], Used] | None = None
         self._wary = _WARY
         self._quiet = 0  # passes since Python's or NumPy's generators were last drawn from
         self._inside: ForwardPass | None = None
@@ -95,8 +96,9 @@ class ForwardWatch:
             self._wary = _WARY
 
     def announced(self) -> None:
-        """Note that a micro-batch was announced."""
+        """Note that a micro-batch was announced, whose step the loop has begun."""
         self._events.append(None)
+        self.entered = not self._tasks  # else what was accumulated may yet be thrown away
 
     def _on_forward(self, module: nn.Module, args: Any) -> None:
         self._inside = None
@@ -109,9 +111,9 @@ class ForwardWatch:
         self._note()
 
     def _note(self) -> None:
-        if not self._before():
+        if not (self.entered or self._before()):
             return
-        self.seen = True
+        self.seen, self.entered = True, False
         states = {device: state_of(device) for device in self._devices}
         self.settle(states)
         one = ForwardPass(self._subject.model.training, self._subject.modules_off_mode(), states)
@@ -142,6 +144,7 @@ class ForwardWatch:
                 tensor.register_hook(one.differentiated)  # type: ignore[no-untyped-call]
 
     def _on_gradient(self, number: int, parameter: Tensor) -> None:
+        self.entered = False
         self._tasks.setdefault(task_now())
         gradient = parameter.grad
         assert gradient is not None  # it was just accumulated
@@ -190,18 +193,21 @@ class ForwardWatch:
         begun = self._begun()
         self.loss, self.scale = None, 1.0
         if begun:
-            self.loss, self.scale = sum([one.loss for one in begun[1:]], start=begun[0].loss), begun[0].scale
-            if not (len(used) == 1 and _untouched(begun)):
+            self.loss, factor, self.scale = begun[0]
+            for further in begun[1:]:
+                self.loss = self.loss + further.loss
+            # What one loss had no part in is its own. (That of a GPU is not waited for.)
+            if len(used) > 1 or len(begun) > 1 or not (isinstance(factor, float) and factor == 1.0):
                 self._measure(used, begun)
         self.buffers_written = bool(self._buffers) and self._wrote_between()
-        pairs = [(batch, one) for batch, one in used if one is not None]
-        if pairs:
-            first = pairs[0][1]
-            self._set_mode(first.training, first.off_mode)
-            self.autocast = first.autocast
-            self._unsettled = first.states, pairs
-            if self._wary:
-                self.settle()
+        for _, first in used:
+            if first is not None:
+                self._set_mode(first.training, first.off_mode)
+                self.autocast = first.autocast
+                self._unsettled = first.states, used
+                if self._wary:
+                    self.settle()
+                break
         self.forget()
         return [batch for batch, _ in used]
 
@@ -240,11 +246,11 @@ class ForwardWatch:
         if self._unsettled is None:
             return
         now = now or {device: state_of(device) for device in self._devices}
-        (began, pairs), self._unsettled = self._unsettled, None
-        drew = [device for device, state in now.items() if state != began[device]]
+        (began, used), self._unsettled = self._unsettled, None
+        drew = [] if now == began else [device for device, state in now.items() if state != began[device]]
         self._wary = _WARY if drew else self._wary - (self._wary > 0)
-        for batch, one in pairs:
-            if not (drew or one.others):
+        for batch, one in used:
+            if one is None or not (drew or one.others):
                 continue
             states = {device: one.states[device] for device in drew} | dict(one.others)
             if states:
@@ -258,12 +264,6 @@ class ForwardWatch:
         """Start the next step, of which so many micro-batches were announced."""
         self._events, self._tasks = [None] * ahead, {}
         self.seen = False
-
-
-def _untouched(begun: Sequence[Differentiated]) -> bool:
-    """Return whether one loss was differentiated as it was. (That of a GPU is not waited for.)"""
-    factor = begun[0].factor
-    return len(begun) == 1 and isinstance(factor, float) and factor == 1.0
 
 
 def _tensors(output: Any) -> Iterator[Tensor]:
