@@ -9,7 +9,7 @@ from aadsl.dynamics.adagrad import Adagrad
 from aadsl.dynamics.adam import Adam
 from aadsl.dynamics.adamax import Adamax
 from aadsl.dynamics.base import Dynamics, Hyper, Pausing, Resting, Slots
-from aadsl.dynamics.fused import fused_step, has_fused_step
+from aadsl.dynamics.fused import fused_step, has_fused_kernels, has_fused_step, step_in_place
 from aadsl.dynamics.kinds import class_of, in_words
 from aadsl.dynamics.lion import Lion
 from aadsl.dynamics.nadam import NAdam
@@ -22,8 +22,8 @@ from aadsl.dynamics.sgd import SGD
 
 __all__ = [
     "DYNAMICS", "OWN_SCALAR", "RESTING", "Dynamics", "Given", "Hyper", "Make", "OwnGroup", "OwnOptimizer", "Pausing",
-    "Slots", "class_of", "fused_step", "has_fused_step", "in_words", "kind_of", "leaves", "options_of", "prospects",
-    "scalars_of", "without_derivative",
+    "Slots", "class_of", "fused_step", "has_fused_kernels", "has_fused_step", "in_words", "kind_of", "leaves",
+    "options_of", "prospects", "scalars_of", "step_in_place", "without_derivative",
 ]  # fmt: skip
 
 DYNAMICS: dict[str, Dynamics] = {

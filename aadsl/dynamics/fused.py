@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 from torch.optim.adagrad import adagrad
 from torch.optim.adam import adam
@@ -21,9 +22,14 @@ Views = Callable[[Tensor], list[Tensor]]
 """Returns the tensors that a flat vector is made of, as views."""
 
 
+def has_fused_kernels(dynamics: Dynamics) -> bool:
+    """Return whether PyTorch has fused kernels of such steps."""
+    return isinstance(dynamics, (SGD, Adam, Adagrad))
+
+
 def has_fused_step(dynamics: Dynamics, hyper: Hyper) -> bool:
     """Return whether the recorded steps were fused ones."""
-    return isinstance(dynamics, (SGD, Adam, Adagrad)) and bool(hyper.get("fused"))
+    return has_fused_kernels(dynamics) and bool(hyper.get("fused"))
 
 
 def fused_step(
@@ -33,11 +39,25 @@ def fused_step(
     parameter = parameter.clone()
     slots = {name: value.clone() for name, value in slots.items()}
     vectors = {name: views(value) for name, value in slots.items() if value.dim()}
-    tensors = views(parameter), views(gradient)
+    return parameter, slots | step_in_place(dynamics, views(parameter), slots, views(gradient), vectors, hyper)
+
+
+def step_in_place(
+    dynamics: Dynamics,
+    parameters: list[Tensor],
+    slots: Slots,
+    gradients: list[Tensor],
+    vectors: dict[str, list[Tensor]],
+    hyper: Hyper,
+) -> Slots:
+    """Write θ' and the slots that are vectors into ``parameters`` and ``vectors``; return the counters after it.
+
+    Each tensor is contiguous; of ``slots`` the counters are read, which are those of all.
+    """
+    tensors = parameters, gradients
     if isinstance(dynamics, SGD):
-        _sgd(*tensors, slots, vectors, hyper)
-        return parameter, slots
-    counters = [slots["step"].float() for _ in tensors[0]]  # they are counted up
+        return _sgd(*tensors, slots, vectors, hyper)
+    counters = [slots["step"].float() for _ in parameters]  # they are counted up
     if isinstance(dynamics, Adagrad):
         adagrad(
             *tensors, vectors["sum"], counters, fused=True, lr=hyper["lr"], weight_decay=hyper["weight_decay"],
@@ -50,7 +70,7 @@ def fused_step(
             weight_decay=hyper["weight_decay"], eps=hyper["eps"], maximize=hyper["maximize"],
             decoupled_weight_decay=dynamics.decoupled or hyper.get("decoupled_weight_decay", False),
         )  # fmt: skip
-    return parameter, slots | {"step": slots["step"] + 1}
+    return {"step": slots["step"] + 1}
 
 
 def _sgd(
@@ -59,17 +79,18 @@ def _sgd(
     slots: Slots,
     vectors: dict[str, list[Tensor]],
     hyper: Hyper,
-) -> None:
+) -> Slots:
     """Take the step; where it is the first one with momentum, PyTorch makes the velocities."""
-    started = bool(slots) and bool(slots["momentum_started"])
+    moving = bool(hyper["momentum"])  # else slots may be there, of another optimizer of a chain of runs
+    started = moving and bool(slots["momentum_started"])
     velocities: list[Tensor | None] = [*vectors["momentum_buffer"]] if started else [None for _ in parameters]
     sgd(
         parameters, gradients, velocities, fused=True, lr=hyper["lr"], weight_decay=hyper["weight_decay"],
         momentum=hyper["momentum"], dampening=hyper["dampening"], nesterov=hyper["nesterov"],
         maximize=hyper["maximize"],
     )  # fmt: skip
-    if slots and not started:
-        slots["momentum_started"].fill_(1)
+    if moving and not started:
         for kept, made in zip(vectors["momentum_buffer"], velocities, strict=True):
             if made is not None:
                 kept.copy_(made)
+    return {"momentum_started": torch.ones_like(slots["momentum_started"])} if moving else {}

@@ -14,6 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from aadsl.propagation.layout import Layout
 from aadsl.propagation.objective import Objective, seed
 from aadsl.propagation.replicas import Replicas
+from aadsl.propagation.stacked_linear import StackedLinear
 from aadsl.propagation.stacked_update import update
 from aadsl.propagation.step import Step
 from aadsl.propagation.step_map import StepMap
@@ -55,7 +56,7 @@ class StackedObjective:
         whole = [t.clone() for t in integers]
         total: list[Tensor | None] = [None] * len(leaves)
         batches = step.batches()
-        with objective.running(step), sdpa_kernel(SDPBackend.MATH):
+        with objective.running(step), sdpa_kernel(SDPBackend.MATH), StackedLinear():
             for position, batch in enumerate(batches):
                 seed(step, position)
                 together = torch.vmap(self._loss.at(batch), randomness="same")

@@ -1,7 +1,8 @@
 """The optimizer's share of one step of many runs, written into their rows.
 
-An optimizer's step is elementwise, so it is taken on matrices (n, c): n runs, c neighboring parameters of one group. On
-a CPU a piece is no larger than what stays in its cache until it is written; elsewhere it is as large as can be.
+An optimizer's step is elementwise. On a CPU PyTorch's fused kernels, where it has some, write it in place, in one pass
+over the memory, which is what such a step takes there. Else it is taken on matrices (n, c): n runs, c neighboring
+parameters of one group. On a CPU a piece is then no larger than its cache; elsewhere it is as large as can be.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from aadsl.dynamics import RESTING, Slots
+from aadsl.dynamics import RESTING, Dynamics, Slots, has_fused_kernels, step_in_place
 from aadsl.propagation.layout import Layout
 from aadsl.propagation.replicas import Replicas
 from aadsl.propagation.step import Step
@@ -39,7 +40,9 @@ def update(
     of a group where none got one.
     """
     everything = replicas.take(replicas.parameters, rows)
-    limit = IN_CACHE if everything.device.type == "cpu" else everything.numel()
+    on_cpu = everything.device.type == "cpu"
+    fused = on_cpu and everything.dtype in (torch.float32, torch.float64) and all(map(_has_kernels, step.dynamics))
+    limit = 0 if fused else IN_CACHE if on_cpu else everything.numel()
     slots = [replicas.slots(rows, group) for group in range(len(layout.group_slices))]
     counters = [{name: t for name, t in own.items() if not t.dim()} for own in slots]
     counted: list[Slots] = [{} for _ in slots]
@@ -47,16 +50,26 @@ def update(
         first = start - layout.group_slices[group].start
         vectors = {name: t[:, first : first + width] for name, t in slots[group].items() if t.dim()}
         parameters = everything[:, start : start + width]
+        dynamics, hyper = step.dynamics[group], step.hyper[group]
+        if fused:
+            places = {name: [*t] for name, t in vectors.items()}
+            flat = [gradient.reshape(-1) for gradient in found]
+            counted[group] |= step_in_place(dynamics, [*parameters], counters[group], flat, places, hyper)
+            continue
         portion = max(1, limit // width)
         for part in (slice(a, a + portion) for a in range(0, len(rows), portion)):
-            own = counters[group] | {name: t[part] for name, t in vectors.items()}
-            after, moved = step.dynamics[group].step(parameters[part], own, _matrix(found, part), step.hyper[group])
+            given = counters[group] | {name: t[part] for name, t in vectors.items()}
+            after, moved = dynamics.step(parameters[part], given, _matrix(found, part), hyper)
             parameters[part] = after
             counted[group] |= {name: t for name, t in moved.items() if name in counters[group]}
             for name in moved.keys() & vectors.keys():
                 vectors[name][part] = moved[name]
     for group, own in enumerate(counted):
         replicas.put_slots(rows, group, own)
+
+
+def _has_kernels(dynamics: Dynamics) -> bool:
+    return dynamics is RESTING or has_fused_kernels(dynamics)
 
 
 def clipped_rows(layout: Layout, gradients: Sequence[Tensor | None], step: Step) -> list[Tensor | None]:

@@ -168,8 +168,7 @@ class Loop:
         if coming.taken:
             self._hyperparameters = self._subject.hyperparameters_of(optimizer, self._hyperparameters)
         else:
-            if len(coming.batches) > 1 or self._accumulate is not None:
-                self._require_declared(coming)
+            self._require_declared(coming)
             if self._watch.without_gradients:
                 self._subject.require_unchanged_tensors()
             if self._phase_due or self._state_due:
