@@ -171,8 +171,7 @@ class Loop:
             self._require_declared(coming)
             if self._watch.without_gradients:
                 self._subject.require_unchanged_tensors()
-            if self._phase_due or self._state_due:
-                self.begin_what_is_due()
+            self.begin_what_is_due()
             if not self._watch.seen:
                 self._watch.look_at_mode()
             self._hyperparameters = self._subject.hyperparameters()
