@@ -76,6 +76,9 @@ def under(kernels: Kernels) -> Iterator[None]:
     """Turn the switches as they were; afterwards they are as before."""
     before = _read(name for name in kernels if name in _SWITCHES)
     moved = [name for name, position in before.items() if position != kernels[name]]
+    if not moved and not kernels.get(AUTOCAST):  # as at most steps
+        yield
+        return
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     try:
         for name in moved:

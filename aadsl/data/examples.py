@@ -11,7 +11,6 @@ import torch
 import xarray as xr
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils._pytree import tree_leaves
 from torch.utils.data import TensorDataset, default_collate
 
 from aadsl.core.errors import AadslError
@@ -167,7 +166,16 @@ def _arrived(source: Any, known: dict[str, NDArray[Any]], positions: NDArray[np.
 
 def nbytes(batch: Any) -> int:
     """Return the memory of the tensors in ``batch``."""
-    return sum(leaf.nbytes for leaf in tree_leaves(batch) if isinstance(leaf, Tensor))
+    return sum(tensor.nbytes for tensor in tensors_in(batch))
+
+
+def tensors_in(batch: Any) -> Iterator[Tensor]:
+    """Yield the tensors in ``batch``."""
+    if isinstance(batch, Tensor):
+        yield batch
+    elif isinstance(batch, (Mapping, tuple, list)):
+        for part in batch.values() if isinstance(batch, Mapping) else batch:
+            yield from tensors_in(part)
 
 
 def to_device(batch: Any, device: torch.device | str) -> Any:

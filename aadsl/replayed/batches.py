@@ -8,11 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.utils._pytree import tree_leaves
 
 from aadsl.core.errors import AadslError
-from aadsl.data.examples import Examples, nbytes, to_device
+from aadsl.data.examples import Examples, nbytes, tensors_in, to_device
 from aadsl.replayed.training_data import TrainingData
 from aadsl.trajectory import Trajectory
 
@@ -26,7 +24,7 @@ class Held:
 
     def __init__(self, parts: tuple[Any, ...]) -> None:
         self.parts = parts
-        self._tensors = [leaf for leaf in tree_leaves(parts) if isinstance(leaf, Tensor)]
+        self._tensors = [*tensors_in(parts)]
         self._versions = [tensor._version for tensor in self._tensors]
 
     @property

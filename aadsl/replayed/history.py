@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import _lru_cache_wrapper, cached_property, lru_cache
 from itertools import pairwise
@@ -211,7 +210,7 @@ class History:
 
     def _make_step(self, index: int) -> Step:
         averaging = None if self.average is None else self.average.averaging(index)
-        return replace(self._recorded.at(index), weights=self.weights.at(index), averaging=averaging)
+        return self._recorded.at(index, self.weights.at(index), averaging)
 
     @cached_property
     def weights(self) -> MicroBatchWeights:

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from aadsl.core.generators import NUMPY, PYTHON
 from aadsl.core.kernels import AUTOCAST, Kernels
-from aadsl.propagation import Step
+from aadsl.propagation import Averaging, Step
 from aadsl.replayed.batches import BatchLoader, RecordedBatches
 from aadsl.replayed.rules import Rules
+from aadsl.replayed.weights import Weights
 from aadsl.trajectory import Trajectory
 from aadsl.trajectory.store.specs import LOSS_SCALE
 
@@ -36,8 +37,8 @@ class RecordedSteps:
         self._autocast = trajectory.steps[AUTOCAST].to_numpy() if AUTOCAST in trajectory.steps else None
         self._scales = trajectory.steps[LOSS_SCALE].to_numpy() if LOSS_SCALE in trajectory.steps else None
 
-    def at(self, index: int) -> Step:
-        """Return the recorded step Φ_t, each of its micro-batches with the same weight."""
+    def at(self, index: int, weights: Weights = (), averaging: Averaging | None = None) -> Step:
+        """Return the recorded step Φ_t; without ``weights`` each of its micro-batches has the same."""
         restarted = self._rules.restarted(index)
         return Step(
             index,
@@ -48,11 +49,13 @@ class RecordedSteps:
             restarts=restarted,
             training=bool(self._training[index]),
             off_mode=tuple(str(self.off_mode[index]).split()),
+            weights=weights,
             sizes=self._trajectory.micro_batch_sizes(index),
             rng_states=self._rng_states(index),
             clip=self._trajectory.declared_clip(index),
             kernels=self._kernels(index),
             loss_scale=self._loss_scale(index),
+            averaging=averaging,
         )
 
     def batches(self, index: int) -> RecordedBatches:
