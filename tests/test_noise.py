@@ -137,6 +137,13 @@ def test_where_bits_are_the_same_one_training_is_enough(tmp_path: Path, training
     assert float(repeated.noise.item()) == 0.0 and str(repeated.trust.item()) == "high"
 
 
+@pytest.mark.parametrize(("noise", "times"), [(True, 5), (False, 1)])
+def test_a_plan_foretells_each_training(noise: bool, times: int, tmp_path: Path) -> None:
+    asking = study(tmp_path / "run", noise)
+    one, five = (asking.plan(["early"], ["right"], Retraining(repeats=n)).cost.gradients for n in (None, 5))
+    assert five == times * one
+
+
 @pytest.mark.parametrize("repeats", [0, 2, 3])
 def test_too_few_repeats_are_refused(repeats: int) -> None:
     with pytest.raises(AadslError, match=f"repeats={repeats}(.|\n)*an interval needs 4 of them"):

@@ -34,6 +34,10 @@ class Retraining(Estimator):
 
     repeats: int | None = None
 
+    exact: ClassVar[bool] = True
+    needs_gradient: ClassVar[bool] = False
+    additive: ClassVar[bool | None] = False
+
     def __post_init__(self) -> None:
         if self.repeats is not None and self.repeats != 1 and self.repeats < FEWEST:
             hint = f"an interval needs {FEWEST} of them, or more"
@@ -43,10 +47,6 @@ class Retraining(Estimator):
         """Return how many trainings answer, where a control run is needed or not."""
         wanted = self.repeats or 1
         return wanted if wanted > 1 and control and not reproducible(history) else 1
-
-    exact: ClassVar[bool] = True
-    needs_gradient: ClassVar[bool] = False
-    additive: ClassVar[bool | None] = False
 
     def answer(self, history: History, query: Query, execution: Execution) -> Effects:
         """Return γ(ξ_T) − γ(ζ_T), with ζ the run in which the intervention happens."""
@@ -61,10 +61,13 @@ class Retraining(Estimator):
         return Effects(np.stack([row.effect for row in rows]), examples)
 
     def cost(self, history: History, query: Query) -> Cost:
-        """Return one gradient for each step after a stage began, and on the way there from a stored state."""
+        """Return one gradient for each step after a stage began, and on the way there from a stored state.
+
+        Of a run that no training repeats to the bit, as many times as there are trainings.
+        """
         way = way_to(history, [first_change(member) for member in query.members])
         gradients = int(applied_steps(history, query.members, query.intervention).sum())
-        return Cost(float(gradients + way), 0, "exact replay")
+        return Cost(float(self.times(history, True) * (gradients + way)), 0, "exact replay")
 
 
 def ends(

@@ -93,11 +93,14 @@ def plan_for(history: History, query: Query, method: Estimator, answered_by: Est
     """
     query, of_model = query.of_present, f" of {history.of_model}" if history.of_model else ""
     exact = cost = Cost(0.0, 0, "nothing to compute: all of this came after the model")
+    chosen = answered_by or method
     if len(query.members):
-        exact = Retraining().cost(history, query)
+        retraining = chosen if isinstance(chosen, Retraining) else Retraining()
+        exact = retraining.cost(history, query)
         if query.members.all():
-            exact = Cost(history.length * (history.length + 1) / 2, 0, exact.direction)
-        cost = exact if (answered_by or method).exact else (answered_by or method).cost(history, query)
+            each = history.length * (history.length + 1) / 2
+            exact = Cost(each * retraining.times(history, True), 0, exact.direction)
+        cost = exact if chosen.exact else chosen.cost(history, query)
     fixed = held_fixed(history.trajectory.steps, first_of(query.members)) if len(query.members) else ""
     fixed = f", with {fixed} as recorded" if fixed else ""
     return Plan(
