@@ -41,9 +41,9 @@ class Point(NamedTuple):
     after: Tensor
 
     @property
-    def length(self) -> float:
-        """‖θ_{t+1} − θ_t‖ of the observed step."""
-        return float(torch.dist(self.after, self.state.parameters))
+    def length(self) -> Tensor:
+        """‖θ_{t+1} − θ_t‖ of the observed step, on its device."""
+        return torch.dist(self.after, self.state.parameters)
 
 
 @runtime_checkable
@@ -194,9 +194,11 @@ def _check_radius(radius: float) -> None:
 
 def _stretch(radius: float, point: Point, direction: Tensor) -> float:
     """Return h with ‖h·direction‖ = radius·‖θ_{t+1} − θ_t‖."""
+    # One transfer, because each waits for all that is under way on a GPU.
+    moved, along = torch.stack([point.length, direction.norm()]).tolist()
     # A step of length zero (a learning rate of 0) leaves no scale of its own: a thousandth of ‖θ‖ then.
-    length = radius * point.length or 1e-3 * float(point.state.parameters.norm())
-    return (length or 1.0) / (float(direction.norm()) or 1.0)
+    length = radius * moved or 1e-3 * float(point.state.parameters.norm())
+    return (length or 1.0) / (along or 1.0)
 
 
 def _gradient_at(objective: Objective, point: Point) -> Pair:
