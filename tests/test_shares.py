@@ -15,6 +15,7 @@ from aadsl.core.errors import AadslError
 from aadsl.interventions import INTERVENTIONS
 from aadsl.study.answering import Answering
 from tests.digits import STEPS, Recorded, record
+from tests.interventions import FIXED
 
 PROBES = slice(1000, 1060)
 PARTS = {"one": range(6), "two": range(6, 14), "three": range(14, STEPS)}  # every step is in one of them
@@ -81,7 +82,7 @@ def test_a_family_of_all_steps_leaves_the_untrained_model(run: Recorded, study: 
     assert answer.attrs["answered_by"] == "shares over all orders of 3 stages, from 7 exact answers, by retraining"
 
 
-@pytest.mark.parametrize("name", INTERVENTIONS)
+@pytest.mark.parametrize("name", FIXED)
 def test_shares_add_up_whatever_is_changed(run: Recorded, study: aadsl.Study, name: str) -> None:
     other = run.data[0].flip(1), run.data[1]
     options = {"scale_lr": {"factor": 0.5}, "reweight": {"weight": 2.0}, "replace": {"data": other}}

@@ -38,11 +38,26 @@ def user_call(
     except (AadslError, torch.OutOfMemoryError):
         raise
     except Exception as error:
-        raise AadslError(
-            f"{what} fails: {type(error).__name__}: {error}{_where(error)}",
-            hint=wrapped(function, options)
-            or f"it is called as {what.split()[1]}(model, batch); the batch is here {_described(batch)}",
-        ) from error
+        hint = f"it is called as {what.split()[1]}(model, batch); the batch is here {_described(batch)}"
+        raise _failing(what, error, wrapped(function, options) or hint) from error
+
+
+def called(how: str, function: Callable[..., Any], *given: Any) -> Any:
+    """Return ``function(*given)``; ``how`` it is called, as ``"metric(model)"``, is said where it fails.
+
+    Raises:
+        AadslError: the function fails; says in which line of the user's.
+    """
+    try:
+        return function(*given)
+    except (AadslError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        raise _failing(how, error, f"it is called as {how}") from error
+
+
+def _failing(what: str, error: Exception, hint: str) -> AadslError:
+    return AadslError(f"{what} fails: {type(error).__name__}: {error}{_where(error)}", hint=hint)
 
 
 def _where(error: Exception) -> str:

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from aadsl.core.arguments import checked
 from aadsl.core.units import seconds_of
-from aadsl.estimators.base import Cost, Effects, Estimator, Query
+from aadsl.estimators.base import Cost, Effects, Estimator, Query, no_estimate
 from aadsl.estimators.blocks import Blocks
 from aadsl.estimators.retraining import Retraining
 from aadsl.replayed.execution import Execution
@@ -46,7 +46,7 @@ class Auto(Estimator):
     def choose(self, history: History, query: Query) -> Estimator:
         """Return what answers without a clock: exact where that is not dearer, or nothing can be estimated."""
         exact, estimate = Retraining(), self.estimate
-        if history.no_derivative or not all(behavior.differentiable for behavior in query.behaviors):
+        if no_estimate(history, query) or not all(behavior.differentiable for behavior in query.behaviors):
             return exact
         costs = [method.cost(history, query).gradients for method in (exact, estimate)]
         return exact if costs[0] <= costs[1] else estimate

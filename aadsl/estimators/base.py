@@ -15,7 +15,7 @@ from aadsl.core.errors import AadslError
 from aadsl.core.texts import in_line
 from aadsl.data.examples import Examples
 from aadsl.dynamics import without_derivative
-from aadsl.interventions import Intervention, counterfactual, first_change
+from aadsl.interventions import Intervention, Rerun, counterfactual, first_change
 from aadsl.propagation import Curvature, FlatState, Readout, Tangents, Variation, at_end, tangent_sweep
 from aadsl.replayed.execution import Execution
 from aadsl.replayed.history import History
@@ -161,7 +161,13 @@ def final_readouts(history: History, behaviors: Sequence[Behavior]) -> tuple[Fla
     return history.final, [behavior.readout(history) for behavior in behaviors]
 
 
-def require_estimable(history: History, behaviors: Sequence[Behavior]) -> None:
+def no_estimate(history: History, query: Query) -> str:
+    """Return in words why nothing of a run, or under an intervention, can be estimated; "" where a sweep can."""
+    anew = "what the model decides anew has no derivative" if isinstance(query.intervention, Rerun) else ""
+    return history.no_derivative or anew
+
+
+def require_estimable(history: History, query: Query) -> None:
     """Raise where steps of the run cannot be differentiated, or a behavior has no gradient.
 
     Raises:
@@ -169,10 +175,10 @@ def require_estimable(history: History, behaviors: Sequence[Behavior]) -> None:
     """
     if history.opaque:
         raise without_derivative(history.opaque)
-    if history.no_derivative:
-        said = f"{history.no_derivative}, so effects cannot be estimated"
+    if why := no_estimate(history, query):
+        said = f"{why}, so effects cannot be estimated"
         raise AadslError(said, hint="ask for exact answers of stages: using retraining()")
-    for behavior in behaviors:
+    for behavior in query.behaviors:
         if not behavior.differentiable:
             raise AadslError(
                 f'behavior "{behavior.name}" has no gradient, so its effects cannot be estimated',

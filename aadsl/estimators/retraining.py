@@ -14,7 +14,7 @@ from aadsl.core.errors import AadslError
 from aadsl.estimators.base import Behavior, Cost, Effects, Estimator, Floats, Query, final_readouts
 from aadsl.estimators.spread import RetrainedStages, spread_runs
 from aadsl.estimators.together import reproducible, trained
-from aadsl.interventions import Intervention, counterfactual, first_change
+from aadsl.interventions import Intervention, Rerun, first_step
 from aadsl.propagation import End, FlatState, way_to
 from aadsl.replayed.execution import Execution
 from aadsl.replayed.history import History
@@ -65,7 +65,8 @@ class Retraining(Estimator):
 
         Of a run that no training repeats to the bit, as many times as there are trainings.
         """
-        way = way_to(history, [first_change(member) for member in query.members])
+        way = way_to(history, [first_step(query.intervention, member) for member in query.members])
+        way += history.length if isinstance(query.intervention, Rerun) else 0  # its control run
         gradients = int(applied_steps(history, query.members, query.intervention).sum())
         return Cost(float(self.times(history, True) * (gradients + way)), 0, "exact replay")
 
@@ -86,14 +87,12 @@ def ends(
         asked = RetrainedStages(members, intervention, control)
         yield from spread_runs(execution.workers, history, asked, execution.progress)
         return
-    varied = [counterfactual(intervention, member) for member in members]
-    firsts = [first_change(member) for member in members]
-    yield from trained(history, varied, firsts, control=control, progress=execution.progress)
+    yield from trained(history, members, intervention, control=control, progress=execution.progress)
 
 
 def applied_steps(history: History, members: NDArray[np.bool_], intervention: Intervention) -> NDArray[np.int64]:
-    """Return (S,) how many steps happen in the run without each stage, from the first change on."""
-    firsts = members.argmax(axis=1)
+    """Return (S,) how many steps happen in the run without each stage, from where it begins."""
+    firsts = np.array([first_step(intervention, member) for member in members])
     skipped = [
         int(member.sum()) if not intervention.vary(history.step(int(first))).applied else 0
         for member, first in zip(members, firsts, strict=True)

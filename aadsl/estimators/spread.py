@@ -14,7 +14,7 @@ from aadsl.core.progress import Progress
 from aadsl.estimators.additive import Additive, StepEffects
 from aadsl.estimators.base import Behavior
 from aadsl.estimators.together import trained
-from aadsl.interventions import Intervention, counterfactual, first_change
+from aadsl.interventions import Intervention, first_change
 from aadsl.propagation import End, FlatState
 from aadsl.replayed.execution import Execution
 from aadsl.replayed.history import History
@@ -56,10 +56,8 @@ def retrained_there(history: History, item: RetrainedStages) -> list[End]:
 
     A worker that does not compute the recorded bits has a control run ride along, whatever happens elsewhere.
     """
-    varied = [counterfactual(item.intervention, member) for member in item.members]
-    firsts = [first_change(member) for member in item.members]
     control = item.control or not _has_the_recorded_bits(history)
-    found = trained(history, varied, firsts, control=control, progress=Execution().progress)
+    found = trained(history, item.members, item.intervention, control=control, progress=Execution().progress)
     return [End(end.position, _bare(end.state), tuple(map(_bare, end.controls))) for end in found]
 
 

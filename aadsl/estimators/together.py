@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from aadsl.core.progress import Progress
+from aadsl.interventions import Intervention, Rerun, counterfactual, first_step
 from aadsl.propagation import (
     CannotAdvanceTogetherError,
     End,
     FlatState,
     Rehearsed,
-    Variation,
     difference,
     ensemble,
     rehearse,
@@ -46,9 +48,11 @@ class Way:
     words: str
 
 
-def way_of(history: History, firsts: Sequence[int]) -> Way:
-    """Return how runs that differ from steps ``firsts`` on are done."""
-    kind = history.device.type
+def way_of(history: History, members: NDArray[np.bool_], intervention: Intervention) -> Way:
+    """Return how the runs without stages, (S, T) ``members``, are done."""
+    firsts, kind = [first_step(intervention, member) for member in members], history.device.type
+    if isinstance(intervention, Rerun):
+        return Way(1, "one after the other: the model decides in each what it does next")
     if history.opaque:
         return Way(1, f"one after the other: {history.opaque} takes its steps itself")
     if history.average is not None:
@@ -70,19 +74,22 @@ def way_of(history: History, firsts: Sequence[int]) -> Way:
 
 def trained(
     history: History,
-    varied: Sequence[Variation],
-    firsts: Sequence[int],
+    members: NDArray[np.bool_],
+    intervention: Intervention,
     *,
     control: bool,
     progress: Progress,
 ) -> Iterator[End]:
-    """Yield the end of each run, whichever way it is done.
+    """Yield the end of the run without each stage, (S, T) ``members``, whichever way it is done.
 
     Its states are those of the model that is asked about. Where an ensemble refuses a later batch, or rounding alone
     carries its control run far away, the runs that are left are done one after the other. ``control``: a control run
-    rides along those, too; or two of them, where no replay ends as another one, so that one is one draw.
+    rides along those, too; or two of them, where no replay ends as another one, so that one is one draw. Where the
+    model decides anew, one does in any case: it has to decide what was recorded.
     """
-    way, left = way_of(history, firsts), set(range(len(firsts)))
+    varied = [counterfactual(intervention, member, strictly=not control) for member in members]
+    firsts = [first_step(intervention, member) for member in members]
+    way, left = way_of(history, members, intervention), set(range(len(firsts)))
     if way.size > 1:
         try:
             for end in ensemble(history, history.step_map, varied, firsts, size=way.size, progress=progress):
@@ -97,7 +104,9 @@ def trained(
         return
     own = [varied[i] for i in rest], [firsts[i] for i in rest]
     at_hand = history.waypoints.states
-    controls = 0 if not control else 1 if reproducible(history) else 2
+    draws = int(isinstance(intervention, Rerun)) if not control else 1 if reproducible(history) else 2
+    none = np.zeros(history.length, dtype=bool)
+    controls = [counterfactual(intervention, none, strictly=not control) for _ in range(draws)]
     beside: tuple[FlatState, ...] = ()
     for end in reruns(history, history.step_map, *own, controls=controls, at_hand=at_hand, progress=progress):
         beside = beside or tuple(map(history.shipped, end.controls))  # the same for all of them

@@ -8,6 +8,7 @@ from typing import ClassVar, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from aadsl.interventions.rerun import Anew, Rerun
 from aadsl.propagation import Step, Variation
 
 
@@ -28,8 +29,13 @@ class Intervention(Protocol):
         ...
 
 
-def counterfactual(intervention: Intervention, member: NDArray[np.bool_]) -> Variation:
-    """Return the run in which ``intervention`` happens at the steps of a stage, ``member`` (T,) true there."""
+def counterfactual(intervention: Intervention, member: NDArray[np.bool_], *, strictly: bool = True) -> Variation:
+    """Return the run in which ``intervention`` happens at the steps of a stage, ``member`` (T,) true there.
+
+    ``strictly``: replays have the recorded bits, so that what the model decides before the stage is what was recorded.
+    """
+    if isinstance(intervention, Rerun):
+        return Anew(intervention, member, strictly)
 
     def varied(step: Step) -> Step:
         if member[step.index]:
@@ -44,3 +50,8 @@ def counterfactual(intervention: Intervention, member: NDArray[np.bool_]) -> Var
 def first_change(member: NDArray[np.bool_]) -> int:
     """Return the first step of a stage that is not empty."""
     return int(np.argmax(member))
+
+
+def first_step(intervention: Intervention, member: NDArray[np.bool_]) -> int:
+    """Return the step that the run without a stage begins with: where it changes, or at the first of all."""
+    return 0 if isinstance(intervention, Rerun) else first_change(member)

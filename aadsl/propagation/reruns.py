@@ -11,7 +11,7 @@ import torch
 from aadsl.core.errors import AadslError
 from aadsl.core.progress import Progress, silent
 from aadsl.propagation.layout import FlatState
-from aadsl.propagation.replay import Variation, carried_on
+from aadsl.propagation.replay import Variation
 from aadsl.propagation.step import Run
 from aadsl.propagation.step_map import StepMap
 
@@ -36,7 +36,7 @@ def reruns(
     varied: Sequence[Variation],
     firsts: Sequence[int],
     *,
-    controls: int = 0,
+    controls: Sequence[Variation] = (),
     at_hand: Mapping[int, FlatState] | None = None,
     progress: Progress = silent,
 ) -> Iterator[End]:
@@ -48,8 +48,9 @@ def reruns(
         varied: for each run its steps Ψ_t, equal to the observed ones before its first change.
         firsts: the first step at which each differs. Up to it the way is walked once for all of them, from stored state
             to stored state, so ends have the bits of training as recorded.
-        controls: fork the runs from a run without any change instead, that stored states do not replace: where a
-            replay rounds otherwise than the recorded run, all of them round alike. So many such runs go to the end.
+        controls: runs without any change, which go to the end, too. Where there are some, the others fork from one
+            whose states stored ones do not replace: where a replay rounds otherwise than the recorded run, all of them
+            round alike.
         at_hand: states that a replay passed from stored state to stored state, by step.
         progress: called after each step.
 
@@ -60,20 +61,23 @@ def reruns(
     walk = _Walk(run, jumps=not controls, at_hand=at_hand)
     start = walk.begin(firsts[order[0]])
     done, total = 0, sum(run.length - first for first in firsts) + walk.length([firsts[i] for i in order])
-    total += controls * (run.length - start)
+    total += len(controls) * (run.length - start)
 
     def stepped() -> None:
         nonlocal done
         done += 1
         progress("retraining", done, total)
 
-    unchanged = tuple(carried_on(run, step_map, start, lambda *_: stepped()) for _ in range(controls))
+    def to_the_end(state: FlatState, first: int, variation: Variation) -> FlatState:
+        for t in range(first, run.length):
+            state = step_map(state, variation(run.step(t)))
+            stepped()
+        return state
+
+    unchanged = tuple(to_the_end(run.state(start), start, control) for control in controls)
     diverged = None
     for position in order:
-        state = walk.to(firsts[position], step_map, stepped)
-        for t in range(firsts[position], run.length):
-            state = step_map(state, varied[position](run.step(t)))
-            stepped()
+        state = to_the_end(walk.to(firsts[position], step_map, stepped), firsts[position], varied[position])
         if bool(torch.isfinite(state.parameters).all()):
             yield End(position, state, unchanged)
         else:

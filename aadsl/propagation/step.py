@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from aadsl.core.clip import Clip
 from aadsl.core.kernels import Kernels
@@ -54,6 +54,9 @@ class Step:
         kernels: the switches under which loss and gradient are computed, by name.
         loss_scale: of mixed precision: a backward pass begins with it, and the gradient is divided by it again.
         averaging: how an average of the weights takes in what it leaves; None where it does not.
+        after_plateau: whether a plateau schedule was stepped since the step before.
+        decides: ``decides(model, step)`` returns the step that is taken instead, as the model decides it where it then
+            is; None where all is as it was recorded.
     """
 
     index: int
@@ -74,6 +77,8 @@ class Step:
     kernels: Kernels = field(default_factory=dict)
     loss_scale: float = 1.0
     averaging: Averaging | None = None
+    after_plateau: bool = False
+    decides: Callable[[nn.Module, Step], Step] | None = None
 
     def share(self, loss: Tensor, micro_batch: int, count: int) -> Tensor:
         """Return what the loss of one micro-batch of ``count`` adds to the loss of the step."""

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from aadsl.propagation.averaging import pulled, pushed, taken_in
 from aadsl.propagation.curvature import Curvature, Point
+from aadsl.propagation.deciding import decided
 from aadsl.propagation.example_products import example_products
 from aadsl.propagation.layout import FlatState, Layout
 from aadsl.propagation.objective import Evaluation, Objective
@@ -45,6 +46,8 @@ class StepMap:
         ``known`` is an evaluation of the same batches at the same parameters, which saves computing it again.
         """
         start = started(self.layout, state, step)
+        if step.decides is not None:
+            step = decided(self.objective, start, step)
         if not step.applied:
             return _averaged(start, start, step), None
         evaluation = known or self.evaluate(start, step)

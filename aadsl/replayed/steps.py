@@ -14,7 +14,7 @@ from aadsl.replayed.batches import BatchLoader, RecordedBatches
 from aadsl.replayed.rules import Rules
 from aadsl.replayed.weights import Weights
 from aadsl.trajectory import Trajectory
-from aadsl.trajectory.store.specs import LOSS_SCALE
+from aadsl.trajectory.store.specs import DECIDED, LOSS_SCALE, PLATEAU
 
 
 class RecordedSteps:
@@ -35,6 +35,7 @@ class RecordedSteps:
         self._training = trajectory.steps["training"].to_numpy()
         self.off_mode = trajectory.steps["modules_off_mode"].to_numpy()
         self._autocast = trajectory.steps[AUTOCAST].to_numpy() if AUTOCAST in trajectory.steps else None
+        self._decided = trajectory.steps[DECIDED].to_numpy() if DECIDED in trajectory.steps else None
         self._scales = trajectory.steps[LOSS_SCALE].to_numpy() if LOSS_SCALE in trajectory.steps else None
 
     def at(self, index: int, weights: Weights = (), averaging: Averaging | None = None) -> Step:
@@ -56,6 +57,7 @@ class RecordedSteps:
             kernels=self._kernels(index),
             loss_scale=self._loss_scale(index),
             averaging=averaging,
+            after_plateau=self._decided is not None and PLATEAU in str(self._decided[index]),
         )
 
     def batches(self, index: int) -> RecordedBatches:

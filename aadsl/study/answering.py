@@ -14,8 +14,8 @@ from aadsl.core.members import describe
 from aadsl.core.progress import Progress
 from aadsl.core.units import seconds_of
 from aadsl.estimators import Additive, Auto, Effects, Estimator, Query, Retraining, require_estimable, stage_sums
-from aadsl.estimators.base import Floats
-from aadsl.interventions import Intervention, first_change
+from aadsl.estimators.base import Floats, no_estimate
+from aadsl.interventions import Intervention, Rerun
 from aadsl.propagation import FlatState, NotFiniteError
 from aadsl.replayed.history import History
 from aadsl.replayed.workers import Workers
@@ -23,7 +23,7 @@ from aadsl.study.budget import TimeBudget, allotted, unaffordable, unestimable
 from aadsl.study.cache import EffectCache
 from aadsl.study.cost_model import Costs
 from aadsl.study.evidence import Bounds, Comparisons
-from aadsl.study.exact_answers import METHOD, ExactAnswers, exact_steps, first_of
+from aadsl.study.exact_answers import METHOD, ExactAnswers, exact_steps, first_of, firsts_of
 from aadsl.study.identity import Identifier, Identity
 from aadsl.study.spot_check import SpotCheck
 from aadsl.study.trust import Level
@@ -104,7 +104,7 @@ class Answering:
                 allows no answer.
         """
         if method.needs_gradient:
-            require_estimable(self.history, query.behaviors)
+            require_estimable(self.history, query)
         identity = self.identity(progress)
         if isinstance(method, Auto):
             return self._within(identity, query, method, TimeBudget(seconds_of(method.budget)), progress)
@@ -114,7 +114,7 @@ class Answering:
 
     def compared(self, query: Query, method: Estimator, progress: Progress) -> tuple[Outcome, Outcome]:
         """Return estimates beside exact answers, which later estimates get their intervals from."""
-        require_estimable(self.history, query.behaviors)
+        require_estimable(self.history, query)
         identity = self.identity(progress)
         exact = self.exactly(identity, query, progress)
         return self._estimated(identity, query, method, progress), exact
@@ -125,7 +125,7 @@ class Answering:
         Raises:
             AadslError: the estimator is not additive, or a behavior has no gradient.
         """
-        require_estimable(self.history, query.behaviors)
+        require_estimable(self.history, query)
         if not isinstance(method, Additive):
             raise AadslError(
                 f"{describe(method)} gives no effects of single steps", hint="use first_order(), which is additive"
@@ -147,14 +147,14 @@ class Answering:
 
     def _vouched(self, identity: Identity, query: Query, progress: Progress) -> tuple[Identity, bool, dict[str, str]]:
         """Compare states; return under what answers are kept, whether a control run rides along, and what to note."""
-        control = self.spot_check.control(identity, first_of(query.members), progress)
+        control = self.spot_check.control(identity, first_of(query), progress)
         rides = not control.same_bits and not control.doubt.failure
         notes = control.doubt.attributes | ({UNCOMPARED: control.uncompared} if control.uncompared else {})
         return control.doubt.marked(identity), rides, notes
 
     def exactly(self, identity: Identity, query: Query, progress: Progress, method: Retraining = METHOD) -> Outcome:
         """Train again without each stage; the control run makes that exact."""
-        with self.history.waypoints.wanted(map(first_change, query.members)):
+        with self.history.waypoints.wanted(firsts_of(query)):
             identity, rides, notes = self._vouched(identity, query, progress)
             workers = self._workers_for(self._seconds_to_train(identity, query))
             repeats = method.times(self.history, rides)
@@ -215,8 +215,9 @@ class Answering:
         """
         if price.total <= budget.left:
             return METHOD
-        if self.history.no_derivative or not all(behavior.differentiable for behavior in query.behaviors):
-            raise unaffordable(query, price.total, budget, self.history.no_derivative)
+        why = no_estimate(self.history, query)
+        if why or not all(behavior.differentiable for behavior in query.behaviors):
+            raise unaffordable(query, price.total, budget, why)
         estimate = method.estimate
         longer = self.costs.seconds(estimate, estimate.cost(self.history, query))
         return METHOD if price.total <= longer else estimate
@@ -247,10 +248,11 @@ class Answering:
         """Return about how long exact answers take; a stage whose effects or model are kept costs nothing."""
         identity = self.spot_check.known.marked(identity)
         left = self.exact.to_train(identity, query)
-        to_compare = self.spot_check.left_to_compare(identity, first_of(query.members))
+        to_compare = self.spot_check.left_to_compare(identity, first_of(query))
         if not left.any() and not to_compare:
             return Price(np.zeros(len(left)), 0.0)
         gradient = self.costs.model(METHOD, "exact replay").gradient
+        to_compare += self.history.length if isinstance(query.intervention, Rerun) and left.any() else 0
         return Price(np.where(left, exact_steps(self.history, query), 0) * gradient, to_compare * gradient)
 
     def _seconds_to_train(self, identity: Identity, query: Query) -> float:

@@ -14,7 +14,7 @@ from aadsl.core.progress import Progress
 from aadsl.estimators import Effects, Query, Retraining
 from aadsl.estimators.base import Floats
 from aadsl.estimators.retraining import Reader, RunEffects, applied_steps, ends
-from aadsl.interventions import first_change
+from aadsl.interventions import first_step
 from aadsl.propagation import End, FlatState
 from aadsl.replayed.execution import Execution
 from aadsl.replayed.history import History
@@ -200,9 +200,14 @@ def exact_steps(history: History, query: Query) -> NDArray[np.int64]:
     return applied_steps(history, query.members, query.intervention)
 
 
-def first_of(members: Sequence[NDArray[np.bool_]] | NDArray[np.bool_]) -> int:
-    """Return the first step at which any of these stages changes a run."""
-    return min(first_change(member) for member in members)
+def firsts_of(query: Query) -> list[int]:
+    """Return the step that the run without each stage begins with."""
+    return [first_step(query.intervention, member) for member in query.members]
+
+
+def first_of(query: Query) -> int:
+    """Return the first of them."""
+    return min(firsts_of(query))
 
 
 def _control_keys(identity: Identity, query: Query, members: NDArray[np.bool_], end: End, *portion: int) -> list[Key]:

@@ -22,6 +22,7 @@ from aadsl.study.answering import UNCOMPARED, Answering
 from aadsl.study.budget import TimeBudget
 from aadsl.study.cache import EffectCache, reasons
 from aadsl.study.consumed import ConsumedExamples, consumed
+from aadsl.study.held_fixed import held_fixed
 from aadsl.study.identity import Identity, Key
 from aadsl.study.trust import Evidence, verdict
 
@@ -41,6 +42,7 @@ class ExampleEffects:
         exact: (S, K, N) the same by training again, where that was done; else NaN.
         noise: (S, K, N) the noise floor of the exact ones, zero elsewhere.
         influence: (S, N) how much each lowered its own loss at once; None where nobody asked.
+        fixed: of each stage what is taken as recorded, although the model decided it.
         by: what answered, in words.
         notes: attributes of the answer.
     """
@@ -50,6 +52,7 @@ class ExampleEffects:
     exact: Floats
     noise: Floats
     influence: Floats | None
+    fixed: tuple[str, ...]
     by: str
     notes: dict[str, str] = field(default_factory=dict)
 
@@ -64,11 +67,12 @@ class ExampleEffects:
         levels, reasons = (np.full(self.exact.shape, "", dtype=object) for _ in range(2))
         known = np.isfinite(self.exact)
         estimated = np.isfinite(self.estimate) & ~known
-        levels[estimated], reasons[estimated] = verdict(Evidence(0.0, unverified=doubt))
+        for s, fixed in enumerate(self.fixed):
+            own = estimated[s]
+            levels[s, own], reasons[s, own] = verdict(Evidence(0.0, unverified=doubt, fixed=fixed))
         for place in zip(*np.nonzero(known), strict=True):
-            evidence = Evidence(
-                float(self.exact[place]), True, float(self.noise[place]), unverified=doubt, uncompared=uncompared
-            )
+            evidence = Evidence(float(self.exact[place]), True, float(self.noise[place]))
+            evidence = replace(evidence, unverified=doubt, uncompared=uncompared, fixed=self.fixed[place[0]])
             levels[place], reasons[place] = verdict(evidence)
         return levels.astype(str), reasons.astype(str)
 
@@ -104,7 +108,7 @@ def example_effects(
             told apart, or the sweep leaves the finite numbers.
     """
     query, history = asked.query, answering.history
-    require_estimable(history, query.behaviors)
+    require_estimable(history, query)
     identity = answering.identity(progress)
     examples = consumed(history, asked.wanted)
     (scores, own, by, why), doubt = answering.spot_check.guarded(
@@ -113,9 +117,10 @@ def example_effects(
     estimate = np.stack([[examples.totals(s, member) for s in scores.T] for member in query.members])
     influence = None if own is None else np.stack([examples.totals(own, member) for member in query.members])
     notes = doubt.attributes | ({"not_kept": why} if why else {})
-    found = ExampleEffects(
-        examples, estimate, np.full_like(estimate, np.nan), np.zeros_like(estimate), influence, by, notes
-    )
+    steps = history.trajectory.steps
+    fixed = tuple(held_fixed(steps, first_change(member), query.intervention) for member in query.members)
+    unknown, none = np.full_like(estimate, np.nan), np.zeros_like(estimate)
+    found = ExampleEffects(examples, estimate, unknown, none, influence, fixed, by, notes)
     _confirm(answering, doubt.marked(identity), asked, found, budget, progress)
     return found
 

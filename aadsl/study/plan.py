@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from aadsl.core.members import describe
 from aadsl.core.units import in_words, sized
 from aadsl.estimators import Cost, Estimator, Query, Retraining
+from aadsl.interventions import first_change
 from aadsl.replayed.history import History
-from aadsl.study.exact_answers import first_of
 from aadsl.study.held_fixed import held_fixed
 
 
@@ -101,7 +101,8 @@ def plan_for(history: History, query: Query, method: Estimator, answered_by: Est
             each = history.length * (history.length + 1) / 2
             exact = Cost(each * retraining.times(history, True), 0, exact.direction)
         cost = exact if chosen.exact else chosen.cost(history, query)
-    fixed = held_fixed(history.trajectory.steps, first_of(query.members)) if len(query.members) else ""
+    first = min(map(first_change, query.members), default=None)
+    fixed = "" if first is None else held_fixed(history.trajectory.steps, first, query.intervention)
     fixed = f", with {fixed} as recorded" if fixed else ""
     return Plan(
         f"how would the behavior{of_model} differ {query.intervention.question}{fixed}?",

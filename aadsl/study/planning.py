@@ -7,7 +7,6 @@ from dataclasses import replace
 from aadsl.core.units import in_words, seconds_of, sized
 from aadsl.estimators import Auto, Estimator, Query, Retraining, require_estimable
 from aadsl.estimators.together import way_of
-from aadsl.interventions import first_change
 from aadsl.study.answering import Answering, Price
 from aadsl.study.budget import TimeBudget
 from aadsl.study.cost_model import Rehearsal, memory_of
@@ -21,7 +20,7 @@ def planned(answering: Answering, query: Query, method: Estimator) -> Plan:
         return plan_for(history, query, method)
     identity = answering.identifier.now()
     if method.needs_gradient:
-        require_estimable(history, query.behaviors)
+        require_estimable(history, query)
     chosen, choice = method, ""
     if isinstance(method, Auto):
         price, budget = answering.price(identity, query), TimeBudget(seconds_of(method.budget))
@@ -38,7 +37,7 @@ def planned(answering: Answering, query: Query, method: Estimator) -> Plan:
         memory=memory_of(rehearsal, query, plan.cost),
         kept=answering.cache.knows(identity, chosen, query),
         choice=choice,
-        way=way_of(history, [first_change(member) for member in query.members]).words if chosen.exact else "",
+        way=way_of(history, query.members, query.intervention).words if chosen.exact else "",
         store=_store(answering),
     )
 

@@ -46,7 +46,7 @@ def dataset_of(
         attributes: those of the Dataset, as :func:`provenance` gives them.
     """
     behaviors, effects, cells = list(query.behaviors), answer.effects, ("stage", "behavior")
-    fixed = [held_fixed(steps, first_change(member)) for member in stages.values()]
+    fixed = [held_fixed(steps, first_change(member), query.intervention) for member in stages.values()]
     levels, reasons = judged(answer, fixed)
     exact = np.broadcast_to(answer.exact[:, None], effects.effect.shape)
     low, high = (

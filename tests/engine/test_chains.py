@@ -30,6 +30,7 @@ from aadsl.propagation import (
 )
 from aadsl.replayed.history import History
 from tests.engine.tiny import dense_jacobian, dense_vector, log_likelihood, loss, network, tangents_at_end
+from tests.interventions import FIXED
 from tests.optimizers import OPTIMIZERS, class_named, torch_options
 
 LENGTH = 4  # steps of a job
@@ -200,7 +201,7 @@ def test_the_replay_has_the_bits_of_the_jobs(chain: tuple[list[Job], History]) -
 
 
 @pytest.mark.parametrize("stage", STAGES)
-@pytest.mark.parametrize("name", INTERVENTIONS)
+@pytest.mark.parametrize("name", FIXED)
 def test_retraining_is_what_plain_loops_give(chain: tuple[list[Job], History], name: str, stage: str) -> None:
     jobs, history = chain
     steps = STAGES[stage]

@@ -15,16 +15,17 @@ from aadsl.core.clip import Clip
 from aadsl.core.errors import AadslError
 from aadsl.dynamics import DYNAMICS
 from aadsl.interventions import INTERVENTIONS, counterfactual
-from aadsl.propagation import CannotAdvanceTogetherError, Step, Variation, ensemble, rehearse, reruns
+from aadsl.propagation import CannotAdvanceTogetherError, Step, Variation, ensemble, observed, rehearse, reruns
 from tests.engine.test_propagation import ARGUMENTS
 from tests.engine.tiny import TinyRun, tiny_run
+from tests.interventions import FIXED
 
 LENGTH = 8
 STAGES = ([0, 1], [2], [5], [3, 4], [1, 6], [LENGTH - 1])
 
 
 def interventions() -> list[Any]:
-    return [member(**ARGUMENTS.get(name, {})) for name, member in INTERVENTIONS.items()]
+    return [INTERVENTIONS[name](**ARGUMENTS.get(name, {})) for name in FIXED]
 
 
 def variations(intervention: Any, stages: Sequence[Sequence[int]] = STAGES) -> tuple[list[Variation], list[int]]:
@@ -45,7 +46,7 @@ def agree(run: TinyRun, varied: list[Variation], firsts: list[int], size: int = 
     assert any(not torch.allclose(alone[0].parameters, other.parameters) for other in alone.values())
 
 
-@pytest.mark.parametrize("intervention", interventions(), ids=list(INTERVENTIONS))
+@pytest.mark.parametrize("intervention", interventions(), ids=FIXED)
 @pytest.mark.parametrize("optimizer", DYNAMICS)
 def test_every_optimizer_under_every_intervention(optimizer: str, intervention: Any) -> None:
     agree(tiny_run(optimizer, LENGTH), *variations(intervention))
@@ -223,7 +224,7 @@ def test_reruns_share_their_way_and_a_control_run_rides_along() -> None:
         for end in reruns(run, run.step_map, varied, firsts, progress=lambda _, a, b: told.append((a, b)))
     }
     assert [a for a, _ in told] == sorted(a for a, _ in told) and told[-1][0] == told[-1][1]
-    controlled = {end.position: end for end in reruns(run, run.step_map, varied, firsts, controls=1)}
+    controlled = {end.position: end for end in reruns(run, run.step_map, varied, firsts, controls=[observed])}
     for position, end in plain.items():
         other = controlled[position]
         assert not end.controls and len(other.controls) == 1

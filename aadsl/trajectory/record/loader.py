@@ -12,13 +12,12 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, Subset
 
 from aadsl.core.errors import AadslError
 from aadsl.core.generators import NUMPY, PYTHON, left_as_they_were
+from aadsl.data.alike import differing
 from aadsl.data.examples import Examples, nbytes
 from aadsl.data.indexed import with_positions
 
@@ -56,7 +55,7 @@ class LoaderWatch:
         self._looks += 1
         if positions is None:
             self.why = "its sampler gives no positions"
-        elif not _same(_looked_up(data, positions), batch):
+        elif differing(_looked_up(data, positions), batch):
             self.why = "they are not the examples of the data at their positions (augmented at random, or padded?)"
 
     def _tell(self, batch: Any) -> None:
@@ -126,14 +125,3 @@ def _looked_up(data: Any, positions: NDArray[np.int64]) -> Any:
             return Examples.of(data).take(positions)
         except Exception:  # whatever the user's dataset raises, its batches can be stored
             return None
-
-
-def _same(one: Any, other: Any) -> bool:
-    """Return whether two batches hold the same; lists and tuples are alike."""
-    if isinstance(one, Tensor) and isinstance(other, Tensor):
-        return one.dtype == other.dtype and torch.equal(one.cpu(), other.cpu())
-    if isinstance(one, Mapping) and isinstance(other, Mapping):
-        return one.keys() == other.keys() and all(_same(one[name], other[name]) for name in one)
-    if isinstance(one, (tuple, list)) and isinstance(other, (tuple, list)):
-        return len(one) == len(other) and all(map(_same, one, other))
-    return type(one) is type(other) and bool(one == other)

@@ -12,12 +12,12 @@ from aadsl.core.errors import AadslError
 from aadsl.trajectory.record.announcements import ComingStep, tell_unused
 from aadsl.trajectory.record.around import Surroundings, skips
 from aadsl.trajectory.record.journal import Journal
-from aadsl.trajectory.record.noted import SKIPPED, Noted
+from aadsl.trajectory.record.noted import Noted
 from aadsl.trajectory.record.resume import Start
 from aadsl.trajectory.record.rows import MicroBatch, Row
 from aadsl.trajectory.record.subject import Subject
 from aadsl.trajectory.record.watch import ForwardWatch
-from aadsl.trajectory.store.specs import BOUNDARY, OPTIMIZER_WRITTEN, WEIGHTS_WRITTEN
+from aadsl.trajectory.store.specs import BOUNDARY, OPTIMIZER_WRITTEN, SKIPPED, WEIGHTS_WRITTEN
 from aadsl.trajectory.store.tensors import Packed, pack
 
 

@@ -10,11 +10,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from aadsl.core.kernels import AUTOCAST
 from aadsl.trajectory.record.subject import Subject, unwrapped_optimizer
 from aadsl.trajectory.record.watch import ForwardWatch
-from aadsl.trajectory.store.specs import BUFFERS_WRITTEN, DECIDED, LOSS_SCALE
-
-PLATEAU = "the learning rate (a plateau schedule)"
-SKIPPED = "which steps were skipped"
-DECLARED = "what adaptive=True declares"
+from aadsl.trajectory.store.specs import BUFFERS_WRITTEN, DECIDED, DECLARED, LOSS_SCALE, PLATEAU
 
 
 class Noted:

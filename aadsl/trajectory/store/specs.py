@@ -27,6 +27,11 @@ LOSS_SCALE = "loss_scale"
 DECIDED = "decided_by_model"
 """Metadata that the recorder gives itself: what the model decided before the step, in words, "" for nothing."""
 
+PLATEAU = "the learning rate (a plateau schedule)"
+SKIPPED = "which steps were skipped"
+DECLARED = "what adaptive=True declares"
+"""These words; several are separated by commas."""
+
 AVERAGE_COUNT, AVERAGE_WEIGHT = AVERAGE = "average_count", "average_weight"
 """Metadata that the recorder gives itself where an average of the weights is followed: how many models it had taken in
 before the step, and with which weight those since the step before, in all."""
