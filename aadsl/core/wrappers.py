@@ -78,5 +78,17 @@ def require_initialized(model: nn.Module) -> None:
             )
 
 
+def require_one_device(model: nn.Module) -> None:
+    """Raise AadslError where ``nn.DataParallel`` splits batches over GPUs, and what each part is decides the pass."""
+    split = next((len(one.device_ids) for one in layers(model) if isinstance(one, nn.DataParallel)), 0)
+    kinds = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
+    if split > 1 and (found := next((one for one in unwrapped(model).modules() if isinstance(one, kinds)), None)):
+        raise AadslError(
+            f"nn.DataParallel splits each batch over {split} GPUs, on each of which {type(found).__name__} has "
+            "statistics or random numbers of its own; no replay has those",
+            hint="train on one GPU, nn.DataParallel(model, device_ids=[0]), or with DistributedDataParallel",
+        )
+
+
 def _join(prefix: str, key: str) -> str:
     return f"{prefix}.{key}" if prefix else key

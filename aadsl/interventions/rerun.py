@@ -149,7 +149,7 @@ class StandIn(Optimizer):
     def __init__(self, step: Step) -> None:
         super().__init__([{"params": [torch.zeros(())], **hyper} for hyper in step.hyper], {})
 
-    def step(self, closure: Any = None) -> None:
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
         """Take no step: the run takes it."""
 
     def at_its_rates(self, hyper: Sequence[Hyper]) -> tuple[Hyper, ...]:

@@ -7,6 +7,7 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
+from aadsl.core.formats import shaped
 from aadsl.propagation.layout import Layout
 
 # 64 bytes in single precision. Matrix kernels choose their order of summation by alignment, and a replay must give the
@@ -30,9 +31,13 @@ class AlignedTensors:
         *starts, end = accumulate((count + -count % ALIGNMENT for count in self._counts), initial=0)
         last = starts[-1] + self._counts[-1] if starts else end
         self._memory = like.new_zeros(last)
-        self._parts = [self._memory[a : a + count] for a, count in zip(starts, self._counts, strict=True)]
-        self._dense = last == layout.size
-        self.tensors = [part.view(shape) for part, shape in zip(self._parts, layout.shapes, strict=True)]
+        parts = [self._memory[a : a + count] for a, count in zip(starts, self._counts, strict=True)]
+        places = zip(parts, layout.shapes, layout.formats, strict=True)
+        self.tensors = [shaped(part, shape, lies) for part, shape, lies in places]
+        self._shapes = layout.shapes if any(layout.formats) else ()
+        # What lies in the usual order is copied as it lies.
+        self._parts = self.tensors if self._shapes else parts
+        self._dense = last == layout.size and not self._shapes
 
     def load(self, vector: Tensor, shift: tuple[float, Tensor] | None = None) -> None:
         """Copy ``vector`` (size,) into the tensors, or vector + h·e for a ``shift`` (h, e)."""
@@ -47,8 +52,11 @@ class AlignedTensors:
         """Return the memory of the tensors, and what of ``vector`` goes there; in one piece where there are no gaps."""
         if self._dense:
             return [self._memory], [vector]
-        return self._parts, list(torch.split(vector, self._counts))
+        values = list(torch.split(vector, self._counts))
+        if self._shapes:
+            values = [value.view(shape) for value, shape in zip(values, self._shapes, strict=True)]
+        return self._parts, values
 
     def flat(self) -> Tensor:
         """Return a copy of all elements, (size,)."""
-        return self._memory.clone() if self._dense else torch.cat(self._parts)
+        return self._memory.clone() if self._dense else torch.cat([part.reshape(-1) for part in self._parts])

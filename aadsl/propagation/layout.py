@@ -22,15 +22,22 @@ class Layout:
         shapes: their shapes.
         groups: the parameter group of each, ascending.
         ranks: the place of each in the order in which they were given: that of the model, for what adds up over all.
+        formats: the memory format of each in the model, "" for the usual one, which flat vectors have.
     """
 
     names: tuple[str, ...]
     shapes: tuple[tuple[int, ...], ...]
     groups: tuple[int, ...]
     ranks: tuple[int, ...]
+    formats: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, shapes: Mapping[str, Sequence[int]], groups: Mapping[str, int] | None = None) -> Layout:
+    def of(
+        cls,
+        shapes: Mapping[str, Sequence[int]],
+        groups: Mapping[str, int] | None = None,
+        formats: Mapping[str, str] | None = None,
+    ) -> Layout:
         """Return the layout of tensors with these ``shapes``, ordered by their ``groups`` (all 0 where not given)."""
         names = sorted(shapes, key=lambda name: groups[name]) if groups else list(shapes)
         given = {name: place for place, name in enumerate(shapes)}
@@ -39,6 +46,7 @@ class Layout:
             tuple(tuple(shapes[name]) for name in names),
             tuple(groups[name] if groups else 0 for name in names),
             tuple(given[name] for name in names),
+            tuple(formats[name] if formats else "" for name in names),
         )
 
     @cached_property

@@ -13,6 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from aadsl.core.copies import copied
 from aadsl.core.errors import AadslError
+from aadsl.core.formats import called_in
 from aadsl.core.generators import left_as_they_were, set_state
 from aadsl.core.kernels import under
 from aadsl.propagation.aligned import AlignedTensors
@@ -227,7 +228,7 @@ class Objective:
     def running(self, step: Step) -> Iterator[None]:
         """Set the mode of the step and its kernels; leave the random generators as they were."""
         self._set_mode(step)
-        with torch.enable_grad(), under(step.kernels):
+        with torch.enable_grad(), under(step.kernels), called_in(self.model, step.inputs_format):
             if not step.rng_states:
                 yield
                 return

@@ -52,6 +52,7 @@ class Step:
             empty where there are none.
         clip: gradient clipping.
         kernels: the switches under which loss and gradient are computed, by name.
+        inputs_format: the memory format of what the model is called on, "" for as it comes.
         loss_scale: of mixed precision: a backward pass begins with it, and the gradient is divided by it again.
         averaging: how an average of the weights takes in what it leaves; None where it does not.
         after_plateau: whether a plateau schedule was stepped since the step before.
@@ -75,6 +76,7 @@ class Step:
     rng_states: tuple[Mapping[str, Tensor], ...] = ()
     clip: Clip | None = None
     kernels: Kernels = field(default_factory=dict)
+    inputs_format: str = ""
     loss_scale: float = 1.0
     averaging: Averaging | None = None
     after_plateau: bool = False

@@ -8,6 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from aadsl.core.formats import arranged
 from aadsl.dynamics import RESTING, Slots, fused_step, has_fused_step
 from aadsl.propagation.curvature import Point
 from aadsl.propagation.layout import FlatState, Layout
@@ -108,10 +109,10 @@ def clipped(gradient: Tensor, step: Step, layout: Layout) -> Tensor:
     if clip.kind == "value":
         return gradient.clamp(-clip.limit, clip.limit)
     trained = [dynamics is not RESTING for dynamics in step.dynamics]
-    views = zip(layout.ranks, layout.groups, layout.views(gradient), strict=True)
-    ordered = [view for _, group, view in sorted(views, key=lambda part: part[0]) if trained[group]]
-    # Copies are aligned, as the gradients were that PyTorch clipped: reductions may choose their order by that.
-    norms = [torch.linalg.vector_norm(view.clone(), clip.norm_type) for view in ordered]
+    views = zip(layout.ranks, layout.groups, layout.views(gradient), layout.formats, strict=True)
+    ordered = [(view, lies) for _, group, view, lies in sorted(views, key=lambda part: part[0]) if trained[group]]
+    # Copies are aligned, and lie as the gradients did that PyTorch clipped: reductions may choose their order by that.
+    norms = [torch.linalg.vector_norm(arranged(view.clone(), lies), clip.norm_type) for view, lies in ordered]
     norm = torch.linalg.vector_norm(torch.stack(norms), clip.norm_type)
     return gradient * torch.clamp(clip.limit / (norm + 1e-6), max=1.0)
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from aadsl.core.copies import copied
 from aadsl.core.errors import AadslError, did_you_mean
+from aadsl.core.formats import FORMATS, arranged
 from aadsl.core.state import State
 from aadsl.core.wrappers import named_parameters, require_initialized
 from aadsl.propagation import Layout
@@ -49,14 +50,15 @@ def require_parameters(trajectory: Trajectory, model: nn.Module) -> None:
 def likenesses(trajectory: Trajectory, model: nn.Module, device: torch.device) -> Callable[[int], dict[str, Tensor]]:
     """Return what gives, for a parameter group, zeros like its parameters by name, in the order of its optimizer.
 
-    They have the strides of the model's own, which decide the order of sums.
+    They lie in memory as they did, or else with the strides of the model's own: that decides the order of sums.
     """
-    own = dict(named_parameters(model))
+    own = {name: parameter.detach() for name, parameter in named_parameters(model)}
+    own |= {name: arranged(own[name], spec.memory_format) for name, spec in trajectory.parameters.items()}
 
     def of_group(group: int) -> dict[str, Tensor]:
         specs = {name: spec for name, spec in trajectory.parameters.items() if spec.group == group}
         kinds = {name: getattr(torch, spec.dtype) for name, spec in specs.items()}
-        return {name: torch.zeros_like(own[name].detach(), dtype=kinds[name], device=device) for name in specs}
+        return {name: torch.zeros_like(own[name], dtype=kinds[name], device=device) for name in specs}
 
     return of_group
 
@@ -103,8 +105,13 @@ def moving_buffers(first: State, last: State) -> list[str]:
     return [name for name, buffer in first.buffers.items() if not torch.equal(buffer, last.buffers[name])]
 
 
-def restore_constants(model: nn.Module, first: State, moving: list[str]) -> None:
-    """Give the buffers that never change the values they had in the run."""
+def restore_constants(model: nn.Module, trajectory: Trajectory, first: State, moving: list[str]) -> None:
+    """Give the buffers that never change the values they had in the run, and weights that do not the memory format."""
+    lying = {spec.memory_format for spec in trajectory.parameters.values() if len(spec.shape) in FORMATS}
+    if len(lying) == 1:  # that of the others
+        for name, parameter in model.named_parameters():
+            if name not in trajectory.parameters:
+                parameter.data = arranged(parameter.data, *lying)
     with torch.no_grad():
         for name, buffer in model.named_buffers():
             if name in first.buffers and name not in moving:

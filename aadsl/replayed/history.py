@@ -109,7 +109,8 @@ class History:
         self.opaque, self.made_of = self._rules.opaque, self._rules.made_of
         named = [name for name, _ in named_parameters(model) if name in trajectory.parameters]
         specs = {name: trajectory.parameters[name] for name in named}
-        layout = Layout.of({n: s.shape for n, s in specs.items()}, {n: s.group for n, s in specs.items()})
+        fields = ("shape", "group", "memory_format")
+        layout = Layout.of(*({n: getattr(s, field) for n, s in specs.items()} for field in fields))
         kinds = {name: spec.dtype for name, spec in trajectory.buffers.items()}
         first, last = (trajectory.state(t) for t in (0, trajectory.checkpoints[-1]))
         self.given = note_on_weights(trajectory, model, first, last)
@@ -118,7 +119,7 @@ class History:
         buffers = Layout.of({n: trajectory.buffers[n].shape for n in moving if n not in self._integers})
         like = next(iter(first.parameters.values())).to(self.device)
         objective = Objective(model, loss, layout, buffers, self._integers, like)
-        fitting.restore_constants(objective.model, first, moving)
+        fitting.restore_constants(objective.model, trajectory, first, moving)
         self.step_map = StepMap(objective)
         self._final: FlatState | None = None
         self.witness: Callable[[int, int, FlatState], None] | None = None

@@ -7,6 +7,7 @@ from math import isfinite
 import torch
 from torch import Tensor
 
+from aadsl.core.formats import INPUTS_FORMAT
 from aadsl.core.generators import NUMPY, PYTHON
 from aadsl.core.kernels import AUTOCAST, Kernels
 from aadsl.propagation import Averaging, Step
@@ -36,6 +37,7 @@ class RecordedSteps:
         self.off_mode = trajectory.steps["modules_off_mode"].to_numpy()
         self._autocast = trajectory.steps[AUTOCAST].to_numpy() if AUTOCAST in trajectory.steps else None
         self._decided = trajectory.steps[DECIDED].to_numpy() if DECIDED in trajectory.steps else None
+        self._formats = trajectory.steps[INPUTS_FORMAT].to_numpy() if INPUTS_FORMAT in trajectory.steps else None
         self._scales = trajectory.steps[LOSS_SCALE].to_numpy() if LOSS_SCALE in trajectory.steps else None
 
     def at(self, index: int, weights: Weights = (), averaging: Averaging | None = None) -> Step:
@@ -55,6 +57,7 @@ class RecordedSteps:
             rng_states=self._rng_states(index),
             clip=self._trajectory.declared_clip(index),
             kernels=self._kernels(index),
+            inputs_format="" if self._formats is None else str(self._formats[index]),
             loss_scale=self._loss_scale(index),
             averaging=averaging,
             after_plateau=self._decided is not None and PLATEAU in str(self._decided[index]),

@@ -161,8 +161,7 @@ class Answering:
             effects, noise, why = self.exact.answer(
                 identity, query, progress, control=rides, workers=workers, repeats=repeats
             )
-        stages = len(query.members)
-        exactly = "" if UNCOMPARED in notes else " exact,"
+        exactly, stages = "" if UNCOMPARED in notes else " exact,", len(query.members)
         by = f"{_count(stages)}{exactly} by retraining{f' {repeats} times' if repeats > 1 else ''}"
         notes |= {"not_kept": why} if why else {}
         return Outcome(
@@ -215,8 +214,7 @@ class Answering:
         """
         if price.total <= budget.left:
             return METHOD
-        why = no_estimate(self.history, query)
-        if why or not all(behavior.differentiable for behavior in query.behaviors):
+        if (why := no_estimate(self.history, query)) or not all(one.differentiable for one in query.behaviors):
             raise unaffordable(query, price.total, budget, why)
         estimate = method.estimate
         longer = self.costs.seconds(estimate, estimate.cost(self.history, query))

@@ -353,6 +353,17 @@ class DataParallel(nn.Module):
         return self.module.forward(inputs)
 
 
+def test_batches_that_are_split_over_gpus_are_refused_where_that_counts(tmp_path: Path) -> None:
+    split, alike = nn.DataParallel(small_model()), nn.DataParallel(small_model(norm=False)[:3])
+    for wrapper in (split, alike):
+        wrapper.device_ids = [0, 1]  # as on a machine that has two
+    with pytest.raises(
+        AadslError, match=r"over 2 GPUs, on each of which BatchNorm1d has[\s\S]*DistributedDataParallel"
+    ):
+        Recorder(tmp_path, split, sgd(split))
+    Recorder(tmp_path, alike, sgd(alike)).close()
+
+
 def test_the_forward_of_a_wrapper_is_seen(tmp_path: Path) -> None:
     """It is what the loop calls; compiled models and those on several devices are such."""
     wrapper = DataParallel(small_model(dropout=0.5))

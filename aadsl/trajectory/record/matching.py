@@ -21,17 +21,18 @@ class ForwardPass:
     Attributes:
         training, off_mode: the model's mode, and the modules that deviated from it.
         autocast: the dtype of the ``torch.autocast`` around it, "" where there was none.
+        inputs_format: the memory format of what the model was called on, "" for the usual one.
         states: of PyTorch's generators where it began, by device.
         others: those of Python's and NumPy's generators, if it drew from them.
         tasks: the backward passes that went through its output.
         buffers: how often each buffer had been written to when it began, and when it ended; None where there are none.
     """
 
-    __slots__ = ("autocast", "buffers", "off_mode", "others", "states", "tasks", "training")
+    __slots__ = ("autocast", "buffers", "inputs_format", "off_mode", "others", "states", "tasks", "training")
 
     def __init__(self, training: bool, off_mode: str, states: dict[str, bytes]) -> None:
         self.training, self.off_mode, self.states = training, off_mode, states
-        self.autocast = ""
+        self.autocast = self.inputs_format = ""
         self.others: Mapping[str, bytes] = NOTHING
         self.tasks: tuple[int, ...] = ()
         self.buffers: tuple[list[int], list[int]] | None = None

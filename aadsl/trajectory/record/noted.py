@@ -7,6 +7,7 @@ from typing import Any
 
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from aadsl.core.formats import INPUTS_FORMAT
 from aadsl.core.kernels import AUTOCAST
 from aadsl.trajectory.record.subject import Subject, unwrapped_optimizer
 from aadsl.trajectory.record.watch import ForwardWatch
@@ -42,6 +43,8 @@ class Noted:
             self._coming[BUFFERS_WRITTEN] = True
         if watch.autocast:
             self._coming[AUTOCAST] = watch.autocast
+        if watch.inputs_format:
+            self._coming[INPUTS_FORMAT] = watch.inputs_format
         if not isinstance(watch.scale, float) or watch.scale != 1.0:  # that of a GPU is not waited for
             self._coming[LOSS_SCALE] = watch.scale
 

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from aadsl.core.formats import INPUTS_FORMAT
 from aadsl.core.kernels import AUTOCAST
 from aadsl.trajectory.store.columns import Columns, StoredColumn, column_of
 from aadsl.trajectory.store.specs import (
@@ -45,6 +46,7 @@ _DESCRIPTIONS = {
     AVERAGE_COUNT: "models that the average of the weights had taken in before the step",
     AVERAGE_WEIGHT: "weight of the models that the average took in since the step before",
     AUTOCAST: "dtype of the autocast around the training pass",
+    INPUTS_FORMAT: "memory format of what the model was called on",
     LOSS_SCALE: "scale of mixed precision",
     DECIDED: "what the model decided before the step",
     WEIGHTS_WRITTEN: "whether something else than the optimizer wrote to weights since the step before",

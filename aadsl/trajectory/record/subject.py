@@ -11,7 +11,15 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from aadsl.core.errors import AadslError
-from aadsl.core.wrappers import named_buffers, named_modules, named_parameters, require_initialized, unwrapped
+from aadsl.core.formats import format_of
+from aadsl.core.wrappers import (
+    named_buffers,
+    named_modules,
+    named_parameters,
+    require_initialized,
+    require_one_device,
+    unwrapped,
+)
 from aadsl.dynamics import leaves
 from aadsl.trajectory.record.average import FollowedAverage
 from aadsl.trajectory.record.compiled import own_numbers
@@ -59,6 +67,7 @@ class Subject:
     def __init__(self, model: nn.Module, optimizer: Any, averaged: Any = None) -> None:
         self.model, self.draws_own_numbers = unwrapped(model), own_numbers(model)
         require_initialized(self.model)
+        require_one_device(model)
         given = optimizer if isinstance(optimizer, Sequence) and len(optimizer) else [optimizer]
         self.optimizers = [unwrapped_optimizer(one) for one in given]
         self._counts = [(one, len(one.param_groups)) for one in self.optimizers]
@@ -173,7 +182,8 @@ class Subject:
             was = self.specs[name]
             now = _spec(name, parameter, was.group, list(was.aliases))
             if now != was:
-                return f'"{name}" was {was.shape} {was.dtype} when recording began, and is {now.shape} {now.dtype} now'
+                one, other = (" ".join([str(s.shape), s.dtype, s.memory_format]).strip() for s in (was, now))
+                return f'"{name}" was {one} when recording began, and is {other} now'
         return ""
 
     def versions(self) -> list[int]:
@@ -234,4 +244,5 @@ def _changed(what: str) -> AadslError:
 
 
 def _spec(name: str, tensor: Tensor, group: int, aliases: list[str]) -> ParameterSpec:
-    return ParameterSpec(name, tuple(tensor.shape), dtype_name(tensor.dtype), group, tuple(aliases))
+    described = name, tuple(tensor.shape), dtype_name(tensor.dtype), group, tuple(aliases)
+    return ParameterSpec(*described, format_of(tensor))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from aadsl.core.errors import AadslError
+from aadsl.core.formats import INPUTS_FORMAT
 from aadsl.core.kernels import AUTOCAST
 from aadsl.trajectory.store.files import opened
 from aadsl.trajectory.store.segments import cover, is_rewritten, segments_in
@@ -26,12 +27,12 @@ from aadsl.trajectory.store.specs import (
 # Names that the recorder gives itself.
 RESERVED = {
     *WRITTEN, *AVERAGE, AUTOCAST, DECIDED, LOSS_SCALE, WEIGHT, LOSS, FACTOR, RESTING_GROUPS, FRESH_GROUPS,
-    "step", "phase", "batch_size", "micro_batch_count", "training", "modules_off_mode", "phase_boundary",
+    INPUTS_FORMAT, "step", "phase", "batch_size", "micro_batch_count", "training", "modules_off_mode", "phase_boundary",
     "row_size", "index", "example", "micro_batch",
 }  # fmt: skip
 # Beside text lie its labels, called so; beside the examples lie tensors and generator states.
 _LABELS = ("_labels", "_label")
-_TEXTS = ("phase", "modules_off_mode", AUTOCAST, DECIDED, RESTING_GROUPS, FRESH_GROUPS)
+_TEXTS = ("phase", "modules_off_mode", AUTOCAST, INPUTS_FORMAT, DECIDED, RESTING_GROUPS, FRESH_GROUPS)
 _PREFIXES = ("rng_", "tensor_")
 # What netCDF takes for a name.
 _NAME = re.compile(r"\w[^/\x00-\x1f\x7f]*(?<! )")

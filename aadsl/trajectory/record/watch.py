@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from aadsl.core.formats import FORMATS, format_of
 from aadsl.core.generators import NUMPY, PYTHON, as_tensor, state_of
 from aadsl.trajectory.record.backward import BackwardHook, Differentiated, Number
 from aadsl.trajectory.record.hook import Hook
@@ -46,6 +47,7 @@ class ForwardWatch:
         seen: whether there was one since the last step.
         training, off_mode: the model's mode at the first that trained, and the modules that deviate from it.
         autocast: the dtype of the ``torch.autocast`` around that one, "" where there was none.
+        inputs_format: the memory format of what that one began with, "" for the usual one.
         loss: what was differentiated for the last step, in all; None where that is not known.
         scale: of mixed precision by which the loss of the last step was multiplied, 1 where that was not seen.
         buffers_written: whether something else than the training passes of the last step wrote to buffers before it.
@@ -66,7 +68,9 @@ class ForwardWatch:
         self._inside: ForwardPass | None = None
         self._buffers = list(subject.model.buffers())
         self._written = [buffer._version for buffer in self._buffers]
-        self.training, self.off_mode, self.autocast = True, "", ""
+        self.training, self.off_mode, self.autocast, self.inputs_format = True, "", "", ""
+        # Where weights of kernels lie in the usual order, that of the inputs decides.
+        self._of_images = any(len(s.shape) in FORMATS and not s.memory_format for s in subject.specs.values())
         self.loss: Number | None = None
         self.scale: Number = 1.0
         self._devices = ["cpu", *sorted({f"cuda:{p.device.index}" for p in subject.parameters.values() if p.is_cuda})]
@@ -104,6 +108,9 @@ class ForwardWatch:
         self._inside = None
         if torch.is_grad_enabled() and not self._told:
             self._note()
+            if self._of_images and self._inside is not None:
+                found = (format_of(one) for one in args if isinstance(one, Tensor))
+                self._inside.inputs_format = next(filter(None, found), "")
 
     def told(self) -> None:
         """Note a forward pass that the training loop told of; from now on it tells of all."""
@@ -203,7 +210,7 @@ class ForwardWatch:
         for _, first in used:
             if first is not None:
                 self._set_mode(first.training, first.off_mode)
-                self.autocast = first.autocast
+                self.autocast, self.inputs_format = first.autocast, first.inputs_format
                 self._unsettled = first.states, used
                 if self._wary:
                     self.settle()

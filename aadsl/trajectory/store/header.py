@@ -15,6 +15,7 @@ import torch
 from aadsl.core.clip import Clip
 from aadsl.core.errors import AadslError
 from aadsl.core.files import RUN_FILE
+from aadsl.core.formats import FORMATS
 from aadsl.core.kernels import are_positions
 from aadsl.dynamics import in_words
 from aadsl.trajectory.store.files import SCHEMA_VERSION, commit
@@ -100,6 +101,10 @@ def _write_specs(dataset: Any, kind: str, specs: Sequence[ParameterSpec]) -> Non
         "shape": (["x".join(map(str, spec.shape)) for spec in specs], "shape"),
         "dtype": ([spec.dtype for spec in specs], "PyTorch dtype"),
         "aliases": ([" ".join(spec.aliases) for spec in specs], "further names of the same tensor"),
+        "memory_format": (
+            [spec.memory_format for spec in specs],
+            "order in memory, if not the usual one",
+        ),
     }
     dataset.createDimension(kind, len(specs))
     for name, (values, long_name) in columns.items():
@@ -170,8 +175,9 @@ def _read_specs(dataset: Any, kind: str, groups: range) -> dict[str, ParameterSp
         dataset.variables[f"{kind}_{column}"][:] for column in ("name", "shape", "dtype", "aliases")
     )
     numbers = dataset.variables[f"{kind}_group"][:]
+    formats = dataset.variables.get(f"{kind}_memory_format", [""] * len(names))[:]  # older runs say nothing of it
     specs = {}
-    for name, shape, dtype, group, alias in zip(names, shapes, dtypes, numbers, aliases, strict=True):
+    for name, shape, dtype, group, alias, lies in zip(names, shapes, dtypes, numbers, aliases, formats, strict=True):
         sides = tuple(int(side) for side in shape.split("x") if side)
         if any(side < 0 for side in sides):
             raise ValueError(f'"{name}" has the shape {shape}')
@@ -181,5 +187,7 @@ def _read_specs(dataset: Any, kind: str, groups: range) -> dict[str, ParameterSp
             raise ValueError(f'"{name}" is in group {group}, which the optimizer does not have')
         if not isinstance(getattr(torch, str(dtype), None), torch.dtype):
             raise ValueError(f'"{name}" is of the dtype "{dtype}", which PyTorch does not know')
-        specs[str(name)] = ParameterSpec(str(name), sides, str(dtype), int(group), tuple(alias.split()))
+        if lies not in ("", FORMATS.get(len(sides))):
+            raise ValueError(f'"{name}" has the memory format "{lies}"')
+        specs[str(name)] = ParameterSpec(str(name), sides, str(dtype), int(group), tuple(alias.split()), str(lies))
     return specs

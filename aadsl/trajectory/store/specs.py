@@ -50,6 +50,7 @@ class ParameterSpec:
         dtype: PyTorch's name of the dtype, ``"float32"``.
         group: number of the optimizer's parameter group; -1 for a buffer.
         aliases: further names of the same tensor (tied weights).
+        memory_format: how its elements lie, of :data:`aadsl.core.formats.FORMATS`; "" for the usual order.
     """
 
     name: str
@@ -57,6 +58,7 @@ class ParameterSpec:
     dtype: str
     group: int = -1
     aliases: tuple[str, ...] = ()
+    memory_format: str = ""
 
 
 @dataclass(frozen=True)

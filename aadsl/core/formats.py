@@ -1,0 +1,58 @@
+"""Memory formats: in which order the elements of images lie, which decides their kernels, and so the last bits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+INPUTS_FORMAT = "inputs_memory_format"
+"""Metadata that the recorder gives itself: the memory format of what the model was called on, "" for the usual one."""
+
+FORMATS = {4: "channels_last", 5: "channels_last_3d"}
+"""Those that are not the usual one, by the number of dimensions."""
+
+
+def format_of(tensor: Tensor) -> str:
+    """Return the memory format of a tensor: one of ``FORMATS``, or "" for any other."""
+    name = FORMATS.get(tensor.ndim)
+    if name is None or tensor.is_contiguous():
+        return ""
+    return name if tensor.is_contiguous(memory_format=getattr(torch, name)) else ""
+
+
+def shaped(flat: Tensor, shape: tuple[int, ...], name: str) -> Tensor:
+    """Return a view of the elements of ``flat`` as a tensor of a shape and memory format."""
+    if not name:
+        return flat.view(shape)
+    first, channels, *sides = shape
+    return flat.view(first, *sides, channels).movedim(-1, 1)
+
+
+def arranged(tensor: Tensor, name: str) -> Tensor:
+    """Return a tensor in a memory format, itself where it has it; of another number of dimensions as it is."""
+    if not name:
+        return tensor.contiguous() if format_of(tensor) else tensor
+    if FORMATS.get(tensor.ndim) != name:
+        return tensor
+    return tensor.contiguous(memory_format=getattr(torch, name))
+
+
+@contextmanager
+def called_in(model: nn.Module, name: str) -> Iterator[None]:
+    """Let a model be called on tensors in a memory format, "" for as they are."""
+    if not name:
+        yield
+        return
+
+    def brought(module: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple(arranged(one, name) if isinstance(one, Tensor) else one for one in given)
+
+    handle = model.register_forward_pre_hook(brought)
+    try:
+        yield
+    finally:
+        handle.remove()
