@@ -17,11 +17,18 @@ FORMATS = {4: "channels_last", 5: "channels_last_3d"}
 
 
 def format_of(tensor: Tensor) -> str:
-    """Return the memory format of a tensor: one of ``FORMATS``, or "" for any other."""
-    name = FORMATS.get(tensor.ndim)
-    if name is None or tensor.is_contiguous():
+    """Return the memory format that PyTorch takes a tensor to have: one of ``FORMATS``, or "" for any other.
+
+    Its strides decide, also where a side is 1, so that the elements of several formats lie alike.
+    """
+    if tensor.ndim not in FORMATS or not tensor.stride(1):
         return ""
-    return name if tensor.is_contiguous(memory_format=getattr(torch, name)) else ""
+    strides, least = tensor.stride(), 0
+    for side in (1, *range(tensor.ndim - 1, 1, -1), 0):
+        if strides[side] < least or (side == 0 and least == strides[1]):
+            return ""
+        least = strides[side] * max(1, tensor.shape[side])
+    return FORMATS[tensor.ndim]
 
 
 def shaped(flat: Tensor, shape: tuple[int, ...], name: str) -> Tensor:
@@ -34,11 +41,9 @@ def shaped(flat: Tensor, shape: tuple[int, ...], name: str) -> Tensor:
 
 def arranged(tensor: Tensor, name: str) -> Tensor:
     """Return a tensor in a memory format, itself where it has it; of another number of dimensions as it is."""
-    if not name:
-        return tensor.contiguous() if format_of(tensor) else tensor
-    if FORMATS.get(tensor.ndim) != name:
+    if name not in ("", FORMATS.get(tensor.ndim)) or format_of(tensor) == name:
         return tensor
-    return tensor.contiguous(memory_format=getattr(torch, name))
+    return tensor.to(memory_format=getattr(torch, name or "contiguous_format"))
 
 
 @contextmanager

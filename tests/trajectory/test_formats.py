@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import aadsl
+from aadsl.core.formats import FORMATS, arranged, format_of, shaped
 from aadsl.propagation.aligned import AlignedTensors
 from aadsl.propagation.layout import Layout
 
@@ -80,6 +81,25 @@ def test_the_replay_has_the_bits_of_the_loop(case: str, given: bool, tmp_path: P
     found = study.counterfactual("stage").state_dict()
     expected = trained(network(last, frozen), inputs, skipped=STAGE, **options).state_dict()
     assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize(
+    "shape", [(4, 3, 2, 2), (4, 1, 3, 3), (4, 3, 1, 1), (1, 1, 1, 1), (2, 3, 1, 5), (2, 3, 2, 2, 2)]
+)
+def test_formats_are_those_that_pytorch_sees(shape: tuple[int, ...]) -> None:
+    usual = torch.randn(shape)
+    name = FORMATS[len(shape)]
+    last = usual.to(memory_format=getattr(torch, name))
+    for tensor in (usual, last, last[:1], usual[:, :1], usual.transpose(-1, -2), usual.expand(shape)):
+        seen = tensor.to(memory_format=getattr(torch, name)) is tensor  # then PyTorch takes it to have that already
+        assert (format_of(tensor) == name) is seen, tensor.stride()
+        for wanted in (name, ""):
+            moved = arranged(tensor, wanted)
+            assert torch.equal(moved, tensor) and format_of(moved) in (wanted, "")
+    assert (
+        shaped(usual.reshape(-1), shape, name).stride()
+        == torch.empty(shape, memory_format=getattr(torch, name)).stride()
+    )
 
 
 def test_flat_vectors_are_in_the_usual_order() -> None:
