@@ -82,6 +82,13 @@ def left_as_they_were(names: Iterable[str]) -> Iterator[None]:
             set_state(name, state)
 
 
+def seed_all(seed: int = 0) -> None:
+    """Let the generators of the CPU begin anew."""
+    torch.default_generator.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed)
+
+
 def as_tensor(state: bytes) -> Tensor:
     """Return the bytes of a state (n,) as they are stored."""
     return torch.frombuffer(bytearray(state), dtype=torch.uint8)

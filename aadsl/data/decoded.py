@@ -53,6 +53,11 @@ class DecodedItems:
                 self._room -= size
         return [self._held[row] if row in self._held else fresh[row] for row in rows]
 
+    def anew(self, rows: Sequence[int]) -> list[Any]:
+        """Return the items of these rows, decoded now as a loader does it: they are others each time."""
+        together = getattr(self.source, "__getitems__", None)
+        return together(list(rows)) if together else self._here(rows)
+
     def each(self, rows: Sequence[int]) -> Iterator[Any]:
         """Yield the items of these rows, in order; so many are decoded together that processes are worth it."""
         size = TOGETHER if self.decoders else PORTION

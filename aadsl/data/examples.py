@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import TensorDataset, default_collate
 
 from aadsl.core.errors import AadslError
+from aadsl.core.generators import NUMPY, PYTHON, left_as_they_were, set_state
 from aadsl.core.scalars import IGNORED
 from aadsl.data.decoded import DecodedItems
 from aadsl.data.tables import Rows, columns_of, coordinates, is_frame
@@ -141,6 +142,13 @@ class Examples:
             places = torch.from_numpy(rows)
             return tuple(part.index_select(0, places.to(part.device)).to(device) for part in self.source)
         return to_device(_collated(self.items.at(rows.tolist())), device)
+
+    def drawn(self, rows: NDArray[np.int64], states: Mapping[str, Tensor], device: torch.device | str = "cpu") -> Any:
+        """Return one batch of the examples at ``rows``, made anew with random generators that begin at ``states``."""
+        with left_as_they_were(("cpu", PYTHON, NUMPY)):
+            for name, state in states.items():
+                set_state(name, state)
+            return to_device(_collated(self.items.anew(rows.tolist())), device)
 
     def afresh(self) -> Examples:
         """Return the same examples with nothing of them decoded."""

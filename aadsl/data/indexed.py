@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from torch.utils.data import DataLoader, Dataset
+
+from aadsl.core.generators import NUMPY, PYTHON, state_of
 
 
 def indexed(dataset: Any) -> Dataset[tuple[int, Any]]:
@@ -46,19 +48,47 @@ class _Indexed(Dataset[tuple[int, Any]]):
         return getattr(self.dataset, name)
 
 
-def with_positions(loader: DataLoader[Any]) -> DataLoader[Any]:
+class Drawn(NamedTuple):
+    """Positions of examples that were made with random numbers, and the states that generators had before that.
+
+    ``states`` are by name, as :mod:`aadsl.core.generators` has them, of those that were drawn from.
+    """
+
+    positions: Any
+    states: Mapping[str, bytes]
+
+
+class _Drawing(_Indexed):
+    """Says with each item the states of the random generators before the first of its batch."""
+
+    def __getitem__(self, index: Any) -> Any:
+        states = _states()
+        return index, self.dataset[index], states
+
+    def __getitems__(self, indices: Sequence[Any]) -> list[Any]:
+        states = _states()
+        return [(position, item, states) for position, item in super().__getitems__(indices)]
+
+
+def _states() -> dict[str, bytes]:
+    return {name: state_of(name) for name in ("cpu", PYTHON, NUMPY)}
+
+
+def with_positions(loader: DataLoader[Any], *, drawing: bool = False) -> DataLoader[Any]:
     """Return a loader like ``loader``, a map-style one, whose batches are pairs (positions, batch).
 
     It shares the sampler and the generator, and asks both for as much: the same batches come in the same order.
+    ``drawing``: instead of the positions there is a :class:`Drawn`, as seen where the batch is made, in a worker say.
     """
     twin = copy.copy(loader)
     inside = vars(loader).get("base_dataloader")  # of one that Accelerate prepared
     if inside is not None:
-        vars(twin)["base_dataloader"] = with_positions(inside)
+        vars(twin)["base_dataloader"] = with_positions(inside, drawing=drawing)
         return twin
     # A loader lets nobody set these afterwards, because its sampler may have been made for another dataset.
-    collate = _Paired(loader.collate_fn, batched=loader.batch_sampler is not None)
-    vars(twin).update(dataset=_Indexed(loader.dataset), collate_fn=collate, _iterator=None)
+    collate = (_Seen if drawing else _Paired)(loader.collate_fn, batched=loader.batch_sampler is not None)
+    items = _Drawing(loader.dataset) if drawing else _Indexed(loader.dataset)
+    vars(twin).update(dataset=items, collate_fn=collate, _iterator=None)
     return twin
 
 
@@ -73,3 +103,13 @@ class _Paired:
             position, item = pairs
             return position, self._collate(item)
         return [position for position, _ in pairs], self._collate([item for _, item in pairs])
+
+
+class _Seen(_Paired):
+    """Collates triples (position, item, states) to (what was drawn, batch)."""
+
+    def __call__(self, triples: Any) -> tuple[Any, Any]:
+        states = (triples[0] if self._batched else triples)[2]
+        pairs = [triple[:2] for triple in triples] if self._batched else triples[:2]
+        positions, batch = super().__call__(pairs)
+        return Drawn(positions, {name: state for name, state in states.items() if state_of(name) != state}), batch

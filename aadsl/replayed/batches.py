@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import _lru_cache_wrapper, cached_property, lru_cache
 from typing import Any
 
@@ -74,7 +75,13 @@ class BatchLoader:
             AadslError: the run stored its batches without saying which examples they were, or ``data`` has none for it.
         """
         examples = data.at(index)
-        return tuple(examples.take(part, self.device) for part in self._indices(index))
+        drawn = self.trajectory.rng_states(index, loader=True)
+        parts = zip(self._indices(index), drawn, strict=True)
+        return tuple(self._made(examples, examples.rows(part), states) for part, states in parts)
+
+    def _made(self, examples: Examples, rows: NDArray[np.int64], states: Mapping[str, Tensor]) -> Any:
+        """Return one micro-batch, made with the random numbers that it was made with."""
+        return examples.drawn(rows, states, self.device) if states else examples.gathered(rows, self.device)
 
     def _load(self, index: int) -> tuple[Any, ...]:
         rows = self._rows.get(index)
@@ -87,9 +94,10 @@ class BatchLoader:
             # Many runs pass over the same steps: they are looked for and compared with the data once.
             if len(self._rows) < STEPS:
                 self._rows[index] = rows
-        if not examples.tensors and not all(examples.items.holds(part.tolist()) for part in rows):
+        drawn = self.trajectory.rng_states(index, loader=True)
+        if not (examples.tensors or any(drawn) or all(examples.items.holds(part.tolist()) for part in rows)):
             self._foresee(index, examples)
-        return tuple(examples.gathered(part, self.device) for part in rows)
+        return tuple(self._made(examples, part, states) for part, states in zip(rows, drawn, strict=True))
 
     def _foresee(self, index: int, examples: Examples) -> None:
         """Decode the examples of the steps from ``index`` on together, where processes do that."""

@@ -53,13 +53,15 @@ def final_losses(history: History, examples: Sequence[Any], *, progress: Progres
 
 def _single(history: History, step: int, row: int) -> Any:
     stored = history.trajectory.micro_batches(step)
+    if stored is None and any(history.trajectory.rng_states(step, loader=True)):
+        stored = history.batches.at(step)
     if stored is None:
         indices = history.trajectory.batch_indices(step)
         assert indices is not None  # a batch that was not stored was announced by its indices
         return history.data.at(step).take(indices[row : row + 1])
     for batch, size in zip(stored, history.trajectory.micro_batch_sizes(step), strict=True):
         if row < size:
-            return _part(batch, row, size)
+            return to_device(_part(batch, row, size), "cpu")
         row -= size
     raise IndexError(f"step {step} consumed fewer examples")
 

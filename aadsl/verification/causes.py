@@ -189,7 +189,7 @@ def _what_remains(trajectory: Trajectory, stretch: Stretch) -> tuple[str, str]:
     said = f"{off[1]}: " if off else ""
     stored = trajectory.micro_batches(stretch.start) is not None
     known = _job(trajectory, stretch.start).fingerprints.get("data", {})
-    if "random" in known and not stored:
+    if "random" in known and not (stored or any(trajectory.rng_states(stretch.start, loader=True))):
         return "random data", f"{said}the data give other examples each time they are asked, or this is another loss"
     if stored or len(known) > 1:
         return "other loss", (

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import gc
+import random
 import weakref
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import netCDF4
 import numpy as np
 import pytest
 import torch
@@ -98,15 +101,17 @@ def loss_fn(model: nn.Module, batch: Any) -> Tensor:
     return nn.functional.cross_entropy(model(x), y)
 
 
-def trained(loader: Any, folder: Path | None, epochs: int = 2) -> nn.Module:
+def trained(loader: Any, folder: Path | None, epochs: int = 2, **store: str) -> nn.Module:
     """Train some epochs over a loader, recorded where there is a folder; dropout draws from the global generator."""
     torch.manual_seed(1)
+    np.random.seed(1)
+    random.seed(1)
     width, classes = DATA[0].shape[1], int(DATA[1].max()) + 1
     model = nn.Sequential(nn.Linear(width, 8), nn.Tanh(), nn.Dropout(0.2), nn.Linear(8, classes))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     recorder = None if folder is None else aadsl.Recorder(folder, model, optimizer)
     for epoch in range(epochs):
-        for batch in loader if recorder is None else recorder.batches(loader, epoch=epoch):
+        for batch in loader if recorder is None else recorder.batches(loader, **store, epoch=epoch):
             optimizer.zero_grad()
             loss_fn(model, batch).backward()
             optimizer.step()
@@ -159,7 +164,7 @@ def test_a_loader_tells_the_positions_of_its_examples(name: str, tmp_path: Path)
 @pytest.mark.parametrize("name", STORED)
 def test_what_positions_do_not_say_is_stored_as_it_came(name: str, tmp_path: Path) -> None:
     plain = trained(STORED[name](), None)
-    with pytest.warns(UserWarning, match=r"the batches of the loader are stored as they come, [\d,]+ bytes each: "):
+    with pytest.warns(UserWarning, match=r"the batches of the loader are stored as they come, [\d,]+ bytes each"):
         model = trained(STORED[name](), tmp_path / "run")
     assert same_weights(plain, model), "recording changed what was trained on, or the random numbers"
     trajectory = open_trajectory(tmp_path / "run")
@@ -167,6 +172,114 @@ def test_what_positions_do_not_say_is_stored_as_it_came(name: str, tmp_path: Pat
     answer = exact(tmp_path / "run", model, None)
     assert answer.exact.values.all()
     assert answer.effect.item() == pytest.approx(by_hand(STORED[name](), model), abs=1e-6) != 0
+
+
+class Random(Items):
+    """Draws from all generators there are, a part of them through what is fetched together."""
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        x, y = super().__getitem__(index)
+        return x + torch.rand(()) + float(np.random.rand()) + random.random(), y
+
+
+class Together(Random):
+    def __getitems__(self, indices: list[int]) -> list[tuple[Tensor, Tensor]]:
+        shift = torch.rand(())
+        return [(x + shift, y) for x, y in map(self.__getitem__, indices)]
+
+
+class OwnGenerator(Items):
+    """No state of a global generator gives its noise again."""
+
+    generator = np.random.default_rng(0)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        x, y = super().__getitem__(index)
+        return x + float(self.generator.random()), y
+
+
+SEEDS: dict[str, Callable[[], Any]] = {
+    "augmented": lambda: DataLoader(Random(), 8, shuffle=True, generator=drawn()),
+    "by workers": lambda: DataLoader(Random(), 8, shuffle=True, generator=drawn(), num_workers=2),
+    "fetched together": lambda: DataLoader(Together(), 8, generator=drawn()),
+    "with replacement": lambda: DataLoader(Random(), 8, sampler=RandomSampler(range(N), True, N, generator=drawn())),
+}
+
+
+@pytest.mark.parametrize("name", SEEDS)
+def test_random_numbers_are_drawn_again_instead_of_storing_batches(name: str, tmp_path: Path) -> None:
+    plain = trained(SEEDS[name](), None)
+    model = trained(SEEDS[name](), tmp_path / "run", store="seeds")
+    assert same_weights(plain, model), "recording changed what was trained on, or the random numbers"
+    trajectory = open_trajectory(tmp_path / "run")
+    assert trajectory.batch_tensors(0) is None and trajectory.batch_indices(0) is not None
+    assert set(trajectory.rng_states(0, loader=True)[0]) == {"cpu", "python", "numpy"}
+    assert set(trajectory.rng_states(0)[0]) == {"cpu"}  # dropout
+    data = SEEDS[name]().dataset
+    answer = exact(tmp_path / "run", model, data)
+    assert answer.exact.values.all() and answer.effect.item() == pytest.approx(by_hand(SEEDS[name](), model), abs=1e-6)
+    state = torch.get_rng_state()
+    study = aadsl.Study(trajectory, model=model, loss=loss_fn, data=data, device="cpu")
+    seen = study.training_input(3, 2)[0]
+    assert torch.equal(seen, study.history.batches.at(3)[0][0][2:3]) and not torch.equal(seen[0], DATA[0][2])
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_answers_are_kept_of_data_that_are_drawn_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loader = SEEDS["augmented"]()
+    model = trained(loader, tmp_path / "run", store="seeds")
+    first = exact(tmp_path / "run", model, loader.dataset)
+    monkeypatch.setattr("aadsl.study.exact_answers.ends", None)
+    again = exact(tmp_path / "run", model, loader.dataset)
+    assert again.effect.item() == first.effect.item() and again.attrs.get("not_kept", "") == ""
+
+
+@pytest.mark.parametrize("make", [OwnGenerator, lambda: TensorDataset(*DATA)], ids=["own generator", "nothing random"])
+def test_seeds_are_kept_only_where_they_say_all(make: Callable[[], Any], tmp_path: Path) -> None:
+    random = make is OwnGenerator
+    loader = DataLoader(make(), 8, shuffle=True, generator=drawn())
+    said = "generators do not give them" if random else "no warning"
+    with pytest.warns(UserWarning, match=said) if random else nullcontext():
+        model = trained(loader, tmp_path / "run", store="seeds")
+    trajectory = open_trajectory(tmp_path / "run")
+    assert (trajectory.batch_tensors(0) is not None) is random and not any(trajectory.rng_states(0, loader=True))
+    assert exact(tmp_path / "run", model, make()).exact.values.all()
+
+
+def test_what_to_store_is_one_of_two(tmp_path: Path) -> None:
+    model = nn.Linear(2, 2)
+    with (
+        aadsl.Recorder(tmp_path, model, torch.optim.SGD(model.parameters(), lr=0.1)) as recorder,
+        pytest.raises(aadsl.AadslError, match=r'store "seed"[\s\S]*seeds'),
+    ):
+        recorder.batches(DataLoader(Items(), 8), store="seed")
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.bfloat16, torch.int64], ids=str)
+def test_batches_are_compressed_where_that_pays(dtype: torch.dtype, tmp_path: Path) -> None:
+    """Pictures with dark margins are; noise is not; both come back in their own dtype, bit by bit."""
+    pictures = (torch.arange(50 * 400) % 23 * 10).reshape(50, 1, 20, 20) * (torch.rand(50, 1, 20, 20) > 0.8)
+    noise = torch.randn(50, 1, 20, 20, dtype=torch.float64) * 1e17
+    batches = [pictures.to(dtype), noise.to(dtype)]
+    model = nn.Linear(400, 3)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with (
+        pytest.warns(UserWarning, match=r"bytes each, .* on the disk, .* an epoch: list tells no positions"),
+        aadsl.Recorder(tmp_path, model, optimizer) as recorder,
+    ):
+        for x in recorder.batches(batches):
+            optimizer.zero_grad()
+            model(x.float().flatten(1) / 1e17).sum().backward()
+            optimizer.step()
+            recorder.flush()
+    trajectory = open_trajectory(tmp_path)
+    assert all(torch.equal(trajectory.batch_tensors(t), x) and x.dtype == dtype for t, x in enumerate(batches))
+    compressed = []
+    for path in sorted(tmp_path.glob("batches-*")):
+        with netCDF4.Dataset(path) as dataset:
+            (stored,) = (v for name, v in dataset.variables.items() if name.endswith(str(dtype)[6:]))
+            compressed.append(stored.filters()["zlib"])
+    assert compressed == [True, False]
 
 
 def test_positions_are_those_that_were_used(tmp_path: Path) -> None:

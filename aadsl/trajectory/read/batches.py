@@ -20,7 +20,7 @@ from aadsl.trajectory.read.rules import layout_of_batches, require
 from aadsl.trajectory.read.source import RunSource
 from aadsl.trajectory.store.columns import Columns, column_names, read_column
 from aadsl.trajectory.store.segments import Segment
-from aadsl.trajectory.store.specs import FACTOR, LOSS, STRUCTURE, WEIGHT
+from aadsl.trajectory.store.specs import FACTOR, LOADER, LOSS, STRUCTURE, WEIGHT
 from aadsl.trajectory.store.structure import put_together
 from aadsl.trajectory.store.tensors import from_array
 
@@ -154,14 +154,13 @@ class Loaded:
                 found[str(column.attributes["tensor"])] = flat.clone().view(sides)
         return found
 
-    def generators(self, row: int) -> dict[str, Tensor]:
-        """Return the generator states from which a micro-batch's forward started, by device."""
+    def generators(self, row: int, loader: bool) -> dict[str, Tensor]:
+        """Return the generator states from which a micro-batch's forward started, or a ``loader`` made it, by name."""
         found = {}
         for variable in self._generators:
-            state = self.ragged(variable, row, f"{variable}_size")
-            if len(state):
-                device = variable.removeprefix("rng_").replace("cuda", "cuda:")
-                found[device] = torch.from_numpy(state.copy())
+            name = variable.removeprefix("rng_")
+            if name.startswith(LOADER) is loader and len(state := self.ragged(variable, row, f"{variable}_size")):
+                found[name.removeprefix(LOADER).replace("cuda", "cuda:")] = torch.from_numpy(state.copy())
         return found
 
 

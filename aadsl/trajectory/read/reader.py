@@ -218,13 +218,13 @@ class Trajectory:
         """Return the number of examples of each micro-batch of a step."""
         return tuple(int(loaded.columns["row_size"].values[row]) for loaded, row in self._consumed(step))
 
-    def rng_states(self, step: int) -> tuple[dict[str, Tensor], ...]:
-        """Return the states of the generators where each forward of the step began.
+    def rng_states(self, step: int, *, loader: bool = False) -> tuple[dict[str, Tensor], ...]:
+        """Return the states of the generators where each forward began; or where a ``loader`` began to make its batch.
 
         By device for PyTorch's (``"cpu"``, ``"cuda:0"``), ``"python"`` and ``"numpy"`` for the global ones of
         ``random`` and NumPy. Those of which the step drew no numbers are left out.
         """
-        return tuple(loaded.generators(row) for loaded, row in self._consumed(step))
+        return tuple(loaded.generators(row, loader) for loaded, row in self._consumed(step))
 
     def rng_state(self, step: int, micro_batch: int = 0, device: str = "cpu") -> Tensor | None:
         """Return one of :meth:`rng_states`; None where the step drew no numbers there."""

@@ -14,9 +14,11 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from aadsl.core.errors import AadslError
+from aadsl.core.generators import as_tensor
+from aadsl.data.indexed import Drawn
 from aadsl.trajectory.record.rows import NOTHING, MicroBatch
 from aadsl.trajectory.record.vocabulary import Vocabulary, require_storable
-from aadsl.trajectory.store.specs import BOUNDARY
+from aadsl.trajectory.store.specs import BOUNDARY, LOADER
 from aadsl.trajectory.store.structure import Taken, taken_apart
 from aadsl.trajectory.store.tensors import Packed
 
@@ -37,11 +39,16 @@ def announced(
 ) -> tuple[MicroBatch, dict[str, Any]]:
     """Return the micro-batch and the step's metadata. Raises AadslError for what cannot be recorded."""
     taken = _NONE if tensors is None else taken_apart(tensors)
+    states: Mapping[str, bytes] = {}
+    if isinstance(indices, Drawn):
+        indices, states = indices
     positions = None if indices is None else _indices(indices, data_length)
     length = taken.length if positions is None else len(positions)
     if size is not None:
         length = _size(size, positions)
     batch = MicroBatch(length, positions, taken.tensors, taken.structure, NOTHING, NOTHING)
+    if states:
+        batch.rng = {f"{LOADER}{name}": as_tensor(state) for name, state in states.items() if state}
     if isinstance(weight, (list, tuple)) or getattr(weight, "ndim", False):
         metadata = {**metadata, "weight": weight}  # of each example
     elif weight is not None:

@@ -54,6 +54,7 @@ class Journal:
         self._plan = plan
         self._waiting = Waiting(first, [])
         self._held = 0  # bytes of batches in rows that wait
+        self._sizes: dict[str, int] = {}  # of segments, in memory
         self._busy = 0.0  # seconds that committing the last stretch of steps took
         self._commit_at = time.monotonic() + FLUSH_SECONDS
         self._stored = states_in(path.name for path in folder.iterdir())
@@ -150,7 +151,7 @@ class Journal:
         stop = start + len(rows)
         attributes = self.header.attributes
         # Batches first: the segments of steps say how long the run is.
-        append(self.folder, Segment("batches", start, stop), batch_columns(start, rows), attributes)
+        append(self.folder, Segment("batches", start, stop), batch_columns(start, rows), attributes, self._sizes)
         append(self.folder, Segment("steps", start, stop), step_columns(start, rows), attributes)
         self._busy = time.monotonic() - begun
 

@@ -8,19 +8,27 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from operator import length_hint
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
 from torch.utils.data import DataLoader, IterableDataset, Subset
 
-from aadsl.core.errors import AadslError
-from aadsl.core.generators import NUMPY, PYTHON, left_as_they_were
+from aadsl.core.errors import AadslError, unknown_name
+from aadsl.core.generators import NUMPY, PYTHON, as_tensor, left_as_they_were
+from aadsl.core.units import sized
 from aadsl.data.alike import differing
 from aadsl.data.examples import Examples, nbytes
-from aadsl.data.indexed import with_positions
+from aadsl.data.indexed import Drawn, with_positions
+from aadsl.trajectory.store.compression import remaining
+from aadsl.trajectory.store.tensors import to_array
 
+STORES = ("batches", "seeds")
 _LOOKS = 3  # batches that are compared with the data
 
 
@@ -30,38 +38,50 @@ class LoaderWatch:
     Args:
         loader: what yields batches.
         data: what recorded positions point into; None for the loader's own dataset.
+        seeds: whether the states of random generators are kept instead of batches, where these give the batches again.
 
     Attributes:
         why: why its batches are stored; nothing while their positions say what they are.
     """
 
-    def __init__(self, loader: Any, data: Any) -> None:
-        self.why = _without_positions(loader)
+    def __init__(self, loader: Any, data: Any, seeds: bool = False) -> None:
+        self.why, self.seeds = _without_positions(loader), seeds
         self._looks, self._told, self._data = 0, False, data
-        self._twin = None if self.why else with_positions(loader)
+        self._twin = None if self.why else with_positions(loader, drawing=seeds)
 
-    def batches(self, loader: Any) -> Iterator[tuple[Any, NDArray[np.int64] | None]]:
-        """Yield each batch as the loader makes it, and the positions of its examples; None where it is to be stored."""
+    def batches(self, loader: Any) -> Iterator[tuple[Any, Any]]:
+        """Yield each batch as the loader makes it, and where it is in the data; None where it is to be stored.
+
+        That is the positions of its examples, or what was :class:`Drawn` for them besides.
+        """
         pairs = ((None, batch) for batch in loader) if self._twin is None else self._twin
         for found, batch in pairs:
+            states = found.states if isinstance(found, Drawn) else {}
+            found = found.positions if isinstance(found, Drawn) else found
             positions = None if self.why else _positions(found, loader.dataset, self._data)
             if not self.why and self._looks < _LOOKS:
-                self._compare(loader.dataset if self._data is None else self._data, positions, batch)
+                self._compare(loader.dataset if self._data is None else self._data, positions, states, batch)
             if self.why and not self._told:
-                self._tell(batch)
-            yield batch, None if self.why else positions
+                self._tell(loader, batch)
+            yield batch, None if self.why else Drawn(positions, states) if states else positions
 
-    def _compare(self, data: Any, positions: NDArray[np.int64] | None, batch: Any) -> None:
+    def _compare(self, data: Any, positions: NDArray[np.int64] | None, states: Mapping[str, bytes], batch: Any) -> None:
         self._looks += 1
         if positions is None:
             self.why = "its sampler gives no positions"
-        elif differing(_looked_up(data, positions), batch):
+        elif differing(_looked_up(data, positions, states), batch):
             self.why = "they are not the examples of the data at their positions (augmented at random, or padded?)"
+            if self.seeds:
+                self.why = f"{self.why}, and the states of PyTorch's, NumPy's and Python's generators do not give them"
 
-    def _tell(self, batch: Any) -> None:
+    def _tell(self, loader: Any, batch: Any) -> None:
         self._told = True
-        size = f"{nbytes(batch):,} bytes each"
-        warnings.warn(f"the batches of the loader are stored as they come, {size}: {self.why}", stacklevel=5)
+        size, kept = nbytes(batch), int(sum(remaining(flat) * flat.nbytes for flat in _flat(batch)))
+        less = f", {sized(kept)} on the disk" if kept < size else ""
+        each = f", {sized(kept * count)} an epoch" if (count := length_hint(loader)) else ""
+        also = '; store="seeds" may take less' if isinstance(loader, DataLoader) and not self.seeds else ""
+        said = f"the batches of the loader are stored as they come, {size:,} bytes each{less}{each}: {self.why}{also}"
+        warnings.warn(said, stacklevel=5)
 
 
 Watches = WeakKeyDictionary[Any, LoaderWatch]
@@ -85,13 +105,22 @@ class AnnouncedBatches(Iterable[Any]):
             yield batch
 
 
-def watched(loader: Any, data: Any, known: Watches) -> LoaderWatch:
+def watched(loader: Any, data: Any, known: Watches, store: str) -> LoaderWatch:
     """Return what watches a loader, for all epochs the same one; what else yields batches is often made anew."""
+    if store not in STORES:
+        raise AadslError(unknown_name("store", store, STORES))
+    seeds = store == "seeds"
     if not isinstance(loader, DataLoader):
         return LoaderWatch(loader, data)
-    if loader not in known:
-        known[loader] = LoaderWatch(loader, data)
+    if loader not in known or known[loader].seeds is not seeds:
+        known[loader] = LoaderWatch(loader, data, seeds)
     return known[loader]
+
+
+def _flat(batch: Any) -> list[NDArray[Any]]:
+    """Return the numbers of the tensors of a batch, as they are stored."""
+    leaves = [leaf for leaf in tree_leaves(batch) if isinstance(leaf, Tensor) and leaf.layout is torch.strided]
+    return [to_array(leaf.detach().cpu().reshape(-1)) for leaf in leaves]
 
 
 def _without_positions(loader: Any) -> str:
@@ -118,10 +147,12 @@ def _positions(found: Any, dataset: Any, data: Any) -> NDArray[np.int64] | None:
     return positions.astype(np.int64)
 
 
-def _looked_up(data: Any, positions: NDArray[np.int64]) -> Any:
+def _looked_up(data: Any, positions: NDArray[np.int64], states: Mapping[str, bytes]) -> Any:
     """Return the examples of ``data`` at ``positions`` as a replay will look them up; None where it cannot."""
     with left_as_they_were(["cpu", PYTHON, NUMPY]):
         try:
-            return Examples.of(data).take(positions)
+            examples = Examples.of(data)
+            begun = {name: as_tensor(state) for name, state in states.items()}
+            return examples.drawn(examples.rows(positions), begun) if states else examples.take(positions)
         except Exception:  # whatever the user's dataset raises, its batches can be stored
             return None

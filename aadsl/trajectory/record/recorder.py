@@ -161,15 +161,15 @@ class Recorder:
         except Exception as error:
             self._fail(error)
 
-    def batches(self, /, loader: Any, **metadata: Any) -> AnnouncedBatches:
+    def batches(self, /, loader: Any, *, store: Any = "batches", **metadata: Any) -> AnnouncedBatches:
         """Return what ``loader`` yields, announced as it is taken: ``for batch in recorder.batches(loader, epoch=1):``.
 
         A ``DataLoader`` over a map-style dataset, shuffled, with workers, or prepared by Accelerate, tells which
-        examples they are. Where these, looked up in ``data``, are not what came, as after a random augmentation,
-        and for whatever else yields batches, the batches themselves are stored, which is said once. ``metadata`` are
-        those of :meth:`batch`, of every step. Raises AadslError where ``loader`` is nothing that yields batches.
+        examples they are. Where these, looked up in ``data``, are not what came (random augmentation), and for whatever
+        else yields batches, batches are stored, which is said once; or, with ``store="seeds"``, the states of random
+        generators, where these give them again. ``metadata`` as of :meth:`batch`. Raises AadslError for no loader.
         """
-        watch = watched(loader, self._data, self._loaders)
+        watch = watched(loader, self._data, self._loaders, store)
         return AnnouncedBatches(loader, watch, self.batch, metadata)
 
     def forward_begins(self) -> None:

@@ -261,7 +261,8 @@ class ForwardWatch:
                 continue
             states = {device: one.states[device] for device in drew} | dict(one.others)
             if states:
-                batch.rng = {name.replace(":", ""): as_tensor(state) for name, state in states.items() if state}
+                drawn = {name.replace(":", ""): as_tensor(state) for name, state in states.items() if state}
+                batch.rng = {**batch.rng, **drawn} if batch.rng else drawn
 
     def announced_ahead(self) -> int:
         """Return how many micro-batches were announced whose passes are to come."""

@@ -14,6 +14,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from aadsl.trajectory.store.compression import DEFLATED, remaining
+
 Array = NDArray[Any]
 Columns = dict[str, "StoredColumn"]
 
@@ -115,17 +117,18 @@ def write_columns(dataset: Any, columns: Columns) -> None:
             values.dtype,
             (column.dimension,),
             chunksizes=(min(max(1, len(values)), _CHUNK),),
-            **_compression(column.dimension),
+            **_compression(column.dimension, values),
         )
         variable.set_auto_maskandscale(False)
         variable.setncatts(attributes)
         variable[:] = values
 
 
-def _compression(dimension: str) -> dict[str, Any]:
-    """Per-step columns repeat themselves; shuffled indices and tensors do not, and would only cost time."""
-    if dimension in ("step", "micro_batch") or dimension.startswith("rng"):
-        return {"compression": "zlib", "complevel": 1, "shuffle": True}
+def _compression(dimension: str, values: Array) -> dict[str, Any]:
+    """Per-step columns repeat themselves; shuffled indices do not, generator states never; some tensors do."""
+    repeat = dimension in ("step", "micro_batch") or dimension.startswith("rng")
+    if repeat or (dimension.startswith("tensor") and remaining(values) < 1):
+        return DEFLATED
     return {}
 
 

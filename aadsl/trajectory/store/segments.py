@@ -9,7 +9,7 @@ longer.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +24,7 @@ _STATE = re.compile(rf"state-{_NUMBER}\.nc")
 _MERGED = 8
 # Merging rewrites; files of batches beyond this are left alone.
 _LARGE = 32 << 20
+NOTHING: Mapping[str, int] = {}
 
 
 class Segment(NamedTuple):
@@ -88,19 +89,29 @@ def read_segment(path: Path) -> tuple[Columns, dict[str, int]]:
     return columns, lengths
 
 
-def append(folder: Path, segment: Segment, columns: Columns, attributes: dict[str, Any]) -> None:
-    """Commit a segment, then merge the last ones if there are enough of about its length, or of what they become."""
+def append(
+    folder: Path, segment: Segment, columns: Columns, attributes: dict[str, Any], sizes: dict[str, int] | None = None
+) -> None:
+    """Commit a segment, then merge the last ones if there are enough of about its length, or of what they become.
+
+    ``sizes`` are the bytes that segments take in memory, by file, where more than on the disk; new ones are added.
+    """
+    sizes = {} if sizes is None else sizes
     write_segment(folder, segment, columns, attributes)
+    sizes[segment.name] = sum(column.values.nbytes for column in columns.values())
     chain = cover(segments_in((path.name for path in folder.iterdir()), segment.kind))
-    merge(folder, chain[_first_to_merge(folder, chain) :], attributes)
+    parts = chain[_first_to_merge(folder, chain, sizes) :]
+    merge(folder, parts, attributes)
+    whole = Segment(segment.kind, parts[0].start, parts[-1].stop)
+    sizes[whole.name] = sum(sizes.pop(part.name, 0) for part in parts)
 
 
-def _first_to_merge(folder: Path, chain: Sequence[Segment]) -> int:
+def _first_to_merge(folder: Path, chain: Sequence[Segment], sizes: Mapping[str, int]) -> int:
     """Return the position in ``chain`` from which on all are one; the last where none are merged."""
     merged = first = len(chain) - 1
     while first > 0:
         length = chain[-1].stop - chain[merged].start
-        while first > 0 and _mergeable(folder, chain[first - 1], length):
+        while first > 0 and _mergeable(folder, chain[first - 1], length, sizes):
             first -= 1
         if merged - first + 1 < _MERGED:
             break
@@ -108,14 +119,15 @@ def _first_to_merge(folder: Path, chain: Sequence[Segment]) -> int:
     return merged
 
 
-def _mergeable(folder: Path, segment: Segment, length: int) -> bool:
+def _mergeable(folder: Path, segment: Segment, length: int, sizes: Mapping[str, int]) -> bool:
     """Return whether a segment is about as long as ``length``, or shorter, and not too large to be rewritten."""
-    return segment.stop - segment.start < _MERGED * length and is_rewritten(folder, segment)
+    return segment.stop - segment.start < _MERGED * length and is_rewritten(folder, segment, sizes)
 
 
-def is_rewritten(folder: Path, segment: Segment) -> bool:
+def is_rewritten(folder: Path, segment: Segment, sizes: Mapping[str, int] = NOTHING) -> bool:
     """Return whether a segment is ever merged with others, which takes that it is not too large."""
-    return segment.kind == "steps" or (folder / segment.name).stat().st_size < _LARGE
+    size = max((folder / segment.name).stat().st_size, sizes.get(segment.name, 0))
+    return segment.kind == "steps" or size < _LARGE
 
 
 def merge(folder: Path, parts: Sequence[Segment], attributes: dict[str, Any]) -> None:

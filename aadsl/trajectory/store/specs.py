@@ -24,6 +24,9 @@ step, as told; what ``backward()`` was called on, and by what the training loop 
 LOSS_SCALE = "loss_scale"
 """Metadata that the recorder gives itself: by what mixed precision multiplied the loss, and divided the gradient."""
 
+LOADER = "loader_"
+"""Before the names of random generators: their states where a loader began to make a batch."""
+
 DECIDED = "decided_by_model"
 """Metadata that the recorder gives itself: what the model decided before the step, in words, "" for nothing."""
 
