@@ -14,6 +14,8 @@ from aadsl.core.state import State
 from aadsl.propagation import Average, Averaging, BufferRule, FlatState, Formula, Layout, taken_in
 from aadsl.trajectory import AVERAGE_COUNT, AVERAGE_WEIGHT, Trajectory
 
+RULE = ("formula", "counted", "buffers")
+
 
 class ShippedAverage(Protocol):
     """An average of the weights that behaviors are read off.
@@ -41,6 +43,9 @@ class KeptAverage:
     An average that takes in every step from its first on is part of the steps: one that does not happen is not taken
     in. One that does so at times, as after each epoch, is a snapshot, whatever happened in the step before.
 
+    Of runs that followed on each other it is that of the last, which began as the model was then, or goes on from that
+    of the run before.
+
     Args:
         trajectory: the run, which has one.
         layouts: where its parameters and buffers lie.
@@ -50,20 +55,26 @@ class KeptAverage:
     words = "the average of the weights that the loop kept"
 
     def __init__(self, trajectory: Trajectory, layouts: tuple[Layout, Layout], like: torch.Tensor) -> None:
-        self._layouts, self._like = layouts, like
+        self._layouts, self._like, self._begins = layouts, like, begins(trajectory)
         counts = np.append(trajectory.steps[AVERAGE_COUNT].to_numpy(), trajectory.average.get(AVERAGE_COUNT, np.inf))
         weights = np.append(trajectory.steps[AVERAGE_WEIGHT].to_numpy(), trajectory.average.get(AVERAGE_WEIGHT, np.nan))
+        for job, rule in zip(trajectory.jobs[:-1], trajectory.averages, strict=False):
+            if job.stop > self._begins:  # what it took in after its last step
+                weights[job.stop] = rule.get(AVERAGE_WEIGHT, np.nan)
+        weights[: self._begins + 1] = 0.0
         taken = np.flatnonzero(weights[1:] != 0) + 1
         self._of_step = bool(len(taken) > 1 and len(taken) == len(weights) - taken[0])
         self._counts, self._weights = counts, _filled(weights, self._of_step)
         self._counted = self._of_step and trajectory.average.get("counted", False)
         self._formula: Formula = trajectory.average.get("formula", "lerp")
-        first, last = (trajectory.state(t) for t in (0, trajectory.checkpoints[-1]))
+        first, last = (trajectory.state(t) for t in (self._begins, trajectory.checkpoints[-1]))
         self.own_buffers = bool(first.average.get("buffers"))
         self._buffers: BufferRule = trajectory.average.get("buffers") or _rule_of_buffers(first, last, layouts[1].names)
 
     def averaging(self, index: int) -> Averaging | None:
         """Return how it takes in what a step leaves; None where it does not."""
+        if index + 1 == self._begins:
+            return Averaging(1.0, "copied", of_step=False)
         weight = float(self._weights[index + 1])
         if not weight:
             return None
@@ -71,13 +82,17 @@ class KeptAverage:
 
     def at(self, state: FlatState, index: int, stored: State) -> Average:
         """Return what it is at a stored state, which may have been copied before it took that in."""
-        parameters, buffers = stored.average["parameters"], stored.average.get("buffers", {})
+        number = self._like.new_tensor(self._number(max(index, self._begins)), dtype=torch.float64)
+        if index < self._begins:
+            return Average(torch.zeros_like(state.parameters), torch.zeros_like(state.buffers), number)
+        parameters, buffers = stored.parameters | stored.average["parameters"], stored.average.get("buffers", {})
         own, of_buffers = self._layouts
         flat = own.flatten([parameters[name] for name in own.names], self._like)
+        if index == self._begins and index:
+            return Average(flat, state.buffers, number)
         floating = of_buffers.flatten([buffers.get(name) for name in of_buffers.names], state.buffers)
         count, weight = float(stored.average["count"][""]), float(self._weights[index])
         pending = bool(weight) and count < self._counts[index]
-        number = self._like.new_tensor(self._number(index), dtype=torch.float64)
         average = Average(flat, floating, number)
         if not pending:
             return average
@@ -138,16 +153,36 @@ class MeanOfSteps:
 def require_average(trajectory: Trajectory) -> None:
     """Raise AadslError where the loop's average was not followed."""
     if trajectory.average:
+        begins(trajectory)
         return
-    if len(trajectory.jobs) > 1:
-        raise AadslError(
-            'final="averaged" is about one run, and this is a chain of several',
-            hint="open the run alone whose average was shipped: aadsl.open_trajectory(path)",
-        )
+    of_last = " in the last of the runs" if len(trajectory.jobs) > 1 else ""
     raise AadslError(
-        'final="averaged", and the recorder followed no average of the weights',
+        f'final="averaged", and the recorder followed no average of the weights{of_last}',
         hint="record it, Recorder(path, model, optimizer, averaged=ema_model); or give steps: final=[800, 1000, 1200]",
     )
+
+
+def begins(trajectory: Trajectory) -> int:
+    """Return the step at which the average that the last run ended with began: 0, or where a run of a chain did.
+
+    Raises:
+        AadslError: a run did not begin with the model as its average, nor with that of the run before.
+    """
+    for number in reversed(range(1, len(trajectory.jobs))):
+        start = trajectory.jobs[number].start
+        state = trajectory.state(start)
+        average = state.average.get("parameters", {})
+        if all(torch.equal(tensor, state.parameters[name]) for name, tensor in average.items()):
+            return start
+        before = trajectory.averages[number - 1]
+        rules = [{name: rule.get(name) for name in RULE} for rule in (before, trajectory.averages[number])]
+        if not before or rules[0] != rules[1]:
+            raise AadslError(
+                f"the average of {trajectory.jobs[number].name} began neither as its model was, nor does it go on from "
+                "the run before, by the same rule",
+                hint="open the run alone whose average was shipped: aadsl.open_trajectory(path)",
+            )
+    return 0
 
 
 def _filled(weights: NDArray[np.float64], of_step: bool) -> NDArray[np.float64]:

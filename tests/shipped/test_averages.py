@@ -323,7 +323,7 @@ def test_an_average_that_was_not_recorded_is_refused(tmp_path: Path) -> None:
     with pytest.raises(aadsl.AadslError, match=r"followed no average(.|\n)*averaged=ema_model"):
         study_of(tmp_path / "run", final="averaged")
     chain = aadsl.open_trajectory([tmp_path / "run", tmp_path / "run"])
-    with pytest.raises(aadsl.AadslError, match=r"chain of several"):
+    with pytest.raises(aadsl.AadslError, match=r"no average of the weights in the last of the runs"):
         aadsl.Study(chain, model=network(), loss=loss, data=DATA, device="cpu", final="averaged")
 
 
@@ -359,6 +359,64 @@ def test_recording_goes_on_with_the_average(tmp_path: Path, killed: bool) -> Non
     model = network()
     with pytest.raises(aadsl.AadslError, match="recorded with other averaged="):
         aadsl.Recorder(tmp_path / "run", model, adam(model), DATA, step=13)
+
+
+def chained(kind: str, folder: Path | None, without: Collection[int] = (), goes_on: bool = False) -> nn.Module:
+    """Train two jobs, the second with an optimizer of its own, and an average that it begins, or goes on with."""
+    model, half = network(), LENGTH // 2
+    average, take = AVERAGES[kind](model)
+    for job in (0, 1):
+        optimizer = adam(model)
+        if job and not goes_on:
+            average, take = AVERAGES[kind](model)
+        followed = {"averaged": average} if job or goes_on else {}
+        path = None if folder is None else folder / str(job)
+        recorder = None if path is None else aadsl.Recorder(path, model, optimizer, DATA, states=5, **followed)
+        for t in range(job * half, (job + 1) * half):
+            if recorder is not None:
+                recorder.batch(indices=np.arange(t * SIZE, (t + 1) * SIZE))
+            if t not in without:
+                step(model, optimizer, t)
+            if (job or goes_on) and (t not in without or kind in SNAPSHOTS):
+                take(t, model)
+        if recorder is not None:
+            recorder.close()
+    return as_model(average, model)
+
+
+@pytest.mark.parametrize("goes_on", [False, True])
+@pytest.mark.parametrize("kind", ["ema", "by epoch"])
+def test_of_a_chain_the_average_of_its_last_run_is_asked_about(kind: str, goes_on: bool, tmp_path: Path) -> None:
+    shipped = chained(kind, tmp_path, goes_on=goes_on)
+    chain = aadsl.open_trajectory([tmp_path / "0", tmp_path / "1"])
+    study = aadsl.Study(chain, model=shipped, loss=loss, data=DATA, device="cpu", final="given")
+    assert study.notes == ("answers are about the average of the weights that the loop kept",)
+    report = study.verify_trajectory(samples=20)
+    assert report.ok, report
+    study.behavior("fits", "log_likelihood", on=runs.HELD_OUT)
+    for name, steps in {"first": range(2, 6), "at its end": [10, 11], "second": range(13, 17)}.items():
+        study.stage(name, list(steps))
+        truth = fits(shipped) - fits(chained(kind, None, steps, goes_on))
+        answer = study.retrain([name], ["fits"])
+        assert answer.effect.item() == pytest.approx(truth, abs=1e-8), name
+        assert answer.trust.item() == "high", answer.trust_reason.item()
+    slightly = Reweight(weight=1 + 1e-5)
+    truth, estimate = (
+        study.score(["first", "second"], ["fits"], estimator=estimator, intervention=slightly).effect.values
+        for estimator in ("retraining", ESTIMATORS[0])
+    )
+    assert estimate == pytest.approx(truth, rel=2e-3)
+
+
+def test_an_average_that_comes_from_elsewhere_is_refused_of_a_chain(tmp_path: Path) -> None:
+    recorded(tmp_path / "0")
+    model = network()
+    model.load_state_dict(aadsl.open_trajectory(tmp_path / "0").state(LENGTH).parameters, strict=False)
+    average, _ = AVERAGES["ema"](network())
+    aadsl.Recorder(tmp_path / "1", model, adam(model), DATA, averaged=average).close()
+    chain = aadsl.open_trajectory([tmp_path / "0", tmp_path / "1"])
+    with pytest.raises(aadsl.AadslError, match=r"began neither as its model was(.|\n)*open the run alone"):
+        aadsl.Study(chain, model=network(), loss=loss, data=DATA, device="cpu", final="averaged")
 
 
 def recalibrated(model: nn.Module) -> None:

@@ -72,7 +72,7 @@ class Trajectory:
         parameters, buffers: descriptions by name.
         closed: whether the last run was ended by its recorder.
         clip: gradient clipping declared for the last run; accumulation: micro-batches a step; None if undeclared.
-        average: how an average of the weights, if one is followed, takes models in.
+        average: how an average of the weights, if the last run followed one, takes models in; averages: of each run.
     """
 
     def __init__(self, runs: Sequence[RecordedRun]) -> None:
@@ -86,7 +86,7 @@ class Trajectory:
         self.parameters, self.buffers = self._chain.parameters, self._chain.buffers
         self.closed: bool = last.length >= 0
         self.clip, self.accumulation, self.provenance = last.clip, last.accumulation, last.provenance
-        self.average: dict[str, Any] = last.average if len(runs) == 1 else {}
+        self.average, self.averages = last.average, tuple(run.header.average for run in runs)
 
     def __len__(self) -> int:
         return self.length
