@@ -18,8 +18,9 @@ from aadsl.core.arguments import shown
 from aadsl.core.errors import AadslError
 from aadsl.propagation import FlatState, forward
 from aadsl.replayed.averages import KeptAverage, MeanOfSteps, require_average
-from aadsl.replayed.given import NamedWeights, is_average, stored_step, weights_of
+from aadsl.replayed.given import NamedWeights, is_average, is_other, stored_step, weights_of
 from aadsl.replayed.history import History
+from aadsl.replayed.merged import merged_step
 
 GIVEN, AVERAGED = "given", "averaged"
 ROUNDED = 1e-2  # of the length of a step, that the replay of a state may be off by
@@ -33,7 +34,7 @@ def asked_of(history: History, final: Any, model: nn.Module) -> WhichModel:
     Args:
         history: the run, of which nothing else was asked yet.
         final: a number of steps, or several; the weights themselves, as a state dict or in a model; ``"given"`` for
-            those of ``model``; ``"averaged"``.
+            those of ``model``; ``"averaged"``; a model into whose base the adapters that were trained are merged.
         model: the model that was given.
 
     Raises:
@@ -54,6 +55,12 @@ def asked_of(history: History, final: Any, model: nn.Module) -> WhichModel:
             f"final must be a number of steps, or several, a state dict, {GIVEN!r} or {AVERAGED!r}, not {shown(final)}",
             hint='final=1200 is the model after 1,200 steps, final="given" the one whose weights the model has',
         )
+    if isinstance(weights, nn.Module) and is_other(weights, trajectory):
+        step = merged_step(history, weights)
+        history.given = (
+            f"final has other weights than were trained, and computes what the model does after {step:,} steps"
+        )
+        return _unless_end(step, trajectory.length)
     known = weights_of(weights, trajectory)
     if is_average(trajectory, known):
         return AVERAGED

@@ -28,10 +28,10 @@ def require_parameters(trajectory: Trajectory, model: nn.Module) -> None:
     missing = [name for name in recorded if name not in own]
     _require_ties(trajectory, model)
     if missing:
-        raise AadslError(
-            f'the model has no parameter "{missing[0]}", which the run trained',
-            hint=did_you_mean(missing[0], own) or f"its parameters: {', '.join(list(own)[:8])}",
-        )
+        hint = did_you_mean(missing[0], own) or f"its parameters: {', '.join(list(own)[:8])}"
+        if any(part in missing[0].lower() for part in ("lora", "adapter")):
+            hint = "are its adapters merged? Give the model as it was trained, and this one as final=merged_model"
+        raise AadslError(f'the model has no parameter "{missing[0]}", which the run trained', hint=hint)
     for name, spec in recorded.items():
         if tuple(own[name].shape) != tuple(spec.shape):
             raise AadslError(

@@ -73,6 +73,12 @@ def is_average(trajectory: Trajectory, weights: NamedWeights) -> bool:
     return all(torch.equal(part.cpu(), average[name].cpu()) for name, part in weights.items())
 
 
+def is_other(model: nn.Module, trajectory: Trajectory) -> bool:
+    """Return whether a model has none of some parameters that were trained, as one whose adapters were merged."""
+    names = {_bare(name) for name in model.state_dict()}
+    return not {_bare(name) for name in trajectory.parameters} <= names
+
+
 def weights_of(given: nn.Module | NamedWeights, trajectory: Trajectory) -> dict[str, Tensor]:
     """Return the trained parameters out of a model or a state dict, by the names that they have in the run.
 
@@ -84,7 +90,9 @@ def weights_of(given: nn.Module | NamedWeights, trajectory: Trajectory) -> dict[
     recorded = {_bare(name): name for name in trajectory.parameters}
     for bare, name in recorded.items():
         if bare not in known:
-            hint = did_you_mean(name, known) or "give model.state_dict(), as it was loaded into the model"
+            hint = did_you_mean(name, known) or (
+                "give model.state_dict(), as it was loaded, or the model itself where its adapters were merged"
+            )
             raise AadslError(f'final: the weights have no "{name}", which the run trained', hint=hint)
         own, wanted = tuple(known[bare].shape), tuple(trajectory.parameters[name].shape)
         if own != wanted:

@@ -82,7 +82,8 @@ class Study(ExampleQuestions):
         final: the model that answers are about, unless it is the one that the run ended with: the number of steps after
             which it was kept (``final=1200`` where best weights were loaded at the end), its weights, as a state dict,
             or ``"given"`` for the weights of ``model``; what came after it has no effect. ``"averaged"`` is the average
-            that ``Recorder(…, averaged=…)`` followed, and a list of numbers of steps the mean of these models.
+            that ``Recorder(…, averaged=…)`` followed, and a list of numbers of steps the mean of these models. A model
+            whose trained adapters were merged into its base is told by what it computes.
         finish: what is done to the model after training, before it is shipped: ``finish(model)`` writes to its weights
             or statistics, as ``lambda model: update_bn(loader, model)`` does; answers are then exact ones alone.
         unverified: answer although the trajectory fails verification; answers then say so in their attributes.
@@ -118,8 +119,8 @@ class Study(ExampleQuestions):
         given = {"model": model, "loss": loss, "data": data, "memory": memory, "optimizer": optimizer}
         history = History(trajectory, **given, device=device)
         if final is not None or finish is not None:
-            ask_about(history, None if final is None else asked_of(history, final, model), finish)
             history.given = ""
+            ask_about(history, None if final is None else asked_of(history, final, model), finish)
         entries = EntryStore(effects_of(trajectory.path))
         cache = EffectCache(history, entries, decoders)
         models = ModelStore(entries.folder, bytes_of(kept), lambda: history.final)

@@ -54,9 +54,15 @@ def _frozen(trajectory: Trajectory, job: Job, model: nn.Module, run: str) -> Ite
         yield Finding(
             "failed",
             f"the frozen weights are not those of {run}: {', '.join(changed[:3])}"
-            f"{f' and {len(changed) - 3} more' if len(changed) > 3 else ''}",
+            f"{f' and {len(changed) - 3} more' if len(changed) > 3 else ''}"
+            f"{' (adapters are merged into them: unmerge_adapter())' if _merged(model) else ''}",
             "changed weight",
         )
+
+
+def _merged(model: nn.Module) -> bool:
+    """Return whether adapters of PEFT are added to the weights below them now."""
+    return any(getattr(module, "merged", False) is True for module in model.modules())
 
 
 def _data(job: Job, examples: Examples | None, run: str) -> Iterator[Finding]:
