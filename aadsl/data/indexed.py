@@ -48,7 +48,7 @@ class _Indexed(Dataset[tuple[int, Any]]):
         return getattr(self.dataset, name)
 
 
-class Drawn(NamedTuple):
+class DrawnPositions(NamedTuple):
     """Positions of examples that were made with random numbers, and the states that generators had before that.
 
     ``states`` are by name, as :mod:`aadsl.core.generators` has them, of those that were drawn from.
@@ -78,7 +78,7 @@ def with_positions(loader: DataLoader[Any], *, drawing: bool = False) -> DataLoa
     """Return a loader like ``loader``, a map-style one, whose batches are pairs (positions, batch).
 
     It shares the sampler and the generator, and asks both for as much: the same batches come in the same order.
-    ``drawing``: instead of the positions there is a :class:`Drawn`, as seen where the batch is made, in a worker say.
+    ``drawing``: instead of the positions there is a :class:`DrawnPositions`, as seen where the batch is made, in a worker say.
     """
     twin = copy.copy(loader)
     inside = vars(loader).get("base_dataloader")  # of one that Accelerate prepared
@@ -112,4 +112,6 @@ class _Seen(_Paired):
         states = (triples[0] if self._batched else triples)[2]
         pairs = [triple[:2] for triple in triples] if self._batched else triples[:2]
         positions, batch = super().__call__(pairs)
-        return Drawn(positions, {name: state for name, state in states.items() if state_of(name) != state}), batch
+        return DrawnPositions(
+            positions, {name: state for name, state in states.items() if state_of(name) != state}
+        ), batch

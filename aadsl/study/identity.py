@@ -89,7 +89,7 @@ class Identifier:
         self._digests.begin()
         recorded = history.trajectory.digested(progress)
         try:
-            data = fingerprint(*map(self._digests.of, self._used))
+            data = fingerprint(*(self._digests.of(examples, self._drawn) for examples in self._used))
             model = fingerprint(self._model, code_fingerprint(objective.model), objective.hooks)
             loss = fingerprint(objective.loss)
             steps = [fingerprint(*history.made_of)] if history.made_of else []
@@ -103,6 +103,13 @@ class Identifier:
         objective = self.history.objective
         loaded = frozenset([*objective.parameters.names, *self.history.trajectory.buffers])
         return model_fingerprint(objective.model, loaded)
+
+    @cached_property
+    def _drawn(self) -> bool:
+        """Whether random numbers that a loader drew are recorded, so that data may be others each time."""
+        trajectory = self.history.trajectory
+        starts = (job.start for job in trajectory.jobs if job.start < job.stop)
+        return any(state for start in starts for state in trajectory.rng_states(start, loader=True))
 
     @cached_property
     def _used(self) -> list[Examples]:

@@ -250,7 +250,7 @@ def test_what_to_store_is_one_of_two(tmp_path: Path) -> None:
     model = nn.Linear(2, 2)
     with (
         aadsl.Recorder(tmp_path, model, torch.optim.SGD(model.parameters(), lr=0.1)) as recorder,
-        pytest.raises(aadsl.AadslError, match=r'store "seed"[\s\S]*seeds'),
+        pytest.raises(aadsl.AadslError, match=r'no store "seed"[\s\S]*seeds'),
     ):
         recorder.batches(DataLoader(Items(), 8), store="seed")
 

@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 
 from aadsl.core.errors import AadslError
 from aadsl.core.generators import as_tensor
-from aadsl.data.indexed import Drawn
+from aadsl.data.indexed import DrawnPositions
 from aadsl.trajectory.record.rows import NOTHING, MicroBatch
 from aadsl.trajectory.record.vocabulary import Vocabulary, require_storable
 from aadsl.trajectory.store.specs import BOUNDARY, LOADER
@@ -40,7 +40,7 @@ def announced(
     """Return the micro-batch and the step's metadata. Raises AadslError for what cannot be recorded."""
     taken = _NONE if tensors is None else taken_apart(tensors)
     states: Mapping[str, bytes] = {}
-    if isinstance(indices, Drawn):
+    if isinstance(indices, DrawnPositions):
         indices, states = indices
     positions = None if indices is None else _indices(indices, data_length)
     length = taken.length if positions is None else len(positions)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from operator import length_hint
-from typing import Any
+from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -19,16 +19,15 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 from torch.utils.data import DataLoader, IterableDataset, Subset
 
-from aadsl.core.errors import AadslError, unknown_name
+from aadsl.core.errors import AadslError
 from aadsl.core.generators import NUMPY, PYTHON, as_tensor, left_as_they_were
 from aadsl.core.units import sized
 from aadsl.data.alike import differing
 from aadsl.data.examples import Examples, nbytes
-from aadsl.data.indexed import Drawn, with_positions
+from aadsl.data.indexed import DrawnPositions, with_positions
 from aadsl.trajectory.store.compression import remaining
 from aadsl.trajectory.store.tensors import to_array
 
-STORES = ("batches", "seeds")
 _LOOKS = 3  # batches that are compared with the data
 
 
@@ -52,18 +51,18 @@ class LoaderWatch:
     def batches(self, loader: Any) -> Iterator[tuple[Any, Any]]:
         """Yield each batch as the loader makes it, and where it is in the data; None where it is to be stored.
 
-        That is the positions of its examples, or what was :class:`Drawn` for them besides.
+        That is the positions of its examples, or what was :class:`DrawnPositions` for them besides.
         """
         pairs = ((None, batch) for batch in loader) if self._twin is None else self._twin
         for found, batch in pairs:
-            states = found.states if isinstance(found, Drawn) else {}
-            found = found.positions if isinstance(found, Drawn) else found
+            states = found.states if isinstance(found, DrawnPositions) else {}
+            found = found.positions if isinstance(found, DrawnPositions) else found
             positions = None if self.why else _positions(found, loader.dataset, self._data)
             if not self.why and self._looks < _LOOKS:
                 self._compare(loader.dataset if self._data is None else self._data, positions, states, batch)
             if self.why and not self._told:
                 self._tell(loader, batch)
-            yield batch, None if self.why else Drawn(positions, states) if states else positions
+            yield batch, None if self.why else DrawnPositions(positions, states) if states else positions
 
     def _compare(self, data: Any, positions: NDArray[np.int64] | None, states: Mapping[str, bytes], batch: Any) -> None:
         self._looks += 1
@@ -85,6 +84,7 @@ class LoaderWatch:
 
 
 Watches = WeakKeyDictionary[Any, LoaderWatch]
+Store = Literal["batches", "seeds"]
 
 
 class AnnouncedBatches(Iterable[Any]):
@@ -105,11 +105,8 @@ class AnnouncedBatches(Iterable[Any]):
             yield batch
 
 
-def watched(loader: Any, data: Any, known: Watches, store: str) -> LoaderWatch:
+def watched(loader: Any, data: Any, known: Watches, seeds: bool) -> LoaderWatch:
     """Return what watches a loader, for all epochs the same one; what else yields batches is often made anew."""
-    if store not in STORES:
-        raise AadslError(unknown_name("store", store, STORES))
-    seeds = store == "seeds"
     if not isinstance(loader, DataLoader):
         return LoaderWatch(loader, data)
     if loader not in known or known[loader].seeds is not seeds:

@@ -22,7 +22,7 @@ from aadsl.trajectory.record.announcements import announced
 from aadsl.trajectory.record.around import warn_of_unknown
 from aadsl.trajectory.record.description import describe
 from aadsl.trajectory.record.journal import Journal
-from aadsl.trajectory.record.loader import AnnouncedBatches, Watches, watched
+from aadsl.trajectory.record.loader import AnnouncedBatches, Store, Watches, watched
 from aadsl.trajectory.record.loop import Loop
 from aadsl.trajectory.record.noted import PlateauHook
 from aadsl.trajectory.record.plans import StatePlan, plan_of
@@ -161,7 +161,7 @@ class Recorder:
         except Exception as error:
             self._fail(error)
 
-    def batches(self, /, loader: Any, *, store: Any = "batches", **metadata: Any) -> AnnouncedBatches:
+    def batches(self, /, loader: Any, *, store: Store = "batches", **metadata: Any) -> AnnouncedBatches:
         """Return what ``loader`` yields, announced as it is taken: ``for batch in recorder.batches(loader, epoch=1):``.
 
         A ``DataLoader`` over a map-style dataset, shuffled, with workers, or prepared by Accelerate, tells which
@@ -169,7 +169,7 @@ class Recorder:
         else yields batches, batches are stored, which is said once; or, with ``store="seeds"``, the states of random
         generators, where these give them again. ``metadata`` as of :meth:`batch`. Raises AadslError for no loader.
         """
-        watch = watched(loader, self._data, self._loaders, store)
+        watch = watched(loader, self._data, self._loaders, store == "seeds")
         return AnnouncedBatches(loader, watch, self.batch, metadata)
 
     def forward_begins(self) -> None:

@@ -112,9 +112,9 @@ class Subject:
         lower = {own.dtype for own in self.model.parameters() if own.shape == parameter.shape} - {parameter.dtype}
         if parameter.dtype == torch.float32 and lower & {torch.bfloat16, torch.float16}:
             hint = (
-                "these seem to be float32 copies of the weights of a model in lower precision: let an optimizer over the "
-                "model's own weights keep them in its state (tutorials/loops/master_weights.py), or keep the model in "
-                "float32 and train it under torch.autocast, which lowers the precision of the pass and is recorded"
+                "these seem to be float32 copies of the weights of a model in lower precision: let an optimizer over "
+                "the model's own weights keep them in its state (tutorials/loops/master_weights.py), or keep the model "
+                "in float32 and train it under torch.autocast, which lowers the precision of the pass and is recorded"
             )
         shape = tuple(parameter.shape)
         raise AadslError(

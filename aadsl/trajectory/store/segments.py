@@ -106,7 +106,7 @@ def append(
     sizes[whole.name] = sum(sizes.pop(part.name, 0) for part in parts)
 
 
-def _first_to_merge(folder: Path, chain: Sequence[Segment], sizes: Mapping[str, int]) -> int:
+def _first_to_merge(folder: Path, chain: Sequence[Segment], sizes: Mapping[str, int] = NOTHING) -> int:
     """Return the position in ``chain`` from which on all are one; the last where none are merged."""
     merged = first = len(chain) - 1
     while first > 0:
@@ -126,8 +126,9 @@ def _mergeable(folder: Path, segment: Segment, length: int, sizes: Mapping[str, 
 
 def is_rewritten(folder: Path, segment: Segment, sizes: Mapping[str, int] = NOTHING) -> bool:
     """Return whether a segment is ever merged with others, which takes that it is not too large."""
-    size = max((folder / segment.name).stat().st_size, sizes.get(segment.name, 0))
-    return segment.kind == "steps" or size < _LARGE
+    if segment.kind == "steps":
+        return True
+    return max((folder / segment.name).stat().st_size, sizes.get(segment.name, 0)) < _LARGE
 
 
 def merge(folder: Path, parts: Sequence[Segment], attributes: dict[str, Any]) -> None:
