@@ -78,7 +78,8 @@ def with_positions(loader: DataLoader[Any], *, drawing: bool = False) -> DataLoa
     """Return a loader like ``loader``, a map-style one, whose batches are pairs (positions, batch).
 
     It shares the sampler and the generator, and asks both for as much: the same batches come in the same order.
-    ``drawing``: instead of the positions there is a :class:`DrawnPositions`, as seen where the batch is made, in a worker say.
+    ``drawing``: instead of the positions there is a :class:`DrawnPositions`, as seen where the batch is made, in a
+    worker say.
     """
     twin = copy.copy(loader)
     inside = vars(loader).get("base_dataloader")  # of one that Accelerate prepared

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from aadsl.core.errors import AadslError
 from aadsl.data.examples import Examples, nbytes, tensors_in, to_device
@@ -94,8 +95,10 @@ class BatchLoader:
             # Many runs pass over the same steps: they are looked for and compared with the data once.
             if len(self._rows) < STEPS:
                 self._rows[index] = rows
+        if examples.tensors:
+            return tuple(examples.gathered(part, self.device) for part in rows)
         drawn = self.trajectory.rng_states(index, loader=True)
-        if not (examples.tensors or any(drawn) or all(examples.items.holds(part.tolist()) for part in rows)):
+        if not (any(drawn) or all(examples.items.holds(part.tolist()) for part in rows)):
             self._foresee(index, examples)
         return tuple(self._made(examples, part, states) for part, states in zip(rows, drawn, strict=True))
 
