@@ -6,13 +6,18 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 import aadsl
+from aadsl.estimators.retraining import ends
+from aadsl.estimators.spread import RetrainedStages, retrained_there
 from aadsl.interventions import Rerun
+from aadsl.replayed.execution import Execution
+from aadsl.replayed.parcels import pickled, unpickled
 from tests.trajectory.loops import DATA, INPUTS, TARGETS, mean_loss, sgd
 
 EPOCHS, STEPS = 4, 3
@@ -227,6 +232,17 @@ def test_it_has_a_plan_and_a_place_in_the_language(both: aadsl.Study) -> None:
     assert result.dataset is not None
     wanted = both.score(["late"], ["held"], intervention=rerun).effect.item()
     assert result.dataset.effect.item() == pytest.approx(wanted, abs=1e-12)
+
+
+def test_it_is_done_by_workers_and_beside_a_control_run_that_decides_too(both: aadsl.Study) -> None:
+    history, member = both.history, np.isin(np.arange(EPOCHS * STEPS), list(STAGE))[None]
+    (end,) = ends(history, member, LOOPS["both"][1], Execution())
+    asked = RetrainedStages(member, LOOPS["both"][1], False)
+    (there,) = retrained_there(history, unpickled(pickled(asked), ""))
+    assert torch.equal(end.state.parameters, there.state.parameters)
+    for rerun, same in ((LOOPS["both"][1], True), (Rerun(adversarial, plateau, held_out), False)):
+        (rounded,) = ends(history, member, rerun, Execution(), control=True)  # as where bits are others
+        assert torch.equal(rounded.controls[0].parameters, history.final.parameters) is same
 
 
 def test_a_step_of_several_micro_batches_takes_as_many(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ class Recorder:
         clip: declares that gradients are clipped before each step: the limit of their norm, or a ``Clip``.
         accumulate: declares how many micro-batches make one step; undeclared, steps may differ.
         adaptive: declares that batches, labels or losses depend on the model (pseudo-labels, adversarial examples,
-            mining, policy gradients): replays take them as recorded, which lowers the trust.
+            mining, policy gradients): replays take them as recorded, which lowers the trust, unless under rerun(…).
         averaged: an average of the weights that the loop keeps (an ``AveragedModel``, EMA), to ask about that model.
         step: number of the next step, when continuing a run from a checkpoint of one's own.
 
