@@ -69,7 +69,8 @@ def is_average(trajectory: Trajectory, weights: NamedWeights) -> bool:
     last = trajectory.checkpoints[-1]
     if not trajectory.average or last < trajectory.length:
         return False
-    average = trajectory.state(last).average["parameters"]
+    state = trajectory.state(last)
+    average = state.parameters | state.average["parameters"]  # which lacks what only earlier runs trained
     return all(torch.equal(part.cpu(), average[name].cpu()) for name, part in weights.items())
 
 

@@ -11,6 +11,7 @@ from math import isclose
 import torch
 from torch import nn
 
+from aadsl.core.copies import copied
 from aadsl.core.errors import AadslError
 from aadsl.core.generators import NUMPY, PYTHON, left_as_they_were
 from aadsl.propagation import final_state
@@ -27,7 +28,7 @@ def merged_step(history: History, shipped: nn.Module) -> int:
     Raises:
         AadslError: it computes something else than any of them.
     """
-    wanted = _losses(history, shipped)
+    wanted = _losses(history, copied(shipped))
     states = [step for step in history.trajectory.checkpoints if 0 < step < history.trajectory.length]
     end = final_state(history, history.step_map)  # not held: it is the model that is asked about that will be
     if _alike(_losses(history, history.model_at(end)), wanted):
@@ -43,18 +44,12 @@ def merged_step(history: History, shipped: nn.Module) -> int:
 
 
 def _losses(history: History, model: nn.Module) -> list[float]:
-    """Return the loss of a model, in eval mode, on a few recorded batches; the model is left as it was."""
-    modes = [(module, module.training) for module in model.modules()]
-    length = history.trajectory.length
+    """Return the loss of a model, in eval mode, on a few recorded batches."""
+    model, length = model.to(history.device).eval(), history.trajectory.length
     steps = sorted({length * place // BATCHES for place in range(BATCHES)})
-    try:
-        with torch.no_grad(), left_as_they_were(("cpu", PYTHON, NUMPY)):
-            model.to(history.device).eval()
-            batches = (batch for step in steps for batch in history.step(step).batches())
-            return [float(evaluated(history.objective.loss, model, batch)) for batch in batches]
-    finally:
-        for module, training in modes:
-            module.training = training
+    with torch.no_grad(), left_as_they_were(("cpu", PYTHON, NUMPY)):
+        batches = (batch for step in steps for batch in history.step(step).batches())
+        return [float(evaluated(history.objective.loss, model, batch)) for batch in batches]
 
 
 def _alike(one: list[float], other: list[float]) -> bool:
