@@ -66,8 +66,7 @@ CASES: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.filterwarnings("ignore:a run trained with|:UserWarning")
-@pytest.mark.parametrize("given", [False, True], ids=["usual model given", "channels last"])
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(("case", "given"), [*((case, False) for case in CASES), ("model", True), ("inputs", True)])
 def test_the_replay_has_the_bits_of_the_loop(case: str, given: bool, tmp_path: Path) -> None:
     options = dict(CASES[case])
     last, frozen, inputs = options.pop("last"), options.pop("frozen", False), options.pop("last_inputs")
