@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from IPython.core.magic import Magics, line_cell_magic, magics_class, no_var_expand
@@ -61,23 +63,16 @@ class AascoreMagics(Magics):  # type: ignore[misc]
 
     def _run(self, text: str, options: Options) -> Any:
         progress = None if options.quiet else ProgressBars(display)
-        try:
+        with _ending(progress):
             result = self._result(text, options, progress)
-        except KeyboardInterrupt:
-            _close(progress, "stopped")
-            kept = "stages, behaviors and finished sweeps are kept; run the cell again to go on"
-            raise Interrupted(f"stopped; {kept}") from None
-        except BaseException:
-            _close(progress, "not finished")
-            raise
-        _close(progress)
         if options.out:
             self.shell.user_ns[options.out] = result
         if options.quiet:
             return None
         if options.explore:
             show(result)
-            return explore(result, self.names)
+            with _ending(progress):  # the effects of single steps are swept and read now
+                return explore(result, self.names)
         return result
 
     def _result(self, text: str, options: Options, progress: ProgressBars | None) -> Any:
@@ -105,6 +100,21 @@ class AascoreMagics(Magics):  # type: ignore[misc]
         return {name: value for name, value in self.shell.user_ns.items() if not name.startswith("_")}
 
 
-def _close(progress: ProgressBars | None, stopped: str = "") -> None:
-    if progress is not None:
-        progress.close(stopped)
+@contextmanager
+def _ending(progress: ProgressBars | None) -> Iterator[None]:
+    """Draw the last state of what was done meanwhile, and say where it was stopped."""
+
+    def close(stopped: str = "") -> None:
+        if progress is not None:
+            progress.close(stopped)
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        close("stopped")
+        kept = "stages, behaviors and finished sweeps are kept; run the cell again to go on"
+        raise Interrupted(f"stopped; {kept}") from None
+    except BaseException:
+        close("not finished")
+        raise
+    close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from hashlib import sha256
 from html import escape
@@ -33,8 +33,18 @@ def html(chart: Any) -> str:
 
 def interactive(chart: Any, picture: str = "") -> str:
     """Return the part of a :func:`page` that draws ``chart``; a ``picture`` stands there until then."""
-    spec = embedded(theme.styled(chart, theme.PAPER))
-    return f'<div class="chart">{picture}<script type="application/json">{spec}</script></div>'
+    return drawn(theme.styled(chart, theme.PAPER), picture)
+
+
+def drawn(spec: Mapping[str, Any], picture: str) -> str:
+    """Return the part of a page that :func:`scripts` put the chart of this specification in; until then, a picture."""
+    script = f'<script type="application/json" class="{_SPEC}">{embedded(spec)}</script>'
+    return f'<div class="chart">{picture}{script}</div>'
+
+
+def scripts() -> tuple[str, str]:
+    """Return the code that draws the charts of a page, and what calls it at the end of the page."""
+    return _library(), _DRAW
 
 
 def page(title: str, body: str, style: str = "") -> str:
@@ -42,10 +52,10 @@ def page(title: str, body: str, style: str = "") -> str:
 
     Its policy lets the browser run that code alone, and fetch nothing: texts of a recording stay texts.
     """
-    scripts = (_library(), _DRAW)
-    allowed = " ".join(f"'sha256-{b64encode(sha256(script.encode()).digest()).decode()}'" for script in scripts)
+    library, draw = scripts()
+    allowed = " ".join(f"'sha256-{b64encode(sha256(one.encode()).digest()).decode()}'" for one in (library, draw))
     policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {allowed}"
-    return _PAGE.format(policy=policy, title=escape(title), style=style, body=body, library=scripts[0], draw=scripts[1])
+    return _PAGE.format(policy=policy, title=escape(title), style=style, body=body, library=library, draw=draw)
 
 
 @lru_cache
@@ -56,12 +66,13 @@ def _library() -> str:
 
 
 # With "ast" Vega interprets expressions instead of making code of them, which the policy forbids.
-_DRAW = """
-for (const place of document.querySelectorAll(".chart")) {
-  const spec = JSON.parse(place.querySelector("script").textContent);
-  const actions = {export: true, source: false, compiled: false, editor: false};
-  vegaEmbed(place, spec, {renderer: "svg", ast: true, actions}).catch(console.error);
-}
+_SPEC = "aadsl-chart"
+_DRAW = f"""
+for (const script of document.querySelectorAll("script.{_SPEC}")) {{
+  const actions = {{export: true, source: false, compiled: false, editor: false}};
+  vegaEmbed(script.parentElement, JSON.parse(script.textContent), {{renderer: "svg", ast: true, actions}})
+    .catch(console.error);
+}}
 """
 _PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8">

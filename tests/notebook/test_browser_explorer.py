@@ -11,6 +11,7 @@ from nbconvert import HTMLExporter
 from playwright.sync_api import expect
 
 from jupyter_ext.explorer import explore
+from jupyter_ext.exporter import AascoreExporter
 from tests.charts.answers import answer
 from tests.charts.test_hostile_texts import HOSTILE
 from tests.notebook import lab
@@ -473,3 +474,16 @@ def test_exported_page_shows_the_pictures(explored, page, root):
     assert pictures.last.evaluate("image => image.complete && image.naturalWidth") > 500
     explored.picture("exported", full_page=True)
     page.aborted[:] = aborted  # nbconvert's own template asks for MathJax; the pictures do not need it
+
+
+def test_our_exported_page_brushes_without_the_internet(explored, page, root):
+    """With legend and selection. What is aborted is nbconvert's own: formulas, and widgets, which need a kernel."""
+    body, _ = AascoreExporter().from_filename(str(root / "explorer.ipynb"))
+    (root / "brushed.html").write_text(body, encoding="utf-8")
+    aborted = list(page.aborted)
+    page.goto(f"file://{root}/brushed.html")
+    chart = page.locator(".chart svg.marks").last
+    expect(chart).to_contain_text('Selected: steps[6:12] where tag == "b"')
+    brushes(page, chart)
+    explored.picture("exported-brushed", full_page=True)
+    page.aborted[:] = aborted

@@ -42,8 +42,10 @@ CONTRAST = """() => {
   const found = [];
   for (const node of document.querySelectorAll('.jp-OutputArea-output :is(td, th, pre, p)'))
     found.push([ratio(numbers(getComputedStyle(node).color), paper(node)), node.textContent]);
-  for (const node of document.querySelectorAll('svg text'))
-    found.push([ratio(numbers(getComputedStyle(node).fill), under(node)), node.textContent]);
+  for (const node of document.querySelectorAll('svg.marks text')) {
+    const below = under(node);
+    found.push([ratio(over(numbers(getComputedStyle(node).fill), below), below), node.textContent]);
+  }
   for (const image of document.querySelectorAll('img')) {
     const canvas = document.createElement('canvas');
     Object.assign(canvas, { width: image.naturalWidth, height: image.naturalHeight });
@@ -83,14 +85,16 @@ def test_an_exported_page_tells_each_chart_and_can_be_read(page, root, bundles, 
     outputs = [nbformat.v4.new_output("display_data", data, metadata=metadata) for data, metadata in shown]
     book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("score", outputs=outputs)])
     body, _ = AascoreExporter(theme=theme).from_notebook_node(book)
+    pictures = BeautifulSoup(body, "html.parser").select(".chart img")  # until they are drawn, and without scripts
+    assert [image["alt"] for image in pictures] == [data["text/plain"] for data, _ in bundles]
     path = root / f"exported-{theme}.html"
     path.write_text(body, encoding="utf-8")
     aborted = list(page.aborted)  # nbconvert's own template asks for MathJax
     page.goto(f"file://{path}")
-    page.wait_for_function("[...document.images].every(image => image.complete)")
+    page.wait_for_function(f"document.querySelectorAll('svg.marks').length === {len(bundles)}")
     page.aborted[:] = aborted
-    told = page.locator("img").evaluate_all("all => all.map(image => image.alt)")
-    assert told == [data["text/plain"] for data, _ in bundles]
+    told = page.locator(".chart").evaluate_all("all => all.map(chart => chart.getAttribute('aria-label'))")
+    assert told == [data["text/plain"].removeprefix("[chart] ") for data, _ in bundles]
     extremes = [alt for alt in told if "largest" in alt and "smallest" in alt]
     assert len(extremes) == len(CHARTS) - 1, "all but the schedule tell the extremes of effects"
     found, count = faint(page)

@@ -1,5 +1,7 @@
 """The magics in a shell of this process; the language is the stand-in of conftest."""
 
+from types import SimpleNamespace
+
 import pytest
 
 MIME = "application/vnd.vegalite.v5+json"
@@ -96,6 +98,19 @@ def test_interrupt_is_one_line_and_ends_the_bar(shell, outputs, capsys):
     assert "Traceback" not in shown
     assert "run the cell again to go on" in shown
     assert "stopped" in outputs[-1][0]["text/plain"]
+
+
+def test_the_bar_of_an_explorer_comes_to_its_end(shell, monkeypatch):
+    told = []
+
+    def answered(magics, text, options, progress):
+        return SimpleNamespace(shown=[])
+
+    monkeypatch.setattr("jupyter_ext.magic.ProgressBars.close", lambda bars, stopped="": told.append(stopped or "end"))
+    monkeypatch.setattr("jupyter_ext.magic.AascoreMagics._result", answered)
+    monkeypatch.setattr("jupyter_ext.magic.explore", lambda result, names: told.append("explored"))
+    cell(shell, "%%aascore --explore\nscore")
+    assert told == ["end", "explored", "end"]
 
 
 def test_loading_twice_and_unloading(shell):
