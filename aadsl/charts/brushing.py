@@ -131,7 +131,8 @@ def _sum(base: Any, chosen: Any, lift: int) -> Any:
     """Return the words over a panel: which steps are selected, how many, and what they did together."""
     said = (
         "datum.count === 0 ? 'no step' : (datum.count === 1 ? '1 step' : format(datum.count, ',d') + ' steps')"
-        " + ', ' + format(datum.first, ',d') + ' to ' + format(datum.last, ',d') + ': ' + format(datum.effect, '+.4~g')"
+        " + ', ' + format(datum.first, ',d') + ' to ' + format(datum.last, ',d') + ': '"
+        " + replace(format(datum.effect, '+.4~g'), 'e-', 'e−')"
     )
     total = base.transform_filter(chosen).transform_aggregate(
         first="min(first)", last="max(last)", count="sum(count)", effect="sum(effect)"

@@ -40,6 +40,7 @@ SYMBOL = 30
 """Pixels of a legend's entry beside its text."""
 NUMBERS = ".6~g"
 """Numbers on axes: very small ones have an exponent instead of a long row of zeros."""
+EXPONENT = "replace(datum.label, 'e-', 'e−')"
 OURS = {"madeBy": "aadsl"}
 
 
@@ -152,8 +153,24 @@ def sign_color(sign: int, field: str = "effect") -> Any:
 
 def specification(chart: Any) -> dict[str, Any]:
     """Return the Vega-Lite specification of ``chart``, whatever texts it shows; of what is one already, itself."""
+    if isinstance(chart, dict):
+        return chart
     # The tests validate every chart: here it would take longer than all the rest.
-    return chart if isinstance(chart, dict) else cast("dict[str, Any]", drawable(chart.to_dict(validate=False)))
+    return cast("dict[str, Any]", _signed(drawable(chart.to_dict(validate=False))))
+
+
+def _signed(spec: Any) -> Any:
+    """Return a specification whose axes have one minus sign: Vega writes that of an exponent as a hyphen."""
+    if isinstance(spec, list):
+        return [_signed(part) for part in spec]
+    if not isinstance(spec, dict):
+        return spec
+    signed = {key: value if key in ("data", "datasets") else _signed(value) for key, value in spec.items()}
+    for channel in ("x", "y"):
+        drawn = signed.get("encoding", {}).get(channel, {})
+        if drawn.get("type") == "quantitative" and (axis := drawn.get("axis", {})) is not None:
+            drawn["axis"] = {"labelExpr": EXPONENT, **axis}
+    return signed
 
 
 def styled(chart: Any, inks: Inks) -> dict[str, Any]:
