@@ -36,10 +36,16 @@ class Compression:
         return {"scale": scale, "axis": alt.Axis(values=list(self.ticks), format=".4~g")}
 
 
-def compression(values: np.ndarray) -> Compression | None:
-    """Return how to draw effects ``values`` of which a few are far larger than most; None where none is."""
-    sizes = np.abs(values[np.isfinite(values) & (values != 0)].astype(float))
-    if len(sizes) < FEWEST:
+def compression(values: np.ndarray, fewest: int = FEWEST) -> Compression | None:
+    """Return how to draw effects of which a few are far larger than most; None where none is.
+
+    Args:
+        values: (n,) the effects, or (n, k) all numbers that are drawn of each, such as the ends of its interval.
+        fewest: of fewer effects none is called an outlier.
+    """
+    reach = np.fmax.reduce(np.abs(values.astype(float).reshape(len(values), -1)), axis=1)
+    sizes = reach[np.isfinite(reach) & (reach != 0)]
+    if len(sizes) < fewest:
         return None
     most, largest = float(np.quantile(sizes, MOST, method="lower")), float(sizes.max())
     if not largest > TIMES * most > 0:
@@ -51,11 +57,11 @@ def compression(values: np.ndarray) -> Compression | None:
     return Compression(float(f"{most / 3:.1g}"), tuple(ticks))
 
 
-def compressed_in_words(found: Mapping[str, Compression | None], way_out: str = "") -> str:
-    """Say which behaviors have such an axis, and the way out; nothing where none has."""
+def compressed_in_words(found: Mapping[str, Compression | None], way_out: str = "", what: str = "steps") -> str:
+    """Say which behaviors have such an axis, and the way out; nothing where none has. ``what`` is drawn."""
     those = [name for name, one in found.items() if one is not None]
     if not those:
         return ""
     on = "" if len(those) == len(found) else f" of {words.quoted(those)}"
-    why = f"a few steps are over {TIMES} times as large as most"
+    why = f"a few {what} are over {TIMES} times as large as most"
     return f"the axis{on} is logarithmic away from zero, since {why}{way_out}"
