@@ -31,6 +31,7 @@ def _formatters(shell: Any) -> list[tuple[Any, tuple[str, str], Any]]:
     ways = shell.display_formatter
     html = ways.formatters["text/html"]
     study, behavior = ("aadsl.study.study", "Study"), ("aadsl.estimators.base", "Behavior")
+    frames = [(module, "DataFrame") for module in ("pandas", "pandas.core.frame")]  # before pandas 3
     listing = ("aadsl.statements.example_listing", "ExampleListing")
     return [
         (ways.ipython_display_formatter, ("aadsl.statements.session", "Result"), show),
@@ -41,6 +42,7 @@ def _formatters(shell: Any) -> list[tuple[Any, tuple[str, str], Any]]:
         (html, study, views.study_html),
         (html, behavior, views.behavior_html),
         (html, listing, views.examples_html),
+        *((html, frame, views.frame_html) for frame in frames),
     ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from jupyter_ext.html import NUMBER, escaped, table
+from jupyter_ext.html import NUMBER, SORTED, escaped, table
 
 SHOWN = 30
 
@@ -35,6 +35,19 @@ def study_html(study: Any) -> str:
 def behavior_html(behavior: Any) -> str:
     """Return a behavior as a table of one row."""
     return table(["behavior", "metric", "examples", "unit"], [behavior_parts(behavior)])
+
+
+def frame_html(frame: Any) -> str | None:
+    """Return a table of pandas as that shows it; of an answer it can be sorted, unless pandas leaves rows out."""
+    import pandas as pd
+
+    from aadsl.statements.frames import ANSWER
+
+    own = frame._repr_html_()
+    most = pd.get_option("display.max_rows")
+    if own is None or ANSWER not in frame.attrs or (most and len(frame) > most):
+        return None if own is None else str(own)
+    return str(frame.to_html(classes=SORTED, na_rep="", notebook=True))
 
 
 def examples_html(listing: Any) -> str:

@@ -24,6 +24,10 @@ PLAIN = {
 """What columns of a table about examples are called."""
 
 
+ANSWER = "aadsl"
+"""Among the ``attrs`` of a table of pandas: it is an answer."""
+
+
 def table(dataset: xr.Dataset) -> pd.DataFrame:
     """Return one row for each stage and behavior (and example), or for each step where no stage was asked about."""
     if "example_estimate" in dataset:
@@ -53,7 +57,12 @@ def tidy(dataset: xr.Dataset) -> pd.DataFrame:
     chosen = [name for name, v in dataset.data_vars.items() if v.dims and set(map(str, v.dims)) <= {*rows}]
     frame = dataset[chosen].reset_coords(drop=True).to_dataframe(dim_order=rows).reset_index()
     first = [name for name in FIRST if name in frame]
-    return frame[[*first, *(name for name in frame if name not in first)]]
+    return _answer(frame[[*first, *(name for name in frame if name not in first)]])
+
+
+def _answer(frame: pd.DataFrame) -> pd.DataFrame:
+    frame.attrs[ANSWER] = "answer"
+    return frame
 
 
 def examples(dataset: xr.Dataset) -> pd.DataFrame:
@@ -78,4 +87,4 @@ def examples(dataset: xr.Dataset) -> pd.DataFrame:
     frame = frame.iloc[np.lexsort((-good, behavior, stage))].reset_index(drop=True)
     known = [name for name in map(str, dataset.coords) if dataset[name].dims == ("training_example",)]
     last = [name for name in known if name in frame and name != "example"]
-    return frame[[*(name for name in frame if name not in last), *last]]
+    return _answer(frame[[*(name for name in frame if name not in last), *last]])

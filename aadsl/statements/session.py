@@ -170,7 +170,9 @@ class Result:
     def frame(self) -> pd.DataFrame | None:
         """The last answer as a table of pandas, one row for each stage and behavior (of `rank`: for each rank).
 
-        With units, intervals, exact or estimated, trust and its reason.
+        With units, intervals, exact or estimated, trust and its reason. Up to pandas' ``display.max_rows`` its rows are
+        sorted in JupyterLab by a click on a column's head and picked by a text, as those of answers; in Python by
+        ``frame.sort_values("effect")`` and ``frame.query('trust == "high"')``.
         """
         return None if self.dataset is None else tidy(self.dataset)
 

@@ -25,6 +25,7 @@ function equip(table) {
   equipped.add(table);
   const heads = columnHeads(table);
   heads.forEach((head, column) => {
+    if (!head.textContent.trim()) return; // the numbers that pandas gives to rows
     const button = Object.assign(document.createElement('button'), { type: 'button', className: 'aadsl-sort' });
     button.append(...head.childNodes);
     button.onclick = () => sort(table, rows, heads, column);

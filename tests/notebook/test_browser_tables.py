@@ -2,15 +2,18 @@
 
 import nbformat
 import numpy as np
+import pandas as pd
 import pytest
 
+from aadsl.statements.frames import tidy
 from jupyter_ext.answers import ROWS, answer_html, answer_shown
+from jupyter_ext.views import frame_html
 from tests.charts.answers import many_stages
 from tests.notebook import lab
 
 pytestmark = pytest.mark.browser
 
-SHOWN = "document.querySelectorAll('.aadsl-table tbody tr:not([hidden]) th')"
+SHOWN = "document.querySelector('.aadsl-table').querySelectorAll('tbody tr:not([hidden]) th')"
 
 
 @pytest.fixture
@@ -26,8 +29,10 @@ def reopened(page, address, root, extension, data):
     """A notebook that another person saved: its outputs are not trusted, and no kernel runs."""
     if extension:
         pytest.skip(f"the JupyterLab extension cannot be built: {extension}")
-    output = nbformat.v4.new_output("display_data", {"text/html": answer_html(data.isel(stage=slice(0, 30)))})
-    book = nbformat.v4.new_notebook(metadata=lab.METADATA, cells=[nbformat.v4.new_code_cell("score", outputs=[output])])
+    part = data.isel(stage=slice(0, 30))
+    shown = answer_html(part), frame_html(tidy(part)), frame_html(pd.DataFrame({"of others": [1, 2]}))
+    outputs = [nbformat.v4.new_output("display_data", {"text/html": html}) for html in shown]
+    book = nbformat.v4.new_notebook(metadata=lab.METADATA, cells=[nbformat.v4.new_code_cell("score", outputs=outputs)])
     nbformat.write(book, root / "tables.ipynb")
     return lab.Notebook(page, address).open("tables.ipynb")
 
@@ -38,7 +43,7 @@ def rows(page):
 
 def test_rows_are_sorted_and_picked(reopened, page, data):
     answer = answer_shown(data.isel(stage=slice(0, 30)))
-    table = page.locator(".aadsl-table")
+    table = page.locator(".aadsl-table").first
     heads = table.locator("thead tr").last.locator("th")
     effect = heads.filter(has_text="effect").first
     button = effect.locator("button")
@@ -80,6 +85,20 @@ def test_rows_are_sorted_and_picked(reopened, page, data):
     field.fill("")
     assert len(rows(page)) == 30
     reopened.both_themes("tables")
+
+
+def test_a_frame_of_pandas_is_sorted_and_picked_alike(reopened, page, data):
+    frame = page.locator("table.dataframe").first
+    effects = tidy(data.isel(stage=slice(0, 30)))["effect"].round(6)
+    frame.get_by_role("button", name="effect", exact=True).click()
+    head = frame.locator("thead th").all_inner_texts().index("effect")
+    column = frame.locator(f"tbody td:nth-child({head + 1})")
+    shown = [float(text) for text in column.all_inner_texts() if text]
+    assert shown == sorted(effects.dropna(), reverse=True) and len(shown) < len(effects)
+    frame.locator("input").fill("window 7")
+    assert frame.locator("tbody tr:not([hidden])").count() == 2
+    assert frame.locator("thead th").first.locator("button").count() == 0
+    assert page.locator("table.dataframe").last.locator("button").count() == 0, "nobody else's tables are touched"
 
 
 def test_without_the_extension_nothing_looks_as_if_one_could_click(data):

@@ -3,10 +3,12 @@
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from aadsl.core.numbers import plain, signed
 from aadsl.statements import Session, run
+from aadsl.statements.frames import tidy
 from aadsl.study.trust import Evidence, verdict
 from jupyter_ext.answers import NAME, ROWS, answer_html, answer_shown, answer_text
 from jupyter_ext.display import show
@@ -160,3 +162,14 @@ def test_texts_tables_and_charts_stand_in_the_order_in_which_they_were_asked(mon
     assert repr(result.session) == "<aadsl.Session of runs/fake: 2 stages, 1 behavior, 4 answers>"
     text = str(result)
     assert text.index("stages:") < text.index("plan: ") < text.index("largest effects")
+
+
+def test_a_table_of_pandas_is_marked_as_an_answer_where_it_is_one_and_shown_whole(shown):
+    frame = tidy(answer(exact=2, verified=True))
+    assert 'class="dataframe aadsl-table"' in shown(frame)["text/html"] and ">NaN<" not in shown(frame)["text/html"]
+    assert "aadsl-table" in shown(frame.sort_values("effect").query("exact"))["text/html"]
+    assert "aadsl-table" not in shown(pd.DataFrame({"effect": [1.0]}))["text/html"]
+    with pd.option_context("display.max_rows", 4):
+        assert shown(frame)["text/html"] == frame._repr_html_(), "what leaves rows out would be sorted without them"
+    with pd.option_context("display.notebook_repr_html", False):
+        assert "text/html" not in shown(frame)
