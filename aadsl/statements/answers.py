@@ -57,8 +57,12 @@ class AnswerOutline:
         return self.stages >= {*stages} and self.behaviors >= {*self.spelled(behaviors)}
 
     def spelled(self, behaviors: Iterable[str]) -> tuple[str, ...]:
-        """Return what the answer calls ``behaviors``: one of several runs is there once for each."""
-        return tuple(name_in_run(name, run) if run else name for name in behaviors for run in self.runs or ("",))
+        """Return what the answer calls ``behaviors``: of several runs each, unless it names one."""
+        return tuple(
+            called
+            for name in behaviors
+            for called in (in_runs(name, self.runs) if self.runs and name not in self.behaviors else [name])
+        )
 
     def variables_on(self, behaviors: Collection[str]) -> frozenset[str]:
         """Return the variables that say something of these behaviors, or of any where there are none."""
@@ -70,6 +74,11 @@ class AnswerOutline:
 def labels(dataset: Any, dimension: str) -> frozenset[str]:
     """Return the labels along one dimension of a result; none where it has no such dimension."""
     return frozenset(map(str, dataset[dimension].values)) if dimension in dataset.dims else frozenset()
+
+
+def in_runs(behavior: str, runs: Iterable[str]) -> list[str]:
+    """Return what a behavior is called in each of several runs."""
+    return [name_in_run(behavior, run) for run in runs]
 
 
 def name_in_run(behavior: str, run: str) -> str:

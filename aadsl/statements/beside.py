@@ -34,8 +34,13 @@ class AnsweredBeside(Answered):
         return outlined({run: part.outline for run, part in self.parts.items()})
 
     def with_steps(self, behaviors: Collection[str] = (), progress: Progress | None = None) -> xr.Dataset:
-        """Return the answer with the effects of single steps of all runs; swept when needed."""
-        return joined({run: part.with_steps(behaviors, progress) for run, part in self.parts.items()})
+        """Return the answer with the effects of single steps, of the runs of those behaviors; swept when needed."""
+        asked = {*self.outline.spelled(behaviors)} or self.outline.behaviors
+        swept = {}
+        for run, part in self.parts.items():
+            if names := [name for name in part.outline.behaviors if name_in_run(name, run) in asked]:
+                swept[run] = part.with_steps(names, progress)
+        return joined(swept)
 
 
 def resolved(statement: Statement, scope: Scope) -> Action | None:

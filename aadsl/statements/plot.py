@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from aadsl.core.errors import unknown_name
 from aadsl.language import Call, Name, Reference
-from aadsl.statements.answers import STEPS, AnswerOutline
+from aadsl.statements.answers import STEPS, AnswerOutline, in_runs
 from aadsl.statements.base import Action, Statement
 from aadsl.statements.scope import Scope
 from aadsl.statements.session import Result
@@ -60,8 +60,9 @@ class Plot(Statement):
     plot timeline of backdoor by source
     plot bars of digits
 
-    `of` names behaviors and stages, all unless given; `by` a family of stages, or for a timeline a coordinate of the
-    steps. Charts, what they need of an answer and their options: `help charts`. A session keeps its newest 100 answers.
+    `of` names behaviors and stages, all unless given, of runs that are loaded `as` a name also a behavior in one of
+    them: reading[first]. `by` names a family of stages, or for a timeline a coordinate of the steps. Charts, what they
+    need of an answer and their options: `help charts`. A session keeps its newest 100 answers.
     """
 
     chart: Call
@@ -103,7 +104,12 @@ class Plot(Statement):
         """Return the stages and the behaviors that `of` names."""
         stages: list[str] = []
         behaviors: list[str] = []
+        runs = [*scope.beside, scope.run] if scope.beside else []
+        of_one_run = {called for name in scope.behaviors for called in in_runs(name, runs)}
         for reference in self.of or ():
+            if reference.text in of_one_run:
+                behaviors.append(reference.text)
+                continue
             is_stage = reference.name.text in scope.families or reference.text in scope.stages
             is_behavior = reference.text in scope.behaviors or reference.name.text in scope.behavior_families
             names = scope.stage_names(reference) if is_stage and not is_behavior else scope.behavior_names(reference)

@@ -10,6 +10,7 @@ import pytest
 
 from aadsl.core.errors import AadslError
 from aadsl.statements import Result, Session, run
+from tests.charts.test_timeline import rows_of
 from tests.statements.tiny import record
 
 NAMED = """
@@ -76,6 +77,23 @@ def test_one_chart_and_one_file_have_both(ask: Any, tmp_path: Path) -> None:
     assert ask("rank steps on reading top 2").dataset["ranked"].sizes == {"rank": 2, "behavior": 2}
     assert len(ask("check reading").checks) == 2
     assert ask("explain score bad on reading").plan.count("how would the behavior differ") == 2
+
+
+def test_a_chart_may_be_of_a_behavior_in_one_of_the_runs(ask: Any, runs: tuple[Path, dict[str, Any]]) -> None:
+    ask("score bad on reading, right")
+    drawn = ask("plot timeline of reading[second]\nplot bars of reading[first]\nplot bars of `right[4, second]`")
+    titles = [chart.to_dict()["title"] for chart in drawn.charts]
+    for title, name in zip(titles, ("reading[second]", "reading[first]", "right[4, second]"), strict=True):
+        assert f'on "{name}"' in str(title["text"])
+    assert 'Of the run "second: tiny".' in titles[0]["subtitle"]
+    single = alone(runs, "second", "score bad on reading\nplot timeline").charts[0]
+    assert _effects(drawn.charts[0]) == pytest.approx(_effects(single), rel=1e-4)
+    with pytest.raises(AadslError, match=r"no behavior .reading\[third\]"):
+        ask("plot timeline of reading[third]")
+
+
+def _effects(chart: Any) -> list[float]:
+    return [row["effect"] for row in rows_of(chart) if "effect" in row]
 
 
 def test_a_stage_of_one_run_alone_is_missing_in_the_other(ask: Any, runs: tuple[Path, dict[str, Any]]) -> None:
