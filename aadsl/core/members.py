@@ -37,16 +37,26 @@ def describe(member: Any) -> str:
     'scale_lr(factor=0.5)'
     """
     values = {field.name: getattr(member, field.name) for field in fields(member)}
-    arguments = [f"{name}={_shown(value)}" for name, value in values.items() if value is not None]
+    called = getattr(member, _CALLED, {})
+    arguments = [f"{name}={_shown(value, called.get(name, ''))}" for name, value in values.items() if value is not None]
     return f"{_snake(type(member).__name__)}({', '.join(arguments)})"
 
 
-def _shown(value: Any) -> str:
+def call_values(member: Any, names: Mapping[str, str]) -> None:
+    """Say what the values of options are called, data say, which cannot be written: :func:`describe` writes that."""
+    if hasattr(member, "__dict__"):  # else it has slots, and is written without names
+        object.__setattr__(member, _CALLED, dict(names))
+
+
+_CALLED = "_called"
+
+
+def _shown(value: Any, name: str) -> str:
     if isinstance(value, str):
         return f'"{value}"'
     if is_dataclass(value) and not isinstance(value, type):
         return describe(value)
-    return repr(value) if isinstance(value, (bool, int, float)) else f"<{type(value).__name__}>"
+    return repr(value) if isinstance(value, (bool, int, float)) else name or f"<{type(value).__name__}>"
 
 
 def _snake(name: str) -> str:

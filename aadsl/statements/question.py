@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from aadsl.core.absence import is_left_out
 from aadsl.language import Call, Inline, Reference
 from aadsl.statements.answers import EACH, AnswerOutline, keep_newest
 from aadsl.statements.base import Action, Statement
@@ -82,7 +83,8 @@ def asked_of(
     stage_names, behavior_names = scope.all_names("stage", stages), scope.all_names("behavior", behaviors)
     estimator = default if using is None else build(scope, using, "estimator")
     intervention = DEFAULT_INTERVENTION if under is None else build(scope, under, "intervention")
-    for reference in () if all_steps else stages:
+    left_out = is_left_out(DEFAULT_INTERVENTION if under is None else under.name.text)
+    for reference in stages if left_out and not all_steps else ():
         _refuse_everything(scope, reference)
     for reference in behaviors:
         if estimator is not None and _needs_gradient(method_of(estimator), of_steps):
@@ -117,6 +119,6 @@ def _refuse_everything(scope: Scope, reference: Reference) -> None:
     for name in (reference.text, *scope.families.get(reference.text, ())):
         mask = scope.stages.get(name)
         if mask is not None and mask.all():
-            hint = "a stage is a part of the training; what would be left is the untrained model"
+            hint = "what would be left is the untrained model; `shares` divides what all of the training did"
             steps = f"all {len(mask)} steps" if len(mask) > 1 else "the only step"
             scope.report(reference.span, f'stage "{name}" holds {steps}', hint)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from aadsl.core.arguments import fits, in_words, kinds_of
 from aadsl.core.errors import AadslError, did_you_mean, unknown_name
+from aadsl.core.members import call_values
 from aadsl.language import Argument, Call, Items, Literal, Name, Positional
 
 if TYPE_CHECKING:
@@ -95,12 +96,21 @@ def build(scope: Scope, call: Call, kind: str) -> Any | None:
     if len(scope.problems) > mistakes:
         return None
     try:
-        return member(**given)
+        made = member(**given)
+        if names := _names_of(call):
+            call_values(made, names)
+        return made
     except AadslError as error:
         scope.repeat(call.span, error)
     except (TypeError, ValueError) as error:
         scope.report(call.span, f"{name} cannot be made from these options: {error}", signature(name, member))
     return None
+
+
+def _names_of(call: Call) -> dict[str, str]:
+    """Return the Python names that a call gives as options."""
+    given = [(one.name.text, one.value) for one in call.arguments or () if isinstance(one, Argument)]
+    return {option: value.name.text for option, value in given if isinstance(value, Call) and option not in HOMES}
 
 
 def _arguments(scope: Scope, call: Call, member: type[Any]) -> dict[str, Any]:

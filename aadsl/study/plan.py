@@ -86,10 +86,12 @@ class Plan:
         )
 
 
-def plan_for(history: History, query: Query, method: Estimator, answered_by: Estimator | None = None) -> Plan:
+def plan_for(
+    history: History, query: Query, method: Estimator, answered_by: Estimator | None = None, of_each: bool = False
+) -> Plan:
     """Return the plan to answer ``query`` by ``method``, which leaves that to ``answered_by`` where it chooses.
 
-    A query about all steps at once is about each alone: without all of them there is no run.
+    ``of_each``: what is asked is the effect of every step alone.
     """
     query, of_model = query.of_present, f" of {history.of_model}" if history.of_model else ""
     exact = cost = Cost(0.0, 0, "nothing to compute: all of this came after the model")
@@ -97,7 +99,7 @@ def plan_for(history: History, query: Query, method: Estimator, answered_by: Est
     if len(query.members):
         retraining = chosen if isinstance(chosen, Retraining) else Retraining()
         exact = retraining.cost(history, query)
-        if query.members.all():
+        if of_each:
             each = history.length * (history.length + 1) / 2
             exact = Cost(each * retraining.times(history, True), 0, exact.direction)
         cost = exact if chosen.exact else chosen.cost(history, query)

@@ -13,8 +13,8 @@ from aadsl.study.cost_model import Rehearsal, memory_of
 from aadsl.study.plan import Plan, plan_for
 
 
-def planned(answering: Answering, query: Query, method: Estimator) -> Plan:
-    """Return what answering would compute, and measure what that costs."""
+def planned(answering: Answering, query: Query, method: Estimator, of_each: bool = False) -> Plan:
+    """Return what answering would compute, and measure what that costs; ``of_each``: of every step alone."""
     history, query = answering.history, query.of_present
     if not len(query.members):
         return plan_for(history, query, method)
@@ -26,7 +26,7 @@ def planned(answering: Answering, query: Query, method: Estimator) -> Plan:
         price, budget = answering.price(identity, query), TimeBudget(seconds_of(method.budget))
         chosen = answering.chosen(query, method, price, budget)
         choice = _choice(query, chosen, price, budget)
-    plan = plan_for(history, query, method, chosen)
+    plan = plan_for(history, query, method, chosen, of_each)
     exact, control = answering.costs.seconds(Retraining(), plan.exact), answering.price(identity, query).control
     rehearsal = Rehearsal(history, chosen, plan.cost.direction)
     identity = answering.spot_check.known.marked(identity)

@@ -74,7 +74,7 @@ class Questions(Names):
         method = of_steps(method)
         answer = self._answering.steps(query, method, progress or silent)
         title = "effects of single training steps on behaviors of the final model"
-        attributes = provenance(title, plan_for(self.history, query, method), self.trajectory, answer)
+        attributes = provenance(title, plan_for(self.history, query, method, of_each=True), self.trajectory, answer)
         trust, effects = self._answering.step_trust(query, method, answer), answer.effects.step_effect
         assert effects is not None  # the estimator is additive
         bounds = self._answering.pairs.step_bounds(method, query, effects)

@@ -258,7 +258,7 @@ class Study(ExampleQuestions):
         """
         asked = named(stages)
         query, method = self._resolved(Question(asked, named(behaviors), estimator, intervention))
-        return planned(self._answering, query, method if asked else of_steps(method))
+        return planned(self._answering, query, method if asked else of_steps(method), of_each=not asked)
 
     @one_at_a_time
     def exact_seconds(
