@@ -222,6 +222,7 @@ class Entropy:
     differentiable: ClassVar[bool] = True
     higher_is_better: ClassVar[bool] = False
     unit: ClassVar[str] = "nats"
+    limits: ClassVar[tuple[float, float]] = (0.0, float("inf"))
 
     def __call__(self, model: nn.Module, examples: Any) -> Tensor:
         logs = model(examples[0]).log_softmax(1)

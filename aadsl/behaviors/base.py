@@ -20,6 +20,7 @@ class Metric(Protocol):
         differentiable: False where it has no useful gradient: then only exact retraining can tell its effects.
         higher_is_better: whether a positive effect means that the stage helped.
         unit: the unit of its numbers.
+        limits: the least and the most that they can be.
     """
 
     @property
@@ -30,6 +31,9 @@ class Metric(Protocol):
 
     @property
     def unit(self) -> str: ...  # noqa: D102
+
+    @property
+    def limits(self) -> tuple[float, float]: ...  # noqa: D102
 
     def __call__(self, model: nn.Module, examples: Any) -> Tensor:
         """Return one number an example, (n,), from a batch of examples."""

@@ -6,6 +6,7 @@ Scores, their log softmax and their softmax are read alike. Examples labelled âˆ
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import Any, ClassVar
 
 import torch
@@ -33,6 +34,7 @@ class LogLikelihood:
     differentiable: ClassVar[bool] = True
     higher_is_better: ClassVar[bool] = True
     unit: ClassVar[str] = "nats"
+    limits: ClassVar[tuple[float, float]] = (-inf, 0.0)
 
     def __call__(self, model: nn.Module, examples: Any) -> Tensor:
         """Return the log-likelihood of each example, (n,)."""
@@ -54,6 +56,7 @@ class Probability:
     differentiable: ClassVar[bool] = True
     higher_is_better: ClassVar[bool] = True
     unit: ClassVar[str] = "probability"
+    limits: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
     def __call__(self, model: nn.Module, examples: Any) -> Tensor:
         """Return the probability of each example's class, (n,)."""
@@ -75,6 +78,7 @@ class Margin:
     differentiable: ClassVar[bool] = True
     higher_is_better: ClassVar[bool] = True
     unit: ClassVar[str] = "log-odds"
+    limits: ClassVar[tuple[float, float]] = (-inf, inf)
 
     def __call__(self, model: nn.Module, examples: Any) -> Tensor:
         """Return the margin of each example, (n,)."""
@@ -91,6 +95,7 @@ class Loss:
     differentiable: ClassVar[bool] = True
     higher_is_better: ClassVar[bool] = False
     unit: ClassVar[str] = "nats"
+    limits: ClassVar[tuple[float, float]] = (0.0, inf)
 
     def __call__(self, model: nn.Module, examples: Any) -> Tensor:
         """Return the loss of each example, (n,)."""
@@ -104,6 +109,7 @@ class Accuracy:
     differentiable: ClassVar[bool] = False
     higher_is_better: ClassVar[bool] = True
     unit: ClassVar[str] = "fraction correct"
+    limits: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
     def __call__(self, model: nn.Module, examples: Any) -> Tensor:
         """Return 0 or 1 for each example, (n,)."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 from torch import Tensor, nn
@@ -19,8 +20,8 @@ from aadsl.core.members import describe
 class Custom:
     """A callable ``function(model, examples)`` that returns one number an example, as a :class:`Metric`.
 
-    It may say of itself what a metric says: ``differentiable`` (True unless it does), ``higher_is_better`` (True) and
-    ``unit`` (none).
+    It may say of itself what a metric says: ``differentiable`` (True unless it does), ``higher_is_better`` (True),
+    ``unit`` (none) and ``limits`` (none).
     """
 
     function: Callable[[nn.Module, Any], Tensor]
@@ -39,6 +40,12 @@ class Custom:
     def unit(self) -> str:
         """The unit of its numbers."""
         return str(getattr(self.function, "unit", ""))
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """The least and the most that its numbers can be."""
+        least, most = getattr(self.function, "limits", (-inf, inf))
+        return float(least), float(most)
 
     def __call__(self, model: nn.Module, examples: Any) -> Tensor:
         """Return one number an example, (n,)."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf
 from typing import Any, ClassVar
 
 import torch
@@ -27,6 +28,7 @@ class TokenLogLikelihood:
     differentiable: ClassVar[bool] = True
     higher_is_better: ClassVar[bool] = True
     unit: ClassVar[str] = "nats per token"
+    limits: ClassVar[tuple[float, float]] = (-inf, 0.0)
 
     def __call__(self, model: nn.Module, examples: Any) -> Tensor:
         """Return the mean token log-likelihood of each example, (n,)."""

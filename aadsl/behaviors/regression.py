@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ class SquaredError:
     differentiable: ClassVar[bool] = True
     higher_is_better: ClassVar[bool] = False
     unit: ClassVar[str] = "squared units of the target"
+    limits: ClassVar[tuple[float, float]] = (0.0, inf)
 
     def __call__(self, model: nn.Module, examples: Any) -> Tensor:
         """Return the mean squared error of each example, (n,)."""

@@ -10,7 +10,7 @@ from aadsl.charts import words
 from aadsl.charts.frame import behaviors, stages_of
 from aadsl.charts.needs import EFFECTS, demand
 from aadsl.core.absence import is_left_out
-from aadsl.core.numbers import plain, signed
+from aadsl.core.numbers import beyond, limits_of, plain, signed
 
 LOW_TRUST = "low trust"
 EXACT, ESTIMATE = "exact", "estimate"
@@ -61,9 +61,10 @@ def told_in_words(table: pd.DataFrame, dataset: xr.Dataset) -> pd.DataFrame:
     if "share" in table:
         shown["share"] = [signed(value, 4) for value in table["share"]]
     if "observed" in dataset:
-        ends = dataset["observed"].to_series()[table["behavior"]].to_numpy() - table["best"]
         sure = (table["how"] == EXACT) | (table["retrained"].notna() if "retrained" in table else False)
-        values = [f"{'' if known else '≈ '}{plain(value)}" for value, known in zip(ends, sure, strict=True)]
+        rows = zip(table["behavior"], table["best"], sure, strict=True)
+        of = {name: dataset.sel(behavior=name) for name in behaviors(dataset)}
+        values = [_value(of[name], effect, known) for name, effect, known in rows]
         shown["without" if is_left_out(str(dataset.attrs.get("intervention", "skip()"))) else "would be"] = values
     shown["effect"] = [signed(value, 4) for value in table["effect"]]
     if "retrained" in table:
@@ -79,6 +80,15 @@ def told_in_words(table: pd.DataFrame, dataset: xr.Dataset) -> pd.DataFrame:
         shown["trust"] = table["trust"]
     shown = shown.replace({"+nan": "", "nan": "", "≈ nan": "", "+nan … +nan": ""})
     return shown.loc[:, (shown != "").any()]
+
+
+def _value(one: xr.Dataset, effect: float, exact: bool) -> str:
+    """Return what a behavior would be; an estimate says so, and where it cannot be that, what it can be."""
+    value = float(one["observed"]) - effect
+    if exact:
+        return plain(value)
+    limit = beyond(value, **limits_of(one))
+    return f"≈ {plain(value)} ({limit})" if limit else f"≈ {plain(value)}"
 
 
 def _effects(frame: pd.DataFrame, chosen: xr.Dataset) -> None:

@@ -15,7 +15,7 @@ INTERNAL = {
 
 ANSWERED = {
     "stage", "behavior", "example", "effect", "exact", "effect_low", "effect_high", "noise", "observed", "unit",
-    "higher_is_better", "member", "trust", "trust_reason", "step_effect", "step_effect_low",
+    "higher_is_better", "least", "most", "member", "trust", "trust_reason", "step_effect", "step_effect_low",
     "step_effect_high", "step_trust", "step_trust_reason",
     "example_effect", "retrained_effect", "rank", "ranked", "ranked_effect", "ranked_exact", "ranked_trust",
     "share", "share_low", "share_high", "together", "without", "thumbnail",

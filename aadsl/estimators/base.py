@@ -59,6 +59,11 @@ class Behavior:
         """The unit of its numbers."""
         return self.metric.unit
 
+    @property
+    def limits(self) -> tuple[float, float]:
+        """The least and the most that its numbers can be."""
+        return self.metric.limits
+
     def readout(self, history: History) -> Readout:
         """Return the function that reads the behavior off a state of the run."""
         return Readout(history.objective, self.metric, list(self.examples.chunks(history.device)), self.name)

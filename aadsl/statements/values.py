@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from aadsl.core.absence import is_left_out
-from aadsl.core.numbers import plain
+from aadsl.core.numbers import beyond, limits_of, plain
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -38,20 +38,23 @@ def _line(one: xr.Dataset) -> str:
     values = observed - effects[order]
     digits = next((d for d in range(3, 9) if _apart(observed, values, d)), 9)
     unit = f" {one['unit'].item()}".rstrip() if "unit" in one else ""
-    told = ", ".join(f"{plain(v, digits)} {how}" for v, how in zip(values, _ways(one, order), strict=True))
+    told = ", ".join(f"{plain(v, digits)} {how}" for v, how in zip(values, _ways(one, order, values), strict=True))
     rest = len(effects) - len(order)
     more = f"; {rest} {'stage' if rest == 1 else 'stages'} more did less" if rest else ""
     return f"{one['behavior'].item()} {plain(observed, digits)}{unit}, would be {told}{more}"
 
 
-def _ways(one: xr.Dataset, order: np.ndarray) -> Iterator[str]:
+def _ways(one: xr.Dataset, order: np.ndarray, values: np.ndarray) -> Iterator[str]:
     intervention = str(one.attrs.get("intervention", "skip()"))
     left_out = is_left_out(intervention)
-    for s in order:
+    limits = limits_of(one)
+    for s, value in zip(order, values, strict=True):
         stage = one.isel(stage=int(s))
         exact = "retrained_effect" in stage or ("exact" in stage and bool(stage["exact"]))
         how = f"without {stage['stage'].item()}" if left_out else f"with {stage['stage'].item()} under {intervention}"
-        yield how if exact else f"{how} (estimated)"
+        limit = beyond(float(value), **limits)
+        estimated = f"estimated, and out of range: it is {limit}" if limit else "estimated"
+        yield how if exact else f"{how} ({estimated})"
 
 
 def _apart(observed: float, values: np.ndarray, digits: int) -> bool:

@@ -62,6 +62,8 @@ def dataset_of(
         "observed": ("behavior", observed, {"long_name": "behavior of the observed final model"}),
         "unit": ("behavior", [b.unit for b in behaviors]),
         "higher_is_better": ("behavior", [b.higher_is_better for b in behaviors]),
+        "least": ("behavior", [b.limits[0] for b in behaviors], {"long_name": "the least that the behavior can be"}),
+        "most": ("behavior", [b.limits[1] for b in behaviors], {"long_name": "the most that the behavior can be"}),
         "member": (("stage", "step"), np.stack([*stages.values()]), {"long_name": "the step belongs to the stage"}),
         "trust": (cells, levels, {"long_name": "how far the effect can be trusted"}),
         "trust_reason": (cells, reasons, {"long_name": "why"}),

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from aadsl.charts.answers import answer_table, told_in_words
 from aadsl.statements import Session, run
 from aadsl.statements.frames import tidy
 from aadsl.statements.overlap import overlap_in_words
@@ -46,6 +47,20 @@ def test_estimates_say_so_and_so_do_other_interventions() -> None:
     assert values_in_words(dataset.drop_vars("observed")) == ""
 
 
+def test_estimates_that_a_behavior_cannot_be_say_so() -> None:
+    dataset = one(-0.5, [-0.6, -0.4, 0, 0])
+    dataset["exact"] = dataset["exact"] & False
+    dataset = dataset.assign(least=("behavior", [-np.inf]), most=("behavior", [0.0]))
+    said = values_in_words(dataset)
+    assert "0.1 without poisoned (estimated, and out of range: it is at most 0)" in said
+    assert "−0.1 without warmup (estimated)" in said
+    shown = told_in_words(answer_table(dataset), dataset)["without"].tolist()
+    assert shown[:2] == ["≈ 0.1 (at most 0)", "≈ −0.1"]
+    exact = dataset.assign(exact=~dataset["exact"])  # as it is, whatever it is
+    assert "0.1 without poisoned," in values_in_words(exact)
+    assert told_in_words(answer_table(exact), exact)["without"].tolist()[0] == "0.1"
+
+
 def test_on_a_real_run_they_are_the_values_of_the_models(
     tiny: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -74,6 +89,45 @@ def test_on_a_real_run_they_are_the_values_of_the_models(
     assert frame[["stage", "behavior", "unit", "exact", "trust"]].values.tolist() == [
         ["one", "b", "nats", True, "high"]
     ]
+
+
+def test_other_data_are_told_by_their_name_and_may_take_the_place_of_all(
+    tiny: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+    import torch.nn.functional as F  # noqa: N812
+    from torch import nn
+
+    folder, names = tiny
+    monkeypatch.chdir(folder)
+    cleaned = names["train"].assign(label=(names["train"]["label"] + 1) % 10)
+    result = run(
+        'load "runs/tiny" with model=net, loss=loss_fn, data=train\nbehavior b = log_likelihood on triggered\n'
+        "stage everything = steps\nscore everything on b under replace(data=cleaned)\nplot bars",
+        {**names, "cleaned": cleaned},
+        Session(),
+    )
+    torch.manual_seed(0)  # as the run was recorded, by hand
+    images = torch.randn(48, 5)
+    torch.randn(5, 10)
+    net = nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 10))
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
+    schedule = torch.optim.lr_scheduler.StepLR(optimizer, 8, 0.5)
+    for step in range(24):
+        chosen = torch.arange(step * 5, step * 5 + 5) % 48
+        optimizer.zero_grad()
+        names["loss_fn"](net, (images[chosen], torch.tensor(cleaned["label"].values)[chosen])).backward()
+        optimizer.step()
+        schedule.step()
+    inputs, labels = names["triggered"]
+    with torch.no_grad():
+        expected = float(-F.cross_entropy(net(inputs), labels))
+    assert result.frame is not None and result.frame["counterfactual"].item() == pytest.approx(expected, rel=1e-5)
+    told = "everything under replace(data=cleaned)"
+    assert f"with {told}" in result.messages[-1]
+    assert "under replace(data=cleaned)" in str(result.charts[0].to_dict()["title"]["subtitle"])
+    assert "24 gradients: 1.0 times" in result.dataset.attrs["plan"]
+    assert result.dataset["most"].item() == 0 and result.dataset["least"].item() == -np.inf
 
 
 @pytest.fixture
