@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from aadsl.charts.export import interactive, page, svg
+from aadsl.core.texts import visible
 
 STYLE = """
 body { font: 16px/1.55 system-ui, sans-serif; color: #222; background: #fff; margin: 2.5rem auto; max-width: 52rem;
@@ -25,24 +26,25 @@ th:first-child, td:first-child { text-align: left; padding-left: 0; }
 class Page:
     """An HTML page, written from top to bottom.
 
-    ``text`` in these methods is plain text; characters that mean something in HTML are escaped.
+    ``text`` in these methods is plain text; characters that mean something in HTML are escaped, and what no font shows
+    is replaced by a picture of it.
     """
 
     title: str
     parts: list[str] = field(default_factory=list)
 
     def heading(self, text: str) -> None:
-        self.parts.append(f"<h2>{escape(text)}</h2>")
+        self.parts.append(f"<h2>{_text(text)}</h2>")
 
     def paragraph(self, text: str, kind: str = "") -> None:
-        self.parts.append(f'<p class="{kind}">{escape(text)}</p>')
+        self.parts.append(f'<p class="{kind}">{_text(text)}</p>')
 
     def code(self, text: str) -> None:
-        self.parts.append(f"<pre>{escape(text)}</pre>")
+        self.parts.append(f"<pre>{_text(text)}</pre>")
 
     def table(self, header: list[str], rows: list[list[str]]) -> None:
-        head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
-        body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+        head = "".join(f"<th>{_text(cell)}</th>" for cell in header)
+        body = "".join("<tr>" + "".join(f"<td>{_text(cell)}</td>" for cell in row) + "</tr>" for row in rows)
         self.parts.append(f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
 
     def chart(self, chart: Any) -> None:
@@ -51,5 +53,9 @@ class Page:
 
     def write(self, path: Path) -> None:
         """Write the page, with the code that draws its charts."""
-        body = "\n".join([f"<h1>{escape(self.title)}</h1>", *self.parts])
-        path.write_text(page(self.title, body, STYLE), encoding="utf-8")
+        body = "\n".join([f"<h1>{_text(self.title)}</h1>", *self.parts])
+        path.write_text(page(visible(self.title), body, STYLE), encoding="utf-8")
+
+
+def _text(text: str) -> str:
+    return escape(visible(text))

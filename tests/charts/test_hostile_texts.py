@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +59,18 @@ def reported() -> AnswerPage:
     return AnswerPage(answer, program, rows, rows, charts, HOSTILE[0], dict(rows))
 
 
+def write_demo(path: Path) -> None:
+    """Write the page of ``make demo`` with such texts wherever those of a run and its answers go."""
+    folder = Path(__file__).parents[2] / "tutorials"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(folder))
+        demo = import_module("demo")
+    said = dict.fromkeys(("plan", "created", "aadsl_version", "trajectory_digest"), HOSTILE[0])
+    drawn = [CHARTS[name]().draw(ANSWER) for name in ("timeline", "bars", "agreement", "waterfall")]
+    doubted = reported().answer.assign_attrs(said)
+    demo.write_page(path, "\n".join(HOSTILE), drawn, HOSTILE, doubted, doubted)
+
+
 @pytest.mark.parametrize("name", CHARTS)
 def test_every_chart_draws_them(name: str) -> None:
     picture = svg(CHARTS[name]().draw(ANSWER))
@@ -108,7 +122,8 @@ def test_nothing_of_them_runs_in_a_page(tmp_path: Path) -> None:
         page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: wrong.append(str(error)))
         (tmp_path / "report.html").write_text(reported().html(), encoding="utf-8")
-        for name in (*CHARTS, "report"):
+        write_demo(tmp_path / "demo.html")
+        for name in (*CHARTS, "report", "demo"):
             page.goto((tmp_path / f"{name}.html").as_uri())
             page.wait_for_function(
                 "document.querySelectorAll('.chart').length === document.querySelectorAll('.chart svg.marks').length"
@@ -138,8 +153,14 @@ def tooltip(page: Any, folder: Path) -> str:
     return str(page.locator("#vg-tooltip-element").inner_text())
 
 
-def test_a_report_holds_them_as_text() -> None:
-    said = reported().html().partition("<script>")[0]
+@pytest.mark.parametrize("kind", ["report", "demo"])
+def test_a_page_holds_them_as_text(kind: str, tmp_path: Path) -> None:
+    if kind == "demo":
+        write_demo(tmp_path / "demo.html")
+        written = (tmp_path / "demo.html").read_text(encoding="utf-8")
+    else:
+        written = reported().html()
+    said = re.sub(r"<script[ >].*?</script>", "", written, flags=re.DOTALL)
     assert not any(text in said for text in UNDRAWN if text not in "\t\n\r")
     for begins in ("<img", "<svg onload", "<script>alert"):
         assert begins not in said
