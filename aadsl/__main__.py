@@ -58,7 +58,12 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="run a program of the language")
     run.add_argument("program", type=Path, help="a file of statements, or - for standard input")
     _add_names(run)
-    run.add_argument("--charts", type=Path, metavar="FOLDER", help="write the charts there, as HTML")
+    run.add_argument(
+        "--charts",
+        type=Path,
+        metavar="FOLDER",
+        help="write the charts there, chart-1.html and so on, in the place of older ones",
+    )
     run.set_defaults(command=_run)
     return parser
 

@@ -41,7 +41,9 @@ class AascoreExporter(HTMLExporter):
 
     export_from_notebook = "HTML, charts to point at and brush"
 
-    def from_notebook_node(self, nb: Any, resources: Any = None, **kw: Any) -> tuple[str, Any]:
+    def from_notebook_node(  # type: ignore[override]  # as nbconvert's own exporters of text do
+        self, nb: Any, resources: Any = None, **kw: Any
+    ) -> tuple[str, dict[str, Any]]:
         """Return the page of a notebook and its resources; where it has charts, with the code that draws them."""
         page, resources = super().from_notebook_node(nb, resources, **kw)
         if resources.get("draws_charts"):

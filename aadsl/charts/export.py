@@ -97,7 +97,7 @@ _FORMATS: dict[str, Callable[[Any], bytes]] = {
 
 @checked
 def save(chart: Any, path: str | Path) -> Path:
-    """Write ``chart`` to ``path``; the ending (.svg, .png or .html) says in which format.
+    """Write ``chart`` to ``path``, in the place of a file that is there; the ending says how: .svg, .png or .html.
 
     Raises:
         AadslError: another ending, or the file cannot be written there.

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 from lark import Lark
+from lark.lexer import PatternStr
 
 from aadsl.language.grammar import grammar_text, rules_text, words_of_the_grammar
 from aadsl.language.layout import statements_of
+from aadsl.language.syntax_errors import NOUNS, keyword
 from aadsl.statements import STATEMENTS
 from aadsl.statements.table import parser
 
@@ -107,3 +109,10 @@ def test_meaning_does_not_depend_on_spaces() -> None:
     tight = 'stage a=steps[0:9]where(x+1)*2>=3 and not t in["b"]or y%2==0'
     loose = '  stage a = steps [ 0 : 9 ] where ( x + 1 ) * 2 >= 3 and not t in [ "b" ] or y % 2 == 0 # x'
     assert parser().parse(tight).statements == parser().parse(loose).statements
+
+
+def test_what_is_expected_is_told_in_words_and_never_as_a_pattern() -> None:
+    lark = parser().lark
+    told = {terminal for terminal in lark.terminals if terminal.name in NOUNS or keyword(lark, terminal.name)}
+    others = [one for one in lark.terminals if one not in told and one.name not in lark.ignore_tokens]
+    assert others and all(isinstance(one.pattern, PatternStr) for one in others)
