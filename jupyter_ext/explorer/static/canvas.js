@@ -1,6 +1,7 @@
 // What canvases over the steps of the run have in common: their size, the axis, the selection.
 
 const MARGIN = { left: 62, right: 12, top: 18, bottom: 20 };
+const LETTERS = 12; // pixels that a number at the axis takes in height
 
 // Of the steps that share a pixel column, those with the extreme values: what a screen could show of all of them.
 function visibleSteps(values, from, to, columns) {
@@ -122,11 +123,15 @@ class StepCanvas {
     pen.fillStyle = ink;
     pen.textAlign = 'right';
     pen.textBaseline = 'middle';
-    for (const tick of this.ticks(count)) {
+    const written = []; // from zero outward: of numbers that would cover each other, the one nearer to it
+    for (const tick of [...this.ticks(count)].sort((a, b) => Math.abs(a) - Math.abs(b))) {
+      const y = this.y(tick);
       pen.globalAlpha = 0.25;
-      this.line(pen, soft, left, this.y(tick), left + inner, this.y(tick));
+      this.line(pen, soft, left, y, left + inner, y);
       pen.globalAlpha = 1;
-      pen.fillText(number(Number(tick.toPrecision(6))), left - 6, this.y(tick));
+      if (written.some(other => Math.abs(other - y) < LETTERS)) continue;
+      pen.fillText(number(Number(tick.toPrecision(6))), left - 6, y);
+      written.push(y);
     }
   }
 
