@@ -5,6 +5,9 @@ python -m tests.notebook.pictures      (or: make pictures)
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -48,7 +51,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         root, data = Path(folder, "work"), Path(folder, "lab")
         root.mkdir()
-        data.mkdir()
+        # The extension of this working tree, not one that is installed: with all words of the language.
+        subprocess.run([sys.executable, ROOT / "jupyter_ext" / "lab" / "build.py"], check=True)
+        shutil.copytree(ROOT / "jupyter_ext" / "labextension", data / "jupyter_data_dir" / "labextensions" / "aadsl")
         cells = [nbformat.v4.new_code_cell(source) for source in (SETUP, NAMES, *CELLS.values())]
         kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
         nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), root / "pictures.ipynb")
