@@ -17,7 +17,7 @@ QUICK := tests/test_architecture.py tests/test_additions.py tests/charts/test_ba
 	tests/trajectory/test_recording.py
 FAILED = { echo "aadsl: $(1): $$(grep -m1 ^ERROR $(LOG) | cut -c8- | cut -c-200) (more in $(LOG); is the package index within reach?)"; exit 1; }
 
-.PHONY: help setup demo picture pictures tutorials solutions test quick lint format words diagram bench fidelity clean
+.PHONY: help setup demo picture pictures tutorials solutions test quick lint format words diagram figures clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -80,11 +80,8 @@ words: $(READY)  ## write grammar/words.json anew, after a word of the language 
 diagram: $(READY)  ## draw the arrows between the layers anew in aadsl/README.md
 	@$(BIN)/python -m tests.architecture
 
-bench: $(READY)  ## cost of recording and attribution, as ratios to plain training
-	@$(BIN)/python -m tests.benchmarks.cost
-
-fidelity: $(READY)  ## how close the estimates come to true retraining
-	@$(BIN)/python -m tests.benchmarks.fidelity
+figures: $(READY)  ## measure what README and pages quote, and write it there; PART=--help says what each part takes
+	@$(BIN)/python -m tests.benchmarks.figures $(PART)
 
 clean:  ## remove what the targets made
 	rm -rf $(VENV) demo runs build dist *.egg-info

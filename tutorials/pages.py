@@ -1,4 +1,4 @@
-"""Writes what the pages of this folder show: pictures from the executed notebooks, tables from the measurements.
+"""Writes what the README and the pages of this folder show: pictures from the executed notebooks, measured tables.
 
     python tutorials/pages.py
 
@@ -9,6 +9,7 @@ names the measurement and the section that it is from: ``<!-- exact.md: costs --
 from __future__ import annotations
 
 import json
+import os
 import re
 from base64 import b64decode
 from pathlib import Path
@@ -22,7 +23,7 @@ INCLUDED = re.compile(r"(<!-- (\w+\.md): (.+?) -->\n).*?(<!-- end -->)", re.DOTA
 
 
 def pages() -> list[Path]:
-    return sorted(HERE.glob("*.md"))
+    return [HERE.parent / "README.md", *sorted(HERE.glob("*.md"))]
 
 
 def picture(number: str) -> bytes:
@@ -34,19 +35,21 @@ def picture(number: str) -> bytes:
     return b64decode("".join(charts[CHARTS[number]]))
 
 
-def table(file: str, section: str) -> str:
+def table(file: str, section: str, page: Path) -> str:
     """Return the first table of a section of a measurement, after the line that says when and where it was measured."""
     lines = (MEASURED / file).read_text(encoding="utf-8").splitlines()
     start = next(number for number, line in enumerate(lines) if line.lstrip("# ") == section)
     first = next(number for number in range(start, len(lines)) if lines[number].startswith("|"))
     last = next((number for number in range(first, len(lines)) if not lines[number].startswith("|")), len(lines))
     dated = [line for line in lines[:first] if re.match(r"20\d\d-\d\d-\d\d", line)]
-    return "\n".join([f"*{dated[-1]}* ([{file}](../tests/benchmarks/{file}))", "", *lines[first:last], ""])
+    link = Path(os.path.relpath(MEASURED / file, page.parent)).as_posix()
+    return "\n".join([f"*{dated[-1]}* ([{file}]({link}))", "", *lines[first:last], ""])
 
 
-def written(text: str) -> str:
-    """Return a page with every table that it includes as it is measured now."""
-    return INCLUDED.sub(lambda found: found[1] + table(found[2], found[3]) + found[4], text)
+def written(page: Path, text: str | None = None) -> str:
+    """Return a page, or what is to be its text, with every table that it includes as it is measured now."""
+    text = page.read_text(encoding="utf-8") if text is None else text
+    return INCLUDED.sub(lambda found: found[1] + table(found[2], found[3], page) + found[4], text)
 
 
 def main() -> None:
@@ -54,7 +57,7 @@ def main() -> None:
     for number in CHARTS:
         (PICTURES / f"{number}.png").write_bytes(picture(number))
     for page in pages():
-        page.write_text(written(page.read_text(encoding="utf-8")), encoding="utf-8")
+        page.write_text(written(page), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -2,13 +2,13 @@
 
 For each network and curvature: one behavior for all steps, from the states that recording keeps, the replay included;
 each further behavior (a sweep for two, less one for one); the peak memory of a process that does it. In the end the
-time in which a stage of a long run is defined anew and ``study.score`` answers, the sweep being done.
+time in which a stage of a long run is defined anew and ``study.score`` answers, the sweep being done. Where all
+networks are measured, both are written to attribution.md beside this file, and what is noted there besides stays.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import subprocess
 import sys
@@ -29,8 +29,9 @@ from aadsl.estimators import ESTIMATORS
 from aadsl.estimators.additive import StepEffects
 from aadsl.propagation import CURVATURES
 from tests.benchmarks import models
-from tests.benchmarks.cost import README, Case, digits, opened, scratch, train
+from tests.benchmarks.cost import Case, digits, opened, scratch, train
 from tests.benchmarks.memory import peak_bytes
+from tests.benchmarks.report import ROOT, stamp, write_section
 
 CASES = {
     "mlp": Case("MLP 784–128–10", models.mlp, 0.001, 4000),
@@ -38,6 +39,8 @@ CASES = {
     "transformer": Case("Transformer, 4 layers", lambda: models.Transformer(width=64, layers=4), 0.001, 100),
 }
 PROBES = 100  # digits that a behavior is evaluated on: as much as one step
+REPORT, TITLE = Path(__file__).with_suffix(".md"), "What sweeps cost, as ratios to plain training in the same run"
+HEAD = "| network | curvature | first behavior | each further | peak memory |\n| --- | --- | ---: | ---: | ---: |"
 CHOICES = ("zero", "one_sided_difference", "central_difference", "exact")
 
 
@@ -85,7 +88,7 @@ def measure(name: str, case: Case, rounds: int) -> list[str]:
 
 def peak(name: str, activity: str, root: Path) -> float:
     command = [sys.executable, "-m", "tests.benchmarks.attribution", "--peak", name, activity, str(root)]
-    return float(subprocess.run(command, capture_output=True, text=True, check=True, cwd=README.parent).stdout)
+    return float(subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout)
 
 
 def own_peak(name: str, activity: str, root: str) -> int:
@@ -141,19 +144,25 @@ def main() -> None:
     parser.add_argument("names", nargs="*", default=list(CASES))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=100_000, help="of the run whose stage is redefined")
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="threads of PyTorch")
+    parser.add_argument("--threads", type=int, default=1, help="threads of PyTorch")
     parser.add_argument("--peak", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     if options.peak:
         print(own_peak(*options.peak))
         return
-    machine = f"{os.cpu_count()} cores, {options.threads} used by PyTorch {torch.__version__}"
-    print(f"{machine}, load {os.getloadavg()[0]:.1f}\n")
-    print("| network | curvature | first behavior | each further | peak memory |\n| --- | --- | ---: | ---: | ---: |")
+    print(f"{stamp()}\n\n{HEAD}")
+    lines = [HEAD]
     for name in options.names:
-        print("\n".join(measure(name, CASES[name], options.rounds)), flush=True)
-    print(f"\na stage of a run of {options.steps:,} steps redefined and scored: {redefinition(options.steps):.1f} ms")
+        lines += measure(name, CASES[name], options.rounds)
+        print("\n".join(lines[-len(CHOICES) :]), flush=True)
+    took = f"a stage of a run of {options.steps:,} steps redefined and scored: {redefinition(options.steps):.1f} ms"
+    print(f"\n{took}")
+    if options.names == list(CASES):
+        about = f"Medians of {options.rounds} rounds; the price of a further behavior is a difference of two sweeps."
+        write_section(REPORT, TITLE, "sweeps", about, lines)
+        about = "Its behavior's sweep being done; median of 20. Model and data are tiny."
+        write_section(REPORT, TITLE, "redefinition", about, [took])
 
 
 if __name__ == "__main__":

@@ -26,7 +26,8 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 
 from aadsl.trajectory import Recorder
 from tests.benchmarks import models
-from tests.benchmarks.recording import digits
+from tests.benchmarks.recording import REPORT, TITLE, digits
+from tests.benchmarks.report import write_section
 
 BATCH = digits(100)
 TASK = torch._C._current_graph_task_id
@@ -136,9 +137,15 @@ def main() -> None:
                 before, own, after = (train(kind, arguments.steps, folder) for kind in ("plain", how, "plain"))
                 plain += [before, after]
                 ratios.append(2 * own / (before + after))
-    print(f"plain: {1e6 * median(plain):.0f} µs a step of the training's own thread")
+    lines = ["| | of plain training |\n| --- | ---: |"]
     for how, ratios in found.items():
-        print(f"{how}: {median(ratios):.3f} × ({', '.join(f'{ratio:.3f}' for ratio in ratios)})")
+        lines.append(f"| {how} | {median(ratios):.3f} × ({', '.join(f'{ratio:.3f}' for ratio in ratios)}) |")
+    about = (
+        f"The training's own thread, {arguments.steps:,} steps of {1e6 * median(plain):.0f} µs of an MLP. *Bare* notes "
+        "by hand what a recorder has to ask PyTorch for, and nothing else: below that no recorder of these facts comes."
+    )
+    write_section(REPORT, TITLE, "bare", about, lines)
+    print("\n".join([about, *lines]))
 
 
 if __name__ == "__main__":

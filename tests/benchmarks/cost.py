@@ -1,4 +1,4 @@
-"""What recording and attribution cost, as ratios to plain training in the same run: ``make bench``.
+"""What recording and attribution cost, as ratios to plain training in the same run: ``make figures PART=cost``.
 
 Every round trains plainly, trains recorded, sweeps back twice and trains once more without a step, one after the
 other, so that a busy machine slows all of them alike. A ratio is taken within its round; the table shows medians.
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import os
 import subprocess
 import sys
 import tempfile
@@ -18,7 +17,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -31,9 +29,10 @@ from aadsl.estimators import ESTIMATORS
 from aadsl.propagation import CURVATURES
 from tests.benchmarks import models
 from tests.benchmarks.memory import peak_bytes
+from tests.benchmarks.report import ROOT, stamp, write_section
 
-README = Path(__file__).parents[2] / "README.md"
-MARKS = ("<!-- make bench -->\n", "<!-- end of make bench -->\n")
+REPORT = Path(__file__).with_suffix(".md")
+TITLE = "What recording and attribution cost, as ratios to plain training in the same run"
 Batch = tuple[Tensor, Tensor, Tensor]
 
 PROBES = 500  # digits that the behavior is evaluated on
@@ -78,12 +77,18 @@ def train(case: Case, data: tuple[Tensor, Tensor], steps: int, folder: Path | No
 
 
 def fit(
-    net: nn.Module, rate: float, batch: Callable[[int], Batch], steps: int, folder: Path | None, data: Any = None
+    net: nn.Module,
+    rate: float,
+    batch: Callable[[int], Batch],
+    steps: int,
+    folder: Path | None,
+    data: Any = None,
+    states: str | int = "auto",
 ) -> None:
     """Train what of ``net`` is not frozen on ``batch(step)``: indices into ``data``, inputs and targets."""
     trained = [parameter for parameter in net.parameters() if parameter.requires_grad]
     optimizer = torch.optim.SGD(trained, lr=rate, momentum=0.9)
-    recorder = None if folder is None else aadsl.Recorder(folder, net, optimizer, data=data)
+    recorder = None if folder is None else aadsl.Recorder(folder, net, optimizer, data=data, states=states)
     for step in range(steps):
         indices, *examples = batch(step)
         optimizer.zero_grad()
@@ -176,7 +181,7 @@ def scratch() -> Iterator[Path]:
 def peak(case: str, activity: str, steps: int, folder: Path) -> float:
     """Return the peak memory in MB of a process that does one activity."""
     command = [sys.executable, "-m", "tests.benchmarks.cost", "--peak", case, activity, str(steps), str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=README.parent)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     return float(done.stdout)
 
 
@@ -206,22 +211,18 @@ def table(found: dict[str, Measured], steps: dict[str, int]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
-def caption(rounds: int) -> str:
-    load = os.getloadavg()[0]
+def about(rounds: int) -> str:
     return (
-        f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} CPU cores, {torch.get_num_threads()} of them used by PyTorch, "
-        f"torch {torch.__version__}, medians of {rounds} rounds, load of the machine {load:.1f}. Time (and "
-        "CPU time, which other work on the machine disturbs less) as a ratio to plain training; peak memory of the "
-        "process."
+        f"Time (and CPU time, which other work on the machine disturbs less) as a ratio to plain training, medians of "
+        f"{rounds} rounds; peak memory of the process."
     )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("cases", nargs="*", default=list(CASES), help=f"of {', '.join(CASES)}")
+    parser.add_argument("cases", nargs="*", default=list(CASES), help=f"of {', '.join(CASES)}; kept where all are")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, help="instead of each case's own number")
-    parser.add_argument("--readme", action="store_true", help="put the table into the README")
     parser.add_argument("--threads", type=int, default=1, help="threads of PyTorch; for small networks 1 is fastest")
     parser.add_argument("--peak", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -231,12 +232,10 @@ def main() -> None:
         return
     steps = {key: options.steps or CASES[key].steps for key in options.cases}
     found = {key: measure(CASES[key], steps[key], options.rounds) for key in options.cases}
-    text = f"{caption(options.rounds)}\n\n{table(found, steps)}\n"
-    print(text)
-    if options.readme:
-        before, _, rest = README.read_text().partition(MARKS[0])
-        _, _, after = rest.partition(MARKS[1])
-        README.write_text(before + MARKS[0] + text + MARKS[1] + after)
+    lines = table(found, steps)
+    print(f"{stamp()}\n\n{about(options.rounds)}\n\n{lines}")
+    if options.steps is None and [*found] == [*CASES]:
+        write_section(REPORT, TITLE, "costs", about(options.rounds), [lines])
 
 
 if __name__ == "__main__":

@@ -9,14 +9,11 @@ exact.md beside this file, each part in the place of what it found before.
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from datetime import date
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -29,8 +26,10 @@ import aadsl
 from aadsl.propagation import rehearse
 from tests.benchmarks import models
 from tests.benchmarks.fidelity import SETTINGS, digits, loss, poisoned_study, trained
+from tests.benchmarks.report import write_section
 
 REPORT = Path(__file__).with_suffix(".md")
+TITLE = "Exact answers: whether they come by default, and what they cost"
 SEEDS = (0, 1, 2)
 
 
@@ -227,21 +226,14 @@ def main() -> None:
     parser.add_argument("--networks", nargs="*", default=list(NETWORKS), help="of the costs")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    machine = f"{platform.machine()}, {os.cpu_count()} cores, one used; load {os.getloadavg()[0]:.1f}"
-    settings = f"{date.today()}, PyTorch {torch.__version__}, Python {platform.python_version()}, {machine}."
-    sections = (
-        dict(part.partition("\n")[::2] for part in REPORT.read_text().split("\n## ")[1:]) if REPORT.exists() else {}
-    )
     for name in options.parts:
-        lines = [" ".join((PARTS[name].__doc__ or "").split()), "", settings, ""]
+        lines = []
         with tempfile.TemporaryDirectory() as folder:
             for line in PARTS[name](Path(folder), options):
                 sys.stdout.write(line + "\n")
                 sys.stdout.flush()
                 lines.append(line)
-        sections[name] = "\n".join(["", *lines]) + "\n"
-    body = "".join(f"\n## {name}\n{text}" for name, text in sorted(sections.items()))
-    REPORT.write_text(f"# Exact answers: whether they come by default, and what they cost\n{body}")
+        write_section(REPORT, TITLE, name, PARTS[name].__doc__ or "", lines)
 
 
 if __name__ == "__main__":

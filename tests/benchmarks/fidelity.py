@@ -1,4 +1,4 @@
-"""How close estimates come to true retraining: ``make fidelity`` prints it and writes fidelity.md beside this file.
+"""How close estimates come to true retraining: ``make figures PART=fidelity`` prints it and writes fidelity.md.
 
 Three parts: single steps of the paper's MNIST MLP (appendix E.2), the three rotated stages of E.2.3 under ``restart``,
 and a table of networks, activations, optimizers and learning rates, reported as they are.
@@ -6,11 +6,9 @@ and a table of networks, activations, optimizers and learning rates, reported as
 
 from __future__ import annotations
 
-import platform
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from datetime import date
 from inspect import cleandoc
 from itertools import product
 from pathlib import Path
@@ -26,6 +24,7 @@ from aadsl.core.members import describe
 from aadsl.estimators import FirstOrder, Linearized
 from aadsl.estimators.defaults import default_curvature
 from tests.benchmarks.models import Transformer, mlp, resnet
+from tests.benchmarks.report import write_section
 
 REPORT = Path(__file__).with_suffix(".md")
 NETWORKS: dict[str, Callable[[str], nn.Module]] = {
@@ -207,27 +206,25 @@ def poisoned(images: Tensor, labels: Tensor, batch: int) -> tuple[Tensor, Tensor
     return images, labels
 
 
-PARTS = (
-    ("Single steps of the paper's MLP", paper_mlp),
-    ('Three rotated stages, linearized(read="plug_in") under restart()', three_stages),
-    ("Networks, activations, optimizers, learning rates", networks),
-)
+TITLE = "Fidelity: estimates against true retraining"
+PARTS = {
+    "Single steps of the paper's MLP": paper_mlp,
+    'Three rotated stages, linearized(read="plug_in") under restart()': three_stages,
+    "Networks, activations, optimizers, learning rates": networks,
+}
 
 
 def main() -> None:
     torch.set_num_threads(1)
-    settings = f"{date.today()}, PyTorch {torch.__version__}, Python {platform.python_version()}, one thread, float32"
-    lines = ["# Fidelity: estimates against true retraining", "", settings + ", default curvature."]
-    for title, part in PARTS:
-        lines += ["", f"## {title}", "", cleandoc(part.__doc__ or ""), ""]
-        sys.stdout.write("\n".join(lines[-5:]) + "\n")
+    for title, part in PARTS.items():
+        sys.stdout.write(f"\n{title}\n\n{cleandoc(part.__doc__ or '')}\n\n")
+        lines = []
         with tempfile.TemporaryDirectory() as folder:
             for line in part(Path(folder)):
                 sys.stdout.write(line + "\n")
                 sys.stdout.flush()
                 lines.append(line)
-    REPORT.write_text("\n".join(lines) + "\n")
-    sys.stdout.write(f"\nwritten to {REPORT.relative_to(Path.cwd())}\n")
+        write_section(REPORT, TITLE, title, f"{part.__doc__} Default curvature, float32.", lines)
 
 
 if __name__ == "__main__":

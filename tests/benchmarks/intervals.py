@@ -11,11 +11,9 @@ what is there.
 from __future__ import annotations
 
 import argparse
-import platform
 import sys
 import tempfile
 from concurrent.futures import Executor, ProcessPoolExecutor
-from datetime import date
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -34,6 +32,7 @@ from aadsl.propagation import BlockSweep, block_sweep, eigenpairs
 from aadsl.replayed.execution import Execution
 from tests.benchmarks import conformal
 from tests.benchmarks.fidelity import SETTINGS, poisoned_study
+from tests.benchmarks.report import stamp
 
 STEPS, WIDTH, RANK = 30, 5, 8
 REPORT = Path(__file__).with_suffix(".md")
@@ -115,10 +114,12 @@ def main() -> None:
             collect(options.folder, seed, pool)
     runs = [dict(np.load(file)) for file in sorted(options.folder.glob("intervals-*.npz"))]
     counts = ", ".join(f"{len(run['exact'])}" for run in runs)
-    settings = f"{date.today()}, PyTorch {torch.__version__}, Python {platform.python_version()}, one thread, float32"
+    # When and where it was measured stays what the file says, where its tables alone are made anew.
+    told = REPORT.read_text(encoding="utf-8").splitlines()[2] if options.report and REPORT.exists() else stamp()
+    told = told.partition("; networks")[0].rstrip(".")
     lines = [
         "# Intervals around estimates of windows of five steps",
-        f"\n{settings}; networks measured with each seed: {counts} of {len(SETTINGS)}.\n",
+        f"\n{told}; networks measured with each seed: {counts} of {len(SETTINGS)}.\n",
         *conformal.report(runs),
     ]
     REPORT.write_text("\n".join(lines) + "\n")

@@ -2,13 +2,13 @@
 
 Every round trains plainly, recorded and plainly again, so that a machine that grows slower meets both alike. Recording
 includes making the folder, and everything on disk by the time of ``close()``. What a round recorded is deleted before
-the next. With ``--disk 1`` states go to a disk of 1 MB/s; then what ``close()`` takes is told apart.
+the next. With ``--disk 1`` states go to a disk of 1 MB/s; then what ``close()`` takes is told apart. Where all runs are
+measured as they are, the table is written to recording.md beside this file, and what is noted there besides stays.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import subprocess
 import sys
@@ -32,12 +32,19 @@ from aadsl.trajectory.store.tensors import Packed
 from tests.benchmarks import models
 from tests.benchmarks.cost import Batch, fit
 from tests.benchmarks.memory import peak_bytes
+from tests.benchmarks.report import stamp, write_section
+
+REPORT, TITLE = Path(__file__).with_suffix(".md"), "What recording costs, as ratios to plain training in the same run"
+HEAD = """\
+| run | plain | recorded, median (rounds) | processor time | peak memory | states | disk |
+| --- | ---: | ---: | ---: | ---: | ---: | ---: |"""
 
 
 @dataclass(frozen=True)
 class Case:
     """A training run: model, batches (indices, inputs, targets of a step), learning rate, how many steps."""
 
+    title: str
     model: Callable[[], nn.Module]
     batch: Callable[[int], Batch]
     rate: float
@@ -96,10 +103,10 @@ def text(step: int) -> Batch:
 
 def cases() -> dict[str, Case]:
     return {
-        "mlp": Case(models.mlp, digits(100), 0.01, 8000, 1.15),
-        "resnet18": Case(lambda: models.resnet18(64), digits(64), 0.001, 150, 1.05),
-        "lora": Case(Transformer, text, 0.01, 150, 1.05),
-        "large": Case(wide_mlp, digits(100), 0.001, 200, 1.05),
+        "mlp": Case("MLP 784–128–10", models.mlp, digits(100), 0.01, 8000, 1.15),
+        "resnet18": Case("ResNet-18, width 64", lambda: models.resnet18(64), digits(64), 0.001, 150, 1.05),
+        "lora": Case("Transformer of 23 M parameters with low-rank adapters", Transformer, text, 0.01, 150, 1.05),
+        "large": Case("MLP of 10 M parameters", wide_mlp, digits(100), 0.001, 200, 1.05),
     }
 
 
@@ -136,7 +143,34 @@ def slow_disk(rate: float) -> list[float]:
     return closing
 
 
-def measure(case: Case, steps: int, rounds: int, closing: list[float] | None = None) -> str:
+@dataclass
+class Measured:
+    """What a case took: milliseconds a plain step, ratios of each round, bytes of states and of all files."""
+
+    case: Case
+    steps: int
+    plain: float
+    ratios: list[float]
+    cpu_ratios: list[float]
+    states: list[int]
+    disk: int
+
+    def line(self, memory: float) -> str:
+        """Return it as a row of the table, with the peak memory as a ratio to plain training."""
+        each = ", ".join(f"{ratio:.3f}" for ratio in self.ratios)
+        cells = (
+            f"{self.case.title}, {self.steps:,} steps",
+            f"{self.plain:.3g} ms a step",
+            f"{median(self.ratios):.3f} × ({each})",
+            f"{median(self.cpu_ratios):.2f} ×",
+            f"{memory:.2f} ×",
+            f"{len(self.states)}",
+            f"{self.disk / 1e6:,.1f} MB",
+        )
+        return f"| {' | '.join(cells)} |"
+
+
+def measure(case: Case, steps: int, rounds: int, closing: list[float] | None = None) -> Measured:
     with tempfile.TemporaryDirectory(prefix="aadsl-bench-") as root:
         train(case, max(5, steps // 20), None)  # warm up
         plain, ratios, cpu_ratios = [], [], []
@@ -148,16 +182,9 @@ def measure(case: Case, steps: int, rounds: int, closing: list[float] | None = N
             apart = closing[-1] if closing else 0.0
             ratios.append(2 * (recorded[0] - apart) / (before[0] + after[0]))
             cpu_ratios.append(2 * recorded[1] / (before[1] + after[1]))
-        files = [file.stat().st_size for file in folder.iterdir() if file.is_file()]
+        disk = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
         states = [file.stat().st_size for file in folder.glob("state-*.nc")]
-    each = ", ".join(f"{ratio:.3f}" for ratio in ratios)
-    return (
-        f"{1e3 * median(plain) / steps:8.2f} ms a step, {steps} steps   recorded: {median(ratios):.3f} ({each}),"
-        f" processor time {median(cpu_ratios):.3f} (target {case.target})"
-        f"   states: {len(states)} (bound {2 * sqrt(steps) + 2:.0f})"
-        f"   disk: {sum(files) / 1e6:.1f} MB = {sum(files) / max(states):.1f} states"
-        f"{f'   close(): {median(closing):.1f} s' if closing else ''}"
-    )
+    return Measured(case, steps, 1e3 * median(plain) / steps, ratios, cpu_ratios, states, disk)
 
 
 def peak(name: str, recorded: bool) -> int:
@@ -192,14 +219,18 @@ def main() -> None:
         print(train_for_peak(cases()[arguments.names[0]], arguments.peak == "recorded"))
         return
     torch.set_num_threads(arguments.threads)
-    machine = f"{os.cpu_count()} cores, {arguments.threads} used by PyTorch {torch.__version__}"
-    print(f"{machine}, load {os.getloadavg()[0]:.1f}", flush=True)
+    print(f"{stamp()}\n\n{HEAD}", flush=True)
     closing = slow_disk(arguments.disk) if arguments.disk else None
+    lines = [HEAD]
     for name in arguments.names:
         case = cases()[name]
-        print(f"{name:9}", measure(case, arguments.steps or case.steps, arguments.rounds, closing), flush=True)
-        plain, recorded = peak(name, False), peak(name, True)
-        print(f"{'':9} peak memory {plain / 1e6:.0f} MB, recorded {recorded / plain:.3f} of it", flush=True)
+        found = measure(case, arguments.steps or case.steps, arguments.rounds, closing)
+        lines.append(found.line(peak(name, True) / peak(name, False)))
+        wanted = f"target {case.target}, at most {2 * sqrt(found.steps) + 2:.0f} states"
+        print(lines[-1], wanted, f"close(): {median(closing):.1f} s" if closing else "", flush=True)
+    if arguments.names == list(cases()) and not arguments.steps and not arguments.disk:
+        about = f"Medians of {arguments.rounds} rounds, each of which trains plainly, recorded, and plainly again."
+        write_section(REPORT, TITLE, "ratios", about, lines)
 
 
 if __name__ == "__main__":

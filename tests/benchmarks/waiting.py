@@ -18,7 +18,7 @@ import torch
 
 from aadsl.charts import CHARTS
 from aadsl.trajectory import open_trajectory
-from tests.benchmarks.cost import README
+from tests.benchmarks.report import ROOT
 from tests.charts.answers import answer
 from tests.notebook.lab import LIMIT
 from tests.trajectory.long import write_long_run
@@ -48,7 +48,7 @@ def shortest(act: Callable[[], object], times: int = 5) -> float:
 def loading(before: str) -> float:
     """Return the seconds that ``%load_ext aadsl`` takes in a new process."""
     command = [sys.executable, "-c", LOAD.format(before=before)]
-    runs = [subprocess.run(command, capture_output=True, text=True, check=True, cwd=README.parent) for _ in range(3)]
+    runs = [subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT) for _ in range(3)]
     return min(float(run.stdout.split()[-1]) for run in runs)
 
 

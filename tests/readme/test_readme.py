@@ -80,8 +80,8 @@ def test_links_lead_somewhere() -> None:
 
 def test_commands_exist() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
-    named = set(re.findall(r"(?<![\w-])make ([a-z-]+)", README)) - {"bench -->"}
-    assert named >= {"demo", "test", "bench", "help"}
+    named = set(re.findall(r"(?<![\w-])make ([a-z-]+)", README))
+    assert named >= {"demo", "test", "figures", "help"}
     assert named <= targets
 
 
@@ -93,9 +93,7 @@ def test_every_name_of_the_vocabulary_that_is_mentioned_exists() -> None:
 
 
 def cost_table() -> str:
-    from tests.benchmarks.cost import MARKS
-
-    return README.partition(MARKS[0])[2].partition(MARKS[1])[0]
+    return README.partition("<!-- cost.md: costs -->\n")[2].partition("<!-- end -->")[0]
 
 
 def recording_ratios() -> list[float]:
@@ -106,7 +104,6 @@ def recording_ratios() -> list[float]:
 def test_the_costs_are_of_this_benchmark() -> None:
     from tests.benchmarks.cost import CASES
 
-    assert re.match(r"20\d\d-\d\d-\d\d, \d+ CPU cores", cost_table())
     assert all(case.title in cost_table() for case in CASES.values())
     assert len(recording_ratios()) == len(CASES)
 
