@@ -30,6 +30,7 @@ PARTS = {
     "exact": Part(("exact",), "half an hour"),
     "fidelity": Part(("fidelity",), "half an hour"),
     "intervals": Part(("intervals",), "hours; python -m tests.benchmarks.intervals --processes 8 spreads them"),
+    "scale": Part(("scale --again",), "half an hour, and 16 GB of memory; without --again it goes on where it was"),
 }
 PAGES = "pages"
 

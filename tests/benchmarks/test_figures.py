@@ -17,7 +17,7 @@ QUOTED = {found[2] for page in PAGES["pages"]() for found in PAGES["INCLUDED"].f
 
 
 def test_every_file_that_is_quoted_has_its_part() -> None:
-    assert {"cost.md", "exact.md", "fidelity.md", "intervals.md"} <= QUOTED
+    assert {"cost.md", "exact.md", "fidelity.md", "intervals.md", "scale.md"} <= QUOTED
     assert {Path(file).stem for file in QUOTED} <= set(figures.PARTS)
     modules = {command.split()[0] for part in figures.PARTS.values() for command in part.commands}
     assert [name for name in modules if not (HERE / f"{name}.py").exists()] == []
@@ -26,11 +26,11 @@ def test_every_file_that_is_quoted_has_its_part() -> None:
 def test_parts_are_run_and_then_quoted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     ran: list[list[str]] = []
     monkeypatch.setattr(subprocess, "run", lambda command, **options: ran.append([str(part) for part in command]))
-    figures.main(["recording"])
+    figures.main(["recording", "scale"])
     pages = [sys.executable, str(ROOT / "tutorials" / "pages.py")]
     run = [sys.executable, "-m"]
     benchmarks = [[*run, f"tests.benchmarks.{name}"] for name in ("bare_recording", "recording")]
-    assert ran == [*benchmarks, pages]
+    assert ran == [*benchmarks, [*run, "tests.benchmarks.scale", "--again"], pages]
     ran.clear()
     figures.main(["pages"])
     assert ran == [pages]

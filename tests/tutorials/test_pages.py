@@ -32,7 +32,7 @@ def test_the_readme_quotes_what_it_costs() -> None:
 
 
 @named
-def test_a_planted_disagreement_is_seen(page: Path, tmp_path: Path) -> None:
+def test_a_planted_disagreement_is_seen(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     for quoted in SCRIPT["INCLUDED"].finditer(text):
         digit = text.rindex(re.findall(r"\d", quoted[0])[-1], quoted.start(), quoted.end())
@@ -55,6 +55,7 @@ def test_pages_that_tell_what_to_do_draw_it() -> None:
     assert {*get_args(Level)} <= {*re.findall(r"(\w+)\n", drawn["trust"])}
     assert {*re.findall(r"under (\w+)\(", drawn["questions"])} == {*INTERVENTIONS}
     assert {*re.findall(r"(?:using |none: |, using )(\w+)\(", drawn["questions"])} == {*ESTIMATORS}
+    assert {*re.findall(r"(\w+)\(\)", drawn["scale"])} <= {*ESTIMATORS}
 
 
 @named
