@@ -188,6 +188,6 @@ def _read_specs(dataset: Any, kind: str, groups: range) -> dict[str, ParameterSp
         if not isinstance(getattr(torch, str(dtype), None), torch.dtype):
             raise ValueError(f'"{name}" is of the dtype "{dtype}", which PyTorch does not know')
         if lies not in ("", FORMATS.get(len(sides))):
-            raise ValueError(f'"{name}" has the memory format "{lies}"')
+            raise ValueError(f'"{name}" lies as "{lies}", which no tensor of its shape does')
         specs[str(name)] = ParameterSpec(str(name), sides, str(dtype), int(group), tuple(alias.split()), str(lies))
     return specs
