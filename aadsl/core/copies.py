@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import weakref
 from collections import ChainMap, OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from types import CellType, FunctionType, MethodType
 from typing import Any
@@ -25,16 +25,18 @@ _INTERNAL = vars(nn.Module()).keys()
 _COMPILED = "_compiled_call_impl"  # of model.compile(): it calls the original
 
 
-def copied(model: nn.Module) -> nn.Module:
+def copied(model: nn.Module, shared: Iterable[Any] = ()) -> nn.Module:
     """Return a copy of a model, itself and its parts without their wrappers (``torch.compile``, data parallel).
 
     Its tensors are its own; activations come without their graph. What leads to the model leads to the copy. What
-    cannot be copied (a lock, an open file, an object that holds one) is shared.
+    cannot be copied (a lock, an open file, an object that holds one) is shared, and what is in ``shared``.
 
     Raises:
         AadslError: a module copies itself (``__deepcopy__``), and fails.
     """
-    found: nn.Module = _Copier().copy(model)
+    copier = _Copier()
+    copier.memo.update({id(one): one for one in shared})
+    found: nn.Module = copier.copy(model)
     return found
 
 

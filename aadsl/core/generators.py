@@ -1,15 +1,17 @@
-"""The random generators that a forward pass may draw from, by name: ``"cpu"``, ``"cuda:0"``, ``"python"``, ``"numpy"``.
+"""The random generators that a loss may draw from: PyTorch's, Python's and NumPy's global ones, and a program's own.
 
-The state of each is a row of bytes. Python's and NumPy's are the global ones, ``random.random()`` and
-``numpy.random.rand()``, from which models draw that drop whole layers.
+The global ones have names, ``"cpu"``, ``"cuda:0"``, ``"python"``, ``"numpy"``: models draw from ``random.random()`` and
+``numpy.random.rand()``, too, that drop whole layers. An own one is the object. The state of each is a row of bytes.
 """
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from math import isnan, nan
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -17,69 +19,132 @@ from torch import Tensor
 
 from aadsl.core.errors import AadslError
 
-PYTHON, NUMPY = "python", "numpy"
+PYTHON, NUMPY, OWN = "python", "numpy", "own"
+"""The names of the global ones; that of a program's own begins with the last, and its number follows."""
+
+OwnGenerator: TypeAlias = torch.Generator | np.random.Generator | np.random.RandomState | random.Random
+Generator: TypeAlias = str | OwnGenerator
+"""A global generator by its name, or a program's own."""
+
 _WORDS = 625  # of Python's state: those of the Mersenne Twister, and the place in them
 
 
-def state_of(name: str) -> bytes:
-    """Return the state of a generator; nothing where NumPy's global one is not the one it comes with."""
-    if name == PYTHON:
-        _, words, gauss = random.getstate()
+def state_of(generator: Generator) -> bytes:
+    """Return the state of a generator; nothing where one of NumPy's old kind is no Mersenne Twister."""
+    if generator == "cpu":
+        return torch.default_generator.get_state().numpy().tobytes()
+    if isinstance(generator, torch.Generator):
+        return generator.get_state().numpy().tobytes()
+    if isinstance(generator, np.random.Generator):
+        return json.dumps(generator.bit_generator.state, default=_listed).encode()
+    if generator == PYTHON or isinstance(generator, random.Random):
+        _, words, gauss = (random if isinstance(generator, str) else generator).getstate()
         return np.array(words, dtype=np.uint32).tobytes() + np.float64(nan if gauss is None else gauss).tobytes()
-    if name == NUMPY:
-        state = np.random.get_state(legacy=True)
+    if generator == NUMPY or isinstance(generator, np.random.RandomState):
+        state = (np.random if isinstance(generator, str) else generator).get_state(legacy=True)
         if not isinstance(state, tuple) or state[0] != "MT19937":
             return b""
         _, words, place, waiting, gauss = state
-        return words.tobytes() + np.array([place, waiting, gauss], dtype=np.float64).tobytes()
-    if name == "cpu":
-        return torch.default_generator.get_state().numpy().tobytes()
-    return torch.cuda.get_rng_state(name).numpy().tobytes()
+        content: bytes = words.tobytes() + np.array([place, waiting, gauss], dtype=np.float64).tobytes()
+        return content
+    return torch.cuda.get_rng_state(generator).numpy().tobytes()
 
 
-def set_state(name: str, state: Tensor) -> None:
+def _listed(array: np.ndarray[Any, Any]) -> dict[str, Any]:
+    """Return an array in the state of one of NumPy's bit generators as JSON has it."""
+    return {"values": array.tolist(), "dtype": str(array.dtype)}
+
+
+def _array(found: dict[str, Any]) -> Any:
+    return np.array(found["values"], dtype=found["dtype"]) if found.keys() == {"values", "dtype"} else found
+
+
+def set_state(generator: Generator, state: Tensor) -> None:
     """Set a generator to a state: its bytes (n,), uint8.
 
     Raises:
         AadslError: it is no state of such a generator.
     """
     try:
-        _set(name, state)
-    except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
+        _set(generator, state)
+    except (TypeError, ValueError, RuntimeError, LookupError, ArithmeticError) as error:
+        name = f'"{generator}"' if isinstance(generator, str) else kind_of_generator(generator)
         raise AadslError(
-            f'what was recorded of the random generator "{name}" is no state of it: {error}',
+            f"what was recorded of the random generator {name} is no state of it: {error}",
             hint="trajectory.violations() says whether the files are damaged",
         ) from error
 
 
-def _set(name: str, state: Tensor) -> None:
-    if name == "cpu":
+def _set(generator: Generator, state: Tensor) -> None:
+    if generator == "cpu":
         torch.set_rng_state(state)
-    elif name not in (PYTHON, NUMPY):
-        torch.cuda.set_rng_state(state, name)
-    elif name == PYTHON:
+    elif isinstance(generator, torch.Generator):
+        generator.set_state(state)
+    elif isinstance(generator, np.random.Generator):
+        generator.bit_generator.state = json.loads(state.numpy().tobytes(), object_hook=_array)
+    elif generator == PYTHON or isinstance(generator, random.Random):
         content = state.numpy().tobytes()
         words = np.frombuffer(content, np.uint32, _WORDS).tolist()
         (gauss,) = np.frombuffer(content, np.float64, offset=4 * _WORDS).tolist()
-        random.setstate((3, tuple(words), None if isnan(gauss) else gauss))
-    else:
+        python = random if isinstance(generator, str) else generator
+        python.setstate((3, tuple(words), None if isnan(gauss) else gauss))
+    elif generator == NUMPY or isinstance(generator, np.random.RandomState):
         content = state.numpy().tobytes()
         place, waiting, gauss = np.frombuffer(content, np.float64, offset=len(content) - 24).tolist()
         words = np.frombuffer(content[:-24], np.uint32)
         if not 0 <= place < _WORDS:  # NumPy would read its memory there
             raise ValueError(f"the place {place} is outside of its words")
-        np.random.set_state(("MT19937", words, int(place), int(waiting), gauss))
+        numpy = np.random if isinstance(generator, str) else generator
+        numpy.set_state(("MT19937", words, int(place), int(waiting), gauss))
+    else:
+        torch.cuda.set_rng_state(state, generator)
+
+
+def kind_of_generator(generator: OwnGenerator) -> str:
+    """Return in words what an own generator is; one has the states of another of the same kind.
+
+    Raises:
+        AadslError: it is none whose state can be kept.
+    """
+    if isinstance(generator, torch.Generator):
+        return f"torch.Generator on {generator.device.type}"
+    if isinstance(generator, np.random.Generator):
+        return f"numpy.random.Generator of {type(generator.bit_generator).__name__}"
+    if isinstance(generator, np.random.RandomState) and state_of(generator):
+        return "numpy.random.RandomState"
+    if type(generator) is random.Random:
+        return "random.Random"
+    raise AadslError(
+        f"{type(generator).__name__} is no random generator whose state can be kept",
+        hint="generators are torch.Generator, numpy.random.Generator (or RandomState) and random.Random objects",
+    )
+
+
+def reseeded(generator: Generator, number: int) -> Tensor:
+    """Return the bytes of the state of a generator that begins with a seed; its own state stays."""
+    with left_as_they_were([generator]):
+        if isinstance(generator, torch.Generator):
+            generator.manual_seed(number)
+        elif isinstance(generator, np.random.Generator):
+            generator.bit_generator.state = type(generator.bit_generator)(number).state
+        elif generator == PYTHON or isinstance(generator, random.Random):
+            (random if isinstance(generator, str) else generator).seed(number)
+        elif generator == NUMPY or isinstance(generator, np.random.RandomState):
+            (np.random if isinstance(generator, str) else generator).seed(number)
+        else:
+            return torch.Generator(generator).manual_seed(number).get_state()
+        return as_tensor(state_of(generator))
 
 
 @contextmanager
-def left_as_they_were(names: Iterable[str]) -> Iterator[None]:
+def left_as_they_were(generators: Iterable[Generator]) -> Iterator[None]:
     """Put the generators back to their present states afterwards."""
-    before = {name: as_tensor(content) for name in names if (content := state_of(name))}
+    before = {one: as_tensor(content) for one in generators if (content := state_of(one))}
     try:
         yield
     finally:
-        for name, state in before.items():
-            set_state(name, state)
+        for one, state in before.items():
+            set_state(one, state)
 
 
 def seed_all(seed: int = 0) -> None:

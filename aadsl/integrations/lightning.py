@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import Callback
 from torch.optim.swa_utils import AveragedModel
 
 from aadsl.core.errors import AadslError
-from aadsl.integrations.resumption import GLOBAL_STEP, recorder_of
+from aadsl.integrations.resumption import GLOBAL_STEP, as_trained, recorder_of
 from aadsl.trajectory import Clip, Recorder
 
 
@@ -46,8 +46,8 @@ class RecorderCallback(Callback):  # type: ignore[misc]  # the library is option
         averages = (getattr(one, "_average_model", None) for one in trainer.callbacks)  # of WeightAveraging
         averaged = next((one for one in averages if isinstance(one, AveragedModel)), None)
         options = {"clip": clip, "averaged": averaged, **self._options}
-        optimizer = trainer.optimizers[0]
-        self.recorder = recorder_of(self.path, pl_module, optimizer, options, trainer.global_step, self.recorder)
+        optimizer, model = trainer.optimizers[0], as_trained(pl_module, trainer.strategy.model)
+        self.recorder = recorder_of(self.path, model, optimizer, options, trainer.global_step, self.recorder)
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
         """Announce the batch; its forward pass comes next."""

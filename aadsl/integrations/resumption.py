@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from aadsl.core.errors import AadslError
 from aadsl.core.files import expanded
@@ -14,6 +15,11 @@ from aadsl.trajectory import Recorder, open_trajectory
 
 GLOBAL_STEP = "global_step"
 """Metadata of each step: its number in the Trainer, which counts also the steps that mixed precision skipped."""
+
+
+def as_trained(model: nn.Module, called: Any) -> nn.Module:
+    """Return a Trainer's model as it is called: where several processes train it, in DistributedDataParallel."""
+    return called if isinstance(called, DistributedDataParallel) else model
 
 
 def recorder_of(

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback
 
 from aadsl.core.errors import AadslError
-from aadsl.integrations.resumption import GLOBAL_STEP, recorder_of
+from aadsl.integrations.resumption import GLOBAL_STEP, as_trained, recorder_of
 from aadsl.trajectory import Recorder
 
 ITEMS = "num_items_in_batch"
@@ -76,7 +76,8 @@ class RecorderCallback(TrainerCallback):  # type: ignore[misc]  # the library is
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Begin to record: the optimizer exists now."""
-        trainer, model = _calling_trainer(), kwargs["model"]
+        trainer = _calling_trainer()
+        model = as_trained(kwargs["model"], trainer.model_wrapped)
         self._leave()
         options = {"clip": args.max_grad_norm or None, **self._options}
         broken_off = self.recorder if model is self._model else None

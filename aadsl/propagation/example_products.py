@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from aadsl.propagation.layout import FlatState
-from aadsl.propagation.objective import Objective, seed
+from aadsl.propagation.micro_batches import seed
+from aadsl.propagation.objective import Objective
 from aadsl.propagation.step import Step
 
 

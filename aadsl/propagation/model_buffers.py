@@ -36,6 +36,7 @@ class ModelBuffers:
             module, _, key = name.rpartition(".")
             self._places.append((modules[module]._buffers, key, own[name]))
 
+    @torch.no_grad()
     def load(self, floating: Tensor, integers: Sequence[Tensor]) -> None:
         """Copy ``floating`` (B,) and each of ``integers`` into the model."""
         for home, key, tensor in self._places:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
@@ -14,13 +14,14 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from aadsl.core.copies import copied
 from aadsl.core.errors import AadslError
 from aadsl.core.formats import called_in
-from aadsl.core.generators import left_as_they_were, set_state
+from aadsl.core.generators import left_as_they_were
 from aadsl.core.kernels import under
 from aadsl.propagation.aligned import AlignedTensors
 from aadsl.propagation.example_rows import weighted
 from aadsl.propagation.gradient_hooks import hooked, hooks_of, put_hooks
 from aadsl.propagation.layout import FlatState, Layout
 from aadsl.propagation.loss import LossFunction, evaluated
+from aadsl.propagation.micro_batches import GradientSum, Turns, seed
 from aadsl.propagation.model_buffers import ModelBuffers
 from aadsl.propagation.outputs import captured_output, only_tensor
 from aadsl.propagation.statistics import RunningStatistics
@@ -51,8 +52,8 @@ class Evaluation(NamedTuple):
 class Objective:
     """A private copy of the model, into which flat states are loaded, and the loss on it.
 
-    The caller's model is never touched. Each evaluation loads the state it is asked about, so no state leaks from
-    one to the next.
+    The caller's model is never touched, but for what is ``shared`` with it: generators. Each evaluation loads the state
+    it is asked about, so no state leaks from one to the next.
 
     Attributes:
         model: the copy, without wrappers such as ``torch.compile``.
@@ -68,8 +69,9 @@ class Objective:
         buffers: Layout,
         integers: Sequence[str],
         like: Tensor,
+        shared: Iterable[Any] = (),
     ) -> None:
-        self.model = copied(model).to(like.device)
+        self.model = copied(model, shared).to(like.device)
         self.loss = loss
         self.parameters, self.buffers, self.integers = parameters, buffers, tuple(integers)
         self.statistics = RunningStatistics(self.model)
@@ -94,21 +96,20 @@ class Objective:
         """Copy ``state`` into the private model, its parameters moved by ``shift``."""
         with torch.no_grad():
             self._parameters.load(state.parameters, shift)
-            self._buffers.load(state.buffers, state.integers)
+        self._buffers.load(state.buffers, state.integers)
 
     def evaluate(self, state: FlatState, step: Step, shift: Shift | None = None) -> Evaluation:
         """Return loss and gradient of the step, over all its micro-batches, and the buffers after it."""
-        loss: Tensor | None = None
-        gradients: list[Tensor | None] = [None] * len(self.leaves)
+        losses, total = list[Tensor](), GradientSum(step)
         with self.at(state, step, shift):
-            for part in self._losses(step):
-                found = self.hooked(torch.autograd.grad(part, self.leaves, step.beginning(part), allow_unused=True))
-                gradients = [_accumulate(old, new) for old, new in zip(gradients, found, strict=True)]
-                loss = _accumulate(loss, part.detach())
-        assert loss is not None, "a step has a batch"
+            for position, part in enumerate(self._losses(step)):
+                found = torch.autograd.grad(part, self.leaves, step.beginning(part), allow_unused=True)
+                total.add(position, self.hooked(found))
+                losses.append(part.detach())
+        gradients = total.total
         present = [gradient is not None for gradient in gradients]
         return Evaluation(
-            loss,
+            sum(losses[1:], start=losses[0]),
             step.unscaled(self.parameters.flatten(gradients, self._like)),
             None if all(present) else self.parameters.mask(present, self._like.device),
             *self._buffers.now(),
@@ -232,7 +233,7 @@ class Objective:
             if not step.rng_states:
                 yield
                 return
-            with left_as_they_were({name for states in step.rng_states for name in states}):
+            with left_as_they_were({one for states in step.rng_states for one in states}):
                 yield
 
     def _set_mode(self, step: Step) -> None:
@@ -245,10 +246,20 @@ class Objective:
     def _losses(self, step: Step) -> Iterator[Tensor]:
         """Yield the share of each micro-batch: they add up to the loss of the step."""
         batches = step.batches()
+        turns = Turns(step, self._buffers_now, self._put_buffers)
         for position, batch in enumerate(batches):
+            turns.begin(position)
             seed(step, position)
             value = self.weighted_loss(batch, step.example_weights(position, self._like))
             yield step.share(value, position, len(batches))
+        turns.end()
+
+    def _buffers_now(self) -> tuple[tuple[Tensor, tuple[Tensor, ...]], dict[str, Tensor]]:
+        return self._buffers.now(), dict(self.statistics.current)
+
+    def _put_buffers(self, held: tuple[tuple[Tensor, tuple[Tensor, ...]], dict[str, Tensor]]) -> None:
+        present, self.statistics.current = held[0], dict(held[1])
+        self._buffers.load(*present)
 
     def weighted_loss(self, batch: Any, weights: Tensor | None) -> Tensor:
         """Return the loss of a micro-batch; its gradient is that of its examples by ``weights`` (n,), if there are."""
@@ -287,14 +298,3 @@ class Objective:
         )
         flat = self.parameters.flatten(found, self._like)
         return flat, torch.zeros_like(leaf) if of_buffers is None else of_buffers
-
-
-def seed(step: Step, micro_batch: int) -> None:
-    """Set the random generators as they were before the forward pass of a micro-batch, where that was recorded."""
-    states: Mapping[str, Tensor] = step.rng_states[micro_batch] if micro_batch < len(step.rng_states) else {}
-    for name, state in states.items():
-        set_state(name, state)
-
-
-def _accumulate(old: Tensor | None, new: Tensor | None) -> Tensor | None:
-    return new if old is None else old if new is None else old + new

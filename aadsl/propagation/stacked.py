@@ -12,7 +12,8 @@ from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from aadsl.propagation.layout import Layout
-from aadsl.propagation.objective import Objective, seed
+from aadsl.propagation.micro_batches import GradientSum, seed
+from aadsl.propagation.objective import Objective
 from aadsl.propagation.replicas import Replicas
 from aadsl.propagation.stacked_linear import StackedLinear
 from aadsl.propagation.stacked_update import update
@@ -52,20 +53,22 @@ class StackedObjective:
         """
         objective, rows = self.objective, len(parameters)
         leaves = [view.detach().requires_grad_() for view in _views(objective.parameters, parameters)]
-        floating = [view.clone() for view in _views(objective.buffers, buffers)]
-        whole = [t.clone() for t in integers]
-        total: list[Tensor | None] = [None] * len(leaves)
-        batches = step.batches()
+        batches, total = step.batches(), GradientSum(step)
+        of_ranks: list[tuple[list[Tensor], list[Tensor]]] = []
         with objective.running(step), sdpa_kernel(SDPBackend.MATH), StackedLinear():
             for position, batch in enumerate(batches):
+                if not position or step.begins_rank(position):
+                    floating = [view.clone() for view in _views(objective.buffers, buffers)]
+                    of_ranks.append((floating, [t.clone() for t in integers]))
                 seed(step, position)
                 together = torch.vmap(self._loss.at(batch), randomness="same")
-                values, floating, whole = together(leaves, floating, whole)
+                values, floating, whole = together(leaves, *of_ranks[-1])
+                of_ranks[-1] = floating, whole
                 share = step.share(values.sum(), position, len(batches))
-                found = torch.autograd.grad(share, leaves, step.beginning(share), allow_unused=True)
-                total = [_sum(old, new) for old, new in zip(total, found, strict=True)]
+                total.add(position, torch.autograd.grad(share, leaves, step.beginning(share), allow_unused=True))
+        floating, whole = of_ranks[0]
         return StackedEvaluation(
-            [None if gradient is None else step.unscaled(gradient) for gradient in total],
+            [None if gradient is None else step.unscaled(gradient) for gradient in total.total],
             _flat(objective.buffers, floating, buffers) if floating else buffers.new_zeros((rows, 0)),
             tuple(whole),
         )
@@ -197,7 +200,3 @@ def _flat(layout: Layout, tensors: Sequence[Tensor | None], like: Tensor) -> Ten
         for t, count in zip(tensors, layout.counts, strict=True)
     ]
     return torch.cat(parts, dim=1)
-
-
-def _sum(old: Tensor | None, new: Tensor | None) -> Tensor | None:
-    return new if old is None else old if new is None else old + new

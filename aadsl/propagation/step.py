@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from aadsl.core.clip import Clip
+from aadsl.core.generators import Generator
 from aadsl.core.kernels import Kernels
 from aadsl.dynamics import Dynamics, Hyper
 from aadsl.propagation.averaging import Averaging
@@ -44,10 +45,11 @@ class Step:
         gradient_weight: factor on the gradient; 0 needs no gradient at all.
         training: whether the model was in train mode.
         off_mode: modules that were in the other mode than the model (frozen normalization).
-        rng_states: for each micro-batch the states of the random generators by name (``"cpu"``, ``"cuda:0"``,
-            ``"python"``, ``"numpy"``) at the start of its forward pass; empty where nothing random happened.
+        rng_states: for each micro-batch the states of the random generators (:mod:`aadsl.core.generators`) at the start
+            of its forward pass; empty where nothing random happened.
         weights: for each micro-batch the factor of its loss in the loss of the step; empty where that is their mean.
         sizes: for each micro-batch how many examples it has.
+        ranks: for each micro-batch the rank of the process that computed it; empty where one process trained.
         left_out: for each micro-batch the examples whose loss has no weight (:mod:`aadsl.propagation.example_rows`);
             empty where there are none.
         clip: gradient clipping.
@@ -72,8 +74,9 @@ class Step:
     off_mode: tuple[str, ...] = ()
     weights: tuple[float, ...] = ()
     sizes: tuple[int, ...] = ()
+    ranks: tuple[int, ...] = ()
     left_out: tuple[tuple[int, ...], ...] = ()
-    rng_states: tuple[Mapping[str, Tensor], ...] = ()
+    rng_states: tuple[Mapping[Generator, Tensor], ...] = ()
     clip: Clip | None = None
     kernels: Kernels = field(default_factory=dict)
     inputs_format: str = ""
@@ -81,6 +84,10 @@ class Step:
     averaging: Averaging | None = None
     after_plateau: bool = False
     decides: Callable[[nn.Module, Step], Step] | None = None
+
+    def begins_rank(self, micro_batch: int) -> bool:
+        """Return whether a micro-batch is the first of another process than the one before it."""
+        return 0 < micro_batch < len(self.ranks) and self.ranks[micro_batch] != self.ranks[micro_batch - 1]
 
     def share(self, loss: Tensor, micro_batch: int, count: int) -> Tensor:
         """Return what the loss of one micro-batch of ``count`` adds to the loss of the step."""

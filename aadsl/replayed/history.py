@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from functools import _lru_cache_wrapper, cached_property, lru_cache
 from itertools import pairwise
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from aadsl.core.errors import AadslError, did_you_mean
-from aadsl.core.generators import NUMPY, PYTHON, left_as_they_were
+from aadsl.core.generators import NUMPY, PYTHON, OwnGenerator
 from aadsl.core.memory import free_memory
 from aadsl.core.progress import Progress, silent
 from aadsl.core.state import State
@@ -32,11 +32,11 @@ from aadsl.propagation import (
     placed,
     shipped,
 )
-from aadsl.propagation.objective import seed
 from aadsl.replayed import fitting
 from aadsl.replayed.averages import ShippedAverage
 from aadsl.replayed.batches import BatchLoader
 from aadsl.replayed.devices import device_of
+from aadsl.replayed.drawing import Drawing, losses_of, require_generators
 from aadsl.replayed.given import note_on_weights
 from aadsl.replayed.rules import GivenOptimizer, Rules
 from aadsl.replayed.steps import RecordedSteps
@@ -61,6 +61,7 @@ class History:
         memory: how much of the host's memory the states held during a sweep may take, such as ``"4GiB"``; by default as
             needed, up to half of what is free.
         optimizer: what makes an optimizer that has no step function: ``optimizer(params)``; by default it is looked up.
+        generators: those of the program's own that were recorded, which ``loss`` or ``model`` draw from.
 
     Attributes:
         opaque: the names of the optimizers whose steps have no derivative, so that nothing can be swept; as a rule "".
@@ -71,6 +72,7 @@ class History:
             the average, as a rule of none.
         finish: what is done to it before it is shipped, as a rule nothing.
         given: what to know of the model's weights, as a rule nothing.
+        drawn_from: all generators that the loss may draw from.
         witness: what is told where the replay of each stretch between two stored states ended.
         waypoints: states that verification passes and others want; replayed_steps: how many steps it has replayed.
 
@@ -88,6 +90,7 @@ class History:
         device: str | torch.device = "auto",
         memory: str | float | None = None,
         optimizer: GivenOptimizer = None,
+        generators: Sequence[OwnGenerator] = (),
     ) -> None:
         self.trajectory, self._model = trajectory, model
         self.asked: int | str | tuple[int, ...] | None = None
@@ -100,6 +103,8 @@ class History:
             hint = "restore the files from a copy; trajectory.violations() says which are missing"
             raise AadslError(f"no state of {trajectory.path} is there, which a replay begins with", hint=hint)
         fitting.require_parameters(trajectory, model)
+        require_generators(trajectory, generators)
+        self.drawn_from = {"cpu", str(self.device), PYTHON, NUMPY, *generators}
         self.data = TrainingData.of(data, trajectory)
         for job in trajectory.jobs:
             if job.start < job.stop and trajectory.micro_batches(job.start) is None:
@@ -118,14 +123,15 @@ class History:
         self._integers = tuple(name for name in moving if "int" in kinds[name])
         buffers = Layout.of({n: trajectory.buffers[n].shape for n in moving if n not in self._integers})
         like = next(iter(first.parameters.values())).to(self.device)
-        objective = Objective(model, loss, layout, buffers, self._integers, like)
+        objective = Objective(model, loss, layout, buffers, self._integers, like, generators)
         fitting.restore_constants(objective.model, trajectory, first, moving)
         self.step_map = StepMap(objective)
         self._final: FlatState | None = None
         self.witness: Callable[[int, int, FlatState], None] | None = None
         self.waypoints, self.replayed_steps = Waypoints(), 0
         self._memory = None if memory is None else bytes_of(memory)
-        self._recorded = RecordedSteps(trajectory, self._rules, self.batches, self.device)
+        self._recorded = RecordedSteps(trajectory, self._rules, self.batches, self.device, generators)
+        self._drawing = Drawing(trajectory, self._losses)
         fitting.require_modules(objective.model, set(self._recorded.off_mode))
 
     @property
@@ -211,22 +217,18 @@ class History:
 
     def _make_step(self, index: int) -> Step:
         averaging = None if self.average is None else self.average.averaging(index)
-        return self._recorded.at(index, self.weights.at(index), averaging)
+        early = self._drawing.is_early(index)
+        return self._recorded.at(index, self.weights.at(index), averaging, early=early)
 
     @cached_property
     def weights(self) -> MicroBatchWeights:
         """What tells the weights of micro-batches."""
-        return MicroBatchWeights(self.trajectory, self._recorded.batches, self._losses)
+        losses = lambda index: self._losses(index, self._drawing.is_early(index))  # noqa: E731
+        return MicroBatchWeights(self.trajectory, self._recorded.batches, losses)
 
-    def _losses(self, index: int) -> list[float]:
-        """Return the loss of each micro-batch of a step whose state was stored; random generators stay as they were."""
-        step, found = self._recorded.at(index), []
-        drawn_from = {"cpu", str(self.device), PYTHON, NUMPY}
-        with left_as_they_were(drawn_from), self.objective.at(self.state(index), step):
-            for position, batch in enumerate(step.batches()):
-                seed(step, position)
-                found.append(self.objective.weighted_loss(batch, None).item())
-        return found
+    def _losses(self, index: int, early: bool) -> list[float]:
+        """Return the loss of each micro-batch of a step whose state was stored."""
+        return losses_of(self.objective, self.state(index), self._recorded.at(index, early=early), self.drawn_from)
 
     def reached(self, start: int, stop: int, end: FlatState) -> None:
         """Tell :attr:`witness`, if there is one, where the replay of the steps between two stored states ended."""

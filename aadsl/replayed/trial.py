@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aadsl.core.generators import NUMPY, PYTHON, left_as_they_were
+from aadsl.core.generators import left_as_they_were
 from aadsl.replayed.history import History
 
 
@@ -12,5 +12,5 @@ def require_loss(history: History) -> None:
     Raises:
         AadslError: the loss fails there, or returns something else than a number with a gradient.
     """
-    with left_as_they_were({"cpu", str(history.device), PYTHON, NUMPY}):
+    with left_as_they_were(history.drawn_from):
         history.objective.evaluate(history.state(0), history.step(0))

@@ -28,6 +28,7 @@ OPTIONS = {
     "optimizer": Any,
     "final": Any,
     "finish": Any,
+    "generators": Any,
 }
 
 OF_MODEL = ("other dtype", "changed weight")  # what is wrong with the model that was given, not with the data
@@ -49,6 +50,7 @@ class Load(Statement):
     Answers are about the run's end; a model whose weights are neither those of its start nor of its end is told of.
     `final` says which model was shipped instead: the number of steps after which it was kept, such as final=1200 where
     best weights were loaded at the end, or final="given" for the weights of the model; what came later has no effect.
+    `generators` are random generators of one's own that the loss draws from, as Recorder(…, generators=[g]) had them.
     `finish` is done to the model after training, finish(model), as update_bn is; answers are then exact ones alone.
     final="averaged" is the average (EMA, SWA) that Recorder(…, averaged=ema) followed, final=[8, 12] the mean of two.
     Scores are refused on a trajectory that fails verification, unless `unverified=true` is given; then they say so.

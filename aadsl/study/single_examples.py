@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from aadsl.core.exclusive import one_at_a_time
-from aadsl.core.generators import NUMPY, PYTHON, left_as_they_were
+from aadsl.core.generators import left_as_they_were
 from aadsl.core.progress import Progress, silent
 from aadsl.data.examples import to_device
 from aadsl.replayed.history import History
@@ -44,7 +44,7 @@ def final_losses(history: History, examples: Sequence[Any], *, progress: Progres
     model = history.model_at(history.replay_end(progress))
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     losses = np.empty(len(examples))
-    with torch.no_grad(), left_as_they_were(("cpu", PYTHON, NUMPY)):
+    with torch.no_grad(), left_as_they_were(history.drawn_from):
         for k, example in enumerate(examples):
             progress("loss of examples", k, len(examples))
             losses[k] = float(history.objective.loss(model, to_device(example, device)))

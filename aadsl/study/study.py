@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
@@ -86,6 +86,8 @@ class Study(ExampleQuestions):
             whose trained adapters were merged into its base is told by what it computes.
         finish: what is done to the model after training, before it is shipped: ``finish(model)`` writes to its weights
             or statistics, as ``lambda model: update_bn(loader, model)`` does; answers are then exact ones alone.
+        generators: the random generators of one's own that ``Recorder(…, generators=[…])`` was given, in that order, as
+            ``loss`` or ``model`` draw from them: each replayed step finds them as they were.
         unverified: answer although the trajectory fails verification; answers then say so in their attributes.
 
     Before the first answer is computed, the files and a small sample of steps are verified. On a trajectory that fails,
@@ -113,11 +115,12 @@ class Study(ExampleQuestions):
         optimizer: Callable[..., Optimizer] | None = None,
         final: Any = None,
         finish: Callable[[nn.Module], Any] | None = None,
+        generators: Sequence[Any] = (),
     ) -> None:
         self.data = data
         device = f"cuda:{device}" if isinstance(device, int) else device
         given = {"model": model, "loss": loss, "data": data, "memory": memory, "optimizer": optimizer}
-        history = History(trajectory, **given, device=device)
+        history = History(trajectory, **given, device=device, generators=generators)
         if final is not None or finish is not None:
             history.given = ""
             ask_about(history, None if final is None else asked_of(history, final, model), finish)
@@ -127,6 +130,9 @@ class Study(ExampleQuestions):
         self.spot_check = SpotCheck(history, entries, tolerated=unverified)
         spread = None
         if executor is not None or workers:
+            if generators:
+                hint = "leave executor= and workers= out"
+                raise AadslError("generators= are objects of this process, where the loss finds them", hint=hint)
             spread = Workers(
                 RunSpec(trajectory, **given, device=device, final=history.asked, finish=finish), executor, workers
             )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -10,12 +9,11 @@ from functools import partial
 from math import isfinite
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from aadsl.core.errors import AadslError
-from aadsl.core.generators import NUMPY, PYTHON, as_tensor, left_as_they_were, state_of
+from aadsl.core.generators import NUMPY, PYTHON, left_as_they_were, reseeded, state_of
 from aadsl.core.kernels import AUTOCAST
 from aadsl.propagation import Step, Variation
 from aadsl.trajectory import Trajectory
@@ -46,6 +44,9 @@ def unrecorded_draws(trajectory: Trajectory, stretch: Stretch) -> Suspicion:
         drawn = [whose for name, whose in generators.items() if state_of(name) != before[name]]
     if not drawn and not _differs(stretch):
         return None
+    own, known = trajectory.provenance.get("generators"), stretch.history.drawn_from
+    if own and all(isinstance(one, str) for one in known):
+        return "other random numbers", f"the run drew from generators of its own ({own}), and generators= is not given"
     whose = f" from {' and '.join(drawn)} generator outside of the model's forward pass, where it is not recorded"
     whose = whose if drawn else " that are not recorded, so that two replays of the same steps differ"
     return "other random numbers", f"the model or the loss draws random numbers{whose}"
@@ -151,15 +152,6 @@ def noise(trajectory: Trajectory, stretch: Stretch) -> Suspicion:
 
 def _drawn(seed: int, step: Step) -> Step:
     """Return a step that draws other random numbers."""
+    number = 1_000_003 * seed + step.index
     recorded = step.rng_states or ({"cpu": torch.empty(0)},)
-    return replace(step, rng_states=tuple({name: _seeded(name, seed, step.index) for name in own} for own in recorded))
-
-
-def _seeded(name: str, seed: int, index: int) -> Tensor:
-    """Return a state of a generator that depends on two numbers."""
-    number = 1_000_003 * seed + index
-    if name not in (PYTHON, NUMPY):
-        return torch.Generator(name).manual_seed(number).get_state()
-    with left_as_they_were([name]):
-        (random.seed if name == PYTHON else np.random.seed)(number)
-        return as_tensor(state_of(name))
+    return replace(step, rng_states=tuple({one: reseeded(one, number) for one in own} for own in recorded))

@@ -16,8 +16,8 @@ _OWN_RUN = (
     "let steps alone change weights and optimizer; what follows another change is a run of its own, of its own recorder"
 )
 _NUMBERS = (
-    "say recorder.forward_begins() before the loss draws, where it does so before it calls the model; the generators "
-    "of PyTorch, NumPy and Python are recorded from there on, others are not"
+    "announce a batch before its forward pass, or say recorder.forward_begins() before the loss draws, where it does "
+    "so before it calls the model; tell of generators of your own: Recorder(…, generators=[g]), and the study, too"
 )
 _RESTORE = "restore the files from a copy, or record the run again"
 _DATA = "give the data set that the run was trained on, in the order to which the recorded indices belong"

@@ -78,6 +78,6 @@ def test_one_look_a_step_while_nothing_is_drawn(monkeypatch: pytest.MonkeyPatch,
                     torch.rand(1)
         trajectory = open_trajectory(folder)
         noted = sum(trajectory.rng_state(step) is not None for step in range(100))
-    # A draw between two steps is noted once, and each step looked at twice again for a while.
+    # A draw between two steps is noted once, and each step looked at again for a while where it ends, and announced.
     assert noted == (9 if between else 0)
-    assert looks == 100 + (10 * 9 + 1 if between else 10) + (0 if between else 1)
+    assert looks == 100 + (10 * 9 + 1 if between else 10) + (9 * 9 + 1 if between else 10) + (0 if between else 1)

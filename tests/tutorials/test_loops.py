@@ -15,10 +15,20 @@ from torch import Tensor, nn
 
 import aadsl
 from aadsl.interventions import INTERVENTIONS
+from tests.processes import in_two_processes
 
 ROOT = Path(__file__).parents[2]
 LOOPS = sorted((ROOT / "tutorials" / "loops").glob("*.py"))
+TOGETHER = {"data_parallel"}
+"""Those that several processes run."""
 IMAGES = torch.tensor(aadsl.datasets.mnist10k().image.values[9000:9050])
+
+
+def trained_together(rank: int, file: Path, folder: Path) -> None:
+    train = runpy.run_path(str(file))["train"]
+    models = train(folder / "run"), train(folder / "short", epochs=1)
+    if rank == 0:
+        torch.save(models, folder / "models.pt")
 
 
 def read(model: nn.Module, batch: Any) -> Tensor:
@@ -31,8 +41,12 @@ def read(model: nn.Module, batch: Any) -> Tensor:
 def test_it_is_replayed_and_answered_for(file: Path, tmp_path: Path) -> None:
     loop = runpy.run_path(str(file))
     anew = "RERUN" in loop
-    model = loop["train"](tmp_path / "run")
-    before = loop["train"](tmp_path / "short", **({"left_out": range(12)} if anew else {"epochs": 1}))
+    if file.stem in TOGETHER:
+        in_two_processes(trained_together, tmp_path, file, tmp_path)
+        model, before = torch.load(tmp_path / "models.pt", weights_only=False)
+    else:
+        model = loop["train"](tmp_path / "run")
+        before = loop["train"](tmp_path / "short", **({"left_out": range(12)} if anew else {"epochs": 1}))
     given = {"model": model, "loss": loop["loss_fn"], "data": loop["DATA"], "device": "cpu"} | loop.get("ASKED", {})
     study = aadsl.Study(aadsl.open_trajectory(tmp_path / "run"), **given)
     report = study.verify_trajectory()

@@ -1,4 +1,4 @@
-"""Noise that the loss draws before it calls the model, as diffusion does: say where that begins."""
+"""Noise that the loss draws before it calls the model, as diffusion does: announced before it, a batch says where."""
 
 import torch
 from torch import nn
@@ -24,7 +24,6 @@ def train(path, epochs=2):
         for epoch in range(epochs):
             for batch in recorder.batches(loader, epoch=epoch):  # instead of: for batch in loader:
                 optimizer.zero_grad()
-                recorder.forward_begins()  # before what draws: PyTorch's, NumPy's and Python's generators are kept
                 loss_fn(model, batch).backward()
                 optimizer.step()
     return model

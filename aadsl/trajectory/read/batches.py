@@ -20,7 +20,7 @@ from aadsl.trajectory.read.rules import layout_of_batches, require
 from aadsl.trajectory.read.source import RunSource
 from aadsl.trajectory.store.columns import Columns, column_names, read_column
 from aadsl.trajectory.store.segments import Segment
-from aadsl.trajectory.store.specs import FACTOR, LOADER, LOSS, STRUCTURE, WEIGHT
+from aadsl.trajectory.store.specs import ANNOUNCED, FACTOR, LOADER, LOSS, RANK, STRUCTURE, WEIGHT
 from aadsl.trajectory.store.structure import put_together
 from aadsl.trajectory.store.tensors import from_array
 
@@ -140,6 +140,10 @@ class Loaded:
         factor = self._number(FACTOR, row)
         return None if isnan(factor) else (self._number(LOSS, row), factor)
 
+    def rank(self, row: int) -> int | None:
+        """Return the rank of the process that computed a micro-batch, None where one process trained."""
+        return int(self.columns[RANK].values[row]) if RANK in self.columns else None
+
     def _number(self, name: str, row: int) -> float:
         return float(self.columns[name].values[row]) if name in self.columns else nan
 
@@ -154,13 +158,17 @@ class Loaded:
                 found[str(column.attributes["tensor"])] = flat.clone().view(sides)
         return found
 
-    def generators(self, row: int, loader: bool) -> dict[str, Tensor]:
-        """Return the generator states from which a micro-batch's forward started, or a ``loader`` made it, by name."""
+    def generators(self, row: int, where: str = "") -> dict[str, Tensor]:
+        """Return the generators' states from which a micro-batch's forward started, by name; or ``where`` else.
+
+        That is ``LOADER``, where a loader began to make it, or ``ANNOUNCED``.
+        """
         found = {}
         for variable in self._generators:
             name = variable.removeprefix("rng_")
-            if name.startswith(LOADER) is loader and len(state := self.ragged(variable, row, f"{variable}_size")):
-                found[name.removeprefix(LOADER).replace("cuda", "cuda:")] = torch.from_numpy(state.copy())
+            place = next((known for known in (LOADER, ANNOUNCED) if name.startswith(known)), "")
+            if place == where and len(state := self.ragged(variable, row, f"{variable}_size")):
+                found[name.removeprefix(place).replace("cuda", "cuda:")] = torch.from_numpy(state.copy())
         return found
 
 

@@ -7,10 +7,11 @@ the value it has where it is trained next to, and in a parameter group that no o
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from itertools import groupby
+from itertools import groupby, pairwise
+from pathlib import PurePath
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,7 +24,7 @@ from aadsl.core.kernels import Kernels
 from aadsl.core.state import State
 from aadsl.trajectory.read.run import Hyperparameters, RecordedRun
 from aadsl.trajectory.store.fingerprints import tensor_digest
-from aadsl.trajectory.store.specs import ParameterSpec
+from aadsl.trajectory.store.specs import Job, ParameterSpec
 
 _AT_REST: Hyperparameters = {"lr": 0.0, "momentum": 0.0, "weight_decay": 0.0}
 
@@ -70,6 +71,15 @@ class Chain:
             raise AadslError(f"no step {step}: the trajectory has steps 0 … {self.starts[-1] - 1}")
         number = bisect_right(self.starts, step) - 1
         return number, step - self.starts[number]
+
+    def jobs(self, names: Mapping[int, str]) -> tuple[Job, ...]:
+        """Return the runs, each with the name of the phase that begins with its first step, by ``names``."""
+        jobs = []
+        for run, (start, stop) in zip(self.runs, pairwise(self.starts), strict=True):
+            path = str(run.source.path)
+            name = names[start] if start < stop else PurePath(path).name
+            jobs.append(Job(name, path, start, stop, run.header.fingerprints))
+        return tuple(jobs)
 
     def hyperparameters(self, step: int) -> tuple[Hyperparameters, ...]:
         """Return the scalars that each group used; one that was not trained, or rested, has the learning rate 0."""

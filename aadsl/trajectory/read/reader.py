@@ -6,8 +6,6 @@ import hashlib
 import os
 from collections.abc import Sequence
 from functools import cached_property
-from itertools import pairwise
-from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -34,7 +32,7 @@ from aadsl.trajectory.read.naming import with_distinct_phases
 from aadsl.trajectory.read.run import Hyperparameters, RecordedRun
 from aadsl.trajectory.read.schema import violations
 from aadsl.trajectory.read.source import sources_of
-from aadsl.trajectory.store.specs import BOUNDARY, Job, Phase
+from aadsl.trajectory.store.specs import ANNOUNCED, BOUNDARY, LOADER, Job, Phase
 
 PathLike = str | os.PathLike[str]
 
@@ -218,13 +216,21 @@ class Trajectory:
         """Return the number of examples of each micro-batch of a step."""
         return tuple(int(loaded.columns["row_size"].values[row]) for loaded, row in self._consumed(step))
 
+    def micro_batch_ranks(self, step: int) -> tuple[int, ...]:
+        """Return the rank of the process that computed each micro-batch of a step; () where one process trained."""
+        return tuple(rank for loaded, row in self._consumed(step) if (rank := loaded.rank(row)) is not None)
+
     def rng_states(self, step: int, *, loader: bool = False) -> tuple[dict[str, Tensor], ...]:
         """Return the states of the generators where each forward began; or where a ``loader`` began to make its batch.
 
-        By device for PyTorch's (``"cpu"``, ``"cuda:0"``), ``"python"`` and ``"numpy"`` for the global ones of
-        ``random`` and NumPy. Those of which the step drew no numbers are left out.
+        By device for PyTorch's (``"cpu"``, ``"cuda:0"``), ``"python"`` and ``"numpy"`` for the global ones of those,
+        ``"own0"`` … for the program's own. Those of which the step drew no numbers are left out.
         """
-        return tuple(loaded.generators(row, loader) for loaded, row in self._consumed(step))
+        return tuple(loaded.generators(row, LOADER if loader else "") for loaded, row in self._consumed(step))
+
+    def announced_rng_states(self, step: int) -> tuple[dict[str, Tensor], ...]:
+        """Return the same where each batch was announced, of those that something drew from before the forward."""
+        return tuple(loaded.generators(row, ANNOUNCED) for loaded, row in self._consumed(step))
 
     def rng_state(self, step: int, micro_batch: int = 0, device: str = "cpu") -> Tensor | None:
         """Return one of :meth:`rng_states`; None where the step drew no numbers there."""
@@ -244,13 +250,7 @@ class Trajectory:
     @cached_property
     def jobs(self) -> tuple[Job, ...]:
         """The runs that make the trajectory, in order; together they cover all steps."""
-        names = {phase.start: phase.name for phase in self.phases}
-        jobs = []
-        for run, (start, stop) in zip(self._runs, pairwise(self._chain.starts), strict=True):
-            path = str(run.source.path)
-            name = names[start] if start < stop else PurePath(path).name
-            jobs.append(Job(name, path, start, stop, run.header.fingerprints))
-        return tuple(jobs)
+        return self._chain.jobs({phase.start: phase.name for phase in self.phases})
 
     def violations(self, progress: Progress = silent) -> list[str]:
         """Return what is wrong with the files: damage, gaps, what the schema does not allow."""

@@ -24,11 +24,14 @@ A trajectory is a folder of sealed netCDF-4 files (:mod:`aadsl.trajectory.store.
     CF contiguous ragged arrays. Over ``micro_batch``: ``step``, ``row_size`` and for each stored tensor its
     ``*_size`` and ``*_shape``; over ``example``: ``index`` (-1: unknown) and per-example metadata;
     ``tensor_<name>_<dtype>`` and ``rng_<device>`` (generator states, also
-    ``rng_python`` and ``rng_numpy``) end to end. Since version 2, where some need them:
+    ``rng_python``, ``rng_numpy`` and ``rng_own0`` …, and ``rng_announced_*`` where the batch was announced, of those
+    that something drew from between there and the forward) end to end. Since version 2, where some need them:
     ``micro_batch_weight``, the factor of a micro-batch's loss in the loss of the step, as told (NaN: it was not),
     ``micro_batch_loss``, what ``backward()`` was called on, ``micro_batch_factor``, by what the loop had multiplied
-    that last (NaN: not seen; where nothing is known, the step's loss is the mean of its micro-batches), and
-    ``tensor_structure``, how containers hold the tensors (:mod:`aadsl.trajectory.store.structure`).
+    that last (NaN: not seen; where nothing is known, the step's loss is the mean of its micro-batches),
+    ``micro_batch_rank``, which of several processes computed it (a step's ascend; weight, loss and factor are those in
+    the mean over the processes), and ``tensor_structure``, how containers hold the tensors
+    (:mod:`aadsl.trajectory.store.structure`).
 ``state-<t>.nc``
     ξ_t: ``step`` is t; ``parameters_<dtype>``, ``optimizer_<slot>_<dtype>``, ``buffers_<dtype>`` are all tensors end to
     end; the attribute ``layout`` (JSON) names them in order, with their shapes. Dtypes that netCDF lacks are stored as

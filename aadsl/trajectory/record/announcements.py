@@ -104,11 +104,12 @@ class ComingStep:
         begun: the optimizer that began to step last.
         taken: the optimizers that have taken their step in it.
         after: the state after them, where it is to be kept.
+        of_all: the metadata that several processes agree on; None where there is one.
     """
 
     __slots__ = (
         "_forgotten", "_interrupted", "_told", "after", "batches", "begun", "boundary", "fresh", "loss", "number",
-        "taken", "used",
+        "of_all", "taken", "used",
     )  # fmt: skip
 
     def __init__(self, number: int, boundary: int = BOUNDARY["none"]) -> None:
@@ -122,6 +123,7 @@ class ComingStep:
         self.taken: tuple[Optimizer, ...] = ()
         self.after: Packed | None = None
         self.begun: Optimizer | None = None
+        self.of_all: dict[str, Any] | None = None
         self._forgotten = self._interrupted = False
 
     @property
@@ -152,6 +154,8 @@ class ComingStep:
         Of each name the latest counts, but the loss is of all: Σ weight·loss, or the mean. Where it was not told, it is
         what was differentiated.
         """
+        if self.of_all is not None:
+            return self.of_all
         seen = {} if self.loss is None else {"loss": self.loss}
         if len(self._told) == 1 and self.batches[0].weight is None:
             return self._told[0] if "loss" in self._told[0] else seen | self._told[0]
@@ -167,6 +171,16 @@ class ComingStep:
         kept = len(self.batches) - ahead
         self._forgotten |= kept > 0
         self.batches, self._told = self.batches[kept:], self._told[kept:]
+
+    def require_declared(self, used: int, declared: int | None) -> None:
+        """Raise AadslError where another number of micro-batches is used than declared; say which are left out."""
+        if used < len(self.batches):
+            tell_unused(len(self.batches) - used, self.number)
+        if declared is not None and used != declared:
+            raise AadslError(
+                f"step {self.number} took {used} micro-batches, accumulate={declared} was declared",
+                hint="leave accumulate= out where steps differ",
+            )
 
     def require_ready(self, optimizer: Optimizer) -> None:
         """Make sure that the optimizer may take the step.

@@ -20,7 +20,7 @@ def warn_of_unknown(subject: Subject) -> None:
     """Say, before the training, what can be asked of it where steps of an optimizer have no derivative."""
     for kind, one in {kind_of(one): one for one in subject.optimizers}.items():
         if kind not in DYNAMICS:
-            warnings.warn(prospects(one, kind, DYNAMICS), stacklevel=4)
+            warnings.warn(prospects(one, kind, DYNAMICS), stacklevel=5)
 
 
 def skips(optimizer: Optimizer) -> bool:

@@ -27,7 +27,7 @@ def own_numbers(model: nn.Module) -> bool:
         f"the model is compiled, and inductor draws what it drops ({found}) from a generator of its own, which no "
         "replay has, so that nothing can be asked of the run: say torch._inductor.config.fallback_random = True before "
         "the first step, or do not compile what drops",
-        stacklevel=4,
+        stacklevel=5,
     )
     return True
 

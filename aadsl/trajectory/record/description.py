@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from torch.optim import Optimizer
 
 from aadsl.core.clip import Clip
+from aadsl.core.generators import OwnGenerator, kind_of_generator
 from aadsl.core.kernels import kernels_now, tell_of_nondeterminism
 from aadsl.dynamics import DYNAMICS, kind_of, options_of
 from aadsl.trajectory.record.compiled import OWN_NUMBERS
@@ -19,8 +21,10 @@ from aadsl.trajectory.store.fingerprints import data_fingerprint, tensor_digest
 from aadsl.trajectory.store.header import Header
 
 
-def describe(subject: Subject, data: object, clip: Clip | None, accumulation: int | None) -> Header:
-    """Return the header of a new run."""
+def describe(
+    subject: Subject, data: object, clip: Clip | None, accumulation: int | None, generators: Sequence[OwnGenerator] = ()
+) -> Header:
+    """Return the header of a new run. Raises AadslError where one of the generators is none."""
     device = next(iter(subject.parameters.values())).device
     tell_of_nondeterminism(device)
     return Header(
@@ -42,6 +46,7 @@ def describe(subject: Subject, data: object, clip: Clip | None, accumulation: in
             "optimizer_class": ", ".join(dict.fromkeys(map(_qualified, subject.optimizers))),
             "data": "" if data is None else _qualified(data),
             **({"compiled": OWN_NUMBERS} if subject.draws_own_numbers else {}),
+            **({"generators": ", ".join(map(kind_of_generator, generators))} if generators else {}),
             "device": str(device) if device.type == "cpu" else torch.cuda.get_device_name(device),
             "threads": str(torch.get_num_threads()),
             "torch": torch.__version__,

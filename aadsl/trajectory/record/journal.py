@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -39,18 +40,64 @@ class Waiting(NamedTuple):
     rows: list[Row]
 
 
-class Journal:
+class Tally:
+    """What is known of a run that another process writes: its ``header``, and how many steps there are (``first``)."""
+
+    def __init__(self, header: Header, first: int) -> None:
+        self.header = header
+        self._counted = first
+
+    @property
+    def step(self) -> int:
+        """Number of the next step."""
+        return self._counted
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the steps that wait are many enough, or have waited long enough, to be committed."""
+        return False
+
+    def due(self, step: int) -> bool:
+        """Return whether ξ_step is to be kept."""
+        return False
+
+    def copying(self) -> AbstractContextManager[None]:
+        """Count the time that the training's thread takes for a state."""
+        return nullcontext()
+
+    def problem(self) -> AadslError | None:
+        """Return what went wrong in the background, if anything did."""
+        return None
+
+    def state(self, step: int, packed: Packed) -> None:
+        """Take ξ_step."""
+
+    def tell(self, **known: Any) -> None:
+        """Say what else the header of a run that ends knows."""
+
+    def add(self, row: Row) -> None:
+        """Add a step that was taken. Whatever interrupts this call, the step is added or it is not."""
+        self._counted += 1
+
+    def commit(self) -> None:
+        """Let what waits be written."""
+
+    def flush(self) -> None:
+        """Wait until everything is on disk, or failed."""
+
+    def close(self) -> None:
+        """Finish."""
+
+
+class Journal(Tally):
     """Writes one run into ``folder``, which holds ``header`` and the steps before ``first`` already.
 
     Errors wait for :meth:`problem`.
-
-    Attributes:
-        pace: which states are kept.
     """
 
-    def __init__(self, folder: Path, header: Header, plan: StatePlan, first: int) -> None:
+    def __init__(self, folder: Path, plan: StatePlan, header: Header, first: int) -> None:
+        super().__init__(header, first)
         self.folder = folder
-        self.header = header
         self._plan = plan
         self._waiting = Waiting(first, [])
         self._held = 0  # bytes of batches in rows that wait
@@ -60,7 +107,7 @@ class Journal:
         self._stored = states_in(path.name for path in folder.iterdir())
         self._states = StateWriter(folder, header.attributes)
         self._writer = Writer()
-        self.pace = Pace(plan, self._writer, first)
+        self._pace = Pace(plan, self._writer, first)
         self._reserve = Reserve(folder)
         self._diverged: AadslError | None = None
         self._refused: OSError | None = None  # what the disk refused, while steps can still be written
@@ -73,6 +120,14 @@ class Journal:
         return AadslError(
             f"recording into {self.folder} failed: {error}", hint="what was committed before stays readable"
         )
+
+    def due(self, step: int) -> bool:
+        """Return whether ξ_step is to be kept, and training can afford it."""
+        return self._pace.due(step)
+
+    def copying(self) -> AbstractContextManager[None]:
+        """Count the time that the training's thread takes for a state."""
+        return self._pace.copying()
 
     def state(self, step: int, packed: Packed) -> None:
         """Queue ξ_step."""
@@ -120,7 +175,7 @@ class Journal:
 
     def _write_state(self, step: int, packed: Packed) -> None:
         try:
-            with self.pace.writing():
+            with self._pace.writing():
                 self._states.write(step, packed)
         except AadslError as error:
             self._diverged = error  # no reason to lose the steps that led there
@@ -159,5 +214,5 @@ class Journal:
         self._reserve.release()
         names = [path.name for path in self.folder.iterdir()]
         merge(self.folder, cover(segments_in(names, "steps")), self.header.attributes)
-        known = {**self.header.provenance, "states": f"{len(self._stored)} kept; {self.pace}"}
+        known = {**self.header.provenance, "states": f"{len(self._stored)} kept; {self._pace}"}
         write_header(self.folder, replace(self.header, length=length, provenance=known))

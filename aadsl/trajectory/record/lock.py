@@ -23,7 +23,8 @@ class FolderLock:
             os.close(self._handle)
             raise AadslError(
                 f"{folder} is being recorded into by another recorder",
-                hint="close that one, or record into another folder",
+                hint="close that one, or record into another folder; where several processes train one model, each "
+                "recorder is given it in DistributedDataParallel",
             ) from None
         _held.add(self._handle)
 

@@ -11,8 +11,9 @@ from torch.optim import Optimizer
 from aadsl.core.errors import AadslError
 from aadsl.trajectory.record.announcements import ComingStep, tell_unused
 from aadsl.trajectory.record.around import Surroundings, skips
-from aadsl.trajectory.record.journal import Journal
+from aadsl.trajectory.record.journal import Tally
 from aadsl.trajectory.record.noted import Noted
+from aadsl.trajectory.record.ranks import Mode, Ranks
 from aadsl.trajectory.record.resume import Start
 from aadsl.trajectory.record.rows import MicroBatch, Row
 from aadsl.trajectory.record.subject import Subject
@@ -36,6 +37,7 @@ class Loop:
         journal: where steps and states go.
         start: where the recording begins; its phase is "" where one begins there.
         phase: name of the first phase, unless one goes on.
+        ranks: the processes that train the model together; None for this one alone.
         accumulate: the declared number of micro-batches of each step; None where steps may differ.
         adaptive: whether what the steps are depends on the model, as declared. (``noted`` is of the coming step.)
     """
@@ -44,14 +46,15 @@ class Loop:
         self,
         subject: Subject,
         watch: ForwardWatch,
-        journal: Journal,
+        journal: Tally,
         start: Start,
+        ranks: Ranks | None,
         phase: str,
         accumulate: int | None,
         adaptive: bool,
     ) -> None:
         self._subject, self._watch, self._journal = subject, watch, journal
-        self._accumulate = accumulate
+        self._ranks, self._accumulate = ranks, accumulate
         self._phase = start.phase or phase
         self._reset: bool | None = None  # whether the coming phase resets the optimizer; None: look when it begins
         self._phase_due = not start.phase
@@ -165,10 +168,13 @@ class Loop:
             coming = self._next()
         coming.require_ready(optimizer)
         self._subject.require_unchanged()
+        if self._ranks is not None:
+            self._ranks.require_plain()
         if coming.taken:
             self._hyperparameters = self._subject.hyperparameters_of(optimizer, self._hyperparameters)
         else:
-            self._require_declared(coming)
+            count = len(coming.batches)
+            coming.require_declared(self._watch.used(coming.batches) if count > 1 else count, self._accumulate)
             if self._watch.without_gradients:
                 self._subject.require_unchanged_tensors()
             self.begin_what_is_due()
@@ -189,18 +195,6 @@ class Loop:
                 self._capture()  # so that it is known between which steps this was
         self._wrote_before = wrote
 
-    def _require_declared(self, coming: ComingStep) -> None:
-        """Raise AadslError where another number of micro-batches is used than declared; say which are left out."""
-        count = len(coming.batches)
-        used = self._watch.used(coming.batches) if count > 1 else count
-        if used < count:
-            tell_unused(count - used, coming.number)
-        if self._accumulate is not None and used != self._accumulate:
-            raise AadslError(
-                f"step {coming.number} took {used} micro-batches, accumulate={self._accumulate} was declared",
-                hint="leave accumulate= out where steps differ",
-            )
-
     def after_step(self) -> None:
         """Note the step that an optimizer took, and add it where it was the last of them."""
         coming = self._coming
@@ -212,11 +206,15 @@ class Loop:
             coming.used = self._watch.finish_step(coming.batches)
             coming.loss = self._watch.loss
             self.noted.of_pass(self._watch, first=coming.number == self._first)
+            if self._ranks is not None:
+                mode = Mode(self._watch.training, self._watch.off_mode, self._watch.autocast)
+                own = coming.used, coming.metadata, mode
+                coming.used, coming.of_all = self._ranks.together(coming.number, *own)
         # With this the step is taken: whatever interrupts, before or after it, leaves nothing half done.
         coming.end()
         self._versions = self._subject.versions()
         self._end = [sample.clone() for sample in self._subject.samples]
-        if self._journal.pace.due(coming.number + 1):
+        if self._journal.due(coming.number + 1):
             coming.after = self._packed()  # now, because much may happen until the next batch comes
         if len(coming.taken) == len(self._subject.optimizers):
             self._add(coming)
@@ -289,7 +287,7 @@ class Loop:
         self._keep(self._packed())
 
     def _packed(self) -> Packed:
-        with self._journal.pace.copying():
+        with self._journal.copying():
             self._subject.require_unchanged_tensors()
             self._around.require_frozen()
             return pack(self._subject.entries())

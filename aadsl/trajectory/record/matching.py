@@ -22,18 +22,20 @@ class ForwardPass:
         training, off_mode: the model's mode, and the modules that deviated from it.
         autocast: the dtype of the ``torch.autocast`` around it, "" where there was none.
         inputs_format: the memory format of what the model was called on, "" for the usual one.
-        states: of PyTorch's generators where it began, by device.
+        states: of PyTorch's generators where it began, by device, and of a program's own.
         others: those of Python's and NumPy's generators, if it drew from them.
+        early: those of all where its batch was announced, if they were looked at there; else nothing.
         tasks: the backward passes that went through its output.
         buffers: how often each buffer had been written to when it began, and when it ended; None where there are none.
     """
 
-    __slots__ = ("autocast", "buffers", "inputs_format", "off_mode", "others", "states", "tasks", "training")
+    __slots__ = ("autocast", "buffers", "early", "inputs_format", "off_mode", "others", "states", "tasks", "training")
 
     def __init__(self, training: bool, off_mode: str, states: dict[str, bytes]) -> None:
         self.training, self.off_mode, self.states = training, off_mode, states
         self.autocast = self.inputs_format = ""
         self.others: Mapping[str, bytes] = NOTHING
+        self.early: Mapping[str, bytes] = NOTHING
         self.tasks: tuple[int, ...] = ()
         self.buffers: tuple[list[int], list[int]] | None = None
 

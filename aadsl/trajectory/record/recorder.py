@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
@@ -19,17 +20,14 @@ from aadsl.core.errors import AadslError
 from aadsl.core.files import expanded
 from aadsl.data.examples import Examples
 from aadsl.trajectory.record.announcements import announced
-from aadsl.trajectory.record.around import warn_of_unknown
-from aadsl.trajectory.record.description import describe
-from aadsl.trajectory.record.journal import Journal
+from aadsl.trajectory.record.journal import Journal, Tally
 from aadsl.trajectory.record.loader import AnnouncedBatches, Store, Watches, watched
 from aadsl.trajectory.record.loop import Loop
 from aadsl.trajectory.record.noted import PlateauHook
 from aadsl.trajectory.record.plans import StatePlan, plan_of
-from aadsl.trajectory.record.process import begun, ended, take_over
-from aadsl.trajectory.record.resume import Start, prepared
-from aadsl.trajectory.record.subject import Subject
-from aadsl.trajectory.record.vocabulary import Vocabulary, require_storable
+from aadsl.trajectory.record.process import begun, ended
+from aadsl.trajectory.record.setting import setting_of
+from aadsl.trajectory.record.vocabulary import require_storable
 from aadsl.trajectory.record.watch import ForwardWatch
 
 
@@ -42,7 +40,8 @@ class Recorder:
 
     Args:
         path: folder to record into; made if need be. A run that is there is continued where the model stands.
-        model: what is trained. Its forward is watched for train/eval mode and random numbers.
+        model: what is trained. Its forward is watched for train/eval mode and random numbers. A model in
+            ``DistributedDataParallel`` has a recorder in each process; that of rank 0 writes, what all of them did.
         optimizer: any ``torch.optim`` optimizer over parameters of ``model``; or a list of them, ``[body, head]``. What
             they do between one batch and the next is one step: each steps once in it, or rests.
         data: the data set that ``indices`` point into; described, not stored.
@@ -55,6 +54,8 @@ class Recorder:
         adaptive: declares that batches, labels or losses depend on the model (pseudo-labels, adversarial examples,
             mining, policy gradients): replays take them as recorded, which lowers the trust, unless under rerun(…).
         averaged: an average of the weights that the loop keeps (an ``AveragedModel``, EMA), to ask about that model.
+        generators: random generators of one's own that the loss or the model draws from, besides the global ones of
+            PyTorch, Python and NumPy.
         step: number of the next step, when continuing a run from a checkpoint of one's own.
 
     Attributes:
@@ -76,33 +77,30 @@ class Recorder:
         accumulate: int | None = None,
         adaptive: bool = False,
         averaged: Any = None,
+        generators: Sequence[Any] = (),
         step: int | None = None,
     ) -> None:
         self.path = expanded(path).absolute()  # the process may change its folder
         self._on_error = on_error
         plan = plan_of(states)
-        self._subject = Subject(model, optimizer, averaged)
-        warn_of_unknown(self._subject)
-        self._vocabulary = Vocabulary(set().union(*self._subject.hyperparameters()))
-        self._vocabulary.steps["loss"] = False  # recorded where the backward pass is seen, and the loop tells no other
         self._data, self._data_length = data, None if data is None else len(Examples.of(data))
         self._hooks: list[Any] = []
         self._loaders: Watches = WeakKeyDictionary()
         self._open, self._ended, self._failed, self._superseded = False, True, False, False
-        header = describe(self._subject, data, Clip.of(clip), accumulate)
-        take_over(self.path)
+        of_run = data, Clip.of(clip), accumulate, generators, overwrite, step
         try:
-            start = prepared(self.path, self._subject, self._vocabulary, header, overwrite, step)
+            self._setting = setting_of(self.path, model, optimizer, averaged, *of_run)
         except (OSError, UnicodeError) as error:
             hint = "is the disk full, or may nobody write there? Record elsewhere"
             self._fail(AadslError(f"cannot record into {self.path}: {error}", hint=hint))
             return
+        self._subject, self._vocabulary = self._setting.subject, self._setting.vocabulary
         try:
-            self._start(model, start, plan, accumulate, adaptive)
+            self._start(model, plan, accumulate, adaptive)
         except BaseException as error:
             self._end()
             self._remove_hooks()
-            start.lock.release()
+            self._setting.let_go()
             if not isinstance(error, Exception):
                 raise
             self._fail(error)
@@ -112,14 +110,15 @@ class Recorder:
         """Number of the next step."""
         return self._loop.step if hasattr(self, "_loop") else 0
 
-    def _start(self, model: nn.Module, start: Start, plan: StatePlan, accumulate: int | None, adaptive: bool) -> None:
-        self._watch = ForwardWatch(model, self._subject, self._enter_step)
+    def _start(self, model: nn.Module, plan: StatePlan, accumulate: int | None, adaptive: bool) -> None:
+        ranks, start = self._setting.ranks, self._setting.start
+        self._watch = ForwardWatch(model, self._subject, self._enter_step, ranks is not None, self._setting.own)
         self._hooks += self._watch.hooks
-        self._lock = start.lock
-        self._journal = Journal(self.path, start.header, plan, start.step)
+        begun_with = start.header, start.step
+        self._journal = Tally(*begun_with) if start.lock is None else Journal(self.path, plan, *begun_with)
         self._ended = False
         name = self.path.name or "run"
-        self._loop = Loop(self._subject, self._watch, self._journal, start, name, accumulate, adaptive)
+        self._loop = Loop(self._subject, self._watch, self._journal, start, ranks, name, accumulate, adaptive)
         self._hooks.append(PlateauHook(self._subject, self._loop.noted))
         # Of all optimizers, because another one may train this model, too, or take the place of the one that was given.
         self._hooks += [
@@ -277,7 +276,7 @@ class Recorder:
             self._loop.complete()
         self._watch.settle()
         self._journal.close()
-        self._lock.release()
+        self._setting.let_go()
         ended(self)
         self._ended = True
 

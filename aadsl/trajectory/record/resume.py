@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -35,14 +35,19 @@ from aadsl.trajectory.store.tensors import pack, unpack
 class Start(NamedTuple):
     """Where recording begins: the held lock, the run's header, the step, and whether ξ_step is on disk as it is.
 
-    ``phase`` is the name of the phase that goes on, "" where a new one begins.
+    ``phase`` is the name of the phase that goes on, "" where a new one begins. Who does not write holds no lock.
     """
 
-    lock: FolderLock
+    lock: FolderLock | None
     header: Header
     step: int
     stored: bool
     phase: str
+
+    @property
+    def place(self) -> dict[str, Any]:
+        """What is to be the same in all processes that train the model."""
+        return {"step": self.step, "stored": self.stored, "phase": self.phase}
 
 
 def prepared(
@@ -100,7 +105,7 @@ def _continued(
     if start < length:
         warnings.warn(
             f"{path}: recording goes on from step {start}; the recorded steps {start} … {length - 1} are overwritten",
-            stacklevel=4,
+            stacklevel=5,
         )
     # Also at the end: a recorder that was killed may have left batches and states of steps that it never committed.
     truncate(path, start, header.attributes)
@@ -163,6 +168,7 @@ def _same_promises(path: Path, header: Header, new: Header) -> None:
         "clip=": (header.clip, new.clip),
         "accumulate=": (header.accumulation, new.accumulation),
         "averaged=": (bool(header.average), bool(new.average)),
+        "generators=": tuple(each.provenance.get("generators") for each in (header, new)),
         "frozen weights": tuple(each.fingerprints.get("frozen", {}) for each in (header, new)),
         "data": tuple(each.fingerprints.get("data", {}) for each in (header, new)),
     }

@@ -28,6 +28,7 @@ from aadsl.trajectory.store.specs import (
     LOSS,
     LOSS_SCALE,
     OPTIMIZER_WRITTEN,
+    RANK,
     RESTING_GROUPS,
     STRUCTURE,
     WEIGHT,
@@ -65,7 +66,7 @@ class MicroBatch:
     """The data of one forward and backward pass; a step has one, or several when gradients accumulate.
 
     ``weight`` was told; ``loss`` is what was differentiated, where that was seen and is not simply its loss, and
-    ``factor`` what that was multiplied by last.
+    ``factor`` what that was multiplied by last. ``rank`` is that of the process, where several train together.
     """
 
     size: int
@@ -77,6 +78,7 @@ class MicroBatch:
     weight: float | None = None
     loss: Tensor | float | None = None
     factor: Tensor | float = 1.0
+    rank: int | None = None
 
     @property
     def nbytes(self) -> int:
@@ -128,7 +130,7 @@ def step_columns(start: int, rows: Sequence[Row]) -> Columns:
     columns |= _group_column(RESTING_GROUPS, [row.resting for row in rows], "parameter groups that did not step")
     columns |= _group_column(FRESH_GROUPS, [row.fresh for row in rows], "parameter groups that alone start afresh")
     for name in dict.fromkeys(name for row in rows for name in row.metadata):
-        values = [_number(row.metadata.get(name)) for row in rows]
+        values = [number(row.metadata.get(name)) for row in rows]
         columns[name] = _metadata("step", values, _DESCRIPTIONS.get(name, f"{name}, as told to the recorder"))
     return columns
 
@@ -148,7 +150,7 @@ def _group_column(name: str, groups: Sequence[Sequence[int]], long_name: str) ->
     return {name: _text([" ".join(map(str, some)) for some in groups], long_name)} if any(groups) else {}
 
 
-def _number(value: Any) -> Any:
+def number(value: Any) -> Any:
     """Return a 0-dim tensor that waited on its device as a Python number."""
     return value.item() if isinstance(value, Tensor) else value
 
@@ -189,10 +191,13 @@ def batch_columns(start: int, rows: Sequence[Row]) -> Columns:
         weights = np.array([batch.weight for batch in batches], dtype=np.float64)
         columns[WEIGHT] = _micro(weights, "factor of the micro-batch's loss in the loss of the step")
     if any(batch.loss is not None for batch in batches):
-        seen = [(nan, nan) if b.loss is None else (_number(b.loss), _number(b.factor)) for b in batches]
+        seen = [(nan, nan) if b.loss is None else (number(b.loss), number(b.factor)) for b in batches]
         losses, factors = np.array(seen, dtype=np.float64).T
         columns[LOSS] = _micro(losses, "what backward() was called on")
         columns[FACTOR] = _micro(factors, "what the micro-batch's loss was multiplied by before backward()")
+    if any(batch.rank is not None for batch in batches):
+        ranks = np.array([batch.rank or 0 for batch in batches], dtype=np.int32)
+        columns[RANK] = _micro(ranks, "rank of the process that computed the micro-batch")
     if any(batch.structure for batch in batches):
         structures = np.array([batch.structure for batch in batches], dtype=object)
         described = {"long_name": "how the tensors of the micro-batch lie in it"}

@@ -19,6 +19,7 @@ from aadsl.trajectory.store.specs import (
     FRESH_GROUPS,
     LOSS,
     LOSS_SCALE,
+    RANK,
     RESTING_GROUPS,
     WEIGHT,
     WRITTEN,
@@ -26,7 +27,7 @@ from aadsl.trajectory.store.specs import (
 
 # Names that the recorder gives itself.
 RESERVED = {
-    *WRITTEN, *AVERAGE, AUTOCAST, DECIDED, LOSS_SCALE, WEIGHT, LOSS, FACTOR, RESTING_GROUPS, FRESH_GROUPS,
+    *WRITTEN, *AVERAGE, AUTOCAST, DECIDED, LOSS_SCALE, WEIGHT, LOSS, FACTOR, RANK, RESTING_GROUPS, FRESH_GROUPS,
     INPUTS_FORMAT, "step", "phase", "batch_size", "micro_batch_count", "training", "modules_off_mode", "phase_boundary",
     "row_size", "index", "example", "micro_batch",
 }  # fmt: skip

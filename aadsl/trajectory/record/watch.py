@@ -13,12 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from aadsl.core.formats import FORMATS, format_of
-from aadsl.core.generators import NUMPY, PYTHON, as_tensor, state_of
+from aadsl.core.generators import OwnGenerator, as_tensor
 from aadsl.trajectory.record.backward import BackwardHook, Differentiated, Number
 from aadsl.trajectory.record.hook import Hook
+from aadsl.trajectory.record.looks import Looks
 from aadsl.trajectory.record.matching import ForwardPass, Used, announced_ahead, matched, task_now, training_passes
 from aadsl.trajectory.record.rows import MicroBatch
 from aadsl.trajectory.record.subject import Subject
+from aadsl.trajectory.store.specs import ANNOUNCED
 from aadsl.trajectory.store.tensors import dtype_name
 
 # Who evaluates with gradients for long must not fill the memory.
@@ -28,9 +30,6 @@ _WITNESSES = 3
 # one a step has to do. What is drawn between two steps then counts as drawn in the first, which does no harm.
 # (Who sets the same seed before each forward, and draws only later, is found out by verification.)
 _WARY = 100
-# A look at Python's and NumPy's takes ten times as much: after a few passes that drew nothing from them, one of so many
-# is looked at. (What begins to draw later is not reproduced until then, which verification finds out.)
-_FEW, _RARELY = 16, 64
 
 
 class ForwardWatch:
@@ -40,7 +39,8 @@ class ForwardWatch:
     validation, logging or a penalty in between may record gradients, too.
 
     ``model`` is what the loop calls, which may be a wrapper of the subject's. ``before`` is called first, and says
-    whether it is still to be noted.
+    whether it is still to be noted. Where several processes train ``together``, all is noted when a step is finished.
+    ``own`` are generators that the loop or its loss draws from besides PyTorch's, Python's and NumPy's global ones.
 
     Attributes:
         entered: whether the loop has begun the step of the next pass, and nothing that it looks at came since.
@@ -53,8 +53,16 @@ class ForwardWatch:
         buffers_written: whether something else than the training passes of the last step wrote to buffers before it.
     """
 
-    def __init__(self, model: nn.Module, subject: Subject, before: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        subject: Subject,
+        before: Callable[[], bool],
+        together: bool = False,
+        own: Sequence[OwnGenerator] = (),
+    ) -> None:
         self.entered = self.seen = self.buffers_written = False
+        self._together = together
         self._told = False
         self._subject = subject
         self._before = before
@@ -64,7 +72,6 @@ class ForwardWatch:
         self._tasks: dict[int, Differentiated | None] = {}
         self._unsettled: tuple[dict[str, bytes], Used] | None = None
         self._wary = _WARY
-        self._quiet = 0  # passes since Python's or NumPy's generators were last drawn from
         self._inside: ForwardPass | None = None
         self._buffers = list(subject.model.buffers())
         self._written = [buffer._version for buffer in self._buffers]
@@ -73,7 +80,8 @@ class ForwardWatch:
         self._of_images = any(len(s.shape) in FORMATS and not s.memory_format for s in subject.specs.values())
         self.loss: Number | None = None
         self.scale: Number = 1.0
-        self._devices = ["cpu", *sorted({f"cuda:{p.device.index}" for p in subject.parameters.values() if p.is_cuda})]
+        devices = ["cpu", *sorted({f"cuda:{p.device.index}" for p in subject.parameters.values() if p.is_cuda})]
+        self._looks = Looks(devices, own)
         self._device = next(iter(subject.parameters.values())).device.type
         self.look_at_mode()
         # The smallest, because a hook makes PyTorch copy the gradient instead of keeping it; a few, because one may be
@@ -100,9 +108,14 @@ class ForwardWatch:
             self._wary = _WARY
 
     def announced(self) -> None:
-        """Note that a micro-batch was announced, whose step the loop has begun."""
+        """Note that a micro-batch was announced, whose step the loop has begun, and where the generators are.
+
+        A loss may draw before it calls the model.
+        """
         self._events.append(None)
         self.entered = not self._tasks  # else what was accumulated may yet be thrown away
+        if not self._told:
+            self._looks.announce(wary=self._wary > 0)
 
     def _on_forward(self, module: nn.Module, args: Any) -> None:
         self._inside = None
@@ -121,13 +134,12 @@ class ForwardWatch:
         if not (self.entered or self._before()):
             return
         self.seen, self.entered = True, False
-        states = {device: state_of(device) for device in self._devices}
+        states = self._looks.states()
         self.settle(states)
         one = ForwardPass(self._subject.model.training, self._subject.modules_off_mode(), states)
         if torch.is_autocast_enabled(self._device):
             one.autocast = dtype_name(torch.get_autocast_dtype(self._device))
-        if self._quiet < _FEW or not self._quiet % _RARELY:
-            one.others = {name: state_of(name) for name in (PYTHON, NUMPY)}
+        self._looks.begin(one, announced=not self._told and bool(self._events) and self._events[-1] is None)
         if len(self._events) >= self._room:
             self._events = [event for event in self._events if event is None or event.tasks]
             self._room = max(_KEPT, 2 * len(self._events))
@@ -141,9 +153,9 @@ class ForwardWatch:
         one, self._inside = self._inside, None
         if one is None:
             return
-        if one.others:
-            one.others = {name: state for name, state in one.others.items() if state_of(name) != state}
-        self._quiet = 0 if one.others else self._quiet + 1
+        self._looks.end(one)
+        if one.early:
+            self._wary = _WARY
         if one.buffers:
             one.buffers[1][:] = self._buffer_versions()
         for tensor in (output,) if isinstance(output, Tensor) else _tensors(output):
@@ -204,7 +216,8 @@ class ForwardWatch:
             for further in begun[1:]:
                 self.loss = self.loss + further.loss
             # What one loss had no part in is its own. (That of a GPU is not waited for.)
-            if len(used) > 1 or len(begun) > 1 or not (isinstance(factor, float) and factor == 1.0):
+            alone = len(used) == len(begun) == 1 and isinstance(factor, float) and factor == 1.0
+            if self._together or not alone:
                 self._measure(used, begun)
         self.buffers_written = bool(self._buffers) and self._wrote_between()
         for _, first in used:
@@ -212,7 +225,7 @@ class ForwardWatch:
                 self._set_mode(first.training, first.off_mode)
                 self.autocast, self.inputs_format = first.autocast, first.inputs_format
                 self._unsettled = first.states, used
-                if self._wary:
+                if self._wary or self._together:
                     self.settle()
                 break
         self.forget()
@@ -252,14 +265,15 @@ class ForwardWatch:
         """See whether the last step drew random numbers, if that is not known yet, from the generators' states now."""
         if self._unsettled is None:
             return
-        now = now or {device: state_of(device) for device in self._devices}
+        now = now or self._looks.states()
         (began, used), self._unsettled = self._unsettled, None
         drew = [] if now == began else [device for device, state in now.items() if state != began[device]]
         self._wary = _WARY if drew else self._wary - (self._wary > 0)
         for batch, one in used:
-            if one is None or not (drew or one.others):
+            if one is None or not (drew or one.others or one.early):
                 continue
             states = {device: one.states[device] for device in drew} | dict(one.others)
+            states |= {f"{ANNOUNCED}{name}": state for name, state in one.early.items()}
             if states:
                 drawn = {name.replace(":", ""): as_tensor(state) for name, state in states.items() if state}
                 batch.rng = {**batch.rng, **drawn} if batch.rng else drawn

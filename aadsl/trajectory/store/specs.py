@@ -21,6 +21,12 @@ LOSS, FACTOR = "micro_batch_loss", "micro_batch_factor"
 """What is known of some micro-batches only: how their tensors lie in them; the factor of their loss in that of the
 step, as told; what ``backward()`` was called on, and by what the training loop had multiplied that last."""
 
+ANNOUNCED = "announced_"
+"""What comes before the name of a generator where its state is that at the announcement of a batch."""
+
+RANK = "micro_batch_rank"
+"""Where several processes train together: the rank of the one whose micro-batch it was, ascending within a step."""
+
 LOSS_SCALE = "loss_scale"
 """Metadata that the recorder gives itself: by what mixed precision multiplied the loss, and divided the gradient."""
 
