@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from aadsl import datasets
     from aadsl.core.errors import AadslError
     from aadsl.data.indexed import indexed
+    from aadsl.reconstruction import Reconstruction, reconstruct
     from aadsl.statements import Result, Session, run
     from aadsl.study import Study
-    from aadsl.trajectory import Recorder, Trajectory, open_trajectory
+    from aadsl.trajectory import Recorder, Trajectory, fresh, open_trajectory
 
 __all__ = [
     "AadslError",
+    "Reconstruction",
     "Recorder",
     "Result",
     "Session",
@@ -29,21 +31,26 @@ __all__ = [
     "Trajectory",
     "__version__",
     "datasets",
+    "fresh",
     "indexed",
     "open_trajectory",
+    "reconstruct",
     "run",
 ]
 
 # Imported on first use: a training loop that only records should not wait for the language or the charts.
 _HOMES = {
     "AadslError": "aadsl.core.errors",
+    "Reconstruction": "aadsl.reconstruction",
     "Recorder": "aadsl.trajectory",
     "Result": "aadsl.statements",
     "Session": "aadsl.statements",
     "Study": "aadsl.study",
     "Trajectory": "aadsl.trajectory",
+    "fresh": "aadsl.trajectory",
     "indexed": "aadsl.data.indexed",
     "open_trajectory": "aadsl.trajectory",
+    "reconstruct": "aadsl.reconstruction",
     "run": "aadsl.statements",
 }
 

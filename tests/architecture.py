@@ -26,7 +26,7 @@ LEVELS = [
     {"charts", "trajectory", "propagation"},
     {"interventions", "integrations", "replayed"},
     {"estimators", "verification"},
-    {"study"},
+    {"study", "reconstruction"},
     {"statements"},
     {"jupyter_ext"},
     {"aadsl"},

@@ -27,8 +27,9 @@ from aadsl.verification import Report, verify
 from tests.trajectory.loops import DATA, mean_loss, sgd, small_model, train
 
 MEMBERS = [*BEHAVIORS.values(), *CHARTS.values(), *ESTIMATORS.values(), *INTERVENTIONS.values(), *CURVATURES.values()]
+MADE = (aadsl.AadslError, aadsl.Trajectory, aadsl.Result, aadsl.Reconstruction)
 FUNCTIONS = [getattr(aadsl, name) for name in aadsl.__all__ if callable(getattr(aadsl, name))]
-FUNCTIONS = [entry for entry in FUNCTIONS if entry not in (aadsl.AadslError, aadsl.Trajectory, aadsl.Result)]
+FUNCTIONS = [entry for entry in FUNCTIONS if entry not in MADE]
 METHODS = [
     (owner, name)
     for owner in (aadsl.Recorder, aadsl.Trajectory, aadsl.Study, Report)
@@ -164,6 +165,10 @@ def judge(entry: Any, right: dict[Any, Any]) -> None:
 
 @pytest.mark.parametrize("entry", [*FUNCTIONS, verify, every, budget, Clip, save], ids=lambda entry: entry.__name__)
 def test_functions(entry: Any, right: dict[Any, Any]) -> None:
+    if entry is aadsl.reconstruct:
+        untrained = {"model": small_model().state_dict()}
+        right |= {"checkpoints": {0: untrained, 1: untrained}, "optimizer": lambda params: torch.optim.SGD(params, 0.1)}
+        right |= {"batches": lambda step: DATA, "path": "reconstructed"}
     judge(entry, right)
 
 

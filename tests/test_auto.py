@@ -11,9 +11,10 @@ import pytest
 import aadsl
 from aadsl.core.errors import AadslError
 from aadsl.core.units import seconds_of
-from aadsl.study.answering import Answering, Price
+from aadsl.study.answering import Answering
 from aadsl.study.budget import TimeBudget, allotted
 from aadsl.study.intervals import half_width
+from aadsl.study.outcome import Price
 from aadsl.study.trust import Evidence, verdict
 from tests.digits import STEPS, Recorded, record
 

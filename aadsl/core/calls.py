@@ -60,6 +60,20 @@ def _failing(what: str, error: Exception, hint: str) -> AadslError:
     return AadslError(f"{what} fails: {type(error).__name__}: {error}{_where(error)}", hint=hint)
 
 
+def answer_of(what: str, function: Callable[[Any], Any], given: Any) -> Any:
+    """Return ``function(given)``, ``what`` being the call as the user would write it.
+
+    Raises:
+        AadslError: the function fails; says in which line of the user's.
+    """
+    try:
+        return function(given)
+    except (AadslError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        raise AadslError(f"{what} fails: {type(error).__name__}: {error}{_where(error)}") from error
+
+
 def _where(error: Exception) -> str:
     """Return the line that failed: the innermost one that is neither ours, nor a library's, nor Python's own."""
     own = [frame for frame in extract_tb(error.__traceback__) if not _is_installed(frame.filename)]

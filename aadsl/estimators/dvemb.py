@@ -58,7 +58,9 @@ class Dvemb(Additive):
             eta = rates(history, taken, self.rate)
             update = eta * taken.evaluation.gradient
             scores[taken.step.index] = [-float((u * update).sum(dtype=torch.float64)) for u in cotangents]
-            products = curvature.pullback(history.objective, taken.here, [(eta * u, None) for u in cotangents])
+            products = curvature.pullback(
+                history.objective.of(taken.step), taken.here, [(eta * u, None) for u in cotangents]
+            )
             cotangents = [u - product for u, (product, _) in zip(cotangents, products, strict=True)]
             execution.progress("sweep", history.length - taken.step.index, history.length)
         return StepEffects(scores, np.zeros_like(scores), np.full(len(behaviors), np.nan))

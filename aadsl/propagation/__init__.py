@@ -17,6 +17,7 @@ from aadsl.propagation.curvature import (
 )
 from aadsl.propagation.eigenpairs import eigenpairs, lanczos_products
 from aadsl.propagation.ensemble import ensemble
+from aadsl.propagation.evaluation import Evaluation
 from aadsl.propagation.example_products import example_shares
 from aadsl.propagation.example_sweep import StepExamples, example_sweep
 from aadsl.propagation.finite import NotFiniteError
@@ -24,14 +25,14 @@ from aadsl.propagation.gradient_hooks import hooks_of, put_hooks
 from aadsl.propagation.kinks import kinks
 from aadsl.propagation.layout import Average, FlatState, Layout, alike, difference, inner
 from aadsl.propagation.loss import LossFunction
-from aadsl.propagation.objective import Evaluation, Objective
+from aadsl.propagation.objective import Objective
 from aadsl.propagation.own_effects import own_effects
 from aadsl.propagation.readout import MetricFunction, Readout
 from aadsl.propagation.refusals import CannotAdvanceTogetherError
 from aadsl.propagation.rehearsal import Rehearsed, rehearse
 from aadsl.propagation.replay import ObservedStep, Variation, backward, final_state, forward, observed
 from aadsl.propagation.reruns import End, reruns, way_to
-from aadsl.propagation.step import Batches, Run, Step
+from aadsl.propagation.step import Batches, Displacement, Joining, Run, Step
 from aadsl.propagation.step_map import StepMap
 from aadsl.propagation.structure import Blockwise, Layerwise, Restricted
 from aadsl.propagation.tangent import Tangents, at_end, tangent_sweep
@@ -47,11 +48,13 @@ __all__ = [
     "CannotAdvanceTogetherError",
     "CentralDifference",
     "Curvature",
+    "Displacement",
     "End",
     "Evaluation",
     "Exact",
     "FlatState",
     "Formula",
+    "Joining",
     "Layout",
     "LossFunction",
     "MetricFunction",

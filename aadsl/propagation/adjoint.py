@@ -124,7 +124,8 @@ def source(step_map: StepMap, taken: ObservedStep, varied: Variation) -> FlatSta
     other = varied(taken.step)
     if other is taken.step:
         return None
-    if not (other.applied or other.restarted or (other.averaging and not other.averaging.of_step)):
+    still = not (other.applied or other.restarted or (other.averaging and not other.averaging.of_step))
+    if still and other.displacement is None:
         return taken.change
     after, _ = step_map.advance(taken.state, other, taken.evaluation_for(step_map, other))
     return difference(taken.after, after)

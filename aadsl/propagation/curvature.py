@@ -17,8 +17,9 @@ from torch import Tensor
 
 from aadsl.core.arguments import checked
 from aadsl.core.errors import AadslError
+from aadsl.propagation.evaluation import Evaluation
 from aadsl.propagation.layout import FlatState
-from aadsl.propagation.objective import Evaluation, Objective
+from aadsl.propagation.objective import Objective
 from aadsl.propagation.step import Step
 
 Cotangent = tuple[Tensor, Tensor | None]

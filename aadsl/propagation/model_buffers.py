@@ -29,10 +29,13 @@ class ModelBuffers:
         own, modules = dict(model.named_buffers()), dict(model.named_modules())
         self._floating = AlignedTensors(layout, like)
         for name, memory in zip(layout.names, self._floating.tensors, strict=True):
-            own[name].data = memory
-        self._integers = [own[name] for name in integers]
+            if name in own:
+                own[name].data = memory
+        # Of what the model does not have, and another run's does, the values that were loaded last.
+        self._integers = [own.get(name, torch.zeros((), dtype=torch.int64)) for name in integers]
+        self._absent = [name not in own for name in integers]
         self._places = []
-        for name in (*layout.names, *integers):
+        for name in (name for name in (*layout.names, *integers) if name in own):
             module, _, key = name.rpartition(".")
             self._places.append((modules[module]._buffers, key, own[name]))
 
@@ -43,8 +46,11 @@ class ModelBuffers:
             if home[key] is not tensor:
                 home[key] = tensor
         self._floating.load(floating)
-        for own, value in zip(self._integers, integers, strict=True):
-            own.copy_(value)
+        for place, value in enumerate(integers):
+            if self._absent[place]:
+                self._integers[place] = value
+            else:
+                self._integers[place].copy_(value)
 
     def loaded(self) -> Tensor:
         """Return a copy of the floating buffers as they were loaded, (B,)."""

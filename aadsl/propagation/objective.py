@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import copy
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from aadsl.core.formats import called_in
 from aadsl.core.generators import left_as_they_were
 from aadsl.core.kernels import under
 from aadsl.propagation.aligned import AlignedTensors
+from aadsl.propagation.evaluation import Evaluation
 from aadsl.propagation.example_rows import weighted
 from aadsl.propagation.gradient_hooks import hooked, hooks_of, put_hooks
 from aadsl.propagation.layout import FlatState, Layout
@@ -31,34 +33,18 @@ Shift = tuple[float, Tensor]
 """(h, e): parameters θ + h·e instead of θ."""
 
 
-class Evaluation(NamedTuple):
-    """What one forward and backward pass gives.
-
-    Attributes:
-        loss: of the step, a scalar.
-        gradient: (P,) its gradient.
-        present: (P,) false over parameters that took no part in the loss; None where all did.
-        buffers: (B,) buffers after the forward pass.
-        integers: integer buffers after the forward pass.
-    """
-
-    loss: Tensor
-    gradient: Tensor
-    present: Tensor | None
-    buffers: Tensor
-    integers: tuple[Tensor, ...]
-
-
 class Objective:
     """A private copy of the model, into which flat states are loaded, and the loss on it.
 
     The caller's model is never touched, but for what is ``shared`` with it: generators. Each evaluation loads the state
-    it is asked about, so no state leaks from one to the next.
+    it is asked about, so no state leaks from one to the next. ``names`` are what the model calls the parameters that it
+    has; by default all, as they are called.
 
     Attributes:
         model: the copy, without wrappers such as ``torch.compile``.
         leaves: its trained parameters.
         hooks: what changes the gradient of a parameter in each backward pass, by its name.
+        runs: of each run its own, where it had another model or loss.
     """
 
     def __init__(
@@ -70,7 +56,9 @@ class Objective:
         integers: Sequence[str],
         like: Tensor,
         shared: Iterable[Any] = (),
+        names: Mapping[str, str] | None = None,
     ) -> None:
+        self.runs: Sequence[Objective] = ()
         self.model = copied(model, shared).to(like.device)
         self.loss = loss
         self.parameters, self.buffers, self.integers = parameters, buffers, tuple(integers)
@@ -86,11 +74,23 @@ class Objective:
         own = dict(self.model.named_parameters())
         for parameter in own.values():
             parameter.requires_grad_(False)
-        self.leaves = [own[name] for name in parameters.names]
-        self._hooks = [self.hooks.get(name, []) for name in parameters.names]
+        # Of what the model does not have, and no loss reads, there is a leaf of its own.
+        called = [name if names is None else names.get(name, "") for name in parameters.names]
+        self.leaves = [own[name] if name else nn.Parameter(like.new_zeros(0)) for name in called]
+        self._hooks = [self.hooks.get(name, []) for name in called]
         for leaf, memory in zip(self.leaves, self._parameters.tensors, strict=True):
             leaf.data = memory
             leaf.requires_grad_(True)
+
+    def of(self, step: Step) -> Objective:
+        """Return the objective of the run that a step belongs to."""
+        return self.runs[step.run] if self.runs else self
+
+    def with_loss(self, loss: LossFunction) -> Objective:
+        """Return the same with another loss: the private model is one."""
+        other = copy.copy(self)
+        other.loss = loss
+        return other
 
     def load(self, state: FlatState, shift: Shift | None = None) -> None:
         """Copy ``state`` into the private model, its parameters moved by ``shift``."""

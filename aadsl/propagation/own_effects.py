@@ -21,7 +21,7 @@ def own_effects(step_map: StepMap, point: Point) -> Tensor:
     step, layout = point.step, step_map.layout
     point = point._replace(state=started(layout, point.state.bare, step))
     still, effects = zeros_like(point.state), []
-    for part, share in zip(_parts(point), example_shares(step_map.objective, point.state, step), strict=True):
+    for part, share in zip(_parts(point), example_shares(step_map.objective.of(step), point.state, step), strict=True):
         own = still._replace(parameters=share / part)
         ((_, direction),) = pullback(layout, point, [own])
         effects.append(-torch.dot(direction, share).double())

@@ -12,8 +12,8 @@ import torch
 
 from aadsl.core.progress import Progress, silent
 from aadsl.propagation.curvature import Point
+from aadsl.propagation.evaluation import Evaluation
 from aadsl.propagation.layout import FlatState, difference
-from aadsl.propagation.objective import Evaluation
 from aadsl.propagation.shelf import Shelf
 from aadsl.propagation.step import Run, Step
 from aadsl.propagation.step_map import StepMap

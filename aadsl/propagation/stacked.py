@@ -18,7 +18,7 @@ from aadsl.propagation.replicas import Replicas
 from aadsl.propagation.stacked_linear import StackedLinear
 from aadsl.propagation.stacked_update import update
 from aadsl.propagation.step import Step
-from aadsl.propagation.step_map import StepMap
+from aadsl.propagation.step_map import StepMap, displaced
 
 T = TypeVar("T")
 
@@ -111,11 +111,13 @@ def advance(step_map: StepMap, objective: StackedObjective, replicas: Replicas, 
     """
     _restart(step_map.layout, replicas, steps)
     applied = [row for row, step in enumerate(steps) if step.applied]
+    alone: set[int] = set()
     for rows in _alike(applied, lambda a, b: _read_the_same(steps[a], steps[b])):
         step = steps[rows[0]]
         if len(rows) == 1 or (step.gradient_weight == 0 and not objective.objective.buffers.size):
             for row in rows:
                 replicas.set(row, step_map(replicas.state(row), steps[row]))
+            alone |= {*rows}
             continue
         parameters, buffers = replicas.take(replicas.parameters, rows), replicas.take(replicas.buffers, rows)
         integers = [replicas.take(t, rows) for t in replicas.integers]
@@ -125,6 +127,9 @@ def advance(step_map: StepMap, objective: StackedObjective, replicas: Replicas, 
         replicas.put(replicas.buffers, rows, evaluation.buffers)
         for own, values in zip(replicas.integers, evaluation.integers, strict=True):
             replicas.put(own, rows, values)
+    for row, step in enumerate(steps):
+        if step.displacement is not None and row not in alone:
+            replicas.set(row, displaced(replicas.state(row), step))
 
 
 def _update(

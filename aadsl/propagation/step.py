@@ -29,6 +29,34 @@ class Batches(Protocol):
         ...
 
 
+class Joining(Protocol):
+    """What a run begins with of that with which the one before it ended; linear in the parameters."""
+
+    def __call__(self, state: FlatState) -> FlatState:
+        """Return the state that the run begins with."""
+        ...
+
+    def along(self, e: FlatState) -> FlatState:
+        """Return its derivative times a tangent."""
+        ...
+
+    def pulled(self, u: FlatState) -> FlatState:
+        """Return a cotangent times its derivative."""
+        ...
+
+
+class Displacement(Protocol):
+    """What else moved the state after a step: the run went on from c, and its replay ended at r."""
+
+    def __call__(self, state: FlatState) -> FlatState:
+        """Return where a run goes on that the step left at ``state``: c where that is r."""
+        ...
+
+    def along(self, change: FlatState) -> FlatState:
+        """Return the derivative at r times a tangent, or a cotangent times it: it is diagonal."""
+        ...
+
+
 @dataclass(frozen=True)
 class Step:
     """The update Φ_t: which batch, which hyperparameters, and whether it happens at all.
@@ -60,6 +88,9 @@ class Step:
         after_plateau: whether a plateau schedule was stepped since the step before.
         decides: ``decides(model, step)`` returns the step that is taken instead, as the model decides it where it then
             is; None where all is as it was recorded.
+        run: number of the run that it belongs to.
+        joining: what its run begins with, where it is the first of it; None where that is what the one before left.
+        displacement: what else moves the state after it, whether it is applied or not; as a rule nothing.
     """
 
     index: int
@@ -84,6 +115,9 @@ class Step:
     averaging: Averaging | None = None
     after_plateau: bool = False
     decides: Callable[[nn.Module, Step], Step] | None = None
+    run: int = 0
+    joining: Joining | None = None
+    displacement: Displacement | None = None
 
     def begins_rank(self, micro_batch: int) -> bool:
         """Return whether a micro-batch is the first of another process than the one before it."""

@@ -10,9 +10,10 @@ from torch import Tensor
 from aadsl.propagation.averaging import pulled, pushed, taken_in
 from aadsl.propagation.curvature import Curvature, Point
 from aadsl.propagation.deciding import decided
+from aadsl.propagation.evaluation import Evaluation
 from aadsl.propagation.example_products import example_products
 from aadsl.propagation.layout import FlatState, Layout
-from aadsl.propagation.objective import Evaluation, Objective
+from aadsl.propagation.objective import Objective
 from aadsl.propagation.step import Step
 from aadsl.propagation.update import pullback, pushforward, updated
 
@@ -21,9 +22,9 @@ class StepMap:
     """The map ξ_t → ξ_{t+1} of any :class:`Step`, observed or counterfactual.
 
     Φ_t(θ, s, b) = (D(θ, s, clip(w·g)), b'), with g the gradient of the mean loss, D the optimizer's elementwise step,
-    s its slots and b' the buffers after the forward pass. The derivative of D and of the clipping is that of
-    :mod:`aadsl.propagation.update`, that of g and b' a :class:`Curvature`. The propagator matrix M_t (the paper's
-    eq. 7) is never formed.
+    s its slots and b' the buffers after the forward pass; at times a displacement is added. The derivative of D and of
+    the clipping is that of :mod:`aadsl.propagation.update`, that of g and b' a :class:`Curvature`. The propagator
+    matrix M_t (the paper's eq. 7) is never formed.
     """
 
     def __init__(self, objective: Objective) -> None:
@@ -47,15 +48,15 @@ class StepMap:
         """
         start = started(self.layout, state, step)
         if step.decides is not None:
-            step = decided(self.objective, start, step)
+            step = decided(self.objective.of(step), start, step)
         if not step.applied:
-            return _averaged(start, start, step), None
+            return _averaged(displaced(start.bare, step), start, step), None
         evaluation = known or self.evaluate(start, step)
         with torch.no_grad():
             parameters, slots = updated(
                 self.layout, start, evaluation.gradient, evaluation.present, step, as_recorded=True
             )
-        after = FlatState(parameters, slots, evaluation.buffers, evaluation.integers)
+        after = displaced(FlatState(parameters, slots, evaluation.buffers, evaluation.integers), step)
         return _averaged(after, start, step), evaluation
 
     def pullback(self, point: Point, cotangents: Sequence[FlatState], curvature: Curvature) -> list[FlatState]:
@@ -64,31 +65,32 @@ class StepMap:
         if point.state.average is not None:
             return self._pulled_averages(point, cotangents, curvature)
         point = point._replace(state=started(self.layout, point.state, step))
+        cotangents = [displaced_along(u, step) for u in cotangents]
         direct_parts = pullback(self.layout, point, cotangents)
         if self._reads_no_data(point.state, step):
-            return [restarted(direct, step) for direct, _ in direct_parts]
+            return [begun_pulled(direct, step) for direct, _ in direct_parts]
         watched = bool(point.state.buffers.numel())
         wanted = [(c, u.buffers if watched else None) for (_, c), u in zip(direct_parts, cotangents, strict=True)]
         results = []
         for (direct, _), (theta, buffers) in zip(
-            direct_parts, curvature.pullback(self.objective, point, wanted), strict=True
+            direct_parts, curvature.pullback(self.objective.of(step), point, wanted), strict=True
         ):
             result = direct._replace(parameters=direct.parameters + theta, buffers=buffers)
-            results.append(restarted(result, step))
+            results.append(begun_pulled(result, step))
         return results
 
     def pushforward(self, point: Point, tangents: Sequence[FlatState], curvature: Curvature) -> list[FlatState]:
         """Return DΦ e for each tangent e of the state before ``point.step``."""
         if point.state.average is not None:
             return self._pushed_averages(point, tangents, curvature)
-        tangents = [restarted(e, point.step) for e in tangents]
+        tangents = [begun_along(e, point.step) for e in tangents]
         point = point._replace(state=started(self.layout, point.state, point.step))
         moving = [(e.parameters, e.buffers) for e in tangents]
         if self._reads_no_data(point.state, point.step):
             changes = [(torch.zeros_like(e), b) for e, b in moving]
         else:
-            changes = curvature.pushforward(self.objective, point, moving)
-        return pushforward(self.layout, point, tangents, changes)
+            changes = curvature.pushforward(self.objective.of(point.step), point, moving)
+        return [displaced_along(e, point.step) for e in pushforward(self.layout, point, tangents, changes)]
 
     def example_scores(self, point: Point, cotangents: Sequence[FlatState]) -> list[Tensor]:
         """Return ⟨u, ∂Φ/∂w_i⟩ of each example i of the step, (n,) for each cotangent u of the state after it.
@@ -96,25 +98,25 @@ class StepMap:
         w_i is the weight of the example's loss, 1 as observed. With g = Σ_i w_i g_i, and g_i its share of the gradient,
         that is ⟨(∂D/∂g)ᵀ u, g_i⟩: the optimizer is differentiated at the whole gradient, clipping with it.
         """
-        cotangents = [u.bare for u in self._before_averaging(point, cotangents)]
+        cotangents = [displaced_along(u.bare, point.step) for u in self._before_averaging(point, cotangents)]
         point = point._replace(state=started(self.layout, point.state.bare, point.step))
         directions = [of_gradient for _, of_gradient in pullback(self.layout, point, cotangents)]
-        return example_products(self.objective, point.state, point.step, directions)
+        return example_products(self.objective.of(point.step), point.state, point.step, directions)
 
     def rest_pullback(self, state: FlatState, step: Step, u: FlatState) -> FlatState:
         """Return the cotangent before a step that is not applied: it moves nothing but an average, at times."""
         averaging = step.averaging if _takes_in(step) else None
         if averaging is not None and state.average is not None:
-            u = pulled(u, state, state.average, averaging)
-        return restarted(u, step)
+            u = pulled(u, displaced(state.bare, step), state.average, averaging)
+        return begun_pulled(displaced_along(u, step), step)
 
     def rest_pushforward(self, state: FlatState, step: Step, e: FlatState) -> FlatState:
         """Return the tangent after a step that is not applied."""
-        e = restarted(e, step)
+        e = displaced_along(begun_along(e, step), step)
         averaging = step.averaging if _takes_in(step) else None
         if averaging is None or state.average is None or e.average is None:
             return e
-        return pushed(e, e.average, state, state.average, averaging)
+        return pushed(e, e.average, displaced(state.bare, step), state.average, averaging)
 
     def _pulled_averages(self, point: Point, cotangents: Sequence[FlatState], curvature: Curvature) -> list[FlatState]:
         cotangents = self._before_averaging(point, cotangents)
@@ -146,7 +148,7 @@ class StepMap:
     def evaluate(self, state: FlatState, step: Step) -> Evaluation:
         """Return loss and gradient of ``step`` at θ_t; nothing is computed where the gradient has no weight."""
         if not self._reads_no_data(state, step):
-            return self.objective.evaluate(state, step)
+            return self.objective.of(step).evaluate(state, step)
         nothing = torch.zeros_like(state.parameters)
         return Evaluation(nothing.new_zeros(()), nothing, None, state.buffers, state.integers)
 
@@ -174,8 +176,23 @@ def _left(point: Point) -> FlatState:
     return point.state.bare._replace(parameters=point.after, buffers=point.evaluation.buffers)
 
 
+def displaced(state: FlatState, step: Step) -> FlatState:
+    """Return a state after ``step``, moved by what else moved it there."""
+    return state if step.displacement is None else step.displacement(state)
+
+
+def displaced_along(change: FlatState, step: Step) -> FlatState:
+    """Return a tangent after ``step``, or the cotangent before that, with the derivative of :func:`displaced`."""
+    return change if step.displacement is None else step.displacement.along(change)
+
+
 def started(layout: Layout, state: FlatState, step: Step) -> FlatState:
-    """Return the state as ``step`` reads it: where the step restarts an optimizer, its slots are as they start."""
+    """Return the state as ``step`` reads it: where its run begins, with what that does of the one before.
+
+    Where the step restarts an optimizer, its slots are as they start.
+    """
+    if step.joining is not None:
+        state = step.joining(state)
     if not step.restarted:
         return state
     slots = list(state.slots)
@@ -185,8 +202,19 @@ def started(layout: Layout, state: FlatState, step: Step) -> FlatState:
     return state._replace(slots=tuple(slots))
 
 
-def restarted(state: FlatState, step: Step) -> FlatState:
-    """Return a cotangent or tangent as ``step`` reads it: where it restarts slots, what they were does not matter."""
+def begun_along(e: FlatState, step: Step) -> FlatState:
+    """Return a tangent as ``step`` reads it, with the derivative of :func:`started`."""
+    return _without_slots(e if step.joining is None else step.joining.along(e), step)
+
+
+def begun_pulled(u: FlatState, step: Step) -> FlatState:
+    """Return the cotangent of the state before ``step`` for that of the state as it reads it."""
+    u = _without_slots(u, step)
+    return u if step.joining is None else step.joining.pulled(u)
+
+
+def _without_slots(state: FlatState, step: Step) -> FlatState:
+    """Return a cotangent or tangent without the slots that a step restarts: what they were does not matter."""
     if not step.restarted:
         return state
     slots = list(state.slots)

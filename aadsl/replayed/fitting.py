@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -13,20 +13,19 @@ from aadsl.core.formats import FORMATS, arranged
 from aadsl.core.state import State
 from aadsl.core.wrappers import named_parameters, require_initialized
 from aadsl.propagation import Layout
-from aadsl.trajectory import Trajectory
+from aadsl.trajectory import ParameterSpec, Trajectory
 
 
-def require_parameters(trajectory: Trajectory, model: nn.Module) -> None:
-    """Make sure that the model has the parameters that were trained, all of one precision.
+def require_parameters(recorded: Mapping[str, ParameterSpec], model: nn.Module) -> None:
+    """Make sure that the model has the parameters that were ``recorded``, all of one precision.
 
     Raises:
         AadslError: says which one does not fit, or has no shape yet.
     """
     require_initialized(model)
     own = dict(named_parameters(model))
-    recorded = trajectory.parameters
     missing = [name for name in recorded if name not in own]
-    _require_ties(trajectory, model)
+    _require_ties(recorded, model)
     if missing:
         hint = did_you_mean(missing[0], own) or f"its parameters: {', '.join(list(own)[:8])}"
         if any(part in missing[0].lower() for part in ("lora", "adapter")):
@@ -47,23 +46,7 @@ def require_parameters(trajectory: Trajectory, model: nn.Module) -> None:
         )
 
 
-def likenesses(trajectory: Trajectory, model: nn.Module, device: torch.device) -> Callable[[int], dict[str, Tensor]]:
-    """Return what gives, for a parameter group, zeros like its parameters by name, in the order of its optimizer.
-
-    They lie in memory as they did, or else with the strides of the model's own: that decides the order of sums.
-    """
-    own = {name: parameter.detach() for name, parameter in named_parameters(model)}
-    own |= {name: arranged(own[name], spec.memory_format) for name, spec in trajectory.parameters.items()}
-
-    def of_group(group: int) -> dict[str, Tensor]:
-        specs = {name: spec for name, spec in trajectory.parameters.items() if spec.group == group}
-        kinds = {name: getattr(torch, spec.dtype) for name, spec in specs.items()}
-        return {name: torch.zeros_like(own[name], dtype=kinds[name], device=device) for name in specs}
-
-    return of_group
-
-
-def _require_ties(trajectory: Trajectory, model: nn.Module) -> None:
+def _require_ties(recorded: Mapping[str, ParameterSpec], model: nn.Module) -> None:
     """Make sure that the tensors which are one under several names are those that were one in the run.
 
     Raises:
@@ -71,14 +54,14 @@ def _require_ties(trajectory: Trajectory, model: nn.Module) -> None:
     """
     every = dict(model.named_parameters(remove_duplicate=False))
     first = {id(parameter): name for name, parameter in model.named_parameters()}
-    for name, spec in trajectory.parameters.items():
+    for name, spec in recorded.items():
         for alias in spec.aliases:
             if name in every and alias in every and every[name] is not every[alias]:
                 raise AadslError(
                     f'"{name}" and "{alias}" were one tensor in the run (tied weights), and are two in the model',
                     hint=f"tie them in the model that is given: model.{alias} = model.{name}",
                 )
-        if name in every and (tied := first[id(every[name])]) != name and tied in trajectory.parameters:
+        if name in every and (tied := first[id(every[name])]) != name and tied in recorded:
             raise AadslError(
                 f'"{tied}" and "{name}" are one tensor in the model (tied weights), and were two in the run',
                 hint="give the model as it was when it was trained: untied",

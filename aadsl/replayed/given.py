@@ -76,8 +76,8 @@ def is_average(trajectory: Trajectory, weights: NamedWeights) -> bool:
 
 def is_other(model: nn.Module, trajectory: Trajectory) -> bool:
     """Return whether a model has none of some parameters that were trained, as one whose adapters were merged."""
-    names = {_bare(name) for name in model.state_dict()}
-    return not {_bare(name) for name in trajectory.parameters} <= names
+    names = {bare_name(name) for name in model.state_dict()}
+    return not {bare_name(name) for name in trajectory.parameters} <= names
 
 
 def weights_of(given: nn.Module | NamedWeights, trajectory: Trajectory) -> dict[str, Tensor]:
@@ -87,8 +87,8 @@ def weights_of(given: nn.Module | NamedWeights, trajectory: Trajectory) -> dict[
         AadslError: one is missing, or has another shape.
     """
     tensors = given.state_dict() if isinstance(given, nn.Module) else given
-    known = {_bare(str(name)): tensor for name, tensor in tensors.items() if isinstance(tensor, Tensor)}
-    recorded = {_bare(name): name for name in trajectory.parameters}
+    known = {bare_name(str(name)): tensor for name, tensor in tensors.items() if isinstance(tensor, Tensor)}
+    recorded = {bare_name(name): name for name in trajectory.parameters}
     for bare, name in recorded.items():
         if bare not in known:
             hint = did_you_mean(name, known) or (
@@ -105,7 +105,8 @@ def _equal(own: NamedWeights, state: State) -> bool:
     return all(torch.equal(part.cpu(), state.parameters[name].cpu()) for name, part in own.items())
 
 
-def _bare(name: str) -> str:
+def bare_name(name: str) -> str:
+    """Return the name of a parameter or buffer as the model without wrappers has it."""
     for wrapper in WRAPPERS:
         name = name.replace(wrapper, "")
     return name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import _lru_cache_wrapper, cached_property, lru_cache
 from itertools import pairwise
@@ -18,12 +19,9 @@ from aadsl.core.memory import free_memory
 from aadsl.core.progress import Progress, silent
 from aadsl.core.state import State
 from aadsl.core.units import bytes_of
-from aadsl.core.wrappers import named_parameters
-from aadsl.dynamics import OwnGroup
 from aadsl.propagation import (
     FlatState,
     Layout,
-    LossFunction,
     Objective,
     Step,
     StepMap,
@@ -36,8 +34,12 @@ from aadsl.replayed import fitting
 from aadsl.replayed.averages import ShippedAverage
 from aadsl.replayed.batches import BatchLoader
 from aadsl.replayed.devices import device_of
+from aadsl.replayed.displacement import NextCheckpoint
 from aadsl.replayed.drawing import Drawing, losses_of, require_generators
+from aadsl.replayed.flattening import Flattening
 from aadsl.replayed.given import note_on_weights
+from aadsl.replayed.joinings import joinings
+from aadsl.replayed.models import GivenLoss, GivenModel, Models
 from aadsl.replayed.rules import GivenOptimizer, Rules
 from aadsl.replayed.steps import RecordedSteps
 from aadsl.replayed.training_data import TrainingData
@@ -54,24 +56,22 @@ class History:
 
     Args:
         trajectory: what was recorded.
-        model: a model with the recorded parameters; it is copied, its weights do not matter.
-        loss: ``loss(model, batch)``, the mean loss of a batch as a scalar tensor.
-        data: what the recorded indices point into, or a dict of it by run; not needed where the batches were stored.
+        model: a model with the recorded parameters; it is copied, its weights do not matter. Or a dict of them by run.
+        loss: ``loss(model, batch)``, the mean loss of a batch as a scalar tensor; or a dict of them by run.
+        data: what recorded indices point into, or a dict of it by run; not needed where the batches were stored.
         device: where to compute: ``"cpu"``, ``"cuda"``, or ``"auto"`` for a GPU where there is one.
-        memory: how much of the host's memory the states held during a sweep may take, such as ``"4GiB"``; by default as
-            needed, up to half of what is free.
+        memory: of the host's, for the states held during a sweep, ``"4GiB"``; by default up to half of what is free.
         optimizer: what makes an optimizer that has no step function: ``optimizer(params)``; by default it is looked up.
         generators: those of the program's own that were recorded, which ``loss`` or ``model`` draw from.
 
     Attributes:
         opaque: the names of the optimizers whose steps have no derivative, so that nothing can be swept; as a rule "".
         made_of: what decides the steps of those.
-        data: the training examples of each run; batches: what loads those of a step.
+        models: the model and the loss of each run; data: its examples; batches: what loads those of a step.
         asked: which model answers are about where that is not the run's end: see :mod:`aadsl.replayed.final`.
         end: after how many steps it was made, as a rule after all that were recorded; average: of which weights it is
             the average, as a rule of none.
-        finish: what is done to it before it is shipped, as a rule nothing.
-        given: what to know of the model's weights, as a rule nothing.
+        finish: what is done to it before it is shipped; given: what to know of its weights; as a rule nothing.
         drawn_from: all generators that the loss may draw from.
         witness: what is told where the replay of each stretch between two stored states ended.
         waypoints: states that verification passes and others want; replayed_steps: how many steps it has replayed.
@@ -84,25 +84,24 @@ class History:
         self,
         trajectory: Trajectory,
         *,
-        model: nn.Module,
-        loss: LossFunction,
+        model: GivenModel,
+        loss: GivenLoss,
         data: Any = None,
         device: str | torch.device = "auto",
         memory: str | float | None = None,
         optimizer: GivenOptimizer = None,
         generators: Sequence[OwnGenerator] = (),
     ) -> None:
-        self.trajectory, self._model = trajectory, model
+        self.trajectory, self.device = trajectory, device_of(device)
         self.asked: int | str | tuple[int, ...] | None = None
         self.end, self.average = trajectory.length, cast("ShippedAverage | None", None)
         self.finish: Callable[[FlatState], FlatState] | None = None
-        self.device = device_of(device)
         if not trajectory.length:
             raise AadslError(f"{trajectory.path} holds no steps", hint="record some, and commit them: recorder.close()")
         if not trajectory.checkpoints:
             hint = "restore the files from a copy; trajectory.violations() says which are missing"
             raise AadslError(f"no state of {trajectory.path} is there, which a replay begins with", hint=hint)
-        fitting.require_parameters(trajectory, model)
+        self.models = Models.of(model, loss, trajectory)
         require_generators(trajectory, generators)
         self.drawn_from = {"cpu", str(self.device), PYTHON, NUMPY, *generators}
         self.data = TrainingData.of(data, trajectory)
@@ -110,29 +109,32 @@ class History:
             if job.start < job.stop and trajectory.micro_batches(job.start) is None:
                 self.data.at(job.start)
         self.batches = BatchLoader(trajectory, self.data, self.device)
-        self._rules = Rules(trajectory, fitting.likenesses(trajectory, model, self.device), optimizer)
+        self._rules = Rules(trajectory, self._like, optimizer)
         self.opaque, self.made_of = self._rules.opaque, self._rules.made_of
-        named = [name for name, _ in named_parameters(model) if name in trajectory.parameters]
-        specs = {name: trajectory.parameters[name] for name in named}
+        specs = {name: trajectory.parameters[name] for name in self.models.ordered(trajectory)}
         fields = ("shape", "group", "memory_format")
         layout = Layout.of(*({n: getattr(s, field) for n, s in specs.items()} for field in fields))
         kinds = {name: spec.dtype for name, spec in trajectory.buffers.items()}
         first, last = (trajectory.state(t) for t in (0, trajectory.checkpoints[-1]))
-        self.given = note_on_weights(trajectory, model, first, last)
+        self.given = "" if self.models.by_path else note_on_weights(trajectory, self.models.last, first, last)
         moving = fitting.moving_buffers(first, last)
         self._integers = tuple(name for name in moving if "int" in kinds[name])
         buffers = Layout.of({n: trajectory.buffers[n].shape for n in moving if n not in self._integers})
         like = next(iter(first.parameters.values())).to(self.device)
-        objective = Objective(model, loss, layout, buffers, self._integers, like, generators)
-        fitting.restore_constants(objective.model, trajectory, first, moving)
+        objective = self.models.objective(layout, buffers, self._integers, like, generators)
         self.step_map = StepMap(objective)
+        for one in self.private_models:
+            fitting.restore_constants(one, trajectory, first, moving)
+        self._flattened = Flattening(trajectory, self._rules, (layout, buffers, self._integers), self.device)
         self._final: FlatState | None = None
         self.witness: Callable[[int, int, FlatState], None] | None = None
         self.waypoints, self.replayed_steps = Waypoints(), 0
         self._memory = None if memory is None else bytes_of(memory)
         self._recorded = RecordedSteps(trajectory, self._rules, self.batches, self.device, generators)
         self._drawing = Drawing(trajectory, self._losses)
-        fitting.require_modules(objective.model, set(self._recorded.off_mode))
+        for job, one in zip(trajectory.jobs, self.private_models, strict=True):
+            fitting.require_modules(one, set(self._recorded.off_mode[job.start : job.stop]))
+        self._joinings = joinings(trajectory, layout)
 
     @property
     def length(self) -> int:
@@ -182,6 +184,11 @@ class History:
         return min(wanted, affordable)
 
     @property
+    def private_models(self) -> list[nn.Module]:
+        """The copy of each run's model that is replayed with."""
+        return [one.model for one in self.objective.runs or [self.objective] * len(self.trajectory.jobs)]
+
+    @property
     def objective(self) -> Objective:
         """The loss as a function of flat states."""
         return self.step_map.objective
@@ -190,7 +197,7 @@ class History:
     def kinks(self) -> set[str]:
         """The piecewise-linear operators of the network, seen on the first step's batch; empty for a smooth one."""
         first, state = self.step(0), self.state(0)
-        return kinks(lambda: self.objective.loss_of(state, first))
+        return kinks(lambda: self.objective.of(first).loss_of(state, first))
 
     def chosen(self, pattern: str) -> Tensor:
         """Return (P,) true over the parameters whose names match a pattern such as ``"head.*"``.
@@ -217,8 +224,17 @@ class History:
 
     def _make_step(self, index: int) -> Step:
         averaging = None if self.average is None else self.average.averaging(index)
+        joining, displacement = self._joinings.get(index), self._displacements.get(index + 1)
         early = self._drawing.is_early(index)
-        return self._recorded.at(index, self.weights.at(index), averaging, early=early)
+        own = self._recorded.at(index, self.weights.at(index), averaging, early=early)
+        return replace(own, joining=joining, displacement=displacement) if joining or displacement else own
+
+    @cached_property
+    def _displacements(self) -> dict[int, NextCheckpoint]:
+        """What moved the state where steps that were trained again ended beside the next checkpoint, by that step."""
+        left = lru_cache(maxsize=1)(lambda step: self._flattened(self.trajectory.chain.left(step), step))
+        beside = (gap.stop for gap in self.trajectory.gaps if gap.verdict != "exact")
+        return {step: NextCheckpoint(step, self.state, left) for step in beside}
 
     @cached_property
     def weights(self) -> MicroBatchWeights:
@@ -228,10 +244,11 @@ class History:
 
     def _losses(self, index: int, early: bool) -> list[float]:
         """Return the loss of each micro-batch of a step whose state was stored."""
-        return losses_of(self.objective, self.state(index), self._recorded.at(index, early=early), self.drawn_from)
+        step = self._recorded.at(index, early=early)
+        return losses_of(self.objective.of(step), self.state(index), step, self.drawn_from)
 
     def reached(self, start: int, stop: int, end: FlatState) -> None:
-        """Tell :attr:`witness`, if there is one, where the replay of the steps between two stored states ended."""
+        """Tell :attr:`witness`, if there is one, where the replay between two stored states ended."""
         if self.witness is not None:
             self.witness(start, stop, end)
 
@@ -264,37 +281,20 @@ class History:
 
     def flat(self, state: State, index: int) -> FlatState:
         """Return ``state``, recorded before step ``index``, in flat form."""
-        layout, buffers = self.objective.parameters, self.objective.buffers
-        trained = {name: state.parameters[name] for name in layout.names}
-        parameters = layout.flatten([*trained.values()], trained[layout.names[0]].to(self.device))
-        following = min(index, self.trajectory.length - 1)
-        dynamics, scalars = self._rules.of_run(following), self.trajectory.hyperparameters(following)
-        slots = []
-        for group, stretch in enumerate(layout.group_slices):
-            names, rule = layout.group_names(group), dynamics[group]
-            part = Layout.of({n: state.parameters[n].shape for n in names})
-            everything, used = self._rules.slots(group, parameters[stretch], rule)
-            if isinstance(rule, OwnGroup):
-                slots.append(
-                    everything | rule.recorded_slots(state.optimizer, names, scalars[group], parameters.device)
-                )
-                continue
-            counters = {slot for slot, value in everything.items() if not value.dim()}
-            recorded = {
-                slot: fitting.slot_of(part, values, parameters, is_counter=slot in counters)
-                for slot, values in state.optimizer.items()
-            }
-            own = {slot: t for slot, t in recorded.items() if t is not None}
-            slots.append(everything | rule.restore(own, used))
-        integers = tuple(state.buffers[n].to(self.device) for n in self._integers)
-        floating = buffers.flatten([state.buffers[n] for n in buffers.names], parameters.new_zeros(0))
-        flat = FlatState(parameters, tuple(slots), floating, integers)
+        flat = self._flattened(state, index)
         return flat if self.average is None else flat._replace(average=self.average.at(flat, index, state))
 
     def model_at(self, state: FlatState) -> nn.Module:
         """Return a copy of the model that was given, with the weights and buffers of a state."""
-        constant = dict(self.objective.model.named_buffers())
-        tensors = {name: constant[name] for name in self.trajectory.buffers}
-        tensors |= self.objective.parameters.named_views(state.parameters)
-        tensors |= self.objective.buffers.named_views(state.buffers)
-        return fitting.loaded(self._model, tensors | dict(zip(self._integers, state.integers, strict=True)))
+        constant, called = dict(self.objective.model.named_buffers()), self.models.names[-1]
+        tensors = {name: constant[name] for name in self.trajectory.buffers if name in constant}
+        trained = self.objective.parameters.named_views(state.parameters).items()
+        tensors |= {called[name]: view for name, view in trained if name in called}
+        integers = dict(zip(self._integers, state.integers, strict=True))
+        moved = self.objective.buffers.named_views(state.buffers) | integers
+        return fitting.loaded(self.models.last, tensors | {n: value for n, value in moved.items() if n in constant})
+
+    def _like(self, group: int) -> dict[str, Tensor]:
+        """Return zeros like the parameters of a group by name, with the strides of the model's own."""
+        specs = {name: spec for name, spec in self.trajectory.parameters.items() if spec.group == group}
+        return {name: self.models.like(name, spec, self.device) for name, spec in specs.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -13,9 +13,10 @@ from torch import nn
 
 from aadsl.core.copies import copied
 from aadsl.core.errors import AadslError
-from aadsl.propagation import LossFunction, hooks_of, put_hooks
+from aadsl.propagation import hooks_of, put_hooks
 from aadsl.replayed.final import ask_about
 from aadsl.replayed.history import History
+from aadsl.replayed.models import GivenLoss, GivenModel
 from aadsl.replayed.rules import GivenOptimizer, classes_of
 from aadsl.replayed.training_data import TrainingData
 from aadsl.trajectory import Trajectory, open_trajectory
@@ -33,8 +34,8 @@ class RunSpec:
     """
 
     trajectory: Trajectory
-    model: nn.Module
-    loss: LossFunction
+    model: GivenModel
+    loss: GivenLoss
     data: Any = None
     device: str | torch.device = "auto"
     memory: str | float | None = None
@@ -60,16 +61,26 @@ class RunSpec:
 
     def __reduce__(self) -> tuple[Callable[..., RunSpec], tuple[Any, ...]]:
         data = None if self.data is None else TrainingData.of(self.data, self.trajectory)
-        recording, model = SentRecording.of(self.trajectory), copied(self.model)
+        recording = SentRecording.of(self.trajectory)
+        model: Any
+        hooks: dict[str, Any]
+        if isinstance(self.model, Mapping):
+            model = {run: copied(one) for run, one in self.model.items()}
+            hooks = {run: hooks_of(one) for run, one in model.items()}
+        else:
+            model = copied(self.model)
+            hooks = hooks_of(model)
         # A class that was defined in a notebook is not to be imported there.
         optimizer = self.optimizer or classes_of(self.trajectory)
         # A pickled parameter has no hooks.
         rest = self.loss, data, self.device, self.memory, optimizer, self.final, self.finish
-        return _arrived, (recording, model, hooks_of(model), *rest)
+        return _arrived, (recording, model, hooks, *rest)
 
 
-def _arrived(recording: SentRecording, model: nn.Module, hooks: dict[str, Any], *arguments: Any) -> RunSpec:
-    put_hooks(model, hooks)
+def _arrived(recording: SentRecording, model: GivenModel, hooks: dict[str, Any], *arguments: Any) -> RunSpec:
+    pairs = zip(model.values(), hooks.values(), strict=True) if isinstance(model, Mapping) else [(model, hooks)]
+    for own, of in pairs:
+        put_hooks(own, of)
     return RunSpec(recording.open(), model, *arguments)
 
 
@@ -81,17 +92,19 @@ class SentRecording:
         paths: absolute paths or URLs of its runs.
         digest: of all files.
         length: number of steps.
+        anew: what its runs are said to begin anew.
     """
 
     paths: tuple[str, ...]
     digest: str
     length: int
+    anew: tuple[tuple[str, ...], ...] = ()
 
     @classmethod
     def of(cls, trajectory: Trajectory) -> SentRecording:
         """Return where ``trajectory`` is. A file that holds several runs is named once."""
         paths = [path for path, _ in groupby(_absolute(job.path) for job in trajectory.jobs)]
-        return cls(tuple(paths), trajectory.digest, trajectory.length)
+        return cls(tuple(paths), trajectory.digest, trajectory.length, trajectory.chain.anew)
 
     def open(self) -> Trajectory:
         """Open it.
@@ -111,7 +124,7 @@ class SentRecording:
                 f"the workers see another recording at {self.paths[0]} than was opened here: it has changed since",
                 hint="open it again: aadsl.open_trajectory(path)",
             )
-        return trajectory
+        return Trajectory(trajectory.chain.runs, self.anew) if self.anew else trajectory
 
 
 def looks(trajectory: Trajectory) -> tuple[tuple[str, int, int], ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from math import isfinite
 
@@ -45,6 +46,7 @@ class RecordedSteps:
         on_device = "cuda:0" if str(device) == "cuda" else str(device)
         self._generators: dict[str, Generator] = {name: name for name in ("cpu", PYTHON, NUMPY, on_device)}
         self._generators |= {f"{OWN}{number}": one for number, one in enumerate(generators)}
+        self._starts = [job.start for job in trajectory.jobs]
         self._training = trajectory.steps["training"].to_numpy()
         self.off_mode = trajectory.steps["modules_off_mode"].to_numpy()
         self._autocast = trajectory.steps[AUTOCAST].to_numpy() if AUTOCAST in trajectory.steps else None
@@ -77,6 +79,7 @@ class RecordedSteps:
             loss_scale=self._loss_scale(index),
             averaging=averaging,
             after_plateau=self._decided is not None and PLATEAU in str(self._decided[index]),
+            run=bisect_right(self._starts, index) - 1,
         )
 
     def batches(self, index: int) -> RecordedBatches:

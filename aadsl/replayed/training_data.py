@@ -13,9 +13,10 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from aadsl.core.errors import AadslError, did_you_mean
+from aadsl.core.errors import AadslError
 from aadsl.data.examples import Examples
 from aadsl.data.tables import coordinates, values_of
+from aadsl.replayed.by_run import of_each_run
 from aadsl.trajectory import Job, Trajectory
 
 
@@ -46,15 +47,8 @@ class TrainingData:
         if not isinstance(data, dict):
             examples = None if data is None else Examples.of(data)
             return cls(jobs, (examples,) * len(jobs))
-        known = [*(job.name for job in jobs), *(job.path for job in jobs)]
-        for key in data:
-            if key not in known:
-                raise AadslError(
-                    f"data={{{key!r}: …}}: a dict gives the data of each run, and no run is named {key!r}",
-                    hint=did_you_mean(str(key), known) or f"the runs: {', '.join(job.name for job in jobs)}",
-                )
         given = {key: Examples.of(value) for key, value in data.items() if value is not None}
-        return cls(jobs, tuple(given.get(job.path, given.get(job.name)) for job in jobs))
+        return cls(jobs, tuple(of_each_run("data", given, jobs, data)))
 
     def at(self, step: int) -> Examples:
         """Return the examples of the run that a step belongs to.

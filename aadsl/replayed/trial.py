@@ -13,4 +13,4 @@ def require_loss(history: History) -> None:
         AadslError: the loss fails there, or returns something else than a number with a gradient.
     """
     with left_as_they_were(history.drawn_from):
-        history.objective.evaluate(history.state(0), history.step(0))
+        history.objective.of(history.step(0)).evaluate(history.state(0), history.step(0))

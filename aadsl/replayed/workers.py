@@ -100,3 +100,19 @@ def _finished(
 
 def _failed(future: Future[Any]) -> bool:
     return future.cancelled() or future.exception() is not None
+
+
+def workers_of(
+    executor: Executor | None, count: int, generators: Sequence[Any], spec: Callable[[], RunSpec]
+) -> Workers | None:
+    """Return who works on a run, if anyone does.
+
+    Raises:
+        AadslError: the loss draws from generators that are objects of this process.
+    """
+    if executor is None and not count:
+        return None
+    if generators:
+        hint = "leave executor= and workers= out"
+        raise AadslError("generators= are objects of this process, where the loss finds them", hint=hint)
+    return Workers(spec(), executor, count)

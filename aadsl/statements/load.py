@@ -29,6 +29,7 @@ OPTIONS = {
     "final": Any,
     "finish": Any,
     "generators": Any,
+    "joins": Any,
 }
 
 OF_MODEL = ("other dtype", "changed weight")  # what is wrong with the model that was given, not with the data
@@ -44,8 +45,8 @@ class Load(Statement):
     load "runs/other" with model=net, loss=loss_fn, data=train as second
 
     Several paths are runs that were chained one after the other, each with its own optimizer. `model`, `loss` and
-    `data` are names from the notebook: the model as it was trained, loss(model, batch) and the training data, or a dict
-    of them by run, such as {"pretrain": digits, "finetune": letters}; `device` is "auto" unless given. `optimizer`
+    `data` are names from the notebook: the model as it was trained, loss(model, batch) and the training data, each or a
+    dict of them by run, such as {"pretrain": digits, "finetune": letters}; `device` is "auto" unless given. `optimizer`
     makes the optimizer that trained, optimizer(params), where its class has no derivative here and is not imported.
     Answers are about the run's end; a model whose weights are neither those of its start nor of its end is told of.
     `final` says which model was shipped instead: the number of steps after which it was kept, such as final=1200 where
@@ -53,6 +54,7 @@ class Load(Statement):
     `generators` are random generators of one's own that the loss draws from, as Recorder(…, generators=[g]) had them.
     `finish` is done to the model after training, finish(model), as update_bn is; answers are then exact ones alone.
     final="averaged" is the average (EMA, SWA) that Recorder(…, averaged=ema) followed, final=[8, 12] the mean of two.
+    `joins` says how a run begins, where names and shapes do not: {"finetune": aadsl.fresh("head.*")}, a new head.
     Scores are refused on a trajectory that fails verification, unless `unverified=true` is given; then they say so.
     Stages and behaviors of an earlier trajectory are left behind; those defined on a loaded study are there.
     `within` is the budget of answers, "30 s" unless given: within it exact answers come first. `decoders` is how many
@@ -121,7 +123,7 @@ class Load(Statement):
         if not isinstance(study, Study) or not given:
             return []
         history = study.history
-        failed = [f for f in fitting(study.trajectory, history.objective.model, history.data) if f.outcome == "failed"]
+        failed = [f for f in fitting(study.trajectory, history.private_models, history.data) if f.outcome == "failed"]
         tolerated = given.get("unverified")
         if failed and not (isinstance(tolerated, Literal) and tolerated.value is True):
             option = given.get("model" if failed[0].cause in OF_MODEL else "data")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,53 +21,15 @@ from aadsl.replayed.workers import Workers
 from aadsl.study.budget import TimeBudget, allotted, unaffordable, unestimable
 from aadsl.study.cache import EffectCache
 from aadsl.study.cost_model import Costs
-from aadsl.study.evidence import Bounds, Comparisons
+from aadsl.study.evidence import Comparisons
 from aadsl.study.exact_answers import METHOD, ExactAnswers, exact_steps, first_of, firsts_of
 from aadsl.study.identity import Identifier, Identity
+from aadsl.study.outcome import UNCOMPARED, Outcome, Price, counted, no_bounds
+from aadsl.study.reconstructed import missed, without_mismatch
 from aadsl.study.spot_check import SpotCheck
 from aadsl.study.trust import Level
 
-UNCOMPARED = "uncompared"  # attribute of an answer: the steps whose replay was compared with nothing
 SPREAD = 10.0  # seconds of work from which on workers are asked: to start, they take half as long
-
-
-@dataclass
-class Outcome:
-    """What is known of the effects that a query asks for.
-
-    Attributes:
-        method: what answered those that are not exact; retraining where all are.
-        effects: the effects, exact ones and estimates.
-        exact: (S,) the stages that were trained again.
-        noise: (S, K) noise floor of exact effects, zero elsewhere.
-        bounds: 90% intervals of the estimates; NaN elsewhere, and where too few exact answers are known.
-        by: what answered, in words.
-        notes: attributes of the answer.
-        present: (S,) the stages of which a step came before the model that is asked about; None where all are.
-        repeats: how many trainings without a stage an exact effect is the mean of.
-    """
-
-    method: Estimator
-    effects: Effects
-    exact: NDArray[np.bool_]
-    noise: Floats
-    bounds: Bounds
-    by: str
-    notes: dict[str, str] = field(default_factory=dict)
-    present: NDArray[np.bool_] | None = None
-    repeats: int = 1
-
-
-class Price(NamedTuple):
-    """Seconds that exact answers take: (S,) each of the ``stages``, and the ``control`` run before them."""
-
-    stages: Floats
-    control: float
-
-    @property
-    def total(self) -> float:
-        """Seconds for all of them."""
-        return float(self.stages.sum()) + self.control
 
 
 class Answering:
@@ -161,11 +122,12 @@ class Answering:
             effects, noise, why = self.exact.answer(
                 identity, query, progress, control=rides, workers=workers, repeats=repeats
             )
+            noise = noise + without_mismatch(self.exact, identity, query, progress, control=rides)
         exactly, stages = "" if UNCOMPARED in notes else " exact,", len(query.members)
-        by = f"{_count(stages)}{exactly} by retraining{f' {repeats} times' if repeats > 1 else ''}"
+        by = f"{counted(stages)}{exactly} by retraining{f' {repeats} times' if repeats > 1 else ''}"
         notes |= {"not_kept": why} if why else {}
         return Outcome(
-            METHOD, effects, np.ones(stages, dtype=bool), noise, _no_bounds(query), by, notes, repeats=repeats
+            METHOD, effects, np.ones(stages, dtype=bool), noise, no_bounds(query), by, notes, repeats=repeats
         )
 
     def _estimated(self, identity: Identity, query: Query, method: Estimator, progress: Progress) -> Outcome:
@@ -239,7 +201,7 @@ class Answering:
         for k, values in examples.items():
             values[chosen] = exact.effects.example_effects[k]
         effects = replace(answer.effects, effect=effect, example_effects=examples)
-        by = f"{int(chosen.sum())} of {_count(len(chosen))} exact, by retraining, the others {answer.by}"
+        by = f"{int(chosen.sum())} of {counted(len(chosen))} exact, by retraining, the others {answer.by}"
         return Outcome(method, effects, chosen, noise, bounds, by, answer.notes | exact.notes)
 
     def price(self, identity: Identity, query: Query) -> Price:
@@ -280,8 +242,9 @@ class Answering:
 
     def step_trust(self, query: Query, method: Estimator, answer: Outcome) -> list[tuple[Level, str]]:
         """Return for each behavior how far the effect of a step of typical size can be trusted, and why."""
-        doubt = answer.notes.get("unverified_cause", "")
-        return [self.pairs.of_typical_step(method, query.intervention, b, doubt) for b in query.behaviors]
+        known = {"unverified": answer.notes.get("unverified_cause", "")}
+        known["approximate"] = missed(self.history.trajectory.steps, 0, self.history.length)
+        return [self.pairs.of_typical_step(method, query.intervention, b, **known) for b in query.behaviors]
 
     def _pair(
         self, method: Estimator, query: Query, estimates: Effects, known: NDArray[np.bool_], truth: Floats
@@ -289,12 +252,3 @@ class Answering:
         exact = np.full_like(estimates.effect, np.nan)
         exact[known] = truth
         self.pairs.add(method, query, estimates, exact, known)
-
-
-def _no_bounds(query: Query) -> Bounds:
-    shape = (len(query.members), len(query.behaviors))
-    return Bounds(np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(shape, dtype=np.int64))
-
-
-def _count(stages: int) -> str:
-    return f"{stages} {'stage' if stages == 1 else 'stages'}"

@@ -54,6 +54,8 @@ def _largest_curvature(history: History, t: int, iterations: int = 8) -> float:
     vector = torch.randn_like(taken.state.parameters)
     norm = 0.0
     for _ in range(iterations):
-        ((vector, _),) = Exact().pullback(history.objective, taken.here, [(vector / vector.norm(), None)])
+        ((vector, _),) = Exact().pullback(
+            history.objective.of(taken.step), taken.here, [(vector / vector.norm(), None)]
+        )
         norm = float(vector.norm())
     return norm

@@ -85,14 +85,17 @@ class Comparisons:
         return effects - width, effects + width
 
     def of_typical_step(
-        self, method: Estimator, intervention: Intervention, behavior: Behavior, doubt: str = ""
+        self, method: Estimator, intervention: Intervention, behavior: Behavior, unverified: str, approximate: str
     ) -> tuple[Level, str]:
         """Return how far the estimate of a single step can be trusted that is as large as the typical one, and why."""
         scores = [abs(p.exact - p.estimate) / p.scale for p in self.of(method, intervention, behavior) if p.steps == 1]
         width = 2 * half_width(np.array(scores))  # of an estimate of 1, where the typical one is as large
-        level, reason = verdict(Evidence(1.0, low=1.0 - width, high=1.0 + width, pairs=len(scores), unverified=doubt))
+        low, high = 1.0 - width, 1.0 + width
+        known = Evidence(1.0, low=low, high=high, pairs=len(scores), unverified=unverified, approximate=approximate)
+        level, reason = verdict(known)
         if level != "low" or np.isfinite(width):
             reason = f"a typical step is off by at most {width:.0%}, nine times in ten, by {len(scores)} exact answers"
+            reason = f"{reason}; {approximate}" if approximate else reason
         return level, reason
 
 

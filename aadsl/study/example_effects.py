@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 
@@ -18,12 +18,14 @@ from aadsl.estimators.example_scores import example_scores, self_influence
 from aadsl.interventions import first_change
 from aadsl.interventions.left_out import LeftOut
 from aadsl.replayed.execution import Execution
-from aadsl.study.answering import UNCOMPARED, Answering
+from aadsl.study.answering import Answering
 from aadsl.study.budget import TimeBudget
 from aadsl.study.cache import EffectCache, reasons
 from aadsl.study.consumed import ConsumedExamples, consumed
 from aadsl.study.held_fixed import held_fixed
 from aadsl.study.identity import Identity, Key
+from aadsl.study.outcome import UNCOMPARED
+from aadsl.study.reconstructed import missed
 from aadsl.study.trust import Evidence, verdict
 
 QUESTION = "how would the behavior differ had the loss of an example had no weight in the batches of the stage?"
@@ -45,6 +47,7 @@ class ExampleEffects:
         fixed: of each stage what is taken as recorded, although the model decided it.
         by: what answered, in words.
         notes: attributes of the answer.
+        missed: (S,) which gaps of a reconstruction each stage goes over that miss their checkpoint, in words.
     """
 
     examples: ConsumedExamples
@@ -54,7 +57,8 @@ class ExampleEffects:
     influence: Floats | None
     fixed: tuple[str, ...]
     by: str
-    notes: dict[str, str] = field(default_factory=dict)
+    notes: dict[str, str]
+    missed: list[str]
 
     @property
     def effect(self) -> Floats:
@@ -72,7 +76,8 @@ class ExampleEffects:
             levels[s, own], reasons[s, own] = verdict(Evidence(0.0, unverified=doubt, fixed=fixed))
         for place in zip(*np.nonzero(known), strict=True):
             evidence = Evidence(float(self.exact[place]), True, float(self.noise[place]))
-            evidence = replace(evidence, unverified=doubt, uncompared=uncompared, fixed=self.fixed[place[0]])
+            evidence = replace(evidence, unverified=doubt, uncompared=uncompared)
+            evidence = replace(evidence, fixed=self.fixed[place[0]], approximate=self.missed[place[0]])
             levels[place], reasons[place] = verdict(evidence)
         return levels.astype(str), reasons.astype(str)
 
@@ -119,8 +124,9 @@ def example_effects(
     notes = doubt.attributes | ({"not_kept": why} if why else {})
     steps = history.trajectory.steps
     fixed = tuple(held_fixed(steps, first_change(member), query.intervention) for member in query.members)
+    gaps = [missed(steps, first_change(member), history.length) for member in query.members]
     unknown, none = np.full_like(estimate, np.nan), np.zeros_like(estimate)
-    found = ExampleEffects(examples, estimate, unknown, none, influence, fixed, by, notes)
+    found = ExampleEffects(examples, estimate, unknown, none, influence, fixed, by, notes, gaps)
     _confirm(answering, doubt.marked(identity), asked, found, budget, progress)
     return found
 

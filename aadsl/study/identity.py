@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -21,6 +22,7 @@ import torch
 from aadsl.core.progress import Progress, silent
 from aadsl.core.version import __version__
 from aadsl.data.examples import Examples
+from aadsl.propagation import Objective
 from aadsl.replayed.history import History
 from aadsl.study.example_digests import ExampleDigests
 from aadsl.study.fingerprint import NoFingerprint, code_fingerprint, fingerprint, model_fingerprint
@@ -84,25 +86,32 @@ class Identifier:
         return identity
 
     def _identity(self, progress: Progress) -> Identity:
-        history, objective = self.history, self.history.objective
+        history, objectives = self.history, self._objectives
         history.trajectory.require_same()
         self._digests.begin()
         recorded = history.trajectory.digested(progress)
         try:
             data = fingerprint(*(self._digests.of(examples, self._drawn) for examples in self._used))
-            model = fingerprint(self._model, code_fingerprint(objective.model), objective.hooks)
-            loss = fingerprint(objective.loss)
+            parts = [part for one in objectives for part in (code_fingerprint(one.model), one.hooks)]
+            model, loss = fingerprint(self._model, *parts), fingerprint(*(one.loss for one in objectives))
             steps = [fingerprint(*history.made_of)] if history.made_of else []
         except NoFingerprint as unknown:
             return Identity(None, str(unknown))
-        ended = [] if history.asked is None else [history.asked]
+        anew = history.trajectory.chain.anew
+        ended = [*([] if history.asked is None else [history.asked]), *([anew] if anew else [])]
         return Identity(fingerprint(recorded, model, loss, data, *steps, *ended, history.device.type, engine_digest()))
 
     @cached_property
     def _model(self) -> str:
-        objective = self.history.objective
-        loaded = frozenset([*objective.parameters.names, *self.history.trajectory.buffers])
-        return model_fingerprint(objective.model, loaded)
+        buffers, names = self.history.trajectory.buffers, self.history.models.names
+        known = zip(self._objectives, names if len(self._objectives) > 1 else names[-1:], strict=True)
+        found = [model_fingerprint(one.model, frozenset([*own.values(), *buffers])) for one, own in known]
+        return found[0] if len(found) == 1 else fingerprint(*found)
+
+    @property
+    def _objectives(self) -> Sequence[Objective]:
+        """The loss and model of each run, or of all."""
+        return self.history.objective.runs or [self.history.objective]
 
     @cached_property
     def _drawn(self) -> bool:

@@ -7,9 +7,10 @@ from dataclasses import replace
 from aadsl.core.units import in_words, seconds_of, sized
 from aadsl.estimators import Auto, Estimator, Query, Retraining, require_estimable
 from aadsl.estimators.together import way_of
-from aadsl.study.answering import Answering, Price
+from aadsl.study.answering import Answering
 from aadsl.study.budget import TimeBudget
 from aadsl.study.cost_model import Rehearsal, memory_of
+from aadsl.study.outcome import Price
 from aadsl.study.plan import Plan, plan_for
 
 

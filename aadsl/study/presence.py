@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from aadsl.core.progress import Progress
 from aadsl.estimators import Effects, Estimator, Query
 from aadsl.estimators.base import Floats
-from aadsl.study.answering import Answering, Outcome
+from aadsl.study.answering import Answering
 from aadsl.study.evidence import Bounds
 from aadsl.study.exact_answers import METHOD
+from aadsl.study.outcome import Outcome
 
 
 def answered(answering: Answering, query: Query, method: Estimator, progress: Progress) -> Outcome:

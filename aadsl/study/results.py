@@ -15,10 +15,11 @@ from aadsl.core.version import __version__
 from aadsl.estimators import Query
 from aadsl.estimators.base import Floats
 from aadsl.interventions import first_change
-from aadsl.study.answering import UNCOMPARED, Outcome
 from aadsl.study.calibration import Calibration
 from aadsl.study.held_fixed import held_fixed
+from aadsl.study.outcome import UNCOMPARED, Outcome
 from aadsl.study.plan import Plan
+from aadsl.study.reconstructed import missed
 from aadsl.study.trust import Evidence, verdict
 from aadsl.trajectory import Trajectory
 
@@ -47,7 +48,9 @@ def dataset_of(
     """
     behaviors, effects, cells = list(query.behaviors), answer.effects, ("stage", "behavior")
     fixed = [held_fixed(steps, first_change(member), query.intervention) for member in stages.values()]
-    levels, reasons = judged(answer, fixed)
+    length = query.members.shape[1]
+    approximate = [missed(steps, first_change(member), length) for member in stages.values()]
+    levels, reasons = judged(answer, fixed, approximate)
     exact = np.broadcast_to(answer.exact[:, None], effects.effect.shape)
     low, high = (
         np.where(exact, effects.effect + side * answer.noise, bound)
@@ -171,8 +174,11 @@ def calibration_dataset(behaviors: Sequence[str], found: Sequence[Calibration]) 
     return xr.Dataset(variables, {"behavior": list(behaviors)}, {"steps": list(found[0].steps)})
 
 
-def judged(answer: Outcome, fixed: Sequence[str]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return how far each effect can be trusted, (S, K), and why; ``fixed``: of each stage, what a rerun may change."""
+def judged(answer: Outcome, fixed: Sequence[str], approximate: Sequence[str]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return how far each effect can be trusted, (S, K), and why.
+
+    ``fixed``: of each stage, what a rerun may change; ``approximate``: which gaps that it goes over were missed.
+    """
     shape = answer.effects.effect.shape
     levels, reasons = np.empty(shape, dtype=object), np.empty(shape, dtype=object)
     for s, k in np.ndindex(*shape):
@@ -189,6 +195,7 @@ def judged(answer: Outcome, fixed: Sequence[str]) -> tuple[NDArray[Any], NDArray
                 answer.present is None or bool(answer.present[s]),
                 answer.repeats,
                 fixed[s],
+                approximate[s],
             )
         )
     return levels.astype(str), reasons.astype(str)

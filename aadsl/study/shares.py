@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from aadsl.core.progress import Progress
 from aadsl.estimators import Effects, Query
 from aadsl.estimators.base import Floats
-from aadsl.study.answering import Answering, Outcome
+from aadsl.study.answering import Answering
 from aadsl.study.evidence import Bounds
 from aadsl.study.exact_answers import METHOD
+from aadsl.study.outcome import Outcome
 from aadsl.study.presence import answered
 from aadsl.study.results import Attributes, dataset_of
 from aadsl.study.shapley import Coalitions, Division, shapley, unions

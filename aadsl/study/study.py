@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,10 @@ from aadsl.interventions import Intervention
 from aadsl.propagation import LossFunction
 from aadsl.replayed.final import ask_about, asked_of
 from aadsl.replayed.history import History
+from aadsl.replayed.joinings import joined, note_on_fresh
 from aadsl.replayed.run_spec import RunSpec
 from aadsl.replayed.training_data import TrainingData
-from aadsl.replayed.workers import Workers
+from aadsl.replayed.workers import workers_of
 from aadsl.study.answering import Answering
 from aadsl.study.cache import EffectCache
 from aadsl.study.calibration import calibrations, single_steps
@@ -39,15 +41,17 @@ from aadsl.study.entries import EntryStore
 from aadsl.study.error_bound import bound_factors
 from aadsl.study.exact_answers import METHOD, ExactAnswers
 from aadsl.study.example_questions import ExampleQuestions
+from aadsl.study.gap_effects import gap_effects
 from aadsl.study.model_files import save_model
 from aadsl.study.model_store import ModelStore
 from aadsl.study.plan import Plan
 from aadsl.study.planning import planned
 from aadsl.study.question import DEFAULT_ESTIMATE, DEFAULT_ESTIMATOR, DEFAULT_INTERVENTION, SAMPLES, Question
+from aadsl.study.reconstructed import missed
 from aadsl.study.resolution import intervention_of, of_steps
 from aadsl.study.results import calibration_dataset
 from aadsl.study.spot_check import SpotCheck
-from aadsl.trajectory import Trajectory
+from aadsl.trajectory import Fresh, Trajectory
 from aadsl.verification import Report
 
 LISTED = 20
@@ -62,8 +66,9 @@ class Study(ExampleQuestions):
         trajectory: the recorded run, as ``aadsl.open_trajectory(path)`` gives it.
         model: a model with the recorded parameters; it is copied, its weights do not matter: answers are about the end
             of the run, or ``final``. Where they are neither those it began nor those it ended with, ``notes`` and
-            answers say so.
-        loss: ``loss(model, batch)``, the mean loss of a batch as a scalar tensor.
+            answers say so. Of runs that followed on each other with models of their own (a new head, more tokens),
+            a dict gives each its own, or what makes it: ``{"pretrain": small, "finetune": large}``.
+        loss: ``loss(model, batch)``, the mean loss of a batch as a scalar tensor; or that of each run, in a dict.
         data: what the recorded indices point into: tensors, a map-style dataset, a table of pandas or Hugging Face
             ``datasets``, or an xarray Dataset; ``(inputs, targets, table)`` adds the table's columns for ``where``.
             Of runs that followed on each other, a dict gives each its own: ``{"pretrain": a, "finetune": b}``.
@@ -88,6 +93,8 @@ class Study(ExampleQuestions):
             or statistics, as ``lambda model: update_bn(loader, model)`` does; answers are then exact ones alone.
         generators: the random generators of one's own that ``Recorder(…, generators=[…])`` was given, in that order, as
             ``loss`` or ``model`` draw from them: each replayed step finds them as they were.
+        joins: of runs that followed on each other how one begins, where names and shapes do not tell:
+            ``{"finetune": aadsl.fresh("head.*")}`` for a new head of the same size.
         unverified: answer although the trajectory fails verification; answers then say so in their attributes.
 
     Before the first answer is computed, the files and a small sample of steps are verified. On a trajectory that fails,
@@ -101,8 +108,8 @@ class Study(ExampleQuestions):
         self,
         trajectory: Trajectory,
         *,
-        model: nn.Module,
-        loss: LossFunction,
+        model: nn.Module | Mapping[Any, Any],
+        loss: LossFunction | Mapping[Any, LossFunction],
         data: Any = None,
         device: str | int | torch.device = "auto",
         memory: str | float | None = None,
@@ -116,26 +123,23 @@ class Study(ExampleQuestions):
         final: Any = None,
         finish: Callable[[nn.Module], Any] | None = None,
         generators: Sequence[Any] = (),
+        joins: Mapping[str, Fresh] | None = None,
     ) -> None:
-        self.data = data
-        device = f"cuda:{device}" if isinstance(device, int) else device
+        self.data, trajectory = data, joined(trajectory, joins)
         given = {"model": model, "loss": loss, "data": data, "memory": memory, "optimizer": optimizer}
-        history = History(trajectory, **given, device=device, generators=generators)
+        given["device"] = f"cuda:{device}" if isinstance(device, int) else device
+        history = History(trajectory, **given, generators=generators)
+        given["model"] = history.models.given
         if final is not None or finish is not None:
             history.given = ""
-            ask_about(history, None if final is None else asked_of(history, final, model), finish)
+            wanted = None if final is None else asked_of(history, final, history.models.last)
+            ask_about(history, wanted, finish)
         entries = EntryStore(effects_of(trajectory.path))
         cache = EffectCache(history, entries, decoders)
         models = ModelStore(entries.folder, bytes_of(kept), lambda: history.final)
         self.spot_check = SpotCheck(history, entries, tolerated=unverified)
-        spread = None
-        if executor is not None or workers:
-            if generators:
-                hint = "leave executor= and workers= out"
-                raise AadslError("generators= are objects of this process, where the loss finds them", hint=hint)
-            spread = Workers(
-                RunSpec(trajectory, **given, device=device, final=history.asked, finish=finish), executor, workers
-            )
+        sent = partial(RunSpec, trajectory, **given, final=history.asked, finish=finish)
+        spread = workers_of(executor, workers, generators, sent)
         answering = Answering(history, cache, ExactAnswers(history, cache, models), self.spot_check, spread)
         super().__init__(trajectory, answering, within)
 
@@ -154,12 +158,10 @@ class Study(ExampleQuestions):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What is to be known before asking: which model answers are about, where it is not the run's end.
-
-        And whether the weights that were given are others.
-        """
+        """What is to be known before asking: of the model, its weights, of checkpoints that a reconstruction missed."""
         of_model = f"answers are about {self.history.of_model}" if self.history.of_model else ""
-        return tuple(filter(None, (of_model, self.history.given)))
+        gaps = missed(self.trajectory.steps, 0, self.history.length)
+        return tuple(filter(None, (of_model, self.history.given, gaps, note_on_fresh(self.trajectory))))
 
     @property
     def training_data(self) -> TrainingData:
@@ -248,6 +250,21 @@ class Study(ExampleQuestions):
         names = self.stage_names(stages)
         doubt = self.spot_check.require(self._answering.identifier.now(), silent)
         return bound_factors(self.history, self._until_then(self.members(names)), names).assign_attrs(doubt.attributes)
+
+    @one_at_a_time
+    def gaps(self, behaviors: str | Iterable[str], *, progress: Progress | None = None) -> xr.Dataset:
+        """Return over ``gap`` how well a run was reconstructed from checkpoints, and what it missed does to behaviors.
+
+        Returns:
+            A Dataset over (gap, behavior): ``start`` and ``stop`` of its steps, ``mismatch`` and ``explained`` relative
+            to how far the gap moved the state, ``verdict``, ``remark``; ``effect``, exact: the behavior, minus what it
+            would be had the run gone on from where the gap ended instead of from its checkpoint.
+
+        Raises:
+            AadslError: the run was recorded while it was trained, an unknown name, or a trajectory that fails.
+        """
+        query, _ = self._resolved(Question((), named(behaviors), METHOD, DEFAULT_INTERVENTION))
+        return gap_effects(self._answering, query.behaviors, progress or silent)
 
     @one_at_a_time
     def plan(

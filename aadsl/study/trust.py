@@ -33,6 +33,8 @@ class Evidence:
         uncompared: the steps at the end of an exact number's run whose replay was compared with nothing; mostly none.
         present: whether a step of the stage came before the model that is asked about.
         repeats: how many trainings an exact number is the mean of; of several, the noise is half its 90% interval.
+        approximate: which gaps of a reconstruction miss their checkpoint, in words; mostly none. The noise of an exact
+            number is then also what that does.
         fixed: what is taken as it was recorded, although the model decided it; mostly nothing.
     """
 
@@ -47,6 +49,7 @@ class Evidence:
     present: bool = True
     repeats: int = 1
     fixed: str = ""
+    approximate: str = ""
 
 
 def verdict(evidence: Evidence) -> tuple[Level, str]:
@@ -63,6 +66,11 @@ def verdict(evidence: Evidence) -> tuple[Level, str]:
         level, reason = verdict(replace(evidence, fixed=""))
         said = f"{reason}; it takes {evidence.fixed} as recorded, and training anew might decide that otherwise"
         return ("medium" if level == "high" else level), said
+    if evidence.approximate:
+        level, reason = verdict(replace(evidence, approximate=""))
+        if evidence.exact and not evidence.uncompared:
+            reason = f"trained again; what the checkpoints hold besides moves the behavior by {evidence.noise:.2g}"
+        return ("medium" if level == "high" else level), f"{reason}; {evidence.approximate}"
     if evidence.exact:
         return _of_exact(evidence)
     if isnan(evidence.low):

@@ -6,6 +6,7 @@ A trajectory is a folder of netCDF-4 files, each readable with ``xarray.open_dat
 
 from aadsl.core.clip import Clip
 from aadsl.trajectory.read.reader import Trajectory, open_trajectory
+from aadsl.trajectory.read.united import fresh
 from aadsl.trajectory.record.plans import budget, every
 from aadsl.trajectory.record.recorder import Recorder
 from aadsl.trajectory.store.specs import (
@@ -14,9 +15,12 @@ from aadsl.trajectory.store.specs import (
     BUFFERS_WRITTEN,
     OPTIMIZER_WRITTEN,
     WEIGHTS_WRITTEN,
+    Fresh,
+    Gap,
     Job,
     ParameterSpec,
     Phase,
+    Resized,
 )
 
 __all__ = [
@@ -26,12 +30,16 @@ __all__ = [
     "OPTIMIZER_WRITTEN",
     "WEIGHTS_WRITTEN",
     "Clip",
+    "Fresh",
+    "Gap",
     "Job",
     "ParameterSpec",
     "Phase",
     "Recorder",
+    "Resized",
     "Trajectory",
     "budget",
     "every",
+    "fresh",
     "open_trajectory",
 ]

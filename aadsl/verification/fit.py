@@ -23,16 +23,33 @@ DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int
 MEMBERS = 3  # of an example; of more, too many combinations would have to be tried
 
 
-def fitting(trajectory: Trajectory, model: nn.Module, data: TrainingData) -> list[Finding]:
-    """Return what model and data have in common with the run, or with each run of a chain, and what not."""
-    found = list(_precision(trajectory, model))
-    for job, examples in zip(trajectory.jobs, data.parts, strict=True):
-        run = job.path if len(trajectory.jobs) > 1 else "the run"
+def fitting(trajectory: Trajectory, models: Sequence[nn.Module], data: TrainingData) -> list[Finding]:
+    """Return what models and data have in common with the run, or with each run of a chain, and what not."""
+    found: list[Finding] = []
+    for model in {id(one): one for one in models}.values():
+        found += _precision(trajectory, model)
+    for run, job, model, examples in _distinct(trajectory, models, data):
         found += [*_frozen(trajectory, job, model, run), *_data(job, examples, run)]
     if len(trajectory.jobs) > 1 and any(len(part) == len(trajectory.jobs) for part in data.distinct):
         entries = ", ".join(f'"{job.name}": …' for job in trajectory.jobs)
         found.append(Finding("note", f"data of its own are given to each run as a dict: data={{{entries}}}"))
     return found
+
+
+def _distinct(
+    trajectory: Trajectory, models: Sequence[nn.Module], data: TrainingData
+) -> Iterator[tuple[str, Job, nn.Module, Examples | None]]:
+    """Yield runs, what they are called, model and data; gaps of a reconstruction, which are alike, together."""
+    alike: list[tuple[Job, nn.Module, Examples | None, int]] = []
+    for job, model, examples in zip(trajectory.jobs, models, data.parts, strict=True):
+        known = alike[-1] if alike and trajectory.gaps else None
+        if known and known[0].fingerprints == job.fingerprints and known[2] is examples:
+            alike[-1] = *known[:3], known[3] + 1
+        else:
+            alike.append((job, model, examples, 0))
+    for job, model, examples, more in alike:
+        path = f"{job.path} and {more} more" if more else job.path
+        yield path if len(trajectory.jobs) > 1 else "the run", job, model, examples
 
 
 def _precision(trajectory: Trajectory, model: nn.Module) -> Iterator[Finding]:

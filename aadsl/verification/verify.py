@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
 from math import inf
 from typing import Any
@@ -16,6 +16,7 @@ from aadsl.core.errors import AadslError
 from aadsl.core.exclusive import one_at_a_time
 from aadsl.core.progress import Progress, silent
 from aadsl.replayed.history import History
+from aadsl.replayed.models import Models
 from aadsl.replayed.training_data import TrainingData
 from aadsl.replayed.trial import require_loss
 from aadsl.trajectory import Trajectory
@@ -37,7 +38,7 @@ Gaps = list[tuple[int, int]]
 def verify(
     trajectory: Trajectory,
     *,
-    model: nn.Module | None = None,
+    model: nn.Module | Mapping[Any, Any] | None = None,
     loss: Any = None,
     data: Any = None,
     samples: int = 8,
@@ -49,8 +50,8 @@ def verify(
 
     Args:
         trajectory: what was recorded.
-        model: the model that was trained; without it only files are checked.
-        loss: ``loss(model, batch)``.
+        model: the model that was trained, or a dict of them by run; without it only files are checked.
+        loss: ``loss(model, batch)``, or a dict of them by run.
         data: what the recorded indices point into, or a dict of it by run.
         samples: how many stretches between stored states are replayed, spread over the run.
         device: where to replay.
@@ -78,7 +79,7 @@ def verify_history(
     trajectory = history.trajectory
     findings = [*_files(trajectory, progress)]
     if not _failed(findings):
-        findings += fitting(trajectory, history.objective.model, history.data)
+        findings += fitting(trajectory, history.private_models, history.data)
         if not _failed(findings):
             require_loss(history)
             findings += replayed(history, *_asked(history, samples, stretches), progress)
@@ -113,7 +114,8 @@ def _joined(
 ) -> Iterator[Finding]:
     try:
         examples = TrainingData.of(data, trajectory)
-        findings = fitting(trajectory, given["model"], examples)
+        models = Models.of(given["model"], given["loss"], trajectory).models
+        findings = fitting(trajectory, models, examples)
         yield from findings
         if _failed(findings):
             return

@@ -33,6 +33,7 @@ from aadsl.replayed.run_spec import RunSpec, SentRecording
 from aadsl.replayed.workers import Workers
 from tests import forkserver
 from tests.digits import STEPS, Recorded, loss_fn, network, record
+from tests.reconstruction import loops
 
 STAGES = [range(2, 5), range(7, 8), range(10, 20), range(0, 24, 3)]
 
@@ -448,3 +449,17 @@ def test_a_few_examples_of_many_travel_alone() -> None:
         assert len(arrived) == 20 and arrived.coordinates.equals(given.coordinates)
         for own, wanted in zip(arrived.take([3, 19]), given.take([3, 19]), strict=True):
             assert torch.equal(own, wanted)
+
+
+def test_gaps_between_checkpoints_are_trained_by_processes(processes: Executor, tmp_path: Path) -> None:
+    checkpoints = loops.trained()[1]
+    found = [
+        loops.reconstructed(checkpoints, tmp_path / name, executor=executor, batches=loops.wrong_in_the_middle)
+        for name, executor in (("here", None), ("there", processes))
+    ]
+    assert found[0].gaps == found[1].gaps and len(found[0].approximate) == 1
+    for step in checkpoints:
+        here, there = (one.trajectory.state(step).parameters for one in found)
+        assert all(torch.equal(value, there[name]) for name, value in here.items())
+    with pytest.raises(aadsl.AadslError, match=r"the checkpoint of step 4 does not fit"):
+        loops.reconstructed(checkpoints | {4: {"other": loops.X}}, tmp_path / "other", executor=processes)

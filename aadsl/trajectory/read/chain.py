@@ -23,8 +23,9 @@ from aadsl.core.errors import AadslError
 from aadsl.core.kernels import Kernels
 from aadsl.core.state import State
 from aadsl.trajectory.read.run import Hyperparameters, RecordedRun
+from aadsl.trajectory.read.united import United
 from aadsl.trajectory.store.fingerprints import tensor_digest
-from aadsl.trajectory.store.specs import Job, ParameterSpec
+from aadsl.trajectory.store.specs import Gap, Job, Resized
 
 _AT_REST: Hyperparameters = {"lr": 0.0, "momentum": 0.0, "weight_decay": 0.0}
 
@@ -49,20 +50,26 @@ class Chain:
     Attributes:
         starts: number of the first step of each run, and the length of all as the last entry.
         parameters, buffers: all that any run has, by name.
+        names: for each run the name that each of its parameters has here, by its own: another one where a later run has
+            one of another shape.
+        anew: for each run which of its parameters are said to begin anew, as patterns; nothing where none are.
         groups: for each parameter group of the chain, the group of each run it stands for; None where not trained.
         optimizer: classes of the optimizers; of all runs, in order, where they change ("SGD and AdamW then Adam").
     """
 
-    def __init__(self, runs: Sequence[RecordedRun]) -> None:
+    def __init__(self, runs: Sequence[RecordedRun], anew: Sequence[Sequence[str]] = ()) -> None:
         self.runs = tuple(runs)
         self.starts: list[int] = [0, *np.cumsum([run.length for run in runs]).tolist()]
-        specs = _united([run.header.parameters for run in runs], runs)
-        memberships = {name: tuple(_group(run, name) for run in runs) for name in specs}
+        self._united, self.anew = United(runs, anew), tuple(map(tuple, anew))
+        self.names, specs = self._united.names, self._united.parameters
+        pairs = zip(runs, self.names, strict=True)
+        groups = [{own[n]: spec.group for n, spec in run.header.parameters.items()} for run, own in pairs]
+        memberships = {name: tuple(own.get(name) for own in groups) for name in specs}
         self.groups = sorted(set(memberships.values()), key=_group_order)
         self.parameters = {
             name: replace(spec, group=self.groups.index(memberships[name])) for name, spec in specs.items()
         }
-        self.buffers = _united([run.header.buffers for run in runs], runs)
+        self.buffers = self._united.buffers
         self.optimizer = " then ".join(name for name, _ in groupby(run.header.optimizer for run in runs))
 
     def locate(self, step: int) -> tuple[int, int]:
@@ -152,8 +159,34 @@ class Chain:
         for number in reversed(range(len(self.runs))):
             local = step - self.starts[number]
             if local in self.runs[number].states:
-                return self._completed(self.runs[number].state(local, device), number, device)
+                return self._completed(self._read(number, local, device), number, device)
         return None
+
+    def _read(self, number: int, local: int, device: str | torch.device = "cpu") -> State:
+        """Read a stored state of a run, by the names that its parameters have here."""
+        state, names = self.runs[number].state(local, device), self.names[number]
+        return state._replace(
+            parameters={names[own]: value for own, value in state.parameters.items()},
+            optimizer={s: {names[own]: value for own, value in of.items()} for s, of in state.optimizer.items()},
+        )
+
+    def _stored(self, number: int, local: int) -> State | None:
+        return self._read(number, local) if local in self.runs[number].states else None
+
+    def left(self, step: int) -> State:
+        """Return where the run that ends before a step ended: another state than ξ_step where a gap ends beside it."""
+        number = self.starts.index(step, 1) - 1
+        return self._completed(self._read(number, self.runs[number].length), number, "cpu")
+
+    @cached_property
+    def gaps(self) -> tuple[Gap, ...]:
+        """The runs that were trained again up to the checkpoint that the run after them begins with."""
+        fields = ("mismatch", "explained", "verdict", "remark")
+        return tuple(
+            Gap(start, stop, *(run.header.reconstructed[key] for key in fields))
+            for run, after, (start, stop) in zip(self.runs, self.runs[1:], pairwise(self.starts), strict=False)
+            if start < stop and _meets(run, after)
+        )
 
     def _completed(self, state: State, number: int, device: str | torch.device) -> State:
         """Add to a state of run ``number`` what only other runs have."""
@@ -168,29 +201,44 @@ class Chain:
 
     def _resting(self, name: str, field: str, number: int) -> Tensor:
         """Return the value of a tensor while it is not trained: where it was left, or where it will begin."""
-        for run, end in [
-            *((run, run.length) for run in reversed(self.runs[:number])),
-            *((run, 0) for run in self.runs[number + 1 :]),
+        numbers = range(len(self.runs))
+        for other, end in [
+            *((before, self.runs[before].length) for before in reversed(numbers[:number])),
+            *((after, 0) for after in numbers[number + 1 :]),
         ]:
-            if name in getattr(run.header, field):
-                if end not in run.states:
-                    raise AadslError(
-                        f'{run.source.path}: the state in which "{name}" was left is not stored',
-                        hint="chain only runs that were closed properly, or continue the run and close it",
-                    )
-                return self._left[id(run), end][name]
+            if name in self._tensors_of(other):
+                if end not in self.runs[other].states:
+                    hint = "chain only runs that were closed properly, or continue the run and close it"
+                    path = self.runs[other].source.path
+                    raise AadslError(f'{path}: the state in which "{name}" was left is not stored', hint=hint)
+                return self._left[other, end][name]
         raise AssertionError(name)
+
+    def _tensors_of(self, number: int) -> set[str]:
+        """Return the names of the parameters and buffers of a run."""
+        return {*self.names[number].values(), *self.runs[number].header.buffers}
 
     @cached_property
     def _left(self) -> dict[tuple[int, int], dict[str, Tensor]]:
         """What each run began and ended with, of the tensors that another run lacks."""
-        everywhere = set.intersection(*({*run.header.parameters, *run.header.buffers} for run in self.runs))
+        numbers = range(len(self.runs))
+        everywhere = set.intersection(*map(self._tensors_of, numbers))
         return {
-            (id(run), end): {name: value for name, value in _tensors(state).items() if name not in everywhere}
-            for run in self.runs
-            for end in (0, run.length)
-            if (state := _stored(run, end))
+            (number, end): {name: value for name, value in _tensors(state).items() if name not in everywhere}
+            for number in numbers
+            for end in (0, self.runs[number].length)
+            if (state := self._stored(number, end))
         }
+
+    @cached_property
+    def resized(self) -> tuple[Resized, ...]:
+        """The parameters that took the place of one of another shape, and began with the values that it had left."""
+        return tuple(self._united.resized(self.starts, self._stored))
+
+    @property
+    def fresh(self) -> list[tuple[int, str]]:
+        """The parameters that took the place of others and have nothing of them, each after its first step."""
+        return self._united.fresh(self.starts, {one.name for one in self.resized})
 
     def breaks(self) -> list[str]:
         """Return where a run did not begin with what the runs before it ended with, or had other weights frozen."""
@@ -199,26 +247,27 @@ class Chain:
         found = []
         left: dict[str, Tensor | str] = {}
         before: RecordedRun | None = None
-        for run in self.runs:
-            begin, end = (_stored(run, step) for step in (0, run.length))
+        for number, run in enumerate(self.runs):
+            begin, end = (self._stored(number, step) for step in (0, run.length))
             frozen = run.header.fingerprints.get("frozen", {})
             had: dict[str, Tensor | str] = {**frozen, **(_tensors(begin) if begin else {})}
             differing = [name for name, value in left.items() if name in had and not _same(value, had[name])]
-            if before and differing:
+            if before and differing and not _meets(before, run):
                 found.append(
                     f"{run.source.path} did not begin where {before.source.path} ended: {', '.join(differing[:3])}"
                     f"{f' and {len(differing) - 3} more' if len(differing) > 3 else ''} differ"
                 )
             # Where an end was not stored, it is not known how the run left what it trained.
-            trained = run.header.parameters.keys() | run.header.buffers.keys()
-            left = {**frozen, **{name: value for name, value in left.items() if name not in trained}}
+            left = {**frozen, **{name: value for name, value in left.items() if name not in self._tensors_of(number)}}
             left |= end.parameters | _moved(begin, end) if end else {}
             before = run
         return found
 
 
-def _stored(run: RecordedRun, step: int) -> State | None:
-    return run.state(step) if step in run.states else None
+def _meets(run: RecordedRun, after: RecordedRun) -> bool:
+    """Return whether a run was trained again up to the checkpoint that the next one begins with."""
+    aimed = run.header.reconstructed.get("aimed", "")
+    return bool(aimed) and aimed == after.header.reconstructed.get("begun")
 
 
 def _tensors(state: State) -> dict[str, Tensor]:
@@ -243,26 +292,6 @@ def _moved(begin: State | None, end: State) -> dict[str, Tensor]:
 Membership = tuple[int | None, ...]
 
 
-def _group(run: RecordedRun, name: str) -> int | None:
-    return run.header.parameters[name].group if name in run.header.parameters else None
-
-
 def _group_order(membership: Membership) -> tuple[int, ...]:
     """Order groups by their number in the last run, then the one before; those not trained come last."""
     return tuple(1 << 30 if group is None else group for group in reversed(membership))
-
-
-def _united(parts: Sequence[dict[str, ParameterSpec]], runs: Sequence[RecordedRun]) -> dict[str, ParameterSpec]:
-    united: dict[str, ParameterSpec] = {}
-    origin: dict[str, RecordedRun] = {}
-    for specs, run in zip(parts, runs, strict=True):
-        for name, spec in specs.items():
-            known = united.setdefault(name, spec)
-            first = origin.setdefault(name, run)
-            if (known.shape, known.dtype) != (spec.shape, spec.dtype):
-                raise AadslError(
-                    f'the runs do not follow on each other: "{name}" is {known.shape} {known.dtype} in '
-                    f"{first.source.path}, and {spec.shape} {spec.dtype} in {run.source.path}",
-                    hint="parameters are matched by name: a new head of another size needs another name",
-                )
-    return united

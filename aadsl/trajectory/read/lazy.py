@@ -17,6 +17,7 @@ from aadsl.trajectory.read.rules import layout_of_steps, require
 from aadsl.trajectory.read.source import RunSource
 from aadsl.trajectory.store.columns import column_names, common_dtype, missing, read_column
 from aadsl.trajectory.store.segments import Segment
+from aadsl.trajectory.store.specs import MISMATCH, Gap
 
 
 class Part(NamedTuple):
@@ -106,3 +107,14 @@ def steps_dataset(parts: Sequence[Part]) -> xr.Dataset:
     dataset = xr.Dataset(variables, coords=coordinate)
     dataset["step"].attrs = {"long_name": "number of the optimizer step", "units": "1"}
     return dataset
+
+
+def with_mismatch(steps: xr.Dataset, gaps: Sequence[Gap]) -> xr.Dataset:
+    """Return the steps with the mismatch of those that were trained again between two checkpoints, if any were."""
+    if not gaps:
+        return steps
+    values = np.zeros(steps.sizes["step"])
+    for gap in gaps:
+        values[gap.start : gap.stop] = gap.mismatch if gap.verdict == "approximate" else 0.0
+    described = {"long_name": "how far from its checkpoint the gap ends, relative to its way", "units": "1"}
+    return steps.assign({MISMATCH: ("step", values, described)})

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 import xarray as xr
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from aadsl.core.aligned import listing
 from aadsl.core.arguments import checked
@@ -27,7 +27,7 @@ from aadsl.trajectory.read.batches import Loaded, joined
 from aadsl.trajectory.read.chain import Chain, Rule
 from aadsl.trajectory.read.consumed import examples_dataset
 from aadsl.trajectory.read.export import write_single_file
-from aadsl.trajectory.read.lazy import steps_dataset
+from aadsl.trajectory.read.lazy import steps_dataset, with_mismatch
 from aadsl.trajectory.read.naming import with_distinct_phases
 from aadsl.trajectory.read.run import Hyperparameters, RecordedRun
 from aadsl.trajectory.read.schema import violations
@@ -66,24 +66,24 @@ class Trajectory:
         path: where it is (of the first run, when chained).
         length: T, the number of committed steps; stamp: the same, and what tells its runs from all others.
         optimizer: class name, ``"SGD"``; ``"SGD and AdamW"`` of several, ``"SGD then Adam"`` of runs.
-        group_count: number of parameter groups.
-        parameters, buffers: descriptions by name.
+        group_count: number of parameter groups; parameters, buffers: descriptions by name.
         closed: whether the last run was ended by its recorder.
         clip: gradient clipping declared for the last run; accumulation: micro-batches a step; None if undeclared.
         average: how an average of the weights, if the last run followed one, takes models in; averages: of each run.
+        chain: its runs, seen as one: what each calls its parameters, and where it left them.
+        gaps: what was trained again between two checkpoints, where nobody had recorded; as a rule nothing.
     """
 
-    def __init__(self, runs: Sequence[RecordedRun]) -> None:
-        self._chain = Chain(runs)
-        self._runs = self._chain.runs
-        last = runs[-1].header
+    def __init__(self, runs: Sequence[RecordedRun], anew: Sequence[Any] = ()) -> None:
+        self._chain = self.chain = Chain(runs, anew)
+        self._runs, last = self._chain.runs, runs[-1].header
         self.path = runs[0].source.path
         self.length: int = self._chain.starts[-1]
         self.stamp: tuple[int | str, ...] = (self.length, *(run.header.run for run in runs))
         self.optimizer, self.group_count = self._chain.optimizer, len(self._chain.groups)
         self.parameters, self.buffers = self._chain.parameters, self._chain.buffers
-        self.closed: bool = last.length >= 0
-        self.clip, self.accumulation, self.provenance = last.clip, last.accumulation, last.provenance
+        self.clip, self.accumulation, self.closed = last.clip, last.accumulation, last.length >= 0
+        self.provenance, self.gaps = last.provenance, self._chain.gaps
         self.average, self.averages = last.average, tuple(run.header.average for run in runs)
 
     def __len__(self) -> int:
@@ -92,7 +92,7 @@ class Trajectory:
     @cached_property
     def steps(self) -> xr.Dataset:
         """Everything known of each step, over dimension ``step``; a variable is read when first used."""
-        dataset = steps_dataset([part for run in self._runs for part in run.parts])
+        dataset = with_mismatch(steps_dataset([part for run in self._runs for part in run.parts]), self.gaps)
         dataset = with_distinct_phases(dataset, [run.source.folder for run in self._runs], self._chain.starts)
         return dataset.assign_attrs(trajectory=str(self.path), Conventions="CF-1.11")
 
@@ -257,7 +257,7 @@ class Trajectory:
         problems = [problem for run in self._runs for problem in violations(run.source, progress)]
         return problems or self._chain.breaks()
 
-    def verify(self, model: nn.Module | None = None, loss: Any = None, data: Any = None, **options: Any) -> Any:
+    def verify(self, model: Any = None, loss: Any = None, data: Any = None, **options: Any) -> Any:
         """Check files and schema and, given a model and a loss, replay sampled steps; say in plain words what differs.
 
         Returns an :class:`aadsl.verification.Report`. Options are those of :func:`aadsl.verification.verify`.

@@ -7,8 +7,9 @@ A trajectory is a folder of sealed netCDF-4 files (:mod:`aadsl.trajectory.store.
     The run. Attributes: ``optimizer`` (its class, or that of each parameter group: "SGD AdamW"), ``optimizer_options``
     (JSON, of each group; empty where all have step functions), ``group_count``,
     ``length`` (-1 while it is recorded), ``clip`` (JSON or empty), ``accumulation`` (0: undeclared), ``fingerprints``
-    (JSON), ``kernels`` (JSON: switches of PyTorch that decide bits), ``provenance_*``. Variables over ``parameter`` and
-    ``buffer``: ``*_name``, ``*_shape`` ("128x784"), ``*_dtype``, ``*_group``, ``*_aliases``, ``*_memory_format``.
+    (JSON), ``kernels`` (JSON: switches of PyTorch that decide bits), ``reconstructed`` (JSON: of a run that was trained
+    again between two checkpoints, where it ended), ``provenance_*``. Variables over ``parameter`` and ``buffer``:
+    ``*_name``, ``*_shape`` ("128x784"), ``*_dtype``, ``*_group``, ``*_aliases``, ``*_memory_format``.
 ``steps-<start>-<stop>.nc``
     One value for each step: ``step``, the hyperparameters (``lr``, or ``lr_0`` … where groups differ), ``batch_size``,
     ``micro_batch_count``, ``training``, ``modules_off_mode``, ``phase``, ``phase_boundary`` (a CF flag), and the user's

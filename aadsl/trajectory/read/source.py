@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
@@ -225,12 +226,30 @@ def sources_of(place: Path | str) -> list[RunSource]:
         return [Folder(path)]
     if path.is_file() and path.suffix == ".nc":
         return _runs_in(path, path)
+    if path.is_dir() and (gaps := gaps_in(path)):
+        return [Folder(gap) for gap in gaps]
     if not path.exists():
         raise AadslError(f"{path} does not exist", hint="record a run with aadsl.Recorder(path, model, optimizer)")
     raise AadslError(
         f"{path} holds no trajectory",
         hint=f"a trajectory is a folder with {header.NAME} in it, made by aadsl.Recorder",
     )
+
+
+def gaps_in(path: Path) -> list[Path]:
+    """Return the recordings in a folder that are called after their steps: "0-20", "20-30", and at the end "30-30".
+
+    Raises:
+        AadslError: one of them is missing.
+    """
+    named = (re.fullmatch(r"(\d+)-(\d+)", part.name) for part in path.iterdir() if (part / header.NAME).exists())
+    bounds = sorted((int(found[1]), int(found[2])) for found in named if found)
+    gaps = [(stop, start) for (_, stop), (start, _) in pairwise(bounds) if stop != start]
+    if gaps or (bounds and bounds[-1][0] != bounds[-1][1]):
+        which = f"the steps from {gaps[0][0]} to {gaps[0][1]} are missing" if gaps else "its end is missing"
+        hint = "call aadsl.reconstruct(…) again: what it has done it does not do again"
+        raise AadslError(f"{path} is not whole: {which}", hint=hint)
+    return [path / f"{start}-{stop}" for start, stop in bounds]
 
 
 def _runs_in(path: Path, origin: Path | Fetched) -> list[RunSource]:

@@ -35,6 +35,8 @@ class Header:
     ``length`` is the number of steps when the run was closed properly, and -1 while it is recorded.
     ``fingerprints`` are digests of what is not stored: ``"data"`` by position, ``"frozen"`` weights by name.
     ``average`` says of an average that is followed how it takes models in: see :mod:`aadsl.trajectory.record.average`.
+    ``reconstructed`` says of a run that was trained again between two checkpoints where it ended: the fields of a
+    :class:`Gap`, and the digests of the checkpoints, ``begun`` and ``aimed``.
     ``kernels`` are the switches that decided its bits: see :mod:`aadsl.core.kernels`.
     ``provenance`` says with what it was made; it is for readers, nothing is computed from it.
     """
@@ -50,6 +52,7 @@ class Header:
     fingerprints: dict[str, dict[str, str]] = field(default_factory=dict)
     kernels: dict[str, str] = field(default_factory=dict)
     average: dict[str, Any] = field(default_factory=dict)
+    reconstructed: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -84,6 +87,7 @@ def write_header(folder: Path, header: Header) -> None:
         "fingerprints": json.dumps(header.fingerprints),
         "kernels": json.dumps(header.kernels),
         "average": json.dumps(header.average) if header.average else "",
+        "reconstructed": json.dumps(header.reconstructed) if header.reconstructed else "",
         **{f"provenance_{key}": value for key, value in header.provenance.items()},
         **header.attributes,
     }
@@ -144,6 +148,9 @@ def read_header(dataset: Any) -> Header:
     average = json.loads(values.get("average") or "{}")
     if not isinstance(average, dict):
         raise ValueError("average is no JSON object")
+    reconstructed = json.loads(values.get("reconstructed") or "{}")
+    if not _of_gap(reconstructed):
+        raise ValueError("reconstructed is no JSON object that says where a run ended between two checkpoints")
     options = json.loads(values.get("optimizer_options") or "[]")
     if not isinstance(options, list) or len(options) not in (0, group_count):
         raise ValueError(f"optimizer_options is no JSON list of {group_count} parameter groups")
@@ -162,8 +169,14 @@ def read_header(dataset: Any) -> Header:
         fingerprints=fingerprints,
         kernels=kernels,
         average=average,
+        reconstructed=reconstructed,
         provenance={k.removeprefix(prefix): str(v) for k, v in values.items() if k.startswith(prefix)},
     )
+
+
+def _of_gap(part: Any) -> bool:
+    kinds = {"begun": str, "aimed": str, "verdict": str, "remark": str, "mismatch": float, "explained": float}
+    return isinstance(part, dict) and (not part or all(isinstance(part.get(key), kinds[key]) for key in kinds))
 
 
 def _of_texts(part: Any) -> bool:

@@ -45,6 +45,10 @@ AVERAGE_COUNT, AVERAGE_WEIGHT = AVERAGE = "average_count", "average_weight"
 """Metadata that the recorder gives itself where an average of the weights is followed: how many models it had taken in
 before the step, and with which weight those since the step before, in all."""
 
+MISMATCH = "checkpoint_mismatch"
+"""What is known of each step of a run that was trained again between checkpoints: the mismatch of the :class:`Gap` that
+it is in, where that is approximate, else 0."""
+
 RESTING_GROUPS, FRESH_GROUPS = "resting_groups", "fresh_groups"
 """Columns of numbers of parameter groups: whose optimizer took no step; which start afresh while others go on."""
 
@@ -81,6 +85,56 @@ class Phase:
     start: int
     stop: int
     resets_optimizer: bool
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Steps ``start <= t < stop`` that were trained again between two checkpoints of a run that nobody had recorded.
+
+    Attributes:
+        start, stop: the steps.
+        mismatch: how far they ended from the checkpoint, relative to how far they moved the state.
+        explained: how much of that rounding explains; infinite where it alone decides where they end.
+        verdict: ``"exact"`` where every bit is the checkpoint's, ``"agrees"`` where rounding explains what is not, else
+            ``"approximate"``.
+        remark: what was assumed, or may be wrong; as a rule nothing.
+    """
+
+    start: int
+    stop: int
+    mismatch: float
+    explained: float
+    verdict: str
+    remark: str = ""
+
+    @property
+    def steps(self) -> str:
+        """Its steps in words."""
+        return f"step {self.start}" if self.stop == self.start + 1 else f"steps {self.start} … {self.stop - 1}"
+
+
+@dataclass(frozen=True)
+class Resized:
+    """A parameter of another shape than the one before it, and what that had left in the part that both have.
+
+    ``step`` is the first one of ``name``, ``before`` is the name of the other, ``common`` where they have places alike.
+    """
+
+    step: int
+    before: str
+    name: str
+    common: tuple[slice, ...]
+
+
+@dataclass(frozen=True)
+class Fresh:
+    """What a run begins anew, although the run before had parameters of these names and shapes.
+
+    Attributes:
+        patterns: of names, such as ``"head.*"``.
+    """
+
+    patterns: tuple[str, ...]
 
 
 @dataclass(frozen=True)
