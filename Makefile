@@ -17,7 +17,7 @@ QUICK := tests/test_architecture.py tests/test_additions.py tests/charts/test_ba
 	tests/trajectory/test_recording.py
 FAILED = { echo "aadsl: $(1): $$(grep -m1 ^ERROR $(LOG) | cut -c8- | cut -c-200) (more in $(LOG); is the package index within reach?)"; exit 1; }
 
-.PHONY: help setup demo picture pictures tutorials solutions test quick lint format words diagram figures clean
+.PHONY: help setup demo picture pictures tutorials solutions test quick lint format words diagram figures peers clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -82,6 +82,9 @@ diagram: $(READY)  ## draw the arrows between the layers anew in aadsl/README.md
 
 figures: $(READY)  ## measure what README and pages quote, and write it there; PART=--help says what each part takes
 	@$(BIN)/python -m tests.benchmarks.figures $(PART)
+
+peers: $(READY)  ## other libraries beside us on the same runs, each in an environment of its own
+	@$(BIN)/python -m tests.peers --pip="$(TORCH_INDEX)"
 
 clean:  ## remove what the targets made
 	rm -rf $(VENV) demo runs build dist *.egg-info

@@ -1,0 +1,93 @@
+"""Peers beside us on the same runs: ``make peers`` writes peers.md beside this file.
+
+Each peer answers in an environment of its own, in a process for each method and task; a peer that cannot be had, or
+fails, is named with the reason.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from tests.peers.environments import CACHE, NoAnswerError, called, python_of
+from tests.peers.found import Answer, Answers, fidelity
+from tests.peers.method import Method
+from tests.peers.page import page
+from tests.peers.tasks import write
+
+ROOT = Path(__file__).parents[2]
+PAGE = Path(__file__).with_name("peers.md")
+PEERS = ("own", "captum", "dattri", "traker", "kronfluence", "bergson", "dattri_llm")
+SILENT = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT), "PYTHONNOUSERSITE": "1"}
+
+
+def methods_of(peer: str) -> dict[str, Method]:
+    """Return a peer's methods; its library is imported only where they act."""
+    return dict(import_module(f"tests.peers.{peer}").METHODS)
+
+
+def answers(options: argparse.Namespace) -> Iterator[Answer]:
+    """Yield every method's answer to every task, seed by seed."""
+    for seed in options.seeds:
+        for task in options.tasks:
+            with tempfile.TemporaryDirectory() as root:
+                folder = Path(root)
+                behaviors = list(write(task, seed, folder).behaviors)
+                for peer in options.peers:
+                    for method in methods_of(peer):
+                        yield answer(task, seed, behaviors, peer, method, folder, options)
+
+
+def answer(
+    task: str, seed: int, behaviors: list[str], peer: str, method: str, folder: Path, options: argparse.Namespace
+) -> Answer:
+    out = folder / "out.json"
+    command = ["-m", f"tests.peers.{peer}", str(folder), method, str(out)]
+    try:
+        python = python_of(peer, options.cache, options.pip.split())
+        called([python, *command], options.timeout, cwd=str(ROOT), env={**os.environ, **SILENT})
+    except NoAnswerError as error:
+        return Answer(task, seed, peer, method, reason=str(error))
+    said = json.loads(out.read_text(encoding="utf-8"))
+    truths = np.load(folder / "truths.npz")
+    close = {
+        (behavior, truth): fidelity(np.array(scores), truths[truth][k])
+        for k, (behavior, scores) in enumerate(zip(behaviors, said["scores"], strict=True))
+        for truth in truths
+    }
+    memory = said["memory"] - said["plain_memory"]
+    return Answer(task, seed, peer, method, close, said["seconds"] / said["plain_seconds"], memory)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.peers", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("peers", nargs="*", default=list(PEERS), help=f"of {', '.join(PEERS)}")
+    parser.add_argument("--tasks", nargs="*", default=["MLP", "ResNet", "Transformer"])
+    parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
+    parser.add_argument("--page", type=Path, default=PAGE, help="where the page is written")
+    parser.add_argument("--cache", type=Path, default=CACHE, help="where the environments are")
+    parser.add_argument("--timeout", type=float, default=1800.0, help="seconds of one method on one task")
+    parser.add_argument("--pip", default="", help="further options of pip install")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    methods = {peer: methods_of(peer) for peer in options.peers}
+    found: list[Answer] = []
+    for one in answers(options):
+        found.append(one)
+        said = one.reason or f"{one.cost:.1f} × plain training"
+        print(f"{one.task}, seed {one.seed}: {one.peer} {one.method}: {said}", flush=True)
+        options.page.write_text(page(Answers(found), methods), encoding="utf-8")
+    print(f"written to {os.path.relpath(options.page)}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
