@@ -35,16 +35,15 @@ def methods_of(peer: str) -> dict[str, Method]:
     return dict(import_module(f"tests.peers.{peer}").METHODS)
 
 
-def answers(options: argparse.Namespace) -> Iterator[Answer]:
-    """Yield every method's answer to every task, seed by seed."""
-    for seed in options.seeds:
-        for task in options.tasks:
-            with tempfile.TemporaryDirectory() as root:
-                folder = Path(root)
-                behaviors = list(write(task, seed, folder).behaviors)
-                for peer in options.peers:
-                    for method in methods_of(peer):
-                        yield answer(task, seed, behaviors, peer, method, folder, options)
+def answers(seed: int, options: argparse.Namespace) -> Iterator[Answer]:
+    """Yield every method's answer to every task of a seed."""
+    for task in options.tasks:
+        with tempfile.TemporaryDirectory() as root:
+            folder = Path(root)
+            behaviors = list(write(task, seed, folder).behaviors)
+            for peer in options.peers:
+                for method in methods_of(peer):
+                    yield answer(task, seed, behaviors, peer, method, folder, options)
 
 
 def answer(
@@ -81,10 +80,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)
     methods = {peer: methods_of(peer) for peer in options.peers}
     found: list[Answer] = []
-    for one in answers(options):
-        found.append(one)
-        said = one.reason or f"{one.cost:.1f} × plain training"
-        print(f"{one.task}, seed {one.seed}: {one.peer} {one.method}: {said}", flush=True)
+    for seed in options.seeds:
+        for one in answers(seed, options):
+            said = one.reason or f"{one.cost:.1f} × plain training"
+            print(f"{one.task}, seed {one.seed}: {one.peer} {one.method}: {said}", flush=True)
+            found.append(one)
         options.page.write_text(page(Answers(found), methods), encoding="utf-8")
     print(f"written to {os.path.relpath(options.page)}")
 

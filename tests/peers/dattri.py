@@ -48,7 +48,7 @@ def tracin(task: Task, folder: Path) -> Tensor:
 
     weights = torch.full((len(task.checkpoints),), task.lr / task.batch_size / len(task.checkpoints))
     attributor = TracInAttributor(AttributionTask(one_loss, model, task.checkpoints), weights, normalized_grad=False)
-    train = DataLoader(TensorDataset(task.inputs, task.targets), batch_size=1000)
+    train = DataLoader(TensorDataset(task.inputs, task.targets), batch_size=2500)
     loaders = [DataLoader(TensorDataset(*on), batch_size=500) for on in task.behaviors.values()]
     scores = [attributor.attribute(train, loader).mean(dim=1) for loader in loaders]
     # end of user code
@@ -73,7 +73,7 @@ def trak(task: Task, folder: Path) -> Tensor:
 
     described = AttributionTask(log_odds, model, task.states[-1])
     attributor = TRAKAttributor(described, probability, projector_kwargs={"proj_dim": 512}, regularization=1e-3)
-    attributor.cache(DataLoader(TensorDataset(task.inputs, task.targets), batch_size=1000))
+    attributor.cache(DataLoader(TensorDataset(task.inputs, task.targets), batch_size=2500))
     loaders = [DataLoader(TensorDataset(*on), batch_size=500) for on in task.behaviors.values()]
     scores = [attributor.attribute(loader).mean(dim=1) for loader in loaders]
     # end of user code

@@ -62,7 +62,9 @@ def test_truths_are_those_of_training_again(written: Path, truth: str) -> None:
             loss(model, task.batch(step)).backward()
             optimizer.step()
     with torch.no_grad():
-        seen, other = (-nn.functional.cross_entropy(net(images), labels).item() for net in (task.model(-1), model))
+        seen, other = (
+            -nn.functional.cross_entropy(net(images).double(), labels).item() for net in (task.model(-1), model)
+        )
     found = np.load(written / "truths.npz")[truth]
     assert found.shape == (1, 10)
     np.testing.assert_allclose(found[0, left_out], seen - other, rtol=1e-4)
@@ -82,7 +84,7 @@ def test_fidelity_is_zero_error_where_scores_are_the_truth() -> None:
     assert cubed.spearman == pytest.approx(1.0) and cubed.pearson < 0.99 and cubed.error > 1
 
 
-@pytest.mark.parametrize("method", ["retraining", "first_order", "blocks", "first_order, zero_gradient"])
+@pytest.mark.parametrize("method", ["retraining", "first_order, zero_gradient"])
 def test_we_answer_what_the_loops_say(written: Path, tmp_path: Path, method: str) -> None:
     task = Task.read(written)
     found = task.per_step(OWN[method].act(task, tmp_path))[0].numpy()
