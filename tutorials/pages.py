@@ -15,7 +15,7 @@ from base64 import b64decode
 from pathlib import Path
 
 HERE = Path(__file__).parent
-MEASURED = HERE.parent / "tests" / "benchmarks"
+MEASURED = HERE.parent / "tests"
 PICTURES = HERE / "pictures"
 CHARTS = {"01": 2, "02": 0, "03": 2, "04": 0, "05": 0, "06": 0, "07": 1, "08": 0, "09": 1}
 """Which chart of each notebook is its picture, counted from 0."""
@@ -37,12 +37,13 @@ def picture(number: str) -> bytes:
 
 def table(file: str, section: str, page: Path) -> str:
     """Return the first table of a section of a measurement, after the line that says when and where it was measured."""
-    lines = (MEASURED / file).read_text(encoding="utf-8").splitlines()
+    (path,) = MEASURED.glob(f"*/{file}")
+    lines = path.read_text(encoding="utf-8").splitlines()
     start = next(number for number, line in enumerate(lines) if line.lstrip("# ") == section)
     first = next(number for number in range(start, len(lines)) if lines[number].startswith("|"))
     last = next((number for number in range(first, len(lines)) if not lines[number].startswith("|")), len(lines))
     dated = [line for line in lines[:first] if re.match(r"20\d\d-\d\d-\d\d", line)]
-    link = Path(os.path.relpath(MEASURED / file, page.parent)).as_posix()
+    link = Path(os.path.relpath(path, page.parent)).as_posix()
     return "\n".join([f"*{dated[-1]}* ([{file}]({link}))", "", *lines[first:last], ""])
 
 

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from aadsl.core.version import __version__
+
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "aadsl" / "peers"
 REQUIREMENTS = Path(__file__).with_name("requirements")
 """A list for each peer of all that it needs. What a peer's metadata asks for besides, and its code here does not import
@@ -28,7 +30,7 @@ def version(peer: str) -> str:
     """Return ``name version`` of a peer, as it is pinned; what is not pinned is ourselves, or stands in for a peer."""
     pinned = [line.split("==") for line in required(peer).splitlines()]
     own = [f"{name} {number}" for name, number in pinned if name == peer.replace("_", "-")]
-    return own[0] if own else {"own": "aadsl"}.get(peer, peer)
+    return own[0] if own else {"own": f"aadsl {__version__}"}.get(peer, peer)
 
 
 def python_of(peer: str, cache: Path, pip: Sequence[str] = ()) -> str:

@@ -43,10 +43,11 @@ def machine(answers: Answers) -> str:
     info = Path("/proc/cpuinfo")
     models = re.findall(r"model name\s*: (.+)", info.read_text()) if info.exists() else []
     name = models[0] if models else platform.machine()
-    seeds = ", ".join(map(str, answers.seeds))
+    first, *more = map(str, answers.seeds)
+    seeds = f"medians of the seeds {', '.join([first, *more])}" if more else f"seed {first}"
     return (
         f"{date.today()}, {name}, {os.cpu_count()} cores, one used; load {os.getloadavg()[0]:.1f}; PyTorch "
-        f"{torch.__version__}, Python {platform.python_version()}; medians of the seeds {seeds}."
+        f"{torch.__version__}, Python {platform.python_version()}; {seeds}."
     )
 
 
@@ -96,6 +97,12 @@ def asked(methods: Methods) -> list[str]:
     for peer, name, method in each(methods):
         lines += row([called(peer, name), version(peer).split()[-1], method.how])
     return lines
+
+
+ASKED = """Lines of code are those that a user writes, the training loop included where a method needs one of its own.
+`–` stands for the error of scores that have no unit. Methods made for plain SGD are given the learning rate of the run,
+as their documentation says: momentum 0.9 makes their slope about a tenth, and AdamW takes the meaning from it, while
+their correlations keep theirs."""
 
 
 def closeness(answers: Answers, methods: Methods, task: str, behavior: str) -> list[str]:
