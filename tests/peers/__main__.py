@@ -12,8 +12,10 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,36 +37,55 @@ def methods_of(peer: str) -> dict[str, Method]:
     return dict(import_module(f"tests.peers.{peer}").METHODS)
 
 
-def answers(seed: int, options: argparse.Namespace) -> Iterator[Answer]:
+def pythons_of(options: argparse.Namespace) -> dict[str, str | NoAnswerError]:
+    """Return the interpreter of each peer, or why there is none."""
+    found: dict[str, str | NoAnswerError] = {}
+    for peer in options.peers:
+        try:
+            found[peer] = python_of(peer, options.cache, options.pip.split())
+        except NoAnswerError as error:
+            found[peer] = error
+    return found
+
+
+def answers(seed: int, pythons: dict[str, str | NoAnswerError], options: argparse.Namespace) -> Iterator[Answer]:
     """Yield every method's answer to every task of a seed."""
     for task in options.tasks:
         with tempfile.TemporaryDirectory() as root:
             folder = Path(root)
             behaviors = list(write(task, seed, folder).behaviors)
-            for peer in options.peers:
+            for peer, python in pythons.items():
                 for method in methods_of(peer):
-                    yield answer(task, seed, behaviors, peer, method, folder, options)
+                    try:
+                        said = asked(peer, method, python, folder, options.timeout)
+                    except NoAnswerError as error:
+                        yield Answer(task, seed, peer, method, reason=str(error))
+                    else:
+                        yield compared(Answer(task, seed, peer, method), said, folder, behaviors)
 
 
-def answer(
-    task: str, seed: int, behaviors: list[str], peer: str, method: str, folder: Path, options: argparse.Namespace
-) -> Answer:
-    out = folder / "out.json"
-    command = ["-m", f"tests.peers.{peer}", str(folder), method, str(out)]
-    try:
-        python = python_of(peer, options.cache, options.pip.split())
-        called([python, *command], options.timeout, cwd=str(ROOT), env={**os.environ, **SILENT})
-    except NoAnswerError as error:
-        return Answer(task, seed, peer, method, reason=str(error))
-    said = json.loads(out.read_text(encoding="utf-8"))
+def asked(peer: str, method: str, python: str | NoAnswerError, folder: Path, timeout: float) -> dict[str, Any]:
+    """Return what a method's own process says: its scores, and what they took."""
+    if isinstance(python, NoAnswerError):
+        raise python
+    out = folder / f"{peer} {method}.json"
+    command = [python, "-m", f"tests.peers.{peer}", str(folder), method, str(out)]
+    called(command, timeout, cwd=str(ROOT), env={**os.environ, **SILENT})
+    said: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
+    if not np.isfinite(said["scores"]).all():
+        raise NoAnswerError("its scores are not finite")
+    return said
+
+
+def compared(answer: Answer, said: dict[str, Any], folder: Path, behaviors: list[str]) -> Answer:
     truths = np.load(folder / "truths.npz")
     close = {
         (behavior, truth): fidelity(np.array(scores), truths[truth][k])
         for k, (behavior, scores) in enumerate(zip(behaviors, said["scores"], strict=True))
         for truth in truths
     }
-    memory = said["memory"] - said["plain_memory"]
-    return Answer(task, seed, peer, method, close, said["seconds"] / said["plain_seconds"], memory)
+    cost, memory = said["seconds"] / said["plain_seconds"], said["memory"] - said["plain_memory"]
+    return replace(answer, fidelity=close, cost=cost, memory=memory)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -78,10 +99,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--pip", default="", help="further options of pip install")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    methods = {peer: methods_of(peer) for peer in options.peers}
+    pythons, methods = pythons_of(options), {peer: methods_of(peer) for peer in options.peers}
     found: list[Answer] = []
     for seed in options.seeds:
-        for one in answers(seed, options):
+        for one in answers(seed, pythons, options):
             said = one.reason or f"{one.cost:.1f} × plain training"
             print(f"{one.task}, seed {one.seed}: {one.peer} {one.method}: {said}", flush=True)
             found.append(one)

@@ -25,7 +25,7 @@ from tests.benchmarks.memory import peak_bytes
 from tests.peers.task import Task
 
 BEGIN, END = "# user code", "# end of user code"
-TWICE_BELOW = 5.0
+TWICE_BELOW = 2.0
 """Seconds: who is faster is run twice, and the second time counts: the first use of a thing is nobody's price."""
 
 
@@ -36,9 +36,9 @@ class Method:
     Attributes:
         act: takes the task and an empty folder; returns (behaviors, examples or steps) scores.
         truth: which truth it claims to estimate, ``skip`` or ``zero_gradient``.
+        how: what of it was used, in a few words.
         trains: whether it trains on its own; else the training, whose checkpoints it reads, is added to its cost.
         nats: whether a score has a unit and a scale; else only its correlations say something.
-        how: what of it was used, in a few words.
         written: the function whose lines a user writes, where it is not ``act``.
     """
 

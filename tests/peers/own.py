@@ -39,12 +39,10 @@ def method(estimator: str, intervention: str = "skip", how: str = "one adjoint s
     return Method(act, intervention, how, trains=True, written=asked)
 
 
-BLOCKS = "the estimate of `auto`: a sweep a behavior and eight more for its second derivative"
 METHODS = {
     "first_order": method("first_order"),
     "first_order, zero_gradient": method("first_order", "zero_gradient"),
-    "blocks": method("blocks", how=BLOCKS),
-    "blocks, zero_gradient": method("blocks", "zero_gradient", BLOCKS),
+    "blocks": method("blocks", how="the estimate of `auto`: nine sweeps a behavior, for its second derivative"),
     "retraining": method("retraining", how="exact: a training for each step"),
 }
 

@@ -130,7 +130,7 @@ def costs(answers: Answers, methods: Methods) -> list[str]:
         "",
         "CPU time from nothing to scores, training included, as a ratio to plain training in the same",
     ]
-    lines += ["process; what the peak of memory has beyond that of plain training. What takes less than five seconds"]
+    lines += ["process; what the peak of memory has beyond that of plain training. What takes less than two seconds"]
     lines += ["is run twice, and the second run counts.", ""]
     lines += row(["method", *answers.tasks], head=True)
     for peer, name, _ in each(methods):

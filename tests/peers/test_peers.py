@@ -122,6 +122,15 @@ def test_a_peer_that_cannot_be_installed_is_named(monkeypatch: pytest.MonkeyPatc
     assert "* captum TracInCP (toy, seed 0): no matching distribution" in (tmp_path / "page.md").read_text("utf-8")
 
 
+def test_scores_that_are_no_numbers_are_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def answers_nan(line: list[str], *_: object, **__: object) -> None:
+        Path(line[-1]).write_text('{"scores": [[1.0, NaN]]}', encoding="utf-8")
+
+    monkeypatch.setattr(command, "called", answers_nan)
+    with pytest.raises(NoAnswerError, match="not finite"):
+        command.asked("captum", "TracInCP", "python", tmp_path, 1.0)
+
+
 def test_every_peer_is_pinned() -> None:
     for peer in command.PEERS[1:]:
         pins = required(peer).splitlines()
