@@ -1,4 +1,4 @@
-"""captum: TracInCP and TracInCPFast, from ten checkpoints of the run."""
+"""captum: TracInCP and TracInCPFast, from five checkpoints of the run."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def tracincp_fast(task: Task, folder: Path) -> Tensor:
 
 
 METHODS = {
-    "TracInCP": Method(tracincp, "zero_gradient", "ten checkpoints, all layers"),
-    "TracInCPFast": Method(tracincp_fast, "zero_gradient", "ten checkpoints, the last layer only"),
+    "TracInCP": Method(tracincp, "zero_gradient", "five checkpoints, all layers"),
+    "TracInCPFast": Method(tracincp_fast, "zero_gradient", "five checkpoints, the last layer only"),
 }
 
 if __name__ == "__main__":

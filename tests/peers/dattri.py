@@ -1,4 +1,4 @@
-"""dattri: DVEmb along the training, TracIn from ten checkpoints, TRAK from the last one."""
+"""dattri: DVEmb along the training, TracIn from five checkpoints, TRAK from the last one."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def trak(task: Task, folder: Path) -> Tensor:
 
 METHODS = {
     "DVEmb": Method(dvemb, "zero_gradient", "along the training, gradients projected to 512 numbers", trains=True),
-    "TracIn": Method(tracin, "zero_gradient", "ten checkpoints, gradients projected to 512 numbers, its default"),
+    "TracIn": Method(tracin, "zero_gradient", "five checkpoints, gradients projected to 512 numbers, its default"),
     "TRAK": Method(trak, "zero_gradient", "the last checkpoint, 512 numbers", nats=False),
 }
 

@@ -39,7 +39,8 @@ def adamw_influence(task: Task, folder: Path) -> Tensor:
     attributor.collect_gradients(attributor.generate_test_rep(asked, hook_config=chosen), queries)
     found = attributor.attribute_from_cache(store, queries, dynamics=moments.dynamics(), propagation="test")
     steps = torch.stack([found.step_matrix(step)[1].sum(dim=0) for step in range(len(task.batches))])
-    scores = [each.mean(dim=1) for each in steps.split([len(on[1]) for on in task.behaviors.values()], dim=1)]
+    # a score is what an example did to the loss, so the other sign
+    scores = [-each.mean(dim=1) for each in steps.split([len(on[1]) for on in task.behaviors.values()], dim=1)]
     # end of user code
     return torch.stack(scores)
 

@@ -29,6 +29,9 @@ def ekfac(task: Task, folder: Path) -> Tensor:
         def compute_measurement(self, batch: list[Tensor], model: nn.Module) -> Tensor:
             return self.compute_train_loss(batch, model)
 
+        def get_influence_tracked_modules(self) -> list[str]:  # not what attention projects with, which it cannot track
+            return [name for name, module in model.named_modules() if type(module) in (nn.Linear, nn.Conv2d)]
+
     analyzer = Analyzer("digits", prepare_model(model, Digits()), Digits(), cpu=True, output_dir=str(folder))
     train, scores = TensorDataset(task.inputs, task.targets), []
     analyzer.fit_all_factors("ekfac", train, per_device_batch_size=100)

@@ -71,8 +71,8 @@ class Task:
 
     @property
     def checkpoints(self) -> list[State]:
-        """Return ten states, evenly spread over the run, as one would keep them for methods that read checkpoints."""
-        return self.states[: -1 : max(1, len(self.batches) // 10)]
+        """Return five states, evenly spread over the run, as one would keep them for methods that read checkpoints."""
+        return self.states[: -1 : max(1, len(self.batches) // 5)]
 
     def optimizer_of(self, model: nn.Module) -> torch.optim.Optimizer:
         kind: Any = getattr(torch.optim, self.optimizer)

@@ -46,7 +46,7 @@ def test_a_task_is_read_as_it_was_trained(written: Path) -> None:
     model = task.model()
     task.train(model)
     assert all(torch.equal(value, task.states[-1][name]) for name, value in model.state_dict().items())
-    assert len(task.states) == 1 + len(task.batches) and len(task.checkpoints) == 10
+    assert len(task.states) == 1 + len(task.batches) and len(task.checkpoints) == 5
 
 
 @pytest.mark.parametrize("truth", ["skip", "zero_gradient"])
