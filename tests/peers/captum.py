@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import TensorDataset
+from torch.utils.data import DataLoader, TensorDataset
 
 from tests.peers.method import Method, main
 from tests.peers.task import State, Task
@@ -22,10 +22,10 @@ def tracincp(task: Task, folder: Path) -> Tensor:
         return task.lr / task.batch_size / len(task.checkpoints)  # each example was seen once, in a mean over its batch
 
     data = TensorDataset(task.inputs, task.targets)
-    tracin = TracInCP(
-        model, data, task.checkpoints, load, loss_fn=nn.CrossEntropyLoss(reduction="none"), batch_size=100
-    )
-    scores = [tracin.influence(on, aggregate=True)[0] / len(on[1]) for on in task.behaviors.values()]
+    per_example = nn.CrossEntropyLoss(reduction="none")
+    tracin = TracInCP(model, data, task.checkpoints, load, loss_fn=per_example, batch_size=10)
+    loaders = [DataLoader(TensorDataset(*on), batch_size=10) for on in task.behaviors.values()]
+    scores = [tracin.influence(loader, aggregate=True)[0] / len(loader.dataset) for loader in loaders]
     # end of user code
     return torch.stack(scores)
 
