@@ -77,7 +77,7 @@ def glance(answers: Answers, methods: Methods) -> list[str]:
         cells = []
         for task in answers.tasks:
             found = answers.fidelity(task, peer, name, first.get(task, ""), method.truth)
-            error = "–" if found is None or not method.nats else f"{found.error:.1%}"
+            error = "–" if found is None or not method.nats else percent(found.error)
             cells.append("–" if found is None else f"{found.pearson:.3f} / {error}")
         costs = [cost for task in answers.tasks if (cost := answers.cost(task, peer, name)) is not None]
         span = "–" if not costs else " to ".join(dict.fromkeys(f"{c:.1f}" for c in (min(costs), max(costs)))) + " ×"
@@ -115,7 +115,7 @@ def closeness(answers: Answers, methods: Methods, task: str, behavior: str) -> l
         if own is None or other is None:
             cells = ["–"] * len(heads)
         else:
-            slope, errors = f"{own.slope:.2f}", [f"{one.error:.1%}" for one in (own, other)]
+            slope, errors = f"{own.slope:.2f}", [percent(one.error) for one in (own, other)]
             if not method.nats:
                 slope, errors = "–", ["–", "–"]
             cells = [f"{own.pearson:.3f}", f"{own.spearman:.3f}", slope, errors[0], f"{other.pearson:.3f}", errors[1]]
@@ -167,7 +167,7 @@ def closer(answers: Answers, estimates: Mapping[str, Method], peer: str, name: s
         if theirs.spearman > (best := max(one.spearman for one in ours)):
             yield f"Spearman {theirs.spearman:.3f} against {best:.3f} on {task}, {behavior}"
         if method.nats and theirs.error < (best := min(one.error for one in ours)):
-            yield f"an error of {theirs.error:.1%} against {best:.1%} on {task}, {behavior}"
+            yield f"an error of {percent(theirs.error)} against {percent(best)} on {task}, {behavior}"
 
 
 def cheaper(answers: Answers, estimates: Mapping[str, Method], peer: str, name: str, method: Method) -> Iterator[str]:
@@ -199,6 +199,10 @@ def silent(answers: Answers) -> list[str]:
         return []
     said = [f"* {called(peer, name)} ({'; '.join(where)}): {reason}" for (peer, name, reason), where in reasons.items()]
     return ["", "## No answer", "", *said]
+
+
+def percent(share: float) -> str:
+    return f"{share:.1%}" if share < 1 else f"{share:,.0%}"
 
 
 def row(cells: list[str], head: bool = False) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from torch import nn
 from tests.peers import __main__ as command
 from tests.peers.environments import NoAnswerError, required, version
 from tests.peers.found import fidelity
+from tests.peers.method import measured
 from tests.peers.own import METHODS as OWN
 from tests.peers.stand_in import METHODS as STAND_INS
 from tests.peers.task import Task, loss
@@ -28,9 +30,17 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("page") / "peers.md"
-    own, had = {"first_order": OWN["first_order"]}, command.methods_of
+    own, methods_of, asked = {"first_order": OWN["first_order"]}, command.methods_of, command.asked
+
+    def ours_here(peer: str, method: str, python: str, folder: Path, timeout: float) -> dict[str, Any]:
+        """Our own answer in this process, which has imported everything; peers' in theirs."""
+        return (
+            measured(own[method], Task.read(folder)) if peer == "own" else asked(peer, method, python, folder, timeout)
+        )
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(command, "methods_of", lambda peer: own if peer == "own" else had(peer))
+        patch.setattr(command, "methods_of", lambda peer: own if peer == "own" else methods_of(peer))
+        patch.setattr(command, "asked", ours_here)
         command.main(["own", "stand_in", "--tasks", "toy", "--seeds", "0", "--page", str(path)])
     return path.read_text(encoding="utf-8")
 
