@@ -18,7 +18,8 @@ QUOTED = {found[2] for page in PAGES["pages"]() for found in PAGES["INCLUDED"].f
 
 def test_every_file_that_is_quoted_has_its_part() -> None:
     assert {"cost.md", "exact.md", "fidelity.md", "intervals.md", "scale.md"} <= QUOTED
-    assert {Path(file).stem for file in QUOTED} <= set(figures.PARTS)
+    own_target = {"peers"}  # it installs other libraries
+    assert {Path(file).stem for file in QUOTED} - own_target <= set(figures.PARTS)
     modules = {command.split()[0] for part in figures.PARTS.values() for command in part.commands}
     assert [name for name in modules if not (HERE / f"{name}.py").exists()] == []
 

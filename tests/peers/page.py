@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import re
 from collections.abc import Iterator, Mapping
-from datetime import date
 from pathlib import Path
 
-import torch
-
+from tests.benchmarks.report import stamp
 from tests.peers.environments import version
 from tests.peers.found import Answers
 from tests.peers.method import Method
@@ -42,13 +38,9 @@ and decay (`zero_gradient`). Each method is held to the truth that it claims; th
 def machine(answers: Answers) -> str:
     info = Path("/proc/cpuinfo")
     models = re.findall(r"model name\s*: (.+)", info.read_text()) if info.exists() else []
-    name = models[0] if models else platform.machine()
     first, *more = map(str, answers.seeds)
     seeds = f"medians of the seeds {', '.join([first, *more])}" if more else f"seed {first}"
-    return (
-        f"{date.today()}, {name}, {os.cpu_count()} cores, one used; load {os.getloadavg()[0]:.1f}; PyTorch "
-        f"{torch.__version__}, Python {platform.python_version()}; {seeds}."
-    )
+    return "; ".join([stamp().rstrip("."), *models[:1], f"{seeds}."])
 
 
 def each(methods: Methods) -> Iterator[tuple[str, str, Method]]:
