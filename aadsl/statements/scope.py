@@ -189,7 +189,7 @@ class Scope:
             return message, below if line != self.span.line else "a name cannot be made from itself"
         other, others = ("behavior", self.behaviors) if kind == "stage" else ("stage", self.stages)
         if name in others:
-            return message, f'"{name}" is a {other}; say: score STAGES on BEHAVIORS'
+            return message, f'"{name}" is a {other}; stages come first, then behaviors: STAGES on BEHAVIORS'
         if reference.member is not None and name in families:
             known = [full[len(name) + 1 : -1] for full in families[name]]
             return message, unknown_name("member", reference.member, known).hint
