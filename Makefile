@@ -17,7 +17,7 @@ QUICK := tests/test_architecture.py tests/test_additions.py tests/charts/test_ba
 	tests/trajectory/test_recording.py
 FAILED = { echo "aadsl: $(1): $$(grep -m1 ^ERROR $(LOG) | cut -c8- | cut -c-200) (more in $(LOG); is the package index within reach?)"; exit 1; }
 
-.PHONY: help setup demo picture pictures tutorials solutions test quick lint format words diagram figures peers clean
+.PHONY: help setup demo picture pictures tutorials solutions test quick lint format words diagram figures peers paper clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -85,6 +85,9 @@ figures: $(READY)  ## measure what README and pages quote, and write it there; P
 
 peers: $(READY)  ## other libraries beside us on the same runs, each in an environment of its own
 	@$(BIN)/python -m tests.peers --pip="$(TORCH_INDEX)"
+
+paper: $(READY)  ## the paper's experiments again, beside its figures; PART=table1 does one
+	@$(BIN)/python -m tests.paper $(PART)
 
 clean:  ## remove what the targets made
 	rm -rf $(VENV) demo runs build dist *.egg-info

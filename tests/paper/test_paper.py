@@ -1,0 +1,86 @@
+"""The paper's experiments at toy size: every part measures, keeps, and writes its page."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.paper import __main__ as command
+from tests.paper import table1
+from tests.paper.agreement import AA_SCORE, DVEMB, Agreement, agreement
+from tests.paper.keeping import spread
+
+PAPERS = {name: variant for name, variant in table1.variants().items() if name == "paper"}
+
+
+def written(part: str, folder: Path, *more: str) -> str:
+    command.main([part, "--toy", "--kept", str(folder), *more])
+    return (folder / "toy" / f"{part}.md").read_text(encoding="utf-8")
+
+
+def cells(page: str, section: str, row: str) -> list[str]:
+    """Return what stands beside ``row`` in the first table of a section that has it."""
+    lines = page.split(f"\n## {section}\n")[1].split("\n## ")[0].splitlines()
+    return next(line for line in lines if line.startswith(f"| {row} |")).strip("| ").split(" | ")[1:]
+
+
+def test_table_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(table1, "variants", lambda: PAPERS)
+    monkeypatch.setattr(table1, "TOY", table1.TOY._replace(seeds=1))
+    page = written("table1", tmp_path)
+    assert page.startswith("# Table 1") and "these numbers say nothing of the paper" in page
+    section = "The paper's protocols"
+    assert cells(page, section, "paper: AA-Score")[-1] == "0.9456"
+    found = {name: np.array([*map(float, cells(page, section, name))]) for name in (DVEMB, AA_SCORE, "linearized")}
+    assert all(
+        len(values) == 6 and values[-1] == pytest.approx(values[:5].mean(), abs=1e-4) for values in found.values()
+    )
+    assert (found["linearized"] > 0.9).all(), "it follows each stage forward"
+    assert found["linearized"][4] == 1, "nothing is trained after the last stage, so nothing is estimated"
+    capsys.readouterr()
+    assert written("table1", tmp_path) == page and "seed" not in capsys.readouterr().out, "what was measured is kept"
+
+
+def test_developments_are_the_papers() -> None:
+    """Appendix E.2: the steps, the batches, the labels."""
+    size = table1.Size(hidden=2)
+    insert, wrong, shift = (make(0, size) for make in (table1.insertion, table1.mislabeled, table1.shifts))
+    ((images, labels), batches), (job,) = (insert.jobs[0].data, insert.jobs[0].batches), wrong.jobs
+    assert (insert.length, wrong.length, shift.length) == (101, 100, 100) and len(images) == 10_000
+    assert [t for t, rows in enumerate(batches) if labels[rows] == 4] == [30] == [*insert.stages["insert"]]
+    changed = np.flatnonzero(job.data[1] != labels)
+    assert [*changed] == [*range(3000, 3500)] == [*np.concatenate([job.batches[t] for t in wrong.stages["mislabel"]])]
+    assert ((job.data[1] - labels)[changed] % 10 == 1).all()
+    together = table1.shifts(0, size, together=True).jobs[0]
+    apart = [job.batch(rows) for job in shift.jobs for rows in job.batches]
+    for rows, (looks, called) in zip(together.batches, apart, strict=True):
+        assert looks.equal(together.batch(rows)[0]) and called.equal(together.batch(rows)[1])
+
+
+def test_agreement_is_of_estimates_with_the_truth() -> None:
+    exact = np.array([1.0, 2.0, 4.0])
+    assert agreement(2 * exact, exact) == pytest.approx(Agreement(1, 1, 2, 1))
+    assert agreement(exact[::-1], exact).spearman == pytest.approx(-1)
+    assert np.isnan(agreement(np.array([np.nan, 1, 2]), exact)).all()
+
+
+def test_numbers_are_written_with_their_spread() -> None:
+    assert spread([-0.5]) == "−0.5000" and spread([1.0, 3.0], 1) == "2.0 ± 1.4"
+    assert spread([1.0, np.nan]) == "not finite in 1 of 2"
+
+
+def test_what_another_machine_measured_is_measured_here(tmp_path: Path) -> None:
+    kept = tmp_path / "part.jsonl"
+    part = command.Part("part", tmp_path, tmp_path)
+    assert part.measured("a", lambda: {"x": 1}) == {"x": 1} == part.measured("a", lambda: {"x": 2})
+    kept.write_text(json.dumps(json.loads(kept.read_text()) | {"machine": "another"}) + "\n")
+    assert part.measured("a", lambda: {"x": 3}) == {"x": 3}
+
+
+def test_a_part_that_is_not_there_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        command.main(["table9"])
+    assert "no part table9; there are table1" in capsys.readouterr().err
