@@ -311,7 +311,7 @@ def test_a_trainer_that_was_killed_after_a_few_quick_steps_goes_on(tmp_path: Pat
     def save(*given: Any, **options: Any) -> None:
         written(*given, **options)  # and nobody is told
         callback.recorder.leave_to_parent()  # as a process that is gone: nothing is closed
-        callback.recorder._lock.release()
+        callback.recorder._setting.let_go()
         raise KeyboardInterrupt
 
     trainer._save_checkpoint = save

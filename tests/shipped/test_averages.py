@@ -347,7 +347,7 @@ def test_recording_goes_on_with_the_average(tmp_path: Path, killed: bool) -> Non
         if killed and not first:
             recorder.flush()
             recorder.leave_to_parent()  # it closes nothing
-            recorder._lock.release()
+            recorder._setting.let_go()
         else:
             recorder.close()
     study = study_of(tmp_path / "run", final="averaged")

@@ -25,7 +25,7 @@ def told(page: str) -> str:
 
 
 def drawn(page: str) -> list[dict[str, Any]]:
-    return [json.loads(spec) for spec in re.findall(r'<script type="application/json">(.*?)</script>', page)]
+    return [json.loads(spec) for spec in re.findall(r'<script type="application/json"[^>]*>(.*?)</script>', page)]
 
 
 @pytest.fixture
