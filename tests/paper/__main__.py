@@ -12,10 +12,10 @@ from pathlib import Path
 
 import torch
 
-from tests.paper import table1
+from tests.paper import figures, table1
 from tests.paper.keeping import Part
 
-PARTS = {"table1": table1.run}
+PARTS = {"table1": table1.run, "figures": figures.run}
 HERE = Path(__file__).parent
 KEPT = HERE.parents[1] / "runs" / "paper"
 

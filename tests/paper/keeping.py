@@ -45,13 +45,14 @@ class Part:
     toy: bool = False
     told: list[Found] = field(default_factory=list)
 
-    def measured(self, key: str, measure: Callable[[], Found]) -> Found:
+    def measured(self, key: str, measure: Callable[[], Found], *pictures: Path) -> Found:
         """Return what ``measure`` finds, or what it found before on this machine with this PyTorch.
 
-        The key names the measurement within the part.
+        The key names the measurement within the part; ``pictures`` are those it draws, and are not to be missing.
         """
         file = self.kept / f"{self.name}.jsonl"
-        for line in file.read_text().splitlines() if file.exists() else ():
+        drawn = file.exists() and all(picture.exists() for picture in pictures)
+        for line in file.read_text().splitlines() if drawn else ():
             one = json.loads(line)
             if (one["key"], one["machine"], one["toy"]) == (key, machine(), self.toy):
                 self.told.append(one)

@@ -36,6 +36,7 @@ class Job:
         batches: the indices of each step.
         kinds: what each step is called in the recording, where that is told.
         lr, momentum, weight_decay: options of the optimizer.
+        changes: what options become at which step.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Job:
     momentum: float = 0.9
     weight_decay: float = 1e-5
     kinds: Sequence[str] = ()
+    changes: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
 
     def batch(self, rows: NDArray[np.int64]) -> Batch:
         """Return these examples, collated."""
@@ -134,6 +136,7 @@ class Development:
         optimizer = optimizer or self.optimizer(model, job)
         for t, rows in enumerate(job.batches):
             batch = job.batch(rows)
+            optimizer.param_groups[0].update(job.changes.get(t, {}))
             optimizer.zero_grad()
             self.loss(model, batch).backward()
             before_step(t, batch)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.paper import __main__ as command
-from tests.paper import table1
+from tests.paper import figures, table1
 from tests.paper.agreement import AA_SCORE, DVEMB, Agreement, agreement
 from tests.paper.keeping import spread
 
@@ -84,3 +84,27 @@ def test_a_part_that_is_not_there_is_refused(capsys: pytest.CaptureFixture[str])
     with pytest.raises(SystemExit):
         command.main(["table9"])
     assert "no part table9; there are table1" in capsys.readouterr().err
+
+
+def test_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    some = {title: figure for title, figure in figures.FIGURES.items() if title[0] in "46" or title.startswith("3 (a)")}
+    monkeypatch.setattr(figures, "FIGURES", some)
+    page = written("figures", tmp_path)
+    pictures = {path.stem: path.name for path in (tmp_path / "toy").glob("*.png")}
+    assert [*sorted(pictures)] == [f"figures-{name}" for name in ("4", "5", "6", "6-faster", "7")]
+    assert all(f"]({name})" in page for name in pictures.values()) and page.count("| Holds |") == 3
+    found = {one["key"]: one["found"] for one in map(json.loads, (tmp_path / "figures.jsonl").read_text().splitlines())}
+    effect, above = found["5"]["the inserted 4"]
+    assert effect > 0 and above == 0, "a 4 is learned from that 4"
+    assert 0 <= found["6"]["target label"]["truly above zero"] <= 12
+
+
+def test_a_claim_holds_or_not() -> None:
+    """By its sign and order, whichever way the numbers fall."""
+    same = {"3f": 1.0, "3g": 0.1, "3h": 0.2, "3i": 0.9}
+    told = [claim.holds for claim in figures.of_options({name: {"second": value} for name, value in same.items()})]
+    assert told == [True] * 4
+    same["3i"] = 1.5
+    told = [claim.holds for claim in figures.of_options({name: {"second": value} for name, value in same.items()})]
+    assert told == [True, True, False, True]
+    assert [claim.holds for claim in figures.of_mislabeling({"sum": -1.0, "lowest": 4, "below": 9})] == [False]
