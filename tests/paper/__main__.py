@@ -12,10 +12,10 @@ from pathlib import Path
 
 import torch
 
-from tests.paper import figures, table1
+from tests.paper import figures, stages, table1
 from tests.paper.keeping import Part
 
-PARTS = {"table1": table1.run, "figures": figures.run}
+PARTS = {"table1": table1.run, "figures": figures.run, "stages": stages.run}
 HERE = Path(__file__).parent
 KEPT = HERE.parents[1] / "runs" / "paper"
 

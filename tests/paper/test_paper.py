@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from tests.paper import __main__ as command
-from tests.paper import figures, table1
+from tests.paper import figures, stages, table1
 from tests.paper.agreement import AA_SCORE, DVEMB, Agreement, agreement
 from tests.paper.keeping import spread
+from tests.paper.runs import Development
 
 PAPERS = {name: variant for name, variant in table1.variants().items() if name == "paper"}
 
@@ -108,3 +111,32 @@ def test_a_claim_holds_or_not() -> None:
     told = [claim.holds for claim in figures.of_options({name: {"second": value} for name, value in same.items()})]
     assert told == [True, True, False, True]
     assert [claim.holds for claim in figures.of_mislabeling({"sum": -1.0, "lowest": 4, "below": 9})] == [False]
+
+
+def test_stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The smaller of the two runs."""
+    (title, run) = next((title, run) for title, run in stages.RUNS.items() if run[0] is stages.writings)
+    monkeypatch.setattr(stages, "RUNS", {title: run})
+    numbers = np.array([*map(float, cells(written("stages", tmp_path), title, "linearized"))])
+    assert numbers.shape == (3,) and numbers[2] == 1, "nothing is trained after the last stage"
+
+
+@pytest.mark.parametrize("make", [stages.pictures, stages.writings])
+def test_stages_have_examples_of_their_own(make: Callable[[int, stages.Scale], Development]) -> None:
+    given = make(1, stages.SMALL)
+    assert [*given.stages] == [*given.tests] == [job.name for job in given.jobs] and given.length == 6
+    assert [*np.concatenate([*given.stages.values()])] == [*range(6)]
+    inputs = [job.data[0].flatten(1) for job in given.jobs]
+    tests = [(shown[0] if isinstance(shown, tuple) else shown).flatten(1) for shown in given.tests.values()]
+    for own, asked in zip(inputs, tests, strict=True):
+        assert own.shape[1] == asked.shape[1] and not (own[:, None] == asked[None]).all(-1).any()
+
+
+def test_no_character_is_told_by_those_after_it() -> None:
+    reader = stages.Reader(8).eval()
+    tokens = stages.texts()["manual"][:2]
+    changed = tokens.clone()
+    changed[:, 20:] = 65
+    before, after = reader(tokens), reader(changed)
+    torch.testing.assert_close(before[:, :20], after[:, :20])
+    assert not torch.allclose(before[:, 20:], after[:, 20:])
