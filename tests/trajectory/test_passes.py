@@ -13,6 +13,7 @@ from torch import nn
 from aadsl.core.errors import AadslError
 from aadsl.core.generators import as_tensor, left_as_they_were, set_state, state_of
 from aadsl.trajectory import Recorder, open_trajectory
+from aadsl.trajectory.record import backward
 from aadsl.trajectory.record.matching import ForwardPass, matched
 from aadsl.trajectory.record.rows import MicroBatch
 from tests.trajectory.loops import DATA, INPUTS, mean_loss, sgd, small_model, train
@@ -195,8 +196,10 @@ def test_generators_are_set_and_left_as_they_were() -> None:
     assert drawn() == first
 
 
-def test_pytorch_is_as_it_was_after_a_recording(tmp_path: Path) -> None:
-    plain = torch.autograd.backward
+def test_pytorch_is_as_it_was_after_a_recording(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = backward._plain  # recorders that other tests killed watch for as long as this process lives
+    monkeypatch.setattr(backward, "_watching", [])
+    monkeypatch.setattr(torch.autograd, "backward", plain)
     model, other = small_model(), small_model()
     with Recorder(tmp_path / "a", model, sgd(model), DATA), Recorder(tmp_path / "b", other, sgd(other), DATA):
         assert torch.autograd.backward is not plain
