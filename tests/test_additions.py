@@ -164,6 +164,7 @@ class Frozen:
     """The steps of the stage happen with a rate of zero."""
 
     resets_after: ClassVar[bool] = False
+    decides_anew: ClassVar[bool] = False
     question: ClassVar[str] = "had the stage stood still"
 
     def vary(self, step: Step) -> Step:

@@ -15,7 +15,7 @@ from aadsl.core.errors import AadslError
 from aadsl.core.texts import in_line
 from aadsl.data.examples import Examples
 from aadsl.dynamics import without_derivative
-from aadsl.interventions import Intervention, Rerun, counterfactual, first_change
+from aadsl.interventions import Intervention, counterfactual, first_change
 from aadsl.propagation import Curvature, FlatState, Readout, Tangents, Variation, at_end, tangent_sweep
 from aadsl.replayed.execution import Execution
 from aadsl.replayed.history import History
@@ -168,7 +168,7 @@ def final_readouts(history: History, behaviors: Sequence[Behavior]) -> tuple[Fla
 
 def no_estimate(history: History, query: Query) -> str:
     """Return in words why nothing of a run, or under an intervention, can be estimated; "" where a sweep can."""
-    anew = "what the model decides anew has no derivative" if isinstance(query.intervention, Rerun) else ""
+    anew = "what the model decides anew has no derivative" if query.intervention.decides_anew else ""
     return history.no_derivative or anew
 
 

@@ -14,7 +14,7 @@ from aadsl.core.errors import AadslError
 from aadsl.estimators.base import Behavior, Cost, Effects, Estimator, Floats, Query, final_readouts
 from aadsl.estimators.spread import RetrainedStages, spread_runs
 from aadsl.estimators.together import reproducible, trained
-from aadsl.interventions import Intervention, Rerun, first_step
+from aadsl.interventions import Intervention, first_step
 from aadsl.propagation import End, FlatState, way_to
 from aadsl.replayed.execution import Execution
 from aadsl.replayed.history import History
@@ -66,7 +66,7 @@ class Retraining(Estimator):
         Of a run that no training repeats to the bit, as many times as there are trainings.
         """
         way = way_to(history, [first_step(query.intervention, member) for member in query.members])
-        way += history.length if isinstance(query.intervention, Rerun) else 0  # its control run
+        way += history.length if query.intervention.decides_anew else 0  # its control run
         gradients = int(applied_steps(history, query.members, query.intervention).sum())
         return Cost(float(self.times(history, True) * (gradients + way)), 0, "exact replay")
 

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from aadsl.core.progress import Progress
-from aadsl.interventions import Intervention, Rerun, counterfactual, first_step
+from aadsl.interventions import Intervention, counterfactual, first_step
 from aadsl.propagation import (
     CannotAdvanceTogetherError,
     End,
@@ -51,7 +51,7 @@ class Way:
 def way_of(history: History, members: NDArray[np.bool_], intervention: Intervention) -> Way:
     """Return how the runs without stages, (S, T) ``members``, are done."""
     firsts, kind = [first_step(intervention, member) for member in members], history.device.type
-    if isinstance(intervention, Rerun):
+    if intervention.decides_anew:
         return Way(1, "one after the other: the model decides in each what it does next")
     if history.opaque:
         return Way(1, f"one after the other: {history.opaque} takes its steps itself")
@@ -106,7 +106,7 @@ def trained(
         return
     own = [varied[i] for i in rest], [firsts[i] for i in rest]
     at_hand = history.waypoints.states
-    draws = int(isinstance(intervention, Rerun)) if not control else 1 if reproducible(history) else 2
+    draws = int(intervention.decides_anew) if not control else 1 if reproducible(history) else 2
     none = np.zeros(history.length, dtype=bool)
     controls = [counterfactual(intervention, none, strictly=not control) for _ in range(draws)]
     beside: tuple[FlatState, ...] = ()

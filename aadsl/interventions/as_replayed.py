@@ -16,6 +16,7 @@ class AsReplayed:
     """
 
     resets_after: ClassVar[bool] = False
+    decides_anew: ClassVar[bool] = False
     question: ClassVar[str] = "had the run gone on from where the reconstruction ends, not from its checkpoints"
 
     def vary(self, step: Step) -> Step:

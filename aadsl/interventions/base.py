@@ -18,10 +18,12 @@ class Intervention(Protocol):
 
     Attributes:
         resets_after: whether the optimizer's state is reset before the first step after the stage.
+        decides_anew: whether the model decides again what it had decided, so that a run goes on from its first step.
         question: the question an effect under this intervention answers, in words.
     """
 
     resets_after: ClassVar[bool]
+    decides_anew: ClassVar[bool]
     question: ClassVar[str]
 
     def vary(self, step: Step) -> Step:
@@ -54,4 +56,4 @@ def first_change(member: NDArray[np.bool_]) -> int:
 
 def first_step(intervention: Intervention, member: NDArray[np.bool_]) -> int:
     """Return the step that the run without a stage begins with: where it changes, or at the first of all."""
-    return 0 if isinstance(intervention, Rerun) else first_change(member)
+    return 0 if intervention.decides_anew else first_change(member)

@@ -26,6 +26,7 @@ class LeftOut:
     places: tuple[tuple[int, int], ...]
 
     resets_after: ClassVar[bool] = False
+    decides_anew: ClassVar[bool] = False
     question: ClassVar[str] = "had an example been left out of the batches of the stage"
 
     def vary(self, step: Step) -> Step:

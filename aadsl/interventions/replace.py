@@ -20,6 +20,7 @@ class Replace:
     data: Any
 
     resets_after: ClassVar[bool] = False
+    decides_anew: ClassVar[bool] = False
     question: ClassVar[str] = "had the stage been trained on other data"
 
     def vary(self, step: Step) -> Step:

@@ -48,6 +48,7 @@ class Rerun:
     metric: Callable[..., Any] | None = None
 
     resets_after: ClassVar[bool] = False
+    decides_anew: ClassVar[bool] = True
     question: ClassVar[str] = "had the loop run without the updates of the stage, the model deciding anew"
 
     def __post_init__(self) -> None:

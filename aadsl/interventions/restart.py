@@ -17,6 +17,7 @@ class Restart:
     """
 
     resets_after: ClassVar[bool] = True
+    decides_anew: ClassVar[bool] = False
     question: ClassVar[str] = "had the stage not happened, the next one starting with a fresh optimizer"
 
     def vary(self, step: Step) -> Step:

@@ -23,6 +23,7 @@ class Reweight:
     weight: float
 
     resets_after: ClassVar[bool] = False
+    decides_anew: ClassVar[bool] = False
     question: ClassVar[str] = "had the data of the stage counted with another weight"
 
     def __post_init__(self) -> None:

@@ -23,6 +23,7 @@ class ScaleLr:
     factor: float
 
     resets_after: ClassVar[bool] = False
+    decides_anew: ClassVar[bool] = False
     question: ClassVar[str] = "had the stage been trained with another learning rate"
 
     def __post_init__(self) -> None:

@@ -17,6 +17,7 @@ class Skip:
     """
 
     resets_after: ClassVar[bool] = False
+    decides_anew: ClassVar[bool] = False
     question: ClassVar[str] = "had the updates of the stage not happened"
 
     def vary(self, step: Step) -> Step:

@@ -16,6 +16,7 @@ class ZeroGradient:
     """
 
     resets_after: ClassVar[bool] = False
+    decides_anew: ClassVar[bool] = False
     question: ClassVar[str] = "had the data of the stage given no gradient, the optimizer going on"
 
     def vary(self, step: Step) -> Step:

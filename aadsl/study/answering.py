@@ -14,7 +14,7 @@ from aadsl.core.progress import Progress
 from aadsl.core.units import seconds_of
 from aadsl.estimators import Additive, Auto, Effects, Estimator, Query, Retraining, require_estimable, stage_sums
 from aadsl.estimators.base import Floats, no_estimate
-from aadsl.interventions import Intervention, Rerun
+from aadsl.interventions import Intervention
 from aadsl.propagation import FlatState, NotFiniteError
 from aadsl.replayed.history import History
 from aadsl.replayed.workers import Workers
@@ -212,7 +212,7 @@ class Answering:
         if not left.any() and not to_compare:
             return Price(np.zeros(len(left)), 0.0)
         gradient = self.costs.model(METHOD, "exact replay").gradient
-        to_compare += self.history.length if isinstance(query.intervention, Rerun) and left.any() else 0
+        to_compare += self.history.length if query.intervention.decides_anew and left.any() else 0
         return Price(np.where(left, exact_steps(self.history, query), 0) * gradient, to_compare * gradient)
 
     def _seconds_to_train(self, identity: Identity, query: Query) -> float:
