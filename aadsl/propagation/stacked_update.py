@@ -39,23 +39,23 @@ def update(
     ``gradients`` (n, …) are those of each parameter tensor; None where it got none: it stays as it is, and the counter
     of a group where none got one.
     """
-    everything = replicas.take(replicas.parameters, rows)
-    on_cpu = everything.device.type == "cpu"
-    fused = on_cpu and everything.dtype in (torch.float32, torch.float64) and all(map(_has_kernels, step.dynamics))
-    limit = 0 if fused else IN_CACHE if on_cpu else everything.numel()
-    slots = [replicas.slots(rows, group) for group in range(len(layout.group_slices))]
-    counters = [{name: t for name, t in own.items() if not t.dim()} for own in slots]
-    counted: list[Slots] = [{} for _ in slots]
+    on_cpu = replicas.parameters.device.type == "cpu"
+    exact = replicas.parameters.dtype in (torch.float32, torch.float64)
+    fused = on_cpu and exact and all(map(_has_kernels, step.dynamics))
+    limit = 0 if fused else IN_CACHE if on_cpu else len(rows) * layout.size
+    groups = range(len(layout.group_slices))
+    counters = [replicas.counters_of(rows, group) for group in groups]
+    counted: list[Slots] = [{} for _ in groups]
     for group, start, width, found in _pieces(layout, clipped_rows(layout, gradients, step), limit):
         first = start - layout.group_slices[group].start
-        vectors = {name: t[:, first : first + width] for name, t in slots[group].items() if t.dim()}
-        parameters = everything[:, start : start + width]
         dynamics, hyper = step.dynamics[group], step.hyper[group]
         if fused:
-            places = {name: [*t] for name, t in vectors.items()}
-            flat = [gradient.reshape(-1) for gradient in found]
-            counted[group] |= step_in_place(dynamics, [*parameters], counters[group], flat, places, hyper)
+            places, slots = replicas.places(rows, group, start, first, width)
+            flat = [*found.flatten(1)]
+            counted[group] |= step_in_place(dynamics, places, counters[group], flat, slots, hyper)
             continue
+        parameters = replicas.take(replicas.parameters, rows)[:, start : start + width]
+        vectors = {n: replicas.take(t, rows)[:, first : first + width] for n, t in replicas.vectors[group].items()}
         portion = max(1, limit // width)
         for part in (slice(a, a + portion) for a in range(0, len(rows), portion)):
             given = counters[group] | {name: t[part] for name, t in vectors.items()}
