@@ -49,20 +49,21 @@ def checked(entry: F) -> F:
     if all(p.annotation in ("Any", Any, p.empty) for p in parameters.values()):
         return entry
     names = tuple(parameters)
-    read: list[list[Any]] = []
+    read: list[list[tuple[int, Any]]] = []
 
     @wraps(entry)
     def strict(*arguments: Any, **options: Any) -> Any:
         # Replays ask for each step through public methods: what is of the very kind needs no further look.
         if read and not options:
-            for value, kind in zip(arguments, read[0], strict=False):
-                if kind is not Any and type(value) is not kind:
+            given = len(arguments)
+            for place, kind in read[0]:
+                if place < given and type(arguments[place]) is not kind:
                     break
             else:
                 return entry(*arguments)
         kinds = kinds_of(entry)
         if not read:
-            read.append([kinds.get(name, Any) for name in names])
+            read.append([(place, kinds[name]) for place, name in enumerate(names) if name in kinds])
         wrong = _unfit(zip(names, arguments, strict=False), kinds)
         if options:
             wrong += _unfit(options.items(), kinds)

@@ -75,10 +75,10 @@ def _read(names: Iterable[str]) -> dict[str, str]:
 def under(kernels: Kernels) -> Iterator[None]:
     """Turn the switches as they were; afterwards they are as before."""
     before = _read(name for name in kernels if name in _SWITCHES)
-    moved = [name for name, position in before.items() if position != kernels[name]]
-    if not moved and not kernels.get(AUTOCAST):  # as at most steps
+    if before == kernels:  # as at most steps
         yield
         return
+    moved = [name for name, position in before.items() if position != kernels[name]]
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     try:
         for name in moved:

@@ -77,6 +77,7 @@ class Trajectory:
     def __init__(self, runs: Sequence[RecordedRun], anew: Sequence[Any] = ()) -> None:
         self._chain = self.chain = Chain(runs, anew)
         self._runs, last = self._chain.runs, runs[-1].header
+        self._latest: tuple[int, list[tuple[Loaded, int]]] = -1, []
         self.path = runs[0].source.path
         self.length: int = self._chain.starts[-1]
         self.stamp: tuple[int | str, ...] = (self.length, *(run.header.run for run in runs))
@@ -166,9 +167,11 @@ class Trajectory:
 
     def _consumed(self, step: int) -> list[tuple[Loaded, int]]:
         """Return where the micro-batches of a step are: the loaded segment and the row of each."""
-        number, local = self._chain.locate(step)
-        loaded, first, last = self._runs[number].batches.at(local)
-        return [(loaded, row) for row in range(first, last)]
+        if self._latest[0] != step:  # all that is known of a step is asked for at once
+            number, local = self._chain.locate(step)
+            loaded, first, last = self._runs[number].batches.at(local)
+            self._latest = step, [(loaded, row) for row in range(first, last)]
+        return self._latest[1]
 
     def used(self, job: int) -> NDArray[np.int64]:
         """Return the positions in the data set that one of the :attr:`jobs` used, each once, ascending."""
