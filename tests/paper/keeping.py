@@ -76,9 +76,8 @@ class Part:
     def write(self, title: str, lines: Iterable[str]) -> Path:
         """Write the page, headed by date, machine and command."""
         body = [*lines]
-        days = " to ".join(dict.fromkeys((min(self._all("date")), max(self._all("date")))))
         seconds = sum(one["seconds"] for one in self.told)
-        said = f"`python -m tests.paper {self.name}`, {days}, {'; '.join(dict.fromkeys(self._all('machine')))};"
+        said = f"`python -m tests.paper {self.name}`, {self.days}, {'; '.join(dict.fromkeys(self._all('machine')))};"
         said += f" {seconds:,.0f} s of processor time."
         if self.toy:
             said = f"**Toy size: these numbers say nothing of the paper.** {said}"
@@ -86,6 +85,12 @@ class Part:
         self.pages.mkdir(parents=True, exist_ok=True)
         page.write_text("\n".join([f"# {title}", "", said, "", *body]).rstrip() + "\n")
         return page
+
+    @property
+    def days(self) -> str:
+        """When it was measured; nothing where nothing was."""
+        days = self._all("date")
+        return " to ".join(dict.fromkeys((min(days), max(days)))) if days else ""
 
     def _all(self, key: str) -> list[str]:
         return [one[key] for one in self.told]

@@ -1,7 +1,7 @@
 """Peers beside us on the same runs: ``make peers`` writes peers.md beside this file.
 
 Each peer answers in an environment of its own, in a process for each method and task; a peer that cannot be had, or
-fails, is named with the reason.
+fails, is named with the reason. Peers' answers are kept, so that who was interrupted goes on; ``--again`` asks anew.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from tests.peers.environments import CACHE, NoAnswerError, called, python_of
+from tests.paper.keeping import Found, Part
+from tests.peers.environments import CACHE, NoAnswerError, called, python_of, version
 from tests.peers.found import Answer, Answers, fidelity
 from tests.peers.method import Method
 from tests.peers.page import page
@@ -48,20 +49,42 @@ def pythons_of(options: argparse.Namespace) -> dict[str, str | NoAnswerError]:
     return found
 
 
-def answers(seed: int, pythons: dict[str, str | NoAnswerError], options: argparse.Namespace) -> Iterator[Answer]:
-    """Yield every method's answer to every task of a seed."""
+def answers(
+    seed: int, pythons: dict[str, str | NoAnswerError], options: argparse.Namespace, kept: Part
+) -> Iterator[Answer]:
+    """Yield every method's answer to every task of a seed; our own are made anew, since the version does not tell."""
     for task in options.tasks:
         with tempfile.TemporaryDirectory() as root:
             folder = Path(root)
-            behaviors = list(write(task, seed, folder).behaviors)
+            behaviors = cache(partial(written, task, seed, folder))  # where somebody is asked
             for peer, python in pythons.items():
                 for method in methods_of(peer):
+                    answer = partial(answered, peer, method, python, folder, options.timeout, behaviors)
+                    key = f"{task}, seed {seed}: {peer} {method}, {version(peer)}"
                     try:
-                        said = asked(peer, method, python, folder, options.timeout)
+                        found = answer() if peer == "own" else kept.measured(key, answer)
                     except NoAnswerError as error:
                         yield Answer(task, seed, peer, method, reason=str(error))
                     else:
-                        yield compared(Answer(task, seed, peer, method), said, folder, behaviors)
+                        yield Answer.of(task, seed, peer, method, found)
+
+
+def written(task: str, seed: int, folder: Path) -> list[str]:
+    """Write a task; return the names of its behaviors."""
+    return list(write(task, seed, folder).behaviors)
+
+
+def answered(
+    peer: str,
+    method: str,
+    python: str | NoAnswerError,
+    folder: Path,
+    timeout: float,
+    behaviors: Callable[[], list[str]],
+) -> Found:
+    """Return what a method says, compared with the truths."""
+    names = behaviors()
+    return compared(asked(peer, method, python, folder, timeout), folder, names)
 
 
 def asked(peer: str, method: str, python: str | NoAnswerError, folder: Path, timeout: float) -> dict[str, Any]:
@@ -77,15 +100,16 @@ def asked(peer: str, method: str, python: str | NoAnswerError, folder: Path, tim
     return said
 
 
-def compared(answer: Answer, said: dict[str, Any], folder: Path, behaviors: list[str]) -> Answer:
+def compared(said: dict[str, Any], folder: Path, behaviors: list[str]) -> Found:
+    """Return how close a method's scores are to the truths, and what they took."""
     truths = np.load(folder / "truths.npz")
-    close = {
-        (behavior, truth): fidelity(np.array(scores), truths[truth][k])
+    close = [
+        (behavior, truth, *fidelity(np.array(scores), truths[truth][k]))
         for k, (behavior, scores) in enumerate(zip(behaviors, said["scores"], strict=True))
         for truth in truths
-    }
+    ]
     cost, memory = said["seconds"] / said["plain_seconds"], said["memory"] - said["plain_memory"]
-    return replace(answer, fidelity=close, cost=cost, memory=memory)
+    return {"fidelity": close, "cost": cost, "memory": memory}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -93,20 +117,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("peers", nargs="*", default=list(PEERS), help=f"of {', '.join(PEERS)}")
     parser.add_argument("--tasks", nargs="*", default=["MLP", "ResNet", "Transformer"])
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
+    parser.add_argument("--kept", type=Path, default=ROOT / "runs" / "peers", help="where answers are kept")
+    parser.add_argument("--again", action="store_true", help="ask again what is kept")
     parser.add_argument("--page", type=Path, default=PAGE, help="where the page is written")
     parser.add_argument("--cache", type=Path, default=CACHE, help="where the environments are")
     parser.add_argument("--timeout", type=float, default=1800.0, help="seconds of one method on one task")
     parser.add_argument("--pip", default="", help="further options of pip install")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
+    if options.again:
+        (options.kept / "peers.jsonl").unlink(missing_ok=True)
     pythons, methods = pythons_of(options), {peer: methods_of(peer) for peer in options.peers}
     found: list[Answer] = []
+    kept = Part("peers", options.page.parent, options.kept)
     for seed in options.seeds:
-        for one in answers(seed, pythons, options):
+        for one in answers(seed, pythons, options, kept):
             said = one.reason or f"{one.cost:.1f} × plain training"
             print(f"{one.task}, seed {one.seed}: {one.peer} {one.method}: {said}", flush=True)
             found.append(one)
-        options.page.write_text(page(Answers(found), methods), encoding="utf-8")
+        options.page.write_text(page(Answers(found, kept.days), methods), encoding="utf-8")
     print(f"written to {os.path.relpath(options.page)}")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from statistics import median
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -48,12 +48,19 @@ class Answer:
     memory: float = float("nan")
     reason: str = ""
 
+    @classmethod
+    def of(cls, task: str, seed: int, peer: str, method: str, found: dict[str, Any]) -> Answer:
+        """Return an answer that was kept."""
+        close = {(behavior, truth): Fidelity(*figures) for behavior, truth, *figures in found["fidelity"]}
+        return cls(task, seed, peer, method, close, found["cost"], found["memory"])
+
 
 @dataclass(frozen=True)
 class Answers:
-    """All answers of a run of this command; figures are medians over its seeds."""
+    """All answers of a run of this command; figures are medians over its seeds. ``days``: when peers were asked."""
 
     all: list[Answer]
+    days: str = ""
 
     def of(self, task: str, peer: str, method: str) -> list[Answer]:
         """Return the answers of a method on a task, those without one left out."""

@@ -40,7 +40,8 @@ def machine(answers: Answers) -> str:
     models = re.findall(r"model name\s*: (.+)", info.read_text()) if info.exists() else []
     first, *more = map(str, answers.seeds)
     seeds = f"medians of the seeds {', '.join([first, *more])}" if more else f"seed {first}"
-    return "; ".join([stamp().rstrip("."), *models[:1], f"{seeds}."])
+    asked = [f"peers asked on {answers.days}"] if answers.days else []
+    return "; ".join([stamp().rstrip("."), *models[:1], *asked, f"{seeds}."])
 
 
 def each(methods: Methods) -> Iterator[tuple[str, str, Method]]:

@@ -38,11 +38,21 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
             measured(own[method], Task.read(folder)) if peer == "own" else asked(peer, method, python, folder, timeout)
         )
 
+    def not_again(*given: Any) -> dict[str, Any]:
+        raise AssertionError("what was answered is kept")
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(command, "methods_of", lambda peer: own if peer == "own" else methods_of(peer))
         patch.setattr(command, "asked", ours_here)
-        command.main(["own", "stand_in", "--tasks", "toy", "--seeds", "0", "--page", str(path)])
-    return path.read_text(encoding="utf-8")
+        given = ["own", "stand_in", "--tasks", "toy", "--seeds", "0", "--page", str(path), "--kept", str(path.parent)]
+        command.main(given)
+        first = path.read_text(encoding="utf-8")
+        patch.setattr(command, "methods_of", lambda peer: {"gradients": STAND_INS["gradients"]})
+        patch.setattr(command, "asked", not_again)
+        command.main(["stand_in", *given[2:]])
+    again = path.read_text(encoding="utf-8")
+    assert cells(again, "At a glance", "stand_in gradients") == cells(first, "At a glance", "stand_in gradients")
+    return first
 
 
 def cells(page: str, section: str, method: str) -> list[str]:
@@ -128,7 +138,9 @@ def test_a_peer_that_cannot_be_installed_is_named(monkeypatch: pytest.MonkeyPatc
         raise NoAnswerError("no matching distribution")
 
     monkeypatch.setattr(command, "python_of", refused)
-    command.main(["captum", "--tasks", "toy", "--seeds", "0", "--page", str(tmp_path / "page.md")])
+    command.main(
+        ["captum", "--tasks", "toy", "--seeds", "0", "--page", str(tmp_path / "page.md"), "--kept", str(tmp_path)]
+    )
     assert "* captum TracInCP (toy, seed 0): no matching distribution" in (tmp_path / "page.md").read_text("utf-8")
 
 
