@@ -24,7 +24,7 @@ from aadsl.trajectory.record.rows import MicroBatch, Row, batch_columns, step_co
 from aadsl.trajectory.record.subject import Subject
 from aadsl.trajectory.store import segments
 from aadsl.trajectory.store.header import write_header
-from aadsl.trajectory.store.segments import Segment, append, cover, segments_in, truncate
+from aadsl.trajectory.store.segments import Segment, append, cover, merge_steps, segments_in, truncate
 from tests.trajectory.loops import DATA, sgd, small_model, train
 
 metadata = st.fixed_dictionaries(
@@ -123,6 +123,17 @@ def test_merging_keeps_few_files_and_rewrites_little(tmp_path: Path, monkeypatch
         most = max(most, len(list(tmp_path.iterdir())))
     assert [path.name for path in tmp_path.iterdir()] == ["steps-0-64.nc"]
     assert most <= 14 and sum(segment.stop - segment.start for segment in written) <= 3 * 64
+
+
+def test_no_more_is_merged_than_memory_is_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(segments, "_LONG", 64)
+    row = Row({"n": 1}, [{"lr": 0.1}], "run", 0, True, "", [MicroBatch(1)])
+    for step in range(300):
+        append(tmp_path, Segment("steps", step, step + 1), step_columns(step, [row]), {})
+    merge_steps(tmp_path, {})
+    left = cover(segments_in((path.name for path in tmp_path.iterdir()), "steps"))
+    assert [segment.stop - segment.start for segment in left] == [64, 64, 64, 64, 44]
+    assert len(list(tmp_path.iterdir())) == 5
 
 
 @given(st.lists(st.integers(1, 1000), min_size=1, max_size=300))

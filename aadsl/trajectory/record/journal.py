@@ -19,9 +19,7 @@ from aadsl.trajectory.store.header import Header, write_header
 from aadsl.trajectory.store.segments import (
     Segment,
     append,
-    cover,
-    merge,
-    segments_in,
+    merge_steps,
     state_name,
     states_in,
 )
@@ -212,7 +210,6 @@ class Journal(Tally):
 
     def _finish(self, length: int) -> None:
         self._reserve.release()
-        names = [path.name for path in self.folder.iterdir()]
-        merge(self.folder, cover(segments_in(names, "steps")), self.header.attributes)
+        merge_steps(self.folder, self.header.attributes)
         known = {**self.header.provenance, "states": f"{len(self._stored)} kept; {self._pace}"}
         write_header(self.folder, replace(self.header, length=length, provenance=known))

@@ -2,8 +2,8 @@
 
 Eight of about one length are merged into one as they come, so that n commits leave at most about 7·log₈n files, and
 write each step log₈n times more. (Merged two by two they were half as many, and each step was written log₂n times
-more.) A merged file is committed before its parts are deleted; whoever reads in between finds both, and takes the
-longer.
+more.) Merging holds what it merges in memory, so that nothing larger than a limit is made. A merged file is committed
+before its parts are deleted; whoever reads in between finds both, and takes the longer.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ _NAME = re.compile(rf"(steps|batches)-{_NUMBER}-{_NUMBER}\.nc")
 _STATE = re.compile(rf"state-{_NUMBER}\.nc")
 # So many segments make one.
 _MERGED = 8
-# Merging rewrites; files of batches beyond this are left alone.
+# Merging rewrites; files of batches beyond this are left alone, and no more steps than so many make one.
 _LARGE = 32 << 20
+_LONG = 1 << 16
 NOTHING: Mapping[str, int] = {}
 
 
@@ -121,11 +122,12 @@ def _first_to_merge(folder: Path, chain: Sequence[Segment], sizes: Mapping[str, 
 
 def _mergeable(folder: Path, segment: Segment, length: int, sizes: Mapping[str, int]) -> bool:
     """Return whether a segment is about as long as ``length``, or shorter, and not too large to be rewritten."""
-    return segment.stop - segment.start < _MERGED * length and is_rewritten(folder, segment, sizes)
+    most = _MERGED * length if segment.kind == "batches" else min(_MERGED * length, _LONG // _MERGED)
+    return segment.stop - segment.start < most and is_rewritten(folder, segment, sizes)
 
 
 def is_rewritten(folder: Path, segment: Segment, sizes: Mapping[str, int] = NOTHING) -> bool:
-    """Return whether a segment is ever merged with others, which takes that it is not too large."""
+    """Return whether a segment may be merged with others: one of batches takes that it is not too large."""
     if segment.kind == "steps":
         return True
     return max((folder / segment.name).stat().st_size, sizes.get(segment.name, 0)) < _LARGE
@@ -144,6 +146,17 @@ def merge(folder: Path, parts: Sequence[Segment], attributes: dict[str, Any]) ->
         return
     for part in parts:
         (folder / part.name).unlink()
+
+
+def merge_steps(folder: Path, attributes: dict[str, Any]) -> None:
+    """Make as few segments of steps as may be."""
+    together: list[Segment] = []
+    for segment in cover(segments_in((path.name for path in folder.iterdir()), "steps")):
+        if together and segment.stop - together[0].start > _LONG:
+            merge(folder, together, attributes)
+            together = []
+        together.append(segment)
+    merge(folder, together, attributes)
 
 
 def expand_groups(parts: Sequence[Columns]) -> list[Columns]:
