@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 import aadsl
 from aadsl.core.errors import AadslError
+from aadsl.core.members import describe
 from aadsl.estimators import Blocks, FirstOrder, Linearized
-from aadsl.estimators.defaults import candidates_for, finite_sweep
-from aadsl.propagation import CURVATURES, NotFiniteError
+from aadsl.estimators.defaults import candidates_for, default_curvature, finite_sweep
+from aadsl.propagation import CURVATURES, CentralDifference, NotFiniteError
 from aadsl.replayed.execution import Execution
 from tests.engine.test_checkpoints import interrupt, progress_ending
 from tests.engine.tiny_studies import answer, recorded
@@ -37,6 +38,23 @@ def sharp_study(folder: Path) -> aadsl.Study:
     study = recorded(folder, "Adam", model, inputs)
     study.behavior("likelihood", "log_likelihood", on=(inputs[10:16], torch.tensor([0, 1, 2, 0, 1, 2])))
     return study
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "layers", "expected"),
+    [
+        ("SGD", [nn.Tanh()], CentralDifference(1.0)),
+        ("SGD", [nn.ReLU()], CentralDifference(1.0)),
+        ("SGD", [nn.BatchNorm1d(4), nn.Tanh()], CentralDifference(1.0)),
+        ("SGD", [nn.BatchNorm1d(4), nn.ReLU()], CentralDifference(3.0)),
+        ("Adam", [nn.Tanh()], EXACT),
+        ("Adam", [nn.BatchNorm1d(4), nn.ReLU()], EXACT),
+    ],
+)
+def test_the_default_is_chosen_for_optimizer_and_network(tmp_path: Path, optimizer: str, layers, expected) -> None:
+    model = nn.Sequential(nn.Linear(3, 4), *layers, nn.Linear(4, 3)).double()
+    history = recorded(tmp_path / "run", optimizer, model).history
+    assert default_curvature(history) == candidates_for(history, None)[0] == expected
 
 
 @pytest.mark.parametrize("method", [FirstOrder, Blocks], ids=lambda kind: kind.__name__)
@@ -76,7 +94,8 @@ def test_candidates_are_tried_in_turn_and_the_first_failure_is_told(tmp_path: Pa
 
     candidates, failures = candidates_for(study.history, None), 1
     found = finite_sweep(study.history, candidates, None, Execution(), sweep)
-    assert found == ("answer", "central_difference(radius=1.0)") and tried == candidates
+    assert found == ("answer", describe(candidates[1])) and tried == candidates
+    assert candidates == [CURVATURES["central_difference"](), EXACT], "of SGD"
     tried, failures = [], 2
     with pytest.raises(AadslError, match=r"at step 7(.|\n)*using retraining\(\)"):
         finite_sweep(study.history, candidates, None, Execution(), sweep)
@@ -84,13 +103,13 @@ def test_candidates_are_tried_in_turn_and_the_first_failure_is_told(tmp_path: Pa
 
 def test_the_linearized_estimate_falls_back_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     study, stages = recorded(tmp_path / "run"), [[2, 3]]
-    expected = answer(study, Linearized(curvature=EXACT), stages)
+    expected = answer(study, Linearized(curvature=CURVATURES["central_difference"]()), stages)
     nothing = torch.tensor(float("nan"))
     monkeypatch.setattr(
         CURVATURES["secant"], "pushforward", lambda self, o, p, es: [(a * nothing, b * nothing) for a, b in es]
     )
     found = answer(study, Linearized(), stages)
-    assert found.curvature == "exact()"
+    assert found.curvature == "central_difference(radius=1.0)"
     assert np.array_equal(found.effect, expected.effect)
 
 
