@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from aadsl.core.errors import AadslError
     from aadsl.data.indexed import indexed
     from aadsl.reconstruction import Reconstruction, reconstruct
+    from aadsl.replayed.joins import lora_merged
     from aadsl.statements import Result, Session, run
     from aadsl.study import Study
     from aadsl.trajectory import Recorder, Trajectory, fresh, open_trajectory
@@ -33,6 +34,7 @@ __all__ = [
     "datasets",
     "fresh",
     "indexed",
+    "lora_merged",
     "open_trajectory",
     "reconstruct",
     "run",
@@ -49,6 +51,7 @@ _HOMES = {
     "Trajectory": "aadsl.trajectory",
     "fresh": "aadsl.trajectory",
     "indexed": "aadsl.data.indexed",
+    "lora_merged": "aadsl.replayed.joins",
     "open_trajectory": "aadsl.trajectory",
     "reconstruct": "aadsl.reconstruction",
     "run": "aadsl.statements",

@@ -30,18 +30,18 @@ class Batches(Protocol):
 
 
 class Joining(Protocol):
-    """What a run begins with of that with which the one before it ended; linear in the parameters."""
+    """What a run begins with of that with which the one before it ended."""
 
     def __call__(self, state: FlatState) -> FlatState:
-        """Return the state that the run begins with."""
+        """Return the state that the run begins with, where the one before ended in ``state``."""
         ...
 
-    def along(self, e: FlatState) -> FlatState:
-        """Return its derivative times a tangent."""
+    def along(self, state: FlatState, e: FlatState) -> FlatState:
+        """Return its derivative at ``state`` times a tangent."""
         ...
 
-    def pulled(self, u: FlatState) -> FlatState:
-        """Return a cotangent times its derivative."""
+    def pulled(self, state: FlatState, u: FlatState) -> FlatState:
+        """Return a cotangent times its derivative at ``state``."""
         ...
 
 

@@ -64,11 +64,11 @@ class StepMap:
         step = point.step
         if point.state.average is not None:
             return self._pulled_averages(point, cotangents, curvature)
-        point = point._replace(state=started(self.layout, point.state, step))
+        left, point = point.state, point._replace(state=started(self.layout, point.state, step))
         cotangents = [displaced_along(u, step) for u in cotangents]
         direct_parts = pullback(self.layout, point, cotangents)
         if self._reads_no_data(point.state, step):
-            return [begun_pulled(direct, step) for direct, _ in direct_parts]
+            return [begun_pulled(left, direct, step) for direct, _ in direct_parts]
         watched = bool(point.state.buffers.numel())
         wanted = [(c, u.buffers if watched else None) for (_, c), u in zip(direct_parts, cotangents, strict=True)]
         results = []
@@ -76,14 +76,14 @@ class StepMap:
             direct_parts, curvature.pullback(self.objective.of(step), point, wanted), strict=True
         ):
             result = direct._replace(parameters=direct.parameters + theta, buffers=buffers)
-            results.append(begun_pulled(result, step))
+            results.append(begun_pulled(left, result, step))
         return results
 
     def pushforward(self, point: Point, tangents: Sequence[FlatState], curvature: Curvature) -> list[FlatState]:
         """Return DΦ e for each tangent e of the state before ``point.step``."""
         if point.state.average is not None:
             return self._pushed_averages(point, tangents, curvature)
-        tangents = [begun_along(e, point.step) for e in tangents]
+        tangents = [begun_along(point.state, e, point.step) for e in tangents]
         point = point._replace(state=started(self.layout, point.state, point.step))
         moving = [(e.parameters, e.buffers) for e in tangents]
         if self._reads_no_data(point.state, point.step):
@@ -108,11 +108,11 @@ class StepMap:
         averaging = step.averaging if _takes_in(step) else None
         if averaging is not None and state.average is not None:
             u = pulled(u, displaced(state.bare, step), state.average, averaging)
-        return begun_pulled(displaced_along(u, step), step)
+        return begun_pulled(state, displaced_along(u, step), step)
 
     def rest_pushforward(self, state: FlatState, step: Step, e: FlatState) -> FlatState:
         """Return the tangent after a step that is not applied."""
-        e = displaced_along(begun_along(e, step), step)
+        e = displaced_along(begun_along(state, e, step), step)
         averaging = step.averaging if _takes_in(step) else None
         if averaging is None or state.average is None or e.average is None:
             return e
@@ -202,15 +202,15 @@ def started(layout: Layout, state: FlatState, step: Step) -> FlatState:
     return state._replace(slots=tuple(slots))
 
 
-def begun_along(e: FlatState, step: Step) -> FlatState:
-    """Return a tangent as ``step`` reads it, with the derivative of :func:`started`."""
-    return _without_slots(e if step.joining is None else step.joining.along(e), step)
+def begun_along(state: FlatState, e: FlatState, step: Step) -> FlatState:
+    """Return a tangent of ``state`` as ``step`` reads it, with the derivative of :func:`started`."""
+    return _without_slots(e if step.joining is None else step.joining.along(state, e), step)
 
 
-def begun_pulled(u: FlatState, step: Step) -> FlatState:
-    """Return the cotangent of the state before ``step`` for that of the state as it reads it."""
+def begun_pulled(state: FlatState, u: FlatState, step: Step) -> FlatState:
+    """Return the cotangent of ``state`` before ``step`` for that of the state as it reads it."""
     u = _without_slots(u, step)
-    return u if step.joining is None else step.joining.pulled(u)
+    return u if step.joining is None else step.joining.pulled(state, u)
 
 
 def _without_slots(state: FlatState, step: Step) -> FlatState:

@@ -134,7 +134,7 @@ class History:
         self._drawing = Drawing(trajectory, self._losses)
         for job, one in zip(trajectory.jobs, self.private_models, strict=True):
             fitting.require_modules(one, set(self._recorded.off_mode[job.start : job.stop]))
-        self._joinings = joinings(trajectory, layout)
+        self._joinings = joinings(trajectory, layout, self.device)
 
     @property
     def length(self) -> int:

@@ -1,87 +1,94 @@
-"""What a run begins with where a parameter has another shape than in the run before."""
+"""What a run begins with where that is not what the run before left: parameters of another shape, merged adapters."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from functools import cached_property
 
+import torch
 from torch import Tensor
+from torch.func import jvp, vjp
 
-from aadsl.core.arguments import shown
-from aadsl.core.errors import AadslError
 from aadsl.propagation import FlatState, Layout
-from aadsl.replayed.by_run import of_each_run
-from aadsl.trajectory import Fresh, Resized, Trajectory
-
-NOTHING = "so that no effect of what the runs before made of it goes on in it"
+from aadsl.replayed.merging import merged_weight, rounding_of
+from aadsl.trajectory import Merged, Resized, Trajectory
 
 
 @dataclass(frozen=True)
-class Resizing:
-    """Parameters that begin with what those before them, of another shape, had left in the part that both have.
+class Joined:
+    """The first values of some parameters, as a function of what other parameters had in the end of the run before.
+
+    Its derivative is that of the function, at that end.
 
     Attributes:
         layout: of the parameters.
-        resized: which ones.
+        resized: what begins with what those before it, of another shape, had left in the part that both have.
+        merged: what begins with adapters merged into it.
+        rounding: by how much that was rounded otherwise in the run than here, by name; nothing where it was not.
     """
 
     layout: Layout
-    resized: Sequence[Resized]
+    resized: Sequence[Resized] = ()
+    merged: Sequence[Merged] = ()
+    rounding: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __call__(self, state: FlatState) -> FlatState:
         """Return the state in which they have these values."""
-        return state._replace(parameters=self._carried(state.parameters))
+        return self._with(state, self._begun(self._read(state)))
 
-    def along(self, e: FlatState) -> FlatState:
-        """Return the derivative times a tangent: the same map."""
-        return e._replace(parameters=self._carried(e.parameters))
+    def along(self, state: FlatState, e: FlatState) -> FlatState:
+        """Return the derivative at ``state`` times a tangent."""
+        return self._with(e, jvp(self._begun, (self._read(state),), (self._read(e),))[1])
 
-    def pulled(self, u: FlatState) -> FlatState:
-        """Return the transpose times a cotangent: what the later one has in the common part is that of the earlier."""
+    def pulled(self, state: FlatState, u: FlatState) -> FlatState:
+        """Return a cotangent times the derivative at ``state``."""
+        begun, back, *_ = vjp(self._begun, self._read(state))
         parameters = u.parameters.clone()
         views = self.layout.named_views(parameters)
-        for one in self.resized:
-            before, after = views[one.before], views[one.name]
-            before[one.common] += after[one.common]
-            after[one.common] = 0.0
+        (found,) = back({name: views[name].clone() for name in begun})
+        for name in begun:
+            views[name].zero_()
+        for name, part in found.items():
+            views[name] += part
         return u._replace(parameters=parameters)
 
-    def _carried(self, vector: Tensor) -> Tensor:
-        parameters = vector.clone()
+    @cached_property
+    def _reads(self) -> list[str]:
+        of_merged = [name for one in self.merged for name in (one.before, *one.adapters)]
+        return [*(name for one in self.resized for name in (one.before, one.name)), *of_merged]
+
+    def _read(self, state: FlatState) -> dict[str, Tensor]:
+        views = self.layout.named_views(state.parameters)
+        return {name: views[name] for name in self._reads}
+
+    def _with(self, state: FlatState, values: Mapping[str, Tensor]) -> FlatState:
+        parameters = state.parameters.clone()
         views = self.layout.named_views(parameters)
+        for name, value in values.items():
+            views[name].copy_(value)
+        return state._replace(parameters=parameters)
+
+    def _begun(self, left: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        begun = {one.name: merged_weight(one, left) for one in self.merged}
+        begun = {name: value + self.rounding[name] if name in self.rounding else value for name, value in begun.items()}
         for one in self.resized:
-            views[one.name][one.common] = views[one.before][one.common]
-        return parameters
+            begun[one.name] = left[one.name].clone()
+            begun[one.name][one.common] = left[one.before][one.common]
+        return begun
 
 
-def joinings(trajectory: Trajectory, layout: Layout) -> dict[int, Resizing]:
-    """Return what the runs begin with whose parameters have other shapes, by their first steps."""
-    found: dict[int, list[Resized]] = {}
-    for one in trajectory.chain.resized:
-        found.setdefault(one.step, []).append(one)
-    return {step: Resizing(layout, own) for step, own in found.items()}
-
-
-def joined(trajectory: Trajectory, joins: Mapping[Any, Any] | None) -> Trajectory:
-    """Return a trajectory whose runs begin as ``joins`` says, by their names or paths.
+def joinings(trajectory: Trajectory, layout: Layout, device: torch.device) -> dict[int, Joined]:
+    """Return what the runs begin with that do not begin with what the one before left, by their first steps.
 
     Raises:
-        AadslError: a key names no run, or a value says nothing of how one begins.
+        AadslError: a run did not begin with the weights that merging gives.
     """
-    if not joins:
-        return trajectory
-    for run, given in joins.items():
-        if not isinstance(given, Fresh):
-            hint = f'such as joins={{{run!r}: aadsl.fresh("head.*")}}'
-            raise AadslError(f"joins={{{run!r}: …}} is {shown(given)}, which says not how a run begins", hint=hint)
-    found = of_each_run("joins", joins, trajectory.jobs)
-    return Trajectory(trajectory.chain.runs, [() if one is None else one.patterns for one in found])
-
-
-def note_on_fresh(trajectory: Trajectory) -> str:
-    """Return what is to be said of parameters that take the place of others, and have nothing of them; or ""."""
-    found: dict[int, list[str]] = {}
-    for step, name in trajectory.chain.fresh:
-        found.setdefault(step, []).append(f'"{name}"')
-    return "; ".join(f"{', '.join(names)}: begun anew at step {step}, {NOTHING}" for step, names in found.items())
+    chain, found = trajectory.chain, dict[int, Joined]()
+    for step in sorted({one.step for one in chain.resized} | {one.step for one in chain.merged}):
+        if step < trajectory.length:
+            resized = [one for one in chain.resized if one.step == step]
+            merged = [one for one in chain.merged if one.step == step]
+            rounding = {name: off for one in merged for name, off in rounding_of(trajectory, one, device)}
+            found[step] = Joined(layout, resized, merged, rounding)
+    return found

@@ -16,6 +16,7 @@ from aadsl.propagation import Layout, LossFunction, Objective
 from aadsl.replayed import fitting
 from aadsl.replayed.by_run import of_each_run
 from aadsl.trajectory import ParameterSpec, Trajectory
+from aadsl.trajectory.read.breaks import renamed_buffers
 
 GivenModel: TypeAlias = nn.Module | Mapping[Any, Any]
 """A model; or that of each run, or what makes it, by the name or path of the run."""
@@ -45,10 +46,8 @@ class Models:
             AadslError: one is missing, is none, or does not have what its run trained.
         """
         jobs = trajectory.jobs
-        if isinstance(model, Mapping):
-            models = [_made(one) for one in _of_each("model", model, trajectory)]
-        else:
-            models = [model] * len(jobs)
+        models = models_of(model, trajectory)
+        if not isinstance(model, Mapping):
             _require_one_shape(trajectory)
         apart = isinstance(model, Mapping) or any(
             own != name for n in trajectory.chain.names for own, name in n.items()
@@ -58,9 +57,10 @@ class Models:
         for number, one in enumerate(models):
             called = {name: own for own, name in trajectory.chain.names[number].items()}
             if apart:
-                own = {name: tuple(p.shape) for name, p in named_parameters(one)}
-                free = own.keys() - called.values()
-                others = {n: n for n, spec in trajectory.parameters.items() if n in free and own[n] == spec.shape}
+                shapes = {n: spec.shape for n, spec in trajectory.parameters.items()}
+                frozen = trajectory.chain.frozen[number]
+                own = {n: tuple(p.shape) for n, p in named_parameters(one) if n not in called.values()}
+                others = {frozen.get(n, n): n for n in own if own[n] == shapes.get(frozen.get(n, n))}
                 called = others | called
                 fitting.require_parameters({own: trajectory.parameters[n] for n, own in called.items()}, one)
             else:
@@ -69,6 +69,8 @@ class Models:
         if not apart:
             fitting.require_parameters(trajectory.parameters, models[-1])
         by_path = tuple(job.path for job in jobs) if isinstance(model, Mapping) else None
+        _require_something_in_common(trajectory, names)
+        _require_one_name(trajectory)
         return cls(tuple(models), tuple(losses), tuple(names), by_path)
 
     @property
@@ -82,13 +84,19 @@ class Models:
         return self.models[-1]
 
     def ordered(self, trajectory: Trajectory) -> list[str]:
-        """Return the names of all parameters in the order of their models; what has two shapes has one place."""
-        order: dict[str, int] = {}
-        for one in reversed(self.models):
-            for name, _ in named_parameters(one):
-                order.setdefault(name, len(order))
-        known = trajectory.parameters
-        return sorted(known, key=lambda name: (order.get(name, order.get(name.partition("@")[0], len(order))), name))
+        """Return the names of all parameters in the order of each of their models, the later first where two differ."""
+        order: list[str] = []
+        each = {(id(one), *names): (one, names) for one, names in zip(self.models, self.names, strict=True)}
+        for one, names in reversed(each.values()):
+            called, known, last = {own: name for name, own in names.items()}, {*order}, ""
+            after: dict[str, list[str]] = {}
+            for name in (called[own] for own, _ in named_parameters(one) if own in called):
+                if name in known:
+                    last = name
+                else:
+                    after.setdefault(last, []).append(name)
+            order = [*after.get("", ()), *(n for name in order for n in (name, *after.get(name, ())))]
+        return [*order, *sorted(trajectory.parameters.keys() - {*order})]
 
     def like(self, name: str, spec: ParameterSpec, device: torch.device) -> Tensor:
         """Return zeros like a parameter of the latest model that has it.
@@ -119,6 +127,13 @@ class Models:
         return last
 
 
+def models_of(model: GivenModel, trajectory: Trajectory) -> list[nn.Module]:
+    """Return the model of each run, made where what makes it was given."""
+    if not isinstance(model, Mapping):
+        return [model] * len(trajectory.jobs)
+    return [_made(one) for one in _of_each("model", model, trajectory)]
+
+
 def _of_each(what: str, given: Mapping[Any, Any], trajectory: Trajectory) -> list[Any]:
     found = of_each_run(what, given, trajectory.jobs)
     for one, job in zip(found, trajectory.jobs, strict=True):
@@ -137,6 +152,29 @@ def _made(given: Any) -> nn.Module:
             hint='give each run its model, or what makes it: model={"pretrain": make_small, "finetune": make_large}',
         )
     return made
+
+
+def _require_something_in_common(trajectory: Trajectory, names: Sequence[Mapping[str, str]]) -> None:
+    """Raise AadslError where a run's model, by its ``names``, has nothing of what the runs before it trained."""
+    chain, before = trajectory.chain, set[str]()
+    for number, (job, own) in enumerate(zip(trajectory.jobs, names, strict=True)):
+        lost = bool(before) and job.start < job.stop and not before & own.keys()
+        if lost and job.start not in {one.step for one in chain.merged} | {one.step for one in chain.resized}:
+            raise AadslError(
+                f"by their names, nothing that was trained before is in the model of {job.name}",
+                hint="where adapters were merged, or weights have other names there, say so: "
+                f'joins={{"{job.name}": aadsl.lora_merged()}}',
+            )
+        before |= {*chain.names[number].values()}
+
+
+def _require_one_name(trajectory: Trajectory) -> None:
+    """Raise AadslError where statistics that a run moved have another name in a later one: it has no adapters, say."""
+    for name, other in renamed_buffers(trajectory.chain):
+        raise AadslError(
+            f'"{name}" moved in one run, and is "{other}" in a later one: buffers are followed by their names alone',
+            hint="keep normalization in eval mode in the run with adapters, or ask about each of the runs alone",
+        )
 
 
 def _require_one_shape(trajectory: Trajectory) -> None:

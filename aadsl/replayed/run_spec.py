@@ -19,7 +19,7 @@ from aadsl.replayed.history import History
 from aadsl.replayed.models import GivenLoss, GivenModel
 from aadsl.replayed.rules import GivenOptimizer, classes_of
 from aadsl.replayed.training_data import TrainingData
-from aadsl.trajectory import Trajectory, open_trajectory
+from aadsl.trajectory import Beginning, Trajectory, open_trajectory
 
 
 @dataclass(frozen=True)
@@ -92,19 +92,19 @@ class SentRecording:
         paths: absolute paths or URLs of its runs.
         digest: of all files.
         length: number of steps.
-        anew: what its runs are said to begin anew.
+        beginnings: how its runs are said to begin.
     """
 
     paths: tuple[str, ...]
     digest: str
     length: int
-    anew: tuple[tuple[str, ...], ...] = ()
+    beginnings: tuple[Beginning, ...] = ()
 
     @classmethod
     def of(cls, trajectory: Trajectory) -> SentRecording:
         """Return where ``trajectory`` is. A file that holds several runs is named once."""
         paths = [path for path, _ in groupby(_absolute(job.path) for job in trajectory.jobs)]
-        return cls(tuple(paths), trajectory.digest, trajectory.length, trajectory.chain.anew)
+        return cls(tuple(paths), trajectory.digest, trajectory.length, trajectory.chain.beginnings)
 
     def open(self) -> Trajectory:
         """Open it.
@@ -124,7 +124,7 @@ class SentRecording:
                 f"the workers see another recording at {self.paths[0]} than was opened here: it has changed since",
                 hint="open it again: aadsl.open_trajectory(path)",
             )
-        return Trajectory(trajectory.chain.runs, self.anew) if self.anew else trajectory
+        return Trajectory(trajectory.chain.runs, self.beginnings) if self.beginnings else trajectory
 
 
 def looks(trajectory: Trajectory) -> tuple[tuple[str, int, int], ...]:

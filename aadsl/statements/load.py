@@ -54,7 +54,8 @@ class Load(Statement):
     `generators` are random generators of one's own that the loss draws from, as Recorder(…, generators=[g]) had them.
     `finish` is done to the model after training, finish(model), as update_bn is; answers are then exact ones alone.
     final="averaged" is the average (EMA, SWA) that Recorder(…, averaged=ema) followed, final=[8, 12] the mean of two.
-    `joins` says how a run begins, where names and shapes do not: {"finetune": aadsl.fresh("head.*")}, a new head.
+    `joins` says how a run begins, where names and shapes do not: {"finetune": aadsl.fresh("head.*")}, a new head, or
+    aadsl.lora_merged() instead, which says that adapters that the run before trained were merged into its weights.
     Scores are refused on a trajectory that fails verification, unless `unverified=true` is given; then they say so.
     Stages and behaviors of an earlier trajectory are left behind; those defined on a loaded study are there.
     `within` is the budget of answers, "30 s" unless given: within it exact answers come first. `decoders` is how many

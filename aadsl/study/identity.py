@@ -12,7 +12,7 @@ import hashlib
 import platform
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -97,8 +97,8 @@ class Identifier:
             steps = [fingerprint(*history.made_of)] if history.made_of else []
         except NoFingerprint as unknown:
             return Identity(None, str(unknown))
-        anew = history.trajectory.chain.anew
-        ended = [*([] if history.asked is None else [history.asked]), *([anew] if anew else [])]
+        said = [(begin.anew, *map(astuple, begin.merges)) for begin in history.trajectory.chain.beginnings]
+        ended = [*([] if history.asked is None else [history.asked]), *([said] if said else [])]
         return Identity(fingerprint(recorded, model, loss, data, *steps, *ended, history.device.type, engine_digest()))
 
     @cached_property

@@ -30,7 +30,7 @@ from aadsl.interventions import Intervention
 from aadsl.propagation import LossFunction
 from aadsl.replayed.final import ask_about, asked_of
 from aadsl.replayed.history import History
-from aadsl.replayed.joinings import joined, note_on_fresh
+from aadsl.replayed.joins import joined, notes_on_runs
 from aadsl.replayed.run_spec import RunSpec
 from aadsl.replayed.training_data import TrainingData
 from aadsl.replayed.workers import workers_of
@@ -51,7 +51,7 @@ from aadsl.study.reconstructed import missed
 from aadsl.study.resolution import intervention_of, of_steps
 from aadsl.study.results import calibration_dataset
 from aadsl.study.spot_check import SpotCheck
-from aadsl.trajectory import Fresh, Trajectory
+from aadsl.trajectory import Trajectory
 from aadsl.verification import Report
 
 LISTED = 20
@@ -87,14 +87,14 @@ class Study(ExampleQuestions):
         final: the model that answers are about, unless it is the one that the run ended with: the number of steps after
             which it was kept (``final=1200`` where best weights were loaded at the end), its weights, as a state dict,
             or ``"given"`` for the weights of ``model``; what came after it has no effect. ``"averaged"`` is the average
-            that ``Recorder(…, averaged=…)`` followed, and a list of numbers of steps the mean of these models. A model
-            whose trained adapters were merged into its base is told by what it computes.
+            that ``Recorder(…, averaged=…)`` followed, a list of numbers of steps the mean of these models. A model into
+            whose base trained adapters were merged is told by what it computes.
         finish: what is done to the model after training, before it is shipped: ``finish(model)`` writes to its weights
             or statistics, as ``lambda model: update_bn(loader, model)`` does; answers are then exact ones alone.
         generators: the random generators of one's own that ``Recorder(…, generators=[…])`` was given, in that order, as
             ``loss`` or ``model`` draw from them: each replayed step finds them as they were.
-        joins: of runs that followed on each other how one begins, where names and shapes do not tell:
-            ``{"finetune": aadsl.fresh("head.*")}`` for a new head of the same size.
+        joins: of runs that followed on each other how one begins, where names and shapes do not tell: with a new head
+            of the same size, ``{"finetune": aadsl.fresh("head.*")}``, or with adapters merged, ``aadsl.lora_merged()``.
         unverified: answer although the trajectory fails verification; answers then say so in their attributes.
 
     Before the first answer is computed, the files and a small sample of steps are verified. On a trajectory that fails,
@@ -123,9 +123,9 @@ class Study(ExampleQuestions):
         final: Any = None,
         finish: Callable[[nn.Module], Any] | None = None,
         generators: Sequence[Any] = (),
-        joins: Mapping[str, Fresh] | None = None,
+        joins: Mapping[str, Any] | None = None,
     ) -> None:
-        self.data, trajectory = data, joined(trajectory, joins)
+        self.data, (trajectory, model) = data, joined(trajectory, joins, model)
         given = {"model": model, "loss": loss, "data": data, "memory": memory, "optimizer": optimizer}
         given["device"] = f"cuda:{device}" if isinstance(device, int) else device
         history = History(trajectory, **given, generators=generators)
@@ -161,7 +161,7 @@ class Study(ExampleQuestions):
         """What is to be known before asking: of the model, its weights, of checkpoints that a reconstruction missed."""
         of_model = f"answers are about {self.history.of_model}" if self.history.of_model else ""
         gaps = missed(self.trajectory.steps, 0, self.history.length)
-        return tuple(filter(None, (of_model, self.history.given, gaps, note_on_fresh(self.trajectory))))
+        return tuple(filter(None, (of_model, self.history.given, gaps, *notes_on_runs(self.history))))
 
     @property
     def training_data(self) -> TrainingData:

@@ -5,6 +5,7 @@ A trajectory is a folder of netCDF-4 files, each readable with ``xarray.open_dat
 """
 
 from aadsl.core.clip import Clip
+from aadsl.trajectory.read.naming import without_peft
 from aadsl.trajectory.read.reader import Trajectory, open_trajectory
 from aadsl.trajectory.read.united import fresh
 from aadsl.trajectory.record.plans import budget, every
@@ -15,9 +16,12 @@ from aadsl.trajectory.store.specs import (
     BUFFERS_WRITTEN,
     OPTIMIZER_WRITTEN,
     WEIGHTS_WRITTEN,
+    Beginning,
     Fresh,
     Gap,
     Job,
+    Merge,
+    Merged,
     ParameterSpec,
     Phase,
     Resized,
@@ -29,10 +33,13 @@ __all__ = [
     "BUFFERS_WRITTEN",
     "OPTIMIZER_WRITTEN",
     "WEIGHTS_WRITTEN",
+    "Beginning",
     "Clip",
     "Fresh",
     "Gap",
     "Job",
+    "Merge",
+    "Merged",
     "ParameterSpec",
     "Phase",
     "Recorder",
@@ -42,4 +49,5 @@ __all__ = [
     "every",
     "fresh",
     "open_trajectory",
+    "without_peft",
 ]

@@ -64,8 +64,10 @@ def _precision(trajectory: Trajectory, model: nn.Module) -> Iterator[Finding]:
 
 def _frozen(trajectory: Trajectory, job: Job, model: nn.Module, run: str) -> Iterator[Finding]:
     own = dict(named_parameters(model))
+    names = trajectory.chain.frozen[trajectory.jobs.index(job)]
+    digests = job.fingerprints.get("frozen", {})
     # What another run of a chain trained is in its states.
-    recorded = {n: d for n, d in job.fingerprints.get("frozen", {}).items() if n not in trajectory.parameters}
+    recorded = {name: digest for name, digest in digests.items() if names.get(name) not in trajectory.parameters}
     changed = [name for name, digest in recorded.items() if name not in own or tensor_digest(own[name]) != digest]
     if changed:
         yield Finding(

@@ -24,8 +24,7 @@ from aadsl.core.kernels import Kernels
 from aadsl.core.state import State
 from aadsl.trajectory.read.run import Hyperparameters, RecordedRun
 from aadsl.trajectory.read.united import United
-from aadsl.trajectory.store.fingerprints import tensor_digest
-from aadsl.trajectory.store.specs import Gap, Job, Resized
+from aadsl.trajectory.store.specs import Beginning, Gap, Job, Merged, Resized
 
 _AT_REST: Hyperparameters = {"lr": 0.0, "momentum": 0.0, "weight_decay": 0.0}
 
@@ -52,16 +51,18 @@ class Chain:
         parameters, buffers: all that any run has, by name.
         names: for each run the name that each of its parameters has here, by its own: another one where a later run has
             one of another shape.
-        anew: for each run which of its parameters are said to begin anew, as patterns; nothing where none are.
+        frozen: for each run the same of what else its model has.
+        followed: the parameters that took the place of another one, and the name of that.
+        beginnings: how each run is said to begin; nothing where none is.
         groups: for each parameter group of the chain, the group of each run it stands for; None where not trained.
         optimizer: classes of the optimizers; of all runs, in order, where they change ("SGD and AdamW then Adam").
     """
 
-    def __init__(self, runs: Sequence[RecordedRun], anew: Sequence[Sequence[str]] = ()) -> None:
+    def __init__(self, runs: Sequence[RecordedRun], beginnings: Sequence[Beginning] = ()) -> None:
         self.runs = tuple(runs)
         self.starts: list[int] = [0, *np.cumsum([run.length for run in runs]).tolist()]
-        self._united, self.anew = United(runs, anew), tuple(map(tuple, anew))
-        self.names, specs = self._united.names, self._united.parameters
+        self._united, self.beginnings = United(runs, beginnings), tuple(beginnings)
+        self.names, self.frozen, specs = self._united.names, self._united.frozen, self._united.parameters
         pairs = zip(runs, self.names, strict=True)
         groups = [{own[n]: spec.group for n, spec in run.header.parameters.items()} for run, own in pairs]
         memberships = {name: tuple(own.get(name) for own in groups) for name in specs}
@@ -69,7 +70,7 @@ class Chain:
         self.parameters = {
             name: replace(spec, group=self.groups.index(memberships[name])) for name, spec in specs.items()
         }
-        self.buffers = self._united.buffers
+        self.buffers, self.followed = self._united.buffers, self._united.followed
         self.optimizer = " then ".join(name for name, _ in groupby(run.header.optimizer for run in runs))
 
     def locate(self, step: int) -> tuple[int, int]:
@@ -170,7 +171,8 @@ class Chain:
             optimizer={s: {names[own]: value for own, value in of.items()} for s, of in state.optimizer.items()},
         )
 
-    def _stored(self, number: int, local: int) -> State | None:
+    def stored(self, number: int, local: int) -> State | None:
+        """Return a state of a run, without what only others have; None where it is not stored."""
         return self._read(number, local) if local in self.runs[number].states else None
 
     def left(self, step: int) -> State:
@@ -185,7 +187,7 @@ class Chain:
         return tuple(
             Gap(start, stop, *(run.header.reconstructed[key] for key in fields))
             for run, after, (start, stop) in zip(self.runs, self.runs[1:], pairwise(self.starts), strict=False)
-            if start < stop and _meets(run, after)
+            if start < stop and meets(run, after)
         )
 
     def _completed(self, state: State, number: int, device: str | torch.device) -> State:
@@ -201,12 +203,14 @@ class Chain:
 
     def _resting(self, name: str, field: str, number: int) -> Tensor:
         """Return the value of a tensor while it is not trained: where it was left, or where it will begin."""
+        if name in self._united.held:
+            return self._united.held[name]
         numbers = range(len(self.runs))
         for other, end in [
             *((before, self.runs[before].length) for before in reversed(numbers[:number])),
             *((after, 0) for after in numbers[number + 1 :]),
         ]:
-            if name in self._tensors_of(other):
+            if name in self.tensors_of(other):
                 if end not in self.runs[other].states:
                     hint = "chain only runs that were closed properly, or continue the run and close it"
                     path = self.runs[other].source.path
@@ -214,7 +218,7 @@ class Chain:
                 return self._left[other, end][name]
         raise AssertionError(name)
 
-    def _tensors_of(self, number: int) -> set[str]:
+    def tensors_of(self, number: int) -> set[str]:
         """Return the names of the parameters and buffers of a run."""
         return {*self.names[number].values(), *self.runs[number].header.buffers}
 
@@ -222,71 +226,44 @@ class Chain:
     def _left(self) -> dict[tuple[int, int], dict[str, Tensor]]:
         """What each run began and ended with, of the tensors that another run lacks."""
         numbers = range(len(self.runs))
-        everywhere = set.intersection(*map(self._tensors_of, numbers))
+        everywhere = set.intersection(*map(self.tensors_of, numbers))
         return {
-            (number, end): {name: value for name, value in _tensors(state).items() if name not in everywhere}
+            (number, end): {name: value for name, value in tensors_in(state).items() if name not in everywhere}
             for number in numbers
             for end in (0, self.runs[number].length)
-            if (state := self._stored(number, end))
+            if (state := self.stored(number, end))
         }
 
     @cached_property
     def resized(self) -> tuple[Resized, ...]:
         """The parameters that took the place of one of another shape, and began with the values that it had left."""
-        return tuple(self._united.resized(self.starts, self._stored))
+        return tuple(self._united.resized(self.starts, self.stored))
+
+    @cached_property
+    def merged(self) -> tuple[Merged, ...]:
+        """The weights that a run begins with and adapters of the run before were merged into."""
+        return tuple(self._united.merged(self.starts))
 
     @property
     def fresh(self) -> list[tuple[int, str]]:
-        """The parameters that took the place of others and have nothing of them, each after its first step."""
-        return self._united.fresh(self.starts, {one.name for one in self.resized})
+        """The parameters that took the place of others and have nothing of them, each after its first step.
 
-    def breaks(self) -> list[str]:
-        """Return where a run did not begin with what the runs before it ended with, or had other weights frozen."""
-        if len(self.runs) == 1:
-            return []
-        found = []
-        left: dict[str, Tensor | str] = {}
-        before: RecordedRun | None = None
-        for number, run in enumerate(self.runs):
-            begin, end = (self._stored(number, step) for step in (0, run.length))
-            frozen = run.header.fingerprints.get("frozen", {})
-            had: dict[str, Tensor | str] = {**frozen, **(_tensors(begin) if begin else {})}
-            differing = [name for name, value in left.items() if name in had and not _same(value, had[name])]
-            if before and differing and not _meets(before, run):
-                found.append(
-                    f"{run.source.path} did not begin where {before.source.path} ended: {', '.join(differing[:3])}"
-                    f"{f' and {len(differing) - 3} more' if len(differing) > 3 else ''} differ"
-                )
-            # Where an end was not stored, it is not known how the run left what it trained.
-            left = {**frozen, **{name: value for name, value in left.items() if name not in self._tensors_of(number)}}
-            left |= end.parameters | _moved(begin, end) if end else {}
-            before = run
-        return found
+        Adapters begin anew whose merging took on what they had.
+        """
+        left = {name for one in self.merged for name in one.adapters}
+        carried = {one.name for one in self.resized} | {one.name for one in self.merged}
+        return self._united.fresh(self.starts, carried | {n for n, b in self.followed.items() if b in left})
 
 
-def _meets(run: RecordedRun, after: RecordedRun) -> bool:
+def meets(run: RecordedRun, after: RecordedRun) -> bool:
     """Return whether a run was trained again up to the checkpoint that the next one begins with."""
     aimed = run.header.reconstructed.get("aimed", "")
     return bool(aimed) and aimed == after.header.reconstructed.get("begun")
 
 
-def _tensors(state: State) -> dict[str, Tensor]:
+def tensors_in(state: State) -> dict[str, Tensor]:
+    """Return the parameters and buffers of a state."""
     return state.parameters | state.buffers
-
-
-def _same(one: Tensor | str, other: Tensor | str) -> bool:
-    """Return whether two values are equal, of which either may be a digest."""
-    if isinstance(one, Tensor) and isinstance(other, Tensor):
-        return torch.equal(one, other)
-    one, other = (part if isinstance(part, str) else tensor_digest(part) for part in (one, other))
-    return one == other
-
-
-def _moved(begin: State | None, end: State) -> dict[str, Tensor]:
-    """Return the buffers that a run moved; others (masks, tables of positions) are made anew by each job."""
-    if begin is None:
-        return {}
-    return {n: b for n, b in end.buffers.items() if n in begin.buffers and not torch.equal(b, begin.buffers[n])}
 
 
 Membership = tuple[int | None, ...]

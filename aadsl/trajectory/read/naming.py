@@ -1,12 +1,43 @@
-"""Phases of runs in folders of one name: each is named with as much of its folder's path as tells it apart."""
+"""What runs and their tensors are called where several are seen as one.
+
+Phases of runs in folders of one name are named with as much of the folder's path as tells them apart. Tensors have the
+names that they have without adapters.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 
 import numpy as np
 import xarray as xr
+
+ADDED = re.compile(r"^base_model\.model\.|\.base_layer(?=\.)|\.modules_to_save\.[^.]+(?=\.)")
+"""What PEFT adds to the names of a model's parameters."""
+
+
+def without_peft(name: str) -> str:
+    """Return the name that a tensor of a model of PEFT has in the model without it."""
+    return ADDED.sub("", name)
+
+
+def called(runs: Sequence[Iterable[str]]) -> list[dict[str, str]]:
+    """Return for each run what its tensors, by the names that they have in it, are called among all runs.
+
+    >>> called([["body.weight"], ["base_model.model.body.base_layer.weight"]])[1]
+    {'base_model.model.body.base_layer.weight': 'body.weight'}
+    """
+    # PEFT keeps a module beside its trained copy, and does not use it.
+    runs = [[name for name in names if ".original_module." not in name] for names in runs]
+    plain = {name for names in runs for name in names if not ADDED.search(name)}
+    found = []
+    for names in runs:
+        bare = {name: without_peft(name) for name in names}
+        times = Counter(bare.values())
+        found.append({name: one if one in plain and times[one] == 1 else name for name, one in bare.items()})
+    return found
 
 
 def distinct_names(folders: Sequence[str]) -> list[str]:

@@ -24,6 +24,7 @@ from aadsl.core.progress import Progress, silent
 from aadsl.core.state import State
 from aadsl.data.coordinates import useful
 from aadsl.trajectory.read.batches import Loaded, joined
+from aadsl.trajectory.read.breaks import breaks
 from aadsl.trajectory.read.chain import Chain, Rule
 from aadsl.trajectory.read.consumed import examples_dataset
 from aadsl.trajectory.read.export import write_single_file
@@ -32,7 +33,7 @@ from aadsl.trajectory.read.naming import with_distinct_phases
 from aadsl.trajectory.read.run import Hyperparameters, RecordedRun
 from aadsl.trajectory.read.schema import violations
 from aadsl.trajectory.read.source import sources_of
-from aadsl.trajectory.store.specs import ANNOUNCED, BOUNDARY, LOADER, Job, Phase
+from aadsl.trajectory.store.specs import ANNOUNCED, BOUNDARY, LOADER, Beginning, Job, Phase
 
 PathLike = str | os.PathLike[str]
 
@@ -74,8 +75,8 @@ class Trajectory:
         gaps: what was trained again between two checkpoints, where nobody had recorded; as a rule nothing.
     """
 
-    def __init__(self, runs: Sequence[RecordedRun], anew: Sequence[Any] = ()) -> None:
-        self._chain = self.chain = Chain(runs, anew)
+    def __init__(self, runs: Sequence[RecordedRun], beginnings: Sequence[Beginning] = ()) -> None:
+        self._chain = self.chain = Chain(runs, beginnings)
         self._runs, last = self._chain.runs, runs[-1].header
         self._latest: tuple[int, list[tuple[Loaded, int]]] = -1, []
         self.path = runs[0].source.path
@@ -257,8 +258,7 @@ class Trajectory:
 
     def violations(self, progress: Progress = silent) -> list[str]:
         """Return what is wrong with the files: damage, gaps, what the schema does not allow."""
-        problems = [problem for run in self._runs for problem in violations(run.source, progress)]
-        return problems or self._chain.breaks()
+        return [one for run in self._runs for one in violations(run.source, progress)] or breaks(self._chain)
 
     def verify(self, model: Any = None, loss: Any = None, data: Any = None, **options: Any) -> Any:
         """Check files and schema and, given a model and a loss, replay sampled steps; say in plain words what differs.

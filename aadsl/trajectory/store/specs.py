@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+from torch import Tensor
 
 BOUNDARY = {"none": 0, "phase": 1, "optimizer_reset": 2}
 """What begins at a step, by the number that stands for it."""
@@ -135,6 +138,63 @@ class Fresh:
     """
 
     patterns: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Merge:
+    """Low-rank adapters that a run trained, merged into a weight that the next one begins with: W' = W + s·BA.
+
+    Attributes:
+        a, b, weight: what the model of the one run calls A (r, …), B (…, r) and W.
+        into: what that of the next calls W'.
+        scale: s.
+        transposed: whether (BA)ᵀ is added, to a weight of (in, out).
+    """
+
+    a: str
+    b: str
+    weight: str
+    into: str
+    scale: float
+    transposed: bool = False
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """How a run begins, where names and shapes do not tell.
+
+    Attributes:
+        anew: what it begins anew, as patterns of names.
+        merges: what it begins with of adapters that the run before trained.
+        left, begun: what these went into, W, and what came of it, W', where that run, or this one, did not train it, by
+            the names that they have there.
+    """
+
+    anew: tuple[str, ...] = ()
+    merges: tuple[Merge, ...] = ()
+    left: Mapping[str, Tensor] = field(default_factory=dict)
+    begun: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Merged:
+    """A weight that begins with what adapters had learned; as :class:`Merge`, by names that no two tensors share.
+
+    Attributes:
+        step: the first one of ``name``, W'.
+        before: W.
+        pairs: A and B of each adapter, s, and whether (BA)ᵀ is added.
+    """
+
+    step: int
+    before: str
+    name: str
+    pairs: tuple[tuple[str, str, float, bool], ...]
+
+    @property
+    def adapters(self) -> list[str]:
+        """The names of A and B of each."""
+        return [name for a, b, *_ in self.pairs for name in (a, b)]
 
 
 @dataclass(frozen=True)
