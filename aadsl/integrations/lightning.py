@@ -14,12 +14,15 @@ from aadsl.trajectory import Clip, Recorder
 
 
 class RecorderCallback(Callback):  # type: ignore[misc]  # the library is optional, and not looked into
-    """Records a Trainer's run into ``path``, with one optimizer.
+    """Records a Trainer's run into ``path``.
 
     Each training batch is stored; accumulated ones are micro-batches of a step, with the weight that the Trainer gives
     their losses. The Trainer's gradient clipping is declared; its step and epoch are metadata. A Trainer that resumes
     from a checkpoint goes on with the recording. The average of a ``WeightAveraging`` callback is followed.
     To replay, the loss is ``lambda module, batch: module.training_step(batch, 0)``.
+
+    Of a module that steps several optimizers itself, a step is what they do after one batch, each once at most; all have
+    the gradient of one loss, which is what ``training_step`` differentiates, written as a function.
 
     Args:
         path: folder to record into.
@@ -35,19 +38,17 @@ class RecorderCallback(Callback):  # type: ignore[misc]  # the library is option
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Begin to record: the optimizer exists now."""
-        if len(trainer.optimizers) != 1:
-            raise AadslError(
-                f"the module has {len(trainer.optimizers)} optimizers, a trajectory has one",
-                hint="let configure_optimizers return a single optimizer with parameter groups",
-            )
+        if not trainer.optimizers:
+            hint = "let configure_optimizers return what trains the module"
+            raise AadslError("the module has no optimizer, so there is no step to record", hint=hint)
         limit = trainer.gradient_clip_val
         by_value = str(trainer.gradient_clip_algorithm).lower().endswith("value")
         clip = Clip("value" if by_value else "norm", float(limit)) if limit else None
         averages = (getattr(one, "_average_model", None) for one in trainer.callbacks)  # of WeightAveraging
         averaged = next((one for one in averages if isinstance(one, AveragedModel)), None)
         options = {"clip": clip, "averaged": averaged, **self._options}
-        optimizer, model = trainer.optimizers[0], as_trained(pl_module, trainer.strategy.model)
-        self.recorder = recorder_of(self.path, model, optimizer, options, trainer.global_step, self.recorder)
+        model = as_trained(pl_module, trainer.strategy.model)
+        self.recorder = recorder_of(self.path, model, trainer.optimizers, options, trainer.global_step, self.recorder)
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
         """Announce the batch; its forward pass comes next."""

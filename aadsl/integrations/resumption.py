@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ def as_trained(model: nn.Module, called: Any) -> nn.Module:
 def recorder_of(
     path: str | os.PathLike[str],
     model: nn.Module,
-    optimizer: Any,
+    optimizers: Sequence[Any],
     options: dict[str, Any],
     global_step: int,
     broken_off: Recorder | None,
@@ -35,7 +36,7 @@ def recorder_of(
     Args:
         path: folder to record into.
         model: what it trains.
-        optimizer: what trains it.
+        optimizers: what trains it. The Trainer counts the steps of each.
         options: of the recorder.
         global_step: number of the Trainer's next step.
         broken_off: that of an attempt which this one takes up with the weights as they are; None where there was none.
@@ -47,14 +48,17 @@ def recorder_of(
         broken_off.close()
     if not options.get("overwrite") and options.get("step") is None:
         if global_step:
-            options = {**options, "step": _recorded_before(expanded(path), global_step)}
+            options = {**options, "step": _recorded_before(expanded(path), global_step, len(optimizers))}
         elif broken_off is not None and broken_off.step:
             options = {**options, "step": broken_off.step}
-    return Recorder(path, model, optimizer, **options)
+    return Recorder(path, model, optimizers, **options)
 
 
-def _recorded_before(path: Path, global_step: int) -> int | None:
-    """Return how many steps were recorded before the Trainer's ``global_step``, None where nothing was recorded."""
+def _recorded_before(path: Path, global_step: int, each: int) -> int | None:
+    """Return how many steps were recorded before the Trainer's ``global_step``, None where nothing was recorded.
+
+    ``each`` is how many steps the Trainer counts after one batch, at most.
+    """
     if not (path / "run.nc").exists():
         return None
     trajectory = open_trajectory(path)
@@ -62,7 +66,7 @@ def _recorded_before(path: Path, global_step: int) -> int | None:
         return None
     known = GLOBAL_STEP in trajectory.steps
     numbers = trajectory.steps[GLOBAL_STEP].values if known else range(trajectory.length)
-    if numbers[-1] + 1 < global_step:
+    if numbers[-1] + each < global_step:
         raise AadslError(
             f"the Trainer goes on with step {global_step}, and {path} holds its steps up to {int(numbers[-1])} only",
             hint="record into a new folder; open_trajectory([first, second]) joins runs that follow on each other",

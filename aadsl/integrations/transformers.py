@@ -81,7 +81,7 @@ class RecorderCallback(TrainerCallback):  # type: ignore[misc]  # the library is
         self._leave()
         options = {"clip": args.max_grad_norm or None, **self._options}
         broken_off = self.recorder if model is self._model else None
-        self.recorder = recorder_of(self.path, model, kwargs["optimizer"], options, state.global_step, broken_off)
+        self.recorder = recorder_of(self.path, model, [kwargs["optimizer"]], options, state.global_step, broken_off)
         self._model, self._trainer, self._training_step = model, trainer, trainer.training_step
         self._replaced = {name: value for name, value in vars(trainer).items() if name == "training_step"}
         trainer.training_step = self._recorded_step

@@ -137,15 +137,49 @@ def test_lightning_trainer(tmp_path: Path, accumulate: int, clip: str | None) ->
     assert report.ok, report
 
 
-def test_lightning_with_two_optimizers_is_refused(tmp_path: Path) -> None:
-    pytest.importorskip("lightning")
-    from types import SimpleNamespace
-
-    from aadsl.core.errors import AadslError
+def test_lightning_with_two_optimizers(tmp_path: Path) -> None:
+    """A body and a head that a module steps itself, the head every other time; resumed from a checkpoint."""
+    lightning = pytest.importorskip("lightning")
     from aadsl.integrations.lightning import RecorderCallback
 
-    with pytest.raises(AadslError, match="2 optimizers"):
-        RecorderCallback(tmp_path).on_train_start(SimpleNamespace(optimizers=[1, 2]), None)
+    class Module(lightning.LightningModule):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.automatic_optimization = False
+            self.body, self.head = nn.Linear(6, 5), nn.Sequential(nn.ReLU(), nn.Linear(5, 3))
+
+        def training_step(self, batch: Any, index: int) -> None:
+            body, head = self.optimizers()
+            self.zero_grad()
+            self.manual_backward(loss(self, batch))
+            body.step()
+            if index % 2:
+                head.step()
+
+        def configure_optimizers(self) -> Any:
+            return torch.optim.SGD(self.body.parameters(), lr=0.1), torch.optim.Adam(self.head.parameters(), lr=0.01)
+
+    def loss(net: nn.Module, batch: Any) -> Tensor:
+        return F.cross_entropy(net.head(net.body(batch[0])), batch[1])
+
+    torch.manual_seed(0)
+    loader = torch.utils.data.DataLoader(
+        torch.utils.data.TensorDataset(torch.randn(24, 6), torch.randint(0, 3, (24,))), batch_size=6
+    )
+    quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+    module, checkpoint = Module(), None
+    for epochs in (1, 2):
+        record = RecorderCallback(tmp_path / "run")
+        trainer = lightning.Trainer(max_epochs=epochs, accelerator="cpu", callbacks=[record], **quiet)
+        trainer.fit(module, loader, ckpt_path=checkpoint)
+        checkpoint = tmp_path / "kept.ckpt"
+        trainer.save_checkpoint(checkpoint)
+    trajectory = open_trajectory(tmp_path / "run")
+    assert trajectory.length == 8 and trajectory.optimizer == "SGD and Adam"
+    assert [trajectory.optimizers(t) for t in (0, 1)] == [("SGD", None), ("SGD", "Adam")]
+    module.trainer = None
+    report = trajectory.verify(model=module, loss=loss, device="cpu", samples=8)
+    assert report.ok and "every bit the same" in str(report), report
 
 
 def test_accelerate_accumulation(tmp_path: Path) -> None:
