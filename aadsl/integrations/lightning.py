@@ -21,7 +21,7 @@ class RecorderCallback(Callback):  # type: ignore[misc]  # the library is option
     from a checkpoint goes on with the recording. The average of a ``WeightAveraging`` callback is followed.
     To replay, the loss is ``lambda module, batch: module.training_step(batch, 0)``.
 
-    Of a module that steps several optimizers itself, a step is what they do after one batch, each once at most; all have
+    Of a module that steps several optimizers itself a step is what they do after one batch, each once at most; all have
     the gradient of one loss, which is what ``training_step`` differentiates, written as a function.
 
     Args:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from tests.situations.adversarial import ADVERSARIAL
 from tests.situations.harness import Situation, Verdict, tried
 from tests.situations.loops import LOOPS
 from tests.situations.plants import plants
@@ -29,7 +30,7 @@ def tried_anywhere(situation: Situation) -> Verdict:
 def table() -> None:
     """Print a row for each situation."""
     print("| situation | answer | truth | verdict | refusal |\n| --- | ---: | ---: | --- | --- |")
-    for name, situation in (LOOPS | NOT_SOUND | SOUND).items():
+    for name, situation in (LOOPS | ADVERSARIAL | NOT_SOUND | SOUND).items():
         found = tried_anywhere(situation)
         answer = "" if found.answer is None else f"{found.answer:+.5f} ({found.trust})"
         unexpected = "" if found.word == situation.expected else f", not {situation.expected} as expected"

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.situations.adversarial import ADVERSARIAL
 from tests.situations.harness import Verdict, tried
 from tests.situations.loops import LOOPS
 from tests.situations.plants import Plant, plants
 from tests.situations.sound import NOT_SOUND, SOUND
 
-SITUATIONS = LOOPS | NOT_SOUND | SOUND
+SITUATIONS = LOOPS | ADVERSARIAL | NOT_SOUND | SOUND
 
 
 @pytest.mark.filterwarnings("ignore:.*left out:UserWarning")

@@ -235,6 +235,8 @@ def test_closures_and_optimizers_that_look_twice(tmp_path: Path) -> None:
         for _ in range(2):  # as sharpness-aware minimization does
             model.zero_grad()
             mean_loss(model, (INPUTS, TARGETS)).backward()
+            for weight in model.parameters():
+                weight.data.add_(weight.grad)
         with pytest.raises(AadslError, match=r"step 0 was announced, but then its gradients[\s\S]*SAM"):
             recorder._subject.optimizers[0].step()
 

@@ -196,9 +196,9 @@ class ComingStep:
             )
         if not count and self._forgotten:
             raise AadslError(
-                f"step {self.number} was announced, but then its gradients were set to None",
-                hint="call optimizer.zero_grad() before the forward pass; an optimizer that goes back and forth within "
-                "a step (SAM) cannot be recorded",
+                f"step {self.number} was announced, but then its gradients were set to None or zero",
+                hint="announce what the step trains on after zero_grad(), before its forward pass; an optimizer that "
+                "moves the weights back and forth within a step (SAM) cannot be recorded",
             )
         if not count:
             raise AadslError(

@@ -44,9 +44,8 @@ class Looks:
     def begin(self, one: ForwardPass, *, announced: bool) -> None:
         """Note where a pass begins, and where its batch was ``announced`` just before."""
         one.others = self._others()
-        if announced:
+        if announced:  # the batch may pass several times
             one.early = self._announced
-        self._announced = NOTHING
 
     def end(self, one: ForwardPass) -> None:
         """Keep of a pass what was drawn in it, and between it and its announcement."""

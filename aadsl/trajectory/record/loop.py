@@ -87,8 +87,8 @@ class Loop:
         self._phase_due = self._state_due = True
         self._watch.entered = False
 
-    def enter_step(self) -> ComingStep:
-        """Begin with what comes before a step's first micro-batch; return the step."""
+    def enter_step(self, *, passing: bool = False) -> ComingStep:
+        """Begin with what comes before a step's first micro-batch, which may be ``passing``; return the step."""
         coming = self._next()
         if coming.begun is not None:
             if coming.stepping:  # a closure's forward pass is within the step
@@ -97,10 +97,11 @@ class Loop:
             coming = self._next()
         if self._watch.gradients_discarded():
             # zero_grad() came instead of a step, as when mixed precision skips one, or accumulation is broken off; the
-            # next batch may have been announced before it.
-            if self._watch.was_skipped:
+            # next batch may have been announced before it. Or the batch passes again: gradients served to change it.
+            if skipped := self._watch.was_skipped:
                 self.noted.decided(SKIPPED)
-            ahead = self._watch.announced_ahead()
+            still = self._subject.versions() == self._versions and torch.equal(self._end[0], self._subject.samples[0])
+            ahead = self._watch.announced_ahead(again=passing and still and not skipped)
             coming.forget(ahead)
             self._watch.forget(ahead)
         if not (coming.batches or self._watch.seen):

@@ -89,11 +89,16 @@ def training_passes(events: Events, tasks: AbstractSet[int]) -> list[ForwardPass
     return [one for one in passes if not tasks.isdisjoint(one.tasks)] or [one for one in passes if one.tasks] or passes
 
 
-def announced_ahead(events: Events, tasks: AbstractSet[int]) -> int:
-    """Return how many announcements at the end are of passes that are to come, where they are announced before them."""
+def announced_ahead(events: Events, tasks: AbstractSet[int], *, again: bool = False) -> int:
+    """Return how many announcements at the end are of passes that are to come, where they are announced before them.
+
+    ``again``: where there is but one, a pass is to come of the same batch.
+    """
     training = training_passes(events, tasks)
     if not training or not _announced_first(events, training):
         return 0
+    if again and events.count(None) == 1:
+        return 1
     return next(place for place, event in enumerate(reversed(events)) if event is not None)
 
 

@@ -230,7 +230,7 @@ class Recorder:
         """Begin a step where a forward pass begins; return whether recording goes on."""
         if self._open:
             try:
-                self._loop.enter_step()
+                self._loop.enter_step(passing=True)
             except Exception as error:
                 self._fail(error)
         return self._open

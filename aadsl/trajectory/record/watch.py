@@ -278,9 +278,9 @@ class ForwardWatch:
                 drawn = {name.replace(":", ""): as_tensor(state) for name, state in states.items() if state}
                 batch.rng = {**batch.rng, **drawn} if batch.rng else drawn
 
-    def announced_ahead(self) -> int:
-        """Return how many micro-batches were announced whose passes are to come."""
-        return announced_ahead(self._events, self._tasks.keys())
+    def announced_ahead(self, *, again: bool = False) -> int:
+        """Return how many micro-batches were announced whose passes are to come; ``again``: a single one may repeat."""
+        return announced_ahead(self._events, self._tasks.keys(), again=again)
 
     def forget(self, ahead: int = 0) -> None:
         """Start the next step, of which so many micro-batches were announced."""
