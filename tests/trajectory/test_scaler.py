@@ -87,5 +87,7 @@ def test_the_exact_answer_is_that_of_the_loop(tmp_path: Path) -> None:
 def test_float32_copies_of_the_weights_are_told(tmp_path: Path) -> None:
     model = small_model(norm=False).bfloat16()
     copies = [nn.Parameter(parameter.detach().float()) for parameter in model.parameters()]
-    with pytest.raises(AadslError, match=r"no parameter of the model[\s\S]*float32 copies[\s\S]*torch\.autocast"):
-        Recorder(tmp_path, model, torch.optim.AdamW(copies), DATA)
+    together = [nn.Parameter(nn.utils.parameters_to_vector(copies).detach())]
+    for masters in (copies, together):
+        with pytest.raises(AadslError, match=r"no parameter of the model[\s\S]*float32 copies[\s\S]*torch\.autocast"):
+            Recorder(tmp_path, model, torch.optim.AdamW(masters), DATA)

@@ -109,8 +109,9 @@ class Subject:
 
     def _refuse_stranger(self, parameter: Tensor) -> list[str]:
         hint = "put all modules the optimizer trains into one nn.Module and record that"
-        lower = {own.dtype for own in self.model.parameters() if own.shape == parameter.shape} - {parameter.dtype}
-        if parameter.dtype == torch.float32 and lower & {torch.bfloat16, torch.float16}:
+        lower = [own for own in self.model.parameters() if own.dtype in (torch.bfloat16, torch.float16)]
+        flat = parameter.dim() == 1 and all(own.numel() < parameter.numel() for own in lower)  # many in one
+        if parameter.dtype == torch.float32 and lower and (flat or any(own.shape == parameter.shape for own in lower)):
             hint = (
                 "these seem to be float32 copies of the weights of a model in lower precision: let an optimizer over "
                 "the model's own weights keep them in its state (tutorials/loops/master_weights.py), or keep the model "
