@@ -79,8 +79,7 @@ class Trajectory:
         self._chain = self.chain = Chain(runs, beginnings)
         self._runs, last = self._chain.runs, runs[-1].header
         self._latest: tuple[int, list[tuple[Loaded, int]]] = -1, []
-        self.path = runs[0].source.path
-        self.length: int = self._chain.starts[-1]
+        self.path, self.length = runs[0].source.path, self._chain.starts[-1]
         self.stamp: tuple[int | str, ...] = (self.length, *(run.header.run for run in runs))
         self.optimizer, self.group_count = self._chain.optimizer, len(self._chain.groups)
         self.parameters, self.buffers = self._chain.parameters, self._chain.buffers
@@ -211,10 +210,8 @@ class Trajectory:
         try:
             return None if found is None else joined(found)
         except ValueError as error:
-            raise AadslError(
-                f"the micro-batches of step {step} cannot be joined: {error}",
-                hint=f"trajectory.micro_batches({step}) returns each",
-            ) from error
+            hint = f"trajectory.micro_batches({step}) returns each"
+            raise AadslError(f"the micro-batches of step {step} cannot be joined: {error}", hint=hint) from error
 
     def micro_batch_sizes(self, step: int) -> tuple[int, ...]:
         """Return the number of examples of each micro-batch of a step."""
