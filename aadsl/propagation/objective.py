@@ -199,8 +199,6 @@ class Objective:
 
     def hooked(self, gradients: Sequence[Tensor | None]) -> list[Tensor | None]:
         """Return gradients as hooks on the parameters leave them."""
-        if not self.hooks:
-            return [*gradients]
         return [hooked(gradient, hooks) for gradient, hooks in zip(gradients, self._hooks, strict=True)]
 
     def _require_no_hooks(self) -> None:
