@@ -19,7 +19,7 @@ import pytest
 from aadsl.study.entries import EntryStore
 from aadsl.trajectory.store.files import ABANDONED
 from tests import forkserver
-from tests.soak.__main__ import everything
+from tests.soak.__main__ import most
 from tests.soak.children import CALM, Blow, Outcome, alone, ready
 from tests.soak.kinds import Question, ask, record
 
@@ -57,7 +57,7 @@ def killed_everywhere(estimator: str) -> tuple[set[str], list[str]]:
 
     Return the kinds of files that stood there, and what went wrong.
     """
-    ready(everything)
+    ready(most)
     stood, faults = set(), []
     with tempfile.TemporaryDirectory(prefix="aadsl-killed-") as folder:
         recorded = Path(folder) / "run"
