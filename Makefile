@@ -17,15 +17,15 @@ QUICK := tests/test_architecture.py tests/test_additions.py tests/charts/test_ba
 	tests/trajectory/test_recording.py
 FAILED = { echo "aadsl: $(1): $$(grep -m1 ^ERROR $(LOG) | cut -c8- | cut -c-200) (more in $(LOG); is the package index within reach?)"; exit 1; }
 
-.PHONY: help setup demo picture pictures tutorials solutions test quick lint format words diagram figures peers paper clean
+.PHONY: help setup demo picture pictures tutorials solutions test long quick lint format words diagram figures peers paper clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
 
 # The networks of the tests and tutorials are small: a second thread costs them more than it brings.
-test quick tutorials solutions: export OMP_NUM_THREADS ?= 1
+test long quick tutorials solutions: export OMP_NUM_THREADS ?= 1
 # Dozens of processes read the same sources: they are compiled once, whatever the environment says.
-test quick solutions: export PYTHONDONTWRITEBYTECODE =
+test long quick solutions: export PYTHONDONTWRITEBYTECODE =
 
 setup: $(TESTABLE)  ## create .venv with everything the other targets need
 
@@ -64,6 +64,9 @@ test: $(TESTABLE)  ## lint, types and the whole test suite
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/python -m pytest $(PROCESSES)
+
+long: $(TESTABLE)  ## what the suite tests on small samples, on large ones; and all tutorials with their solutions
+	@$(BIN)/python -m pytest $(PROCESSES) -m long
 
 quick: $(TESTABLE)  ## a cut through all layers, for while one works
 	@$(BIN)/python -m pytest -q $(PROCESSES) $(QUICK)

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 # For the processes that tests start. In this one it comes too late where torch was imported before.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# For this process and for those that tests start: what they import for nothing is not there.
+sys.path.insert(0, str(Path(__file__).parent / "without"))
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [sys.path[0], os.environ.get("PYTHONPATH")]))
 
 import pytest
 import torch
@@ -57,7 +63,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Shared:
 
 
 # What takes longest comes first, so that at the end no process waits for another.
-LONGEST = ("test_browser", "test_workers", "test_crashes", "tutorials", "test_kernel", "test_spread", "test_chains")
+LONGEST = (
+    "test_browser", "test_notebooks", "test_killed", "test_demo", "test_workers", "test_soak", "test_around",
+    "test_trainers", "test_heavy", "test_claims", "test_kernel", "test_full_disk", "test_cost_model", "test_spread",
+)  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

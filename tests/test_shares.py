@@ -32,7 +32,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
 def asked(run: Recorded, **options: Any) -> aadsl.Study:
     study = run.study(**options)
     study.family("part", PARTS)
-    study.family("window", {t: range(t, t + 3) for t in range(0, STEPS, 3)})
+    study.family("window", {t: range(t, t + 4) for t in range(0, STEPS, 4)})
     on = run.data[0][PROBES], run.data[1][PROBES]
     study.behavior("reading", "log_likelihood", on=on)
     study.behavior("right", "accuracy", on=on)
@@ -102,7 +102,7 @@ def test_many_stages_are_sampled_and_add_up_all_the_same(run: Recorded, study: a
     assert (answer.share_low <= answer.share).all() and (answer.share_low < answer.share_high).any()
     np.testing.assert_allclose(answer.share, truth.share, atol=0.3 * float(np.abs(truth.share).max()))
     assert "exact answers" in str(answer.trust_reason.values[0, 0])
-    assert answer.attrs["answered_by"].startswith("shares over 8 orders drawn at random of 8 stages")
+    assert answer.attrs["answered_by"].startswith("shares over 8 orders drawn at random of 6 stages")
 
 
 def test_a_stage_that_is_there_twice_shares_with_itself_and_costs_nothing(

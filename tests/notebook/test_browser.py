@@ -17,11 +17,11 @@ pytestmark = pytest.mark.browser
 
 def test_tutorial_from_start_to_end(page, address, root):
     """Open, run all, charts visible; saved and reopened with a new kernel: still visible; exported: still visible."""
-    (source,) = (ROOT / "tutorials").glob("01*.ipynb")
+    (source,) = (ROOT / "tutorials").glob("09*.ipynb")
     folder = root / "tutorials"
     folder.mkdir()
-    shutil.copy(source, folder / "01.ipynb")
-    book = lab.Notebook(page, address).open("tutorials/01.ipynb")
+    shutil.copy(source, folder / "09.ipynb")
+    book = lab.Notebook(page, address).open("tutorials/09.ipynb")
     book.run_all()
     assert page.locator(".jp-OutputArea-output[data-mime-type*=error]").count() == 0
     charts = page.locator(".vega-embed svg")
@@ -30,12 +30,12 @@ def test_tutorial_from_start_to_end(page, address, root):
     for k, theme in ((0, "Dark"), (1, "Light")):
         charts.nth(k).scroll_into_view_if_needed()
         book.theme(theme)
-        book.picture(f"tutorial-01-{theme.lower()}")
-    book.save(folder / "01.ipynb")
+        book.picture(f"tutorial-09-{theme.lower()}")
+    book.save(folder / "09.ipynb")
     lab.end_kernels(address)
-    lab.Notebook(page, address).open("tutorials/01.ipynb")
+    lab.Notebook(page, address).open("tutorials/09.ipynb")
     page.wait_for_selector(".vega-embed svg")
-    body, _ = AascoreExporter().from_filename(str(folder / "01.ipynb"))
+    body, _ = AascoreExporter().from_filename(str(folder / "09.ipynb"))
     told = [image["alt"] for image in BeautifulSoup(body, "html.parser").select("img")]
     assert sum(alt.startswith("[chart] ") for alt in told) >= drawn
 

@@ -13,7 +13,7 @@ from tests.notebook import lab
 
 pytestmark = pytest.mark.browser
 
-STEPS, SMALL, STAGES = int(os.environ.get("STEPS", "2000")), 80, 40
+STEPS, SMALL, STAGES = int(os.environ.get("STEPS", "1000")), 80, 40
 KINDS = "how well the first kind of goods is recognized", "how well the second kind of goods is recognized"
 RECORDED = f"""{lab.WITH_CHARTS}
 import copy, numpy as np, torch, aadsl

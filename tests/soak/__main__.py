@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +18,29 @@ from tests.soak.saves import FORMATS, fault_of, save
 from tests.soak.world import World
 
 
-def everything(told: int, step: Any) -> None:
-    """Do once what is done in the soak."""
+def most(told: int, step: Any, formats: Sequence[str] = ()) -> None:
+    """Do once what is done again and again in the soak."""
     asked = Question(2, 5, "first_order")
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
         record("sgd", run, 8, told)
         ask("sgd", run, asked, step)
-        for ending in FORMATS:
+        for ending in formats:
             path = run.with_suffix(ending)
             save("sgd", run, asked, path)
             fault_of(path, [])
 
 
-def soaked(going: Callable[[World], bool], seed: int, plant: Plant = nothing) -> World:
-    """Return a world in which acts happened as long as ``going`` says."""
-    ready(everything)
+def everything(told: int, step: Any) -> None:
+    """Do once what is done in a long soak."""
+    most(told, step, FORMATS)
+
+
+def soaked(
+    going: Callable[[World], bool], seed: int, plant: Plant = nothing, first: Callable[[int, Any], Any] = everything
+) -> World:
+    """Return a world in which acts happened as long as ``going`` says; what ``first`` does is imported before."""
+    ready(first)
     with tempfile.TemporaryDirectory(prefix="aadsl-soak-") as folder:
         world = World(Path(folder), seed, plant)
         while going(world):

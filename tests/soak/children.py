@@ -24,6 +24,7 @@ import torch
 
 from aadsl.errors import AadslError
 from aadsl.replayed import checkpoints
+from aadsl.study.installed import installed_as
 
 PATIENCE = 300.0  # seconds after which a process hangs, also on a busy machine
 
@@ -173,9 +174,10 @@ def alone(work: Callable[[int, Any], Any], blow: Blow = CALM, plant: Plant = not
 def ready(everything: Callable[[int, Any], Any]) -> None:
     """Import what ``everything`` imports, once and here: all processes are copies of this one, which computes nothing.
 
-    Every step of a sweep is kept in them.
+    What is installed is looked up here, too. Every step of a sweep is kept in them.
     """
     torch.set_num_threads(1)
+    installed_as(torch.__name__)
     checkpoints.SECONDS, checkpoints.SHARE = 0.0, 1e9
 
     def imported(told: int, step: Any) -> list[str]:

@@ -14,8 +14,9 @@ import pytest
 from aadsl.study.questions import Questions
 from aadsl.trajectory.store import files
 from tests import forkserver
-from tests.soak.__main__ import soaked
+from tests.soak.__main__ import most, soaked
 from tests.soak.children import Plant, nothing
+from tests.soak.world import World
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="forks"),
@@ -35,7 +36,11 @@ def soak() -> Iterator[Soak]:
 
 def outcome(acts: int, plant: Plant) -> tuple[list[str], set[str]]:
     """Return the faults of a world after some acts, or as soon as a planted one is found, and how acts ended."""
-    world = soaked(lambda world: world.acts < acts and not (world.faults and plant is not nothing), seed=4, plant=plant)
+
+    def going(world: World) -> bool:
+        return world.acts < acts and not (world.faults and plant is not nothing)
+
+    world = soaked(going, seed=4, plant=plant, first=most)
     return world.faults, {how for _, how in world.counts}
 
 

@@ -103,7 +103,7 @@ def nothing_is_reached() -> Iterator[None]:
         watched = None
 
 
-@pytest.mark.parametrize("part", range(4))
+@pytest.mark.parametrize("part", [0, *(pytest.param(part, marks=pytest.mark.long) for part in range(1, 4))])
 def test_mangled_programs_give_our_error_or_a_result(part: int) -> None:
     texts, chance = corpus(), random.Random(part)
     session, names = prepared("")

@@ -39,7 +39,7 @@ from tests.trajectory.mutations import Hand, outside
 
 STEPS, STATES = 4, 2
 MEMORY = 100 << 20  # beyond what the process has when it begins
-SECONDS, PATIENCE = 5, 60  # of computing, of waiting
+SECONDS, PATIENCE = 5, 300  # of computing, of waiting
 SWEPT = ("first_order", "linearized", "blocks")
 ALLOWED = ("equal", "refused")
 

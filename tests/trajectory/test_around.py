@@ -109,7 +109,7 @@ def go_on_after(line: int, folder: Path) -> tuple[bool, list[int], bool]:
     return happened[0], taken, refused
 
 
-@pytest.mark.parametrize("start", range(4))
+@pytest.mark.parametrize("start", [0, *(pytest.param(start, marks=pytest.mark.long) for start in range(1, 23))])
 def test_whatever_line_is_interrupted_what_is_recorded_is_true(tmp_path: Path, start: int) -> None:
     line, reached = 1 + start, True
     while reached:

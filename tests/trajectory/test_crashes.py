@@ -9,7 +9,6 @@ import struct
 import time
 import traceback
 import warnings
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +22,25 @@ from aadsl.trajectory import Recorder, Trajectory, open_trajectory
 from aadsl.trajectory.record.pace import Pace
 from aadsl.trajectory.store.header import NAME
 from aadsl.trajectory.store.states import StateWriter
+from tests.soak.children import CALM, Blow
+
+pytestmark = [
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="forks"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # forking with threads about: the child only records
+]
 
 RATE = 0.5
-KILLS = 100
-MOST = 1000  # where none of the first 100 hit a file half-written, there are more
+KILLS = 10  # a run begun, and continued after nine crashes
+OPERATIONS = 24  # on the disk: those of the first few steps
 MESSAGE = struct.calcsize("q")
 
 
 def expected_weight(step: int) -> torch.Tensor:
     """θ_t of gradient descent on the sum of two weights: exact in float32 as long as t is small."""
     return torch.full((1, 2), -RATE * step)
+
+
+torch.optim.SGD([torch.zeros(1)], lr=0.1)  # imports half of PyTorch: here, not in each child
 
 
 def count_on(folder: Path, committed: int, attempt: int, states: Any = 3) -> None:
@@ -58,16 +66,18 @@ def count_on(folder: Path, committed: int, attempt: int, states: Any = 3) -> Non
             os.write(committed, struct.pack("q", step + 1))
 
 
-def killed_after(commits: int, seconds: float, folder: Path, attempt: int, states: Any = 3) -> int:
+def killed_after(commits: int, seconds: float, folder: Path, attempt: int, states: Any = 3, blow: Blow = CALM) -> int:
     """Fork a child that records, kill it; return how many steps it had surely committed.
 
-    It is killed some ``seconds`` after it told of ``commits`` commits, however long a busy machine takes for these.
+    It is killed some ``seconds`` after it told of ``commits`` commits, however long a busy machine takes for these; or
+    by a ``blow`` before.
     """
     receive, send = os.pipe()
     child = os.fork()
     if child == 0:
         warnings.simplefilter("ignore")
         try:
+            blow.arm()
             count_on(folder, send, attempt, states)
         except BaseException:
             folder.with_suffix(".txt").write_text(traceback.format_exc())
@@ -103,8 +113,6 @@ def check(trajectory: Trajectory) -> None:
 AFFORD = Pace._unaffordable  # before the suite lets every state be affordable
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # forking with threads about: the child only records
 def test_killed_while_the_disk_is_slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """States wait until the disk is free, rows do not wait for more than one of them."""
     write = StateWriter.write
@@ -115,7 +123,6 @@ def test_killed_while_the_disk_is_slow(tmp_path: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(Pace, "_unaffordable", AFFORD)
     monkeypatch.setattr(StateWriter, "write", slowly)
-    torch.optim.SGD([torch.zeros(1)], lr=0.1)  # imports half of PyTorch: here, not in each child
     for kill in range(3):
         folder = tmp_path / f"run-{kill}"
         committed = killed_after(3 + kill, 0.02 * kill, folder, kill, "auto")
@@ -124,26 +131,36 @@ def test_killed_while_the_disk_is_slow(tmp_path: Path, monkeypatch: pytest.Monke
         check(trajectory)
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # forking with threads about: the child only records
-def test_killed_at_random_moments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_killed_at_any_operation_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before a file or a folder is on the disk, and before a file has its name."""
     monkeypatch.setattr(aadsl.trajectory.record.journal, "FLUSH_SECONDS", 0.0)
-    torch.optim.SGD([torch.zeros(1)], lr=0.1)  # imports half of PyTorch: here, not in each child
+    half_written = lengths = 0
+    for operation in range(OPERATIONS):
+        folder = tmp_path / f"run-{operation}"
+        committed = killed_after(10**6, 0.0, folder, operation, blow=Blow("killed", operation))
+        half_written += any(folder.glob(".*.tmp"))
+        if committed or (folder / NAME).exists():
+            trajectory = open_trajectory(folder)
+            assert trajectory.length >= committed
+            check(trajectory)
+            lengths += trajectory.length
+    assert half_written > OPERATIONS // 4 and lengths > OPERATIONS // 4
+
+
+@pytest.mark.parametrize("kills", [KILLS, pytest.param(10 * KILLS, marks=pytest.mark.long)])
+def test_killed_at_random_moments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kills: int) -> None:
+    monkeypatch.setattr(aadsl.trajectory.record.journal, "FLUSH_SECONDS", 0.0)
     moments = random.Random(0)
-    opened = lengths = leftovers = 0
+    opened = lengths = 0
     folder = tmp_path / "run-0"
-    for kill in count():
-        if kill >= KILLS and (leftovers or kill == MOST):
-            break
+    for kill in range(kills):
         if kill % 10 == 0:  # a new run, continued nine times after its crashes
             folder = tmp_path / f"run-{kill}"
         committed = killed_after(kill % 4, moments.uniform(0.0, 0.1), folder, kill)
-        leftovers += any(folder.glob(".*.tmp"))
         if committed or (folder / NAME).exists():
             trajectory = open_trajectory(folder)
             assert trajectory.length >= committed
             check(trajectory)
             opened += 1
             lengths += trajectory.length
-    assert opened > KILLS // 2 and lengths > KILLS, "the kills came before anything happened"
-    assert leftovers, "no kill ever hit a file half-written"
+    assert opened > kills // 2 and lengths > kills, "the kills came before anything happened"

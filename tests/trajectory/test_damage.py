@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from aadsl.core.errors import AadslError
@@ -15,8 +16,6 @@ from aadsl.core.files import SEAL_LENGTH
 from aadsl.trajectory import Recorder, Trajectory, open_trajectory
 from aadsl.trajectory.store.files import require_seal
 from tests.trajectory.loops import DATA, sgd, small_model, train
-
-CASES = 2000
 
 
 def contents(trajectory: Trajectory, name: str) -> list[np.ndarray]:
@@ -50,7 +49,8 @@ def damage(content: bytes, dice: random.Random) -> bytes:
     return bytes(changed)
 
 
-def test_damaged_files(tmp_path: Path) -> None:
+@pytest.mark.parametrize("cases", [300, pytest.param(2000, marks=pytest.mark.long)])
+def test_damaged_files(tmp_path: Path, cases: int) -> None:
     torch.manual_seed(0)
     model = small_model(dropout=0.2)
     optimizer = sgd(model)
@@ -62,7 +62,7 @@ def test_damaged_files(tmp_path: Path) -> None:
     truths = {victim: contents(open_trajectory(tmp_path / "run"), victim.name) for victim in victims}
     dice = random.Random(1)
     refused = 0
-    for case in range(CASES):
+    for case in range(cases):
         victim = victims[case % len(victims)]
         victim.write_bytes(damage(originals[victim], dice))
         try:
@@ -75,7 +75,7 @@ def test_damaged_files(tmp_path: Path) -> None:
             assert all(np.array_equal(a, b) for a, b in zip(read, truths[victim], strict=True)), victim
         finally:
             victim.write_bytes(originals[victim])
-    assert refused > 0.95 * CASES
+    assert refused > 0.95 * cases
 
 
 def sealed_nonsense(dice: random.Random) -> Iterator[bytes]:

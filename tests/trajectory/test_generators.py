@@ -18,7 +18,7 @@ steps = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=20)
 @given(steps)
 def test_what_is_drawn_in_a_step_is_never_missed(steps: list[dict[str, bool]]) -> None:
     model = small_model(dropout=0.5)

@@ -195,13 +195,14 @@ def counted() -> Iterator[list[int]]:
         gc.enable()
 
 
-def test_a_hundred_thousand_steps_open_as_a_thousand_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("many", [20_000, pytest.param(100_000, marks=pytest.mark.long)])
+def test_many_steps_open_as_a_thousand_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, many: int) -> None:
     """As much is done, whatever their number: names are read, and of columns those that a condition asks for."""
     read: list[str] = []
     original = lazy.read_column
     monkeypatch.setattr(lazy, "read_column", lambda dataset, name: (read.append(name), original(dataset, name))[1])
     done = []
-    for number, count in enumerate((1000, 1000, 100_000)):  # the first time more is done: things are imported
+    for number, count in enumerate((1000, 1000, many)):  # the first time more is done: things are imported
         folder = tmp_path / str(number)
         folder.mkdir()
         write_long_run(folder, count)

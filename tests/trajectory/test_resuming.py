@@ -136,6 +136,7 @@ def lose_steps(folder: Path, length: int, monkeypatch: pytest.MonkeyPatch) -> No
         patched.setattr(journal, "append", dying)
         step_on(recorder, model, optimizer, range(length, 8))
         recorder.flush()
+    recorder.close()  # nothing is written any more: it stops watching what goes on in this process
     assert (folder / f"batches-{length}-8.nc").exists() and (folder / "state-7.nc").exists()
 
 
