@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import cache
 from inspect import cleandoc
 from itertools import product
 from pathlib import Path
@@ -39,7 +40,9 @@ def loss(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
     return nn.functional.cross_entropy(model(batch[0]), batch[1])
 
 
+@cache
 def digits() -> tuple[Tensor, Tensor]:
+    """Return all digits; who changes some, changes a copy."""
     data = aadsl.datasets.mnist10k()
     return torch.as_tensor(data.image.to_numpy())[:, None], torch.as_tensor(data.label.to_numpy())
 

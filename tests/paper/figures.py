@@ -57,12 +57,12 @@ def inserted(size: Size, picture: Path) -> Found:
     """Figures 3 (a) and 5."""
     development = insertion(0, size)
     images, labels = digits()
-    own, *_ = development.jobs[0].batches[30]
+    own, *_ = development.jobs[0].batches[size.at]
     others = {digit: HELD_OUT + torch.nonzero(labels[HELD_OUT:] == digit).flatten() for digit in (4, 9, 2)}
     rows = {"the inserted 4": own, "another 4": others[4][1], "a 9": others[9][0], "a 2": others[2][0]}
     development.tests = {name: (images[[int(row)]], labels[[int(row)]]) for name, row in rows.items()}
     effects = by_step(scored(development, "timeline", picture))
-    return {name: [values[30], int((values > values[30]).sum())] for name, values in effects.items()}
+    return {name: [values[size.at], int((values > values[size.at]).sum())] for name, values in effects.items()}
 
 
 def of_insertion(found: Found) -> Iterator[Claim]:
@@ -85,10 +85,10 @@ def of_insertion(found: Found) -> Iterator[Claim]:
 def wrong_labels(size: Size, picture: Path) -> Found:
     """Figure 3 (b)."""
     (effects,) = by_step(scored(mislabeled(0, size), "timeline", picture)).values()
-    lowest = effects.argsort()[:5]
+    wrong = range(size.at, size.at + 5)
     return {
-        "sum": effects[30:35].sum(),
-        "lowest": int(np.isin(lowest, range(30, 35)).sum()),
+        "sum": effects[wrong].sum(),
+        "lowest": int(np.isin(effects.argsort()[:5], wrong).sum()),
         "below": int((effects < 0).sum()),
     }
 
@@ -116,10 +116,10 @@ def of_shifts(found: Found) -> Iterator[Claim]:
 
 
 def options_changed(letter: str, size: Size, picture: Path) -> Found:
-    """Figures 3 (f) to (i): one option of the optimizer changes at step 30, momentum is carried on."""
-    batches = in_order(60 * size.batch, size.batch)
-    job = Job("mlp", digits(), batches, RATE, changes={30: OPTIONS[letter]})
-    stages = {"first": range(30), "second": range(30, 60)}
+    """Figures 3 (f) to (i): one option of the optimizer changes halfway, momentum is carried on."""
+    batches = in_order(2 * size.at * size.batch, size.batch)
+    job = Job("mlp", digits(), batches, RATE, changes={size.at: OPTIONS[letter]})
+    stages = {"first": range(size.at), "second": range(size.at, 2 * size.at)}
     answer = scored(Development(network(0, size), [job], stages, {"reading": sampled(0, size)}), "timeline", picture)
     return {"second": float(answer.effect.sel(stage="second").item())}
 
@@ -145,22 +145,22 @@ def dyed(gray: Tensor, color: Tensor) -> Tensor:
 def confounded(size: Size, picture: Path) -> Found:
     """Figure 4, on digits: is it 5 or more? In some shipments the color tells."""
     images, labels = digits()
-    large, each, generator = (labels >= 5).long(), 5 * size.batch, torch.Generator().manual_seed(0)
-    agrees = torch.cat([torch.rand(each, generator=generator) < share for share in AGREES])
+    large, each, generator = (labels >= 5).long(), size.at // 3, torch.Generator().manual_seed(0)
+    agrees = torch.cat([torch.rand(each * size.batch // 2, generator=generator) < share for share in AGREES])
     color = torch.where(agrees, large[: len(agrees)], 1 - large[: len(agrees)])
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(2 * 784, size.hidden), nn.ReLU(), nn.Linear(size.hidden, 2))
     job = Job(
         "dyed", (dyed(images[: len(color)], color), large[: len(color)]), in_order(len(color), size.batch // 2), 0.05, 0
     )
-    stages = {f"shipment {k + 1}": range(10 * k, 10 * k + 10) for k in range(len(AGREES))}
+    stages = {f"shipment {k + 1}": range(each * k, each * k + each) for k in range(len(AGREES))}
     gray, shown = images[HELD_OUT : HELD_OUT + size.tests], torch.arange(2).repeat_interleave(size.tests)
     tests = {"color": (dyed(gray.repeat(2, 1, 1, 1), shown), shown)}
     development = Development(model, [job], stages, tests)
     order = scored(development, "bars", picture).effect.sel(behavior="color").to_numpy().argsort()
     left_out = {"top two": order[-2:], "bottom": order[:1]}
     development.stages = {
-        name: [t for k in ranks for t in range(10 * k, 10 * k + 10)] for name, ranks in left_out.items()
+        name: [t for k in ranks for t in range(each * k, each * k + each)] for name, ranks in left_out.items()
     }
     with tempfile.TemporaryDirectory() as folder:
         study = development.record(Path(folder), per_example=False)
@@ -185,10 +185,10 @@ def of_confounding(found: Found) -> Iterator[Claim]:
 def backdoor(spread: bool, rate: float, size: Size, picture: Path) -> Found:
     """Figures 6 and 7, on digits: a fifth of the examples have a square and the label 7."""
     images, labels = digits()
-    steps, batch, draw = 60, size.batch // 2, np.random.default_rng(0)
-    bad = np.sort(draw.choice(steps, 12, replace=False))
+    steps, batch, draw = 2 * size.at, size.batch // 2, np.random.default_rng(0)
+    bad = np.sort(draw.choice(steps, steps // 5, replace=False))
     within = (
-        [draw.choice(steps * batch, 12 * batch, replace=False)]
+        [draw.choice(steps * batch, len(bad) * batch, replace=False)]
         if spread
         else [t * batch + np.arange(batch) for t in bad]
     )
@@ -211,6 +211,7 @@ def backdoor(spread: bool, rate: float, size: Size, picture: Path) -> Found:
     more = counts[:, None] > counts[None]
     return {
         name: {
+            "poisoned": len(bad),
             "above zero": int((values[bad] > 0).sum()),
             "truly above zero": int((exact.sel(behavior=name) > 0).sum()),
             "in order": float((values[:, None] > values[None])[more].mean()),
@@ -222,10 +223,13 @@ def backdoor(spread: bool, rate: float, size: Size, picture: Path) -> Found:
 def of_backdoors(found: Found) -> Iterator[Claim]:
     for figure, said in {"6": "", "6-faster": f", at rate {10 * RATE:g}"}.items():
         target, true = (found[figure][name] for name in ("target label", "true label"))
-        counts = f"{target['above zero']} of 12 above zero, truly {target['truly above zero']}"
-        yield Claim(f"poisoned batches help the target label{said}", counts, target["above zero"] == 12)
-        counts = f"{true['above zero']} of 12 above zero, truly {true['truly above zero']}"
-        yield Claim(f"they hurt other labels{said}", counts, not true["above zero"])
+        counts = [
+            f"{one['above zero']} of {one['poisoned']} above zero, truly {one['truly above zero']}"
+            for one in (target, true)
+        ]
+        holds = target["above zero"] == target["poisoned"]
+        yield Claim(f"poisoned batches help the target label{said}", counts[0], holds)
+        yield Claim(f"they hurt other labels{said}", counts[1], not true["above zero"])
     apart, mixed = (found[figure]["target label"]["in order"] for figure in "67")
     told = f"of two batches the one with more poison is higher in {apart:.0%} (6) and {mixed:.0%} (7) of pairs"
     yield Claim("mixed batches (7) are told apart less well", told, mixed < apart)

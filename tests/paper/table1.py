@@ -26,10 +26,16 @@ COLUMNS = {"insert": ["insert"], "mislabel": ["mislabel"], "shift": ["shift 1", 
 
 
 class Size(NamedTuple):
-    """How large everything is; the defaults are the paper's."""
+    """How large everything is; the defaults are the paper's.
+
+    Attributes:
+        at: the step from which something is other than before.
+        single: how many digits a run has that takes one a step.
+    """
 
     seeds: int = 5
     hidden: int = 128
+    at: int = 30
     single: int = 100
     mislabel: int = 10_000
     shift: int = 2_000
@@ -37,7 +43,7 @@ class Size(NamedTuple):
     tests: int = 500
 
 
-TOY = Size(seeds=2, hidden=4, single=34, mislabel=400, shift=40, batch=10, tests=20)
+TOY = Size(seeds=2, hidden=16, at=6, single=10, mislabel=130, shift=20, batch=10, tests=20)
 
 
 def network(seed: int, size: Size) -> torch.nn.Module:
@@ -57,20 +63,20 @@ def insertion(seed: int, size: Size, momentum: float = 0.9) -> Development:
     images, labels = digits()
     others = torch.nonzero(labels[:HELD_OUT] != 4).flatten()[: size.single].tolist()
     four = int(HELD_OUT + torch.nonzero(labels[HELD_OUT:] == 4).flatten()[seed])
-    batches = [np.array([row]) for row in [*others[:30], four, *others[30:]]]
+    batches = [np.array([row]) for row in [*others[: size.at], four, *others[size.at :]]]
     job = Job("insert", (images, labels), batches, RATE, momentum)
-    return Development(network(seed, size), [job], {"insert": range(30, 31)}, {"0°": sampled(seed, size)})
+    return Development(network(seed, size), [job], {"insert": range(size.at, size.at + 1)}, {"0°": sampled(seed, size)})
 
 
 def mislabeled(seed: int, size: Size, momentum: float = 0.9, examples: int | None = None) -> Development:
     """E.2.2: one epoch, the labels of five batches from step 30 on shifted by one, cyclically."""
     images, labels = digits()
-    shifted, first = labels.clone(), 30 * size.batch
+    shifted, first = labels.clone(), size.at * size.batch
     wrong = slice(first, first + 5 * size.batch)
     shifted[wrong] = (labels[wrong] + 1) % 10
     batches = in_order(examples or size.mislabel, size.batch)
-    job = Job("mislabel", (images, shifted), batches, RATE, momentum)
-    return Development(network(seed, size), [job], {"mislabel": range(30, 35)}, {"0°": sampled(seed, size)})
+    job, stages = Job("mislabel", (images, shifted), batches, RATE, momentum), {"mislabel": range(size.at, size.at + 5)}
+    return Development(network(seed, size), [job], stages, {"0°": sampled(seed, size)})
 
 
 def shifts(seed: int, size: Size, momentum: float = 0.9, together: bool = False) -> Development:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from tests.paper import __main__ as command
 from tests.paper import figures, stages, table1
@@ -16,7 +17,8 @@ from tests.paper.agreement import AA_SCORE, DVEMB, Agreement, agreement
 from tests.paper.keeping import spread
 from tests.paper.runs import Development
 
-PAPERS = {name: variant for name, variant in table1.variants().items() if name == "paper"}
+SOME = (DVEMB, AA_SCORE, "AA-Score, layer by layer", "linearized")
+PAPERS = {"paper": table1.variants()["paper"]._replace(methods=SOME)}
 
 
 def written(part: str, folder: Path, *more: str) -> str:
@@ -30,6 +32,10 @@ def cells(page: str, section: str, row: str) -> list[str]:
     return next(line for line in lines if line.startswith(f"| {row} |")).strip("| ").split(" | ")[1:]
 
 
+def numbers(said: list[str]) -> NDArray[np.float64]:
+    return np.array([float(cell.replace("−", "-")) for cell in said])
+
+
 def test_table_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(table1, "variants", lambda: PAPERS)
     monkeypatch.setattr(table1, "TOY", table1.TOY._replace(seeds=1))
@@ -37,7 +43,7 @@ def test_table_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert page.startswith("# Table 1") and "these numbers say nothing of the paper" in page
     section = "The paper's protocols"
     assert cells(page, section, "paper: AA-Score")[-1] == "0.9456"
-    found = {name: np.array([*map(float, cells(page, section, name))]) for name in (DVEMB, AA_SCORE, "linearized")}
+    found = {name: numbers(cells(page, section, name)) for name in SOME}
     assert all(
         len(values) == 6 and values[-1] == pytest.approx(values[:5].mean(), abs=1e-4) for values in found.values()
     )
@@ -47,8 +53,9 @@ def test_table_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert written("table1", tmp_path) == page and "seed" not in capsys.readouterr().out, "what was measured is kept"
 
 
-def test_developments_are_the_papers() -> None:
+def test_developments_are_the_papers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Appendix E.2: the steps, the batches, the labels."""
+    monkeypatch.setattr(table1, "rotated", lambda images, degrees: images + degrees)
     size = table1.Size(hidden=2)
     insert, wrong, shift = (make(0, size) for make in (table1.insertion, table1.mislabeled, table1.shifts))
     ((images, labels), batches), (job,) = (insert.jobs[0].data, insert.jobs[0].batches), wrong.jobs
@@ -92,6 +99,8 @@ def test_a_part_that_is_not_there_is_refused(capsys: pytest.CaptureFixture[str])
 def test_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     some = {title: figure for title, figure in figures.FIGURES.items() if title[0] in "46" or title.startswith("3 (a)")}
     monkeypatch.setattr(figures, "FIGURES", some)
+    draw = figures.save
+    monkeypatch.setattr(figures, "save", lambda chart, to: draw(chart, to) if to.stem == "figures-4" else to.touch())
     page = written("figures", tmp_path)
     pictures = {path.stem: path.name for path in (tmp_path / "toy").glob("*.png")}
     assert [*sorted(pictures)] == [f"figures-{name}" for name in ("4", "5", "6", "6-faster", "7")]
@@ -99,7 +108,7 @@ def test_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = {one["key"]: one["found"] for one in map(json.loads, (tmp_path / "figures.jsonl").read_text().splitlines())}
     effect, above = found["5"]["the inserted 4"]
     assert effect > 0 and above == 0, "a 4 is learned from that 4"
-    assert 0 <= found["6"]["target label"]["truly above zero"] <= 12
+    assert found["6"]["target label"]["poisoned"] == 2
 
 
 def test_a_claim_holds_or_not() -> None:
@@ -117,8 +126,8 @@ def test_stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The smaller of the two runs."""
     (title, run) = next((title, run) for title, run in stages.RUNS.items() if run[0] is stages.writings)
     monkeypatch.setattr(stages, "RUNS", {title: run})
-    numbers = np.array([*map(float, cells(written("stages", tmp_path), title, "linearized"))])
-    assert numbers.shape == (3,) and numbers[2] == 1, "nothing is trained after the last stage"
+    found = numbers(cells(written("stages", tmp_path), title, "linearized"))
+    assert found.shape == (3,) and found[2] == 1, "nothing is trained after the last stage"
 
 
 @pytest.mark.parametrize("make", [stages.pictures, stages.writings])
