@@ -40,12 +40,13 @@ PROBES = 500  # digits that the behavior is evaluated on
 
 @dataclass(frozen=True)
 class Case:
-    """A training run: which model, on batches of 100 digits, with which learning rate, how many steps."""
+    """A training run: which model, with which learning rate, how many steps, on batches of how many digits."""
 
     title: str
     model: Callable[[], nn.Module]
     rate: float
     steps: int
+    batch: int = 100
 
 
 CASES = {
@@ -67,7 +68,7 @@ def train(case: Case, data: tuple[Tensor, Tensor], steps: int, folder: Path | No
     """Train with momentum 0.9; recorded into ``folder`` where one is given."""
 
     def batch(step: int) -> Batch:
-        rows = torch.arange(100 * step, 100 * step + 100) % len(data[1])
+        rows = torch.arange(case.batch * step, case.batch * (step + 1)) % len(data[1])
         return rows, data[0][rows], data[1][rows]
 
     torch.manual_seed(0)

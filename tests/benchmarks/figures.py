@@ -24,7 +24,7 @@ class Part(NamedTuple):
 
 
 PARTS = {
-    "cost": Part(("cost",), "5 minutes"),
+    "cost": Part(("cost", "growth"), "10 minutes"),
     "recording": Part(("bare_recording", "recording"), "an hour"),
     "attribution": Part(("attribution",), "an hour"),
     "exact": Part(("exact",), "half an hour"),

@@ -18,6 +18,7 @@ from tests.paper.keeping import Part
 PARTS = {"table1": table1.run, "figures": figures.run, "stages": stages.run}
 HERE = Path(__file__).parent
 KEPT = HERE.parents[1] / "runs" / "paper"
+DATA = KEPT / "data"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -26,13 +27,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--toy", action="store_true", help="everything in small, which says nothing of the paper")
     parser.add_argument("--pages", type=Path, help="where pages go: beside this file, or where they are kept of toys")
     parser.add_argument("--kept", type=Path, default=KEPT, help="where measurements are kept")
+    parser.add_argument("--data", type=Path, default=DATA, help="where data lie that are not shipped, see stages.md")
     parser.add_argument("--again", action="store_true", help="measure again what is kept")
     options = parser.parse_args(arguments)
     if unknown := set(options.parts) - set(PARTS):
         parser.error(f"no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
     torch.set_num_threads(1)
     for name in options.parts or PARTS:
-        part = Part(name, options.pages or (options.kept / "toy" if options.toy else HERE), options.kept, options.toy)
+        pages = options.pages or (options.kept / "toy" if options.toy else HERE)
+        part = Part(name, pages, options.kept, options.toy, options.data)
         if options.again:
             (options.kept / f"{name}.jsonl").unlink(missing_ok=True)
         PARTS[name](part)

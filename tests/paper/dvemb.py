@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call, jvp, vjp
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from tests.paper.runs import Batch, Development, Job, Losses
 
@@ -69,6 +71,19 @@ def per_example(model: nn.Module, losses: Losses, batch: Batch):
     def each(parameters: Named) -> Tensor:
         # Copies made in here, which transforms of this function may let a layer write to.
         buffers = {name: value.clone() for name, value in model.named_buffers()}
-        return losses(lambda *inputs: functional_call(model, {**buffers, **parameters}, inputs), batch)
+        with plain_attention():
+            return losses(lambda *inputs: functional_call(model, {**buffers, **parameters}, inputs), batch)
 
     return each, at
+
+
+@contextmanager
+def plain_attention() -> Iterator[None]:
+    """Attend without the fused kernels, which have no forward derivative."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)

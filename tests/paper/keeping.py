@@ -36,6 +36,7 @@ class Part:
         pages: the folder of pages and pictures.
         kept: the folder of what was measured, a file for each part, a line of JSON for each measurement.
         toy: whether everything is small, which says nothing of the paper.
+        data: the folder of data that are not shipped.
         told: what was measured, or found, for this page.
     """
 
@@ -43,6 +44,7 @@ class Part:
     pages: Path
     kept: Path
     toy: bool = False
+    data: Path = Path()
     told: list[Found] = field(default_factory=list)
 
     def measured(self, key: str, measure: Callable[[], Found], *pictures: Path) -> Found:
@@ -75,10 +77,11 @@ class Part:
 
     def write(self, title: str, lines: Iterable[str]) -> Path:
         """Write the page, headed by date, machine and command."""
-        body = [*lines]
-        seconds = sum(one["seconds"] for one in self.told)
-        said = f"`python -m tests.paper {self.name}`, {self.days}, {'; '.join(dict.fromkeys(self._all('machine')))};"
-        said += f" {seconds:,.0f} s of processor time."
+        body, said = [*lines], f"`python -m tests.paper {self.name}`, nothing was measured."
+        if self.told:
+            seconds = sum(one["seconds"] for one in self.told)
+            said = f"`python -m tests.paper {self.name}`, {self.days}, {'; '.join(dict.fromkeys(self._all('machine')))};"
+            said += f" {seconds:,.0f} s of processor time."
         if self.toy:
             said = f"**Toy size: these numbers say nothing of the paper.** {said}"
         page = self.pages / f"{self.name}.md"

@@ -16,6 +16,13 @@ LABELS = torch.arange(12) % 3
 PARTS = {
     "plain": lambda: nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 3)),
     "BatchNorm": lambda: nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 3)),
+    "attention": lambda: nn.Sequential(
+        nn.Linear(3, 8),
+        nn.Unflatten(1, (2, 4)),
+        nn.TransformerEncoderLayer(4, 2, 4, 0.0, nn.functional.gelu, batch_first=True, norm_first=True),
+        nn.Flatten(),
+        nn.Linear(8, 3),
+    ),
     "frozen": lambda: nn.Sequential(nn.Linear(3, 4).requires_grad_(False), nn.ReLU(), nn.Linear(4, 3)),
 }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 
 from tests.paper import __main__ as command
-from tests.paper import figures, stages, table1
+from tests.paper import figures, table1, texts
 from tests.paper.agreement import AA_SCORE, DVEMB, Agreement, agreement
 from tests.paper.keeping import spread
-from tests.paper.runs import Development
+from tests.paper.stages import SETTINGS
 
 SOME = (DVEMB, AA_SCORE, "AA-Score, layer by layer", "linearized")
 PAPERS = {"paper": table1.variants()["paper"]._replace(methods=SOME)}
@@ -122,17 +121,9 @@ def test_a_claim_holds_or_not() -> None:
     assert [claim.holds for claim in figures.of_mislabeling({"sum": -1.0, "lowest": 4, "below": 9})] == [False]
 
 
-def test_stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The smaller of the two runs."""
-    (title, run) = next((title, run) for title, run in stages.RUNS.items() if run[0] is stages.writings)
-    monkeypatch.setattr(stages, "RUNS", {title: run})
-    found = numbers(cells(written("stages", tmp_path), title, "linearized"))
-    assert found.shape == (3,) and found[2] == 1, "nothing is trained after the last stage"
-
-
-@pytest.mark.parametrize("make", [stages.pictures, stages.writings])
-def test_stages_have_examples_of_their_own(make: Callable[[int, stages.Scale], Development]) -> None:
-    given = make(1, stages.SMALL)
+@pytest.mark.parametrize("name", ["digits", "text", "text, pretrained"])
+def test_stages_have_examples_of_their_own(name: str) -> None:
+    given = SETTINGS[name].make(Path(), 1, SETTINGS[name].scale.toy())
     assert [*given.stages] == [*given.tests] == [job.name for job in given.jobs] and given.length == 6
     assert [*np.concatenate([*given.stages.values()])] == [*range(6)]
     inputs = [job.data[0].flatten(1) for job in given.jobs]
@@ -142,8 +133,8 @@ def test_stages_have_examples_of_their_own(make: Callable[[int, stages.Scale], D
 
 
 def test_no_character_is_told_by_those_after_it() -> None:
-    reader = stages.Reader(8).eval()
-    tokens = stages.texts()["manual"][:2]
+    reader = texts.Reader(8).eval()
+    tokens = texts.texts()["manual"][:2]
     changed = tokens.clone()
     changed[:, 20:] = 65
     before, after = reader(tokens), reader(changed)
