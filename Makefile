@@ -89,8 +89,9 @@ figures: $(READY)  ## measure what README and pages quote, and write it there; P
 peers: $(READY)  ## other libraries beside us on the same runs, each in an environment of its own
 	@$(BIN)/python -m tests.peers --pip="$(TORCH_INDEX)"
 
-paper: $(READY)  ## the paper's experiments again, beside its figures; PART=table1 does one
-	@$(BIN)/python -m tests.paper $(PART)
+paper: $(READY)  ## the paper's experiments again, beside its figures; PART=table1 does one, DATA=FOLDER has its data sets
+	@test -z "$(DATA)" || $(PIP) $(TORCH_INDEX) --editable '.[paper]' >$(LOG) 2>&1 || $(call FAILED,what reads the data sets could not be installed)
+	@$(BIN)/python -m tests.paper $(PART) $(if $(DATA),--data "$(DATA)")
 
 clean:  ## remove what the targets made
 	rm -rf $(VENV) demo runs build dist *.egg-info

@@ -76,8 +76,10 @@ def wanted(package: str) -> Any:
     """Import a package of the extra ``paper``."""
     try:
         return import_module(package)
-    except ImportError as error:
-        raise NotAtHandError(f"the package `{package}` is missing") from error
+    except ModuleNotFoundError as error:
+        raise NotAtHandError(f"the package `{error.name}` is missing") from error
+    except (ImportError, OSError, RuntimeError) as error:  # such as one that was built for another PyTorch
+        raise NotAtHandError(f"the package `{package}` cannot be imported ({error})") from error
 
 
 def drawn(draw: np.random.Generator, rows: NDArray[np.int64], count: int, what: str) -> NDArray[np.int64]:

@@ -53,8 +53,7 @@ def measured(part: Part, name: str, setting: Setting, scale: Scale) -> Measured:
     try:
         return [part.measured(f"{name}, seed {seed}", partial(made, seed)) for seed in range(scale.seeds)]
     except NotAtHandError as error:
-        needs = f"`pip install 'aadsl[paper]'`, and in the folder that `--data` names {setting.needs}"
-        missing = f"Missing: {error}. Needed: {needs}."
+        missing = f"Missing: {error}. Needed: the extra `aadsl[paper]`, and in the folder {setting.needs}."
         print(f"{part.name}: {name} is left out. {missing}", flush=True)
         return missing
 
@@ -112,6 +111,7 @@ correlated with that over the examples of each test set. This table, laid out as
 sets; those of each, as its Table 6 has them, follow. Mean ± standard deviation over seeds (another start, other
 examples).
 
-Its own settings are run where their data lie in the folder that `--data` names and the extra `aadsl[paper]` is
-installed. Digits and texts are no part of it: they are the same protocol, on smaller networks and on data that come
-with this package and with Python, so their numbers are not to be set beside the paper's."""
+Its own settings are run where their data are: `make paper PART=stages DATA=FOLDER` installs the extra `aadsl[paper]`,
+which reads them, and looks into that folder. Digits and texts are no part of it: they are the same protocol, on smaller
+networks and on data that come with this package and with Python, so their numbers are not to be set beside the
+paper's."""

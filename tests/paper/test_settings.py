@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from urllib.error import URLError
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 
 from aadsl.behaviors import BEHAVIORS
-from tests.paper import celeba, comments, stages, stand_ins, texts, xrays
+from tests.paper import celeba, comments, settings, stages, stand_ins, texts, xrays
 from tests.paper.agreement import AA_SCORE, DVEMB
 from tests.paper.settings import NotAtHandError, Scale, Setting
 from tests.paper.test_paper import cells, numbers, written
@@ -63,7 +64,7 @@ def test_what_is_missing_is_said_and_the_rest_goes_on(
     monkeypatch.setattr(stages, "SETTINGS", PAPERS)
     page = written("stages", tmp_path, "--data", str(tmp_path / "nothing"))
     assert page.count("**Not run here: the data are not at hand.**") == 3 and "nothing was measured" in page
-    assert page.count("`pip install 'aadsl[paper]'`, and in the folder that `--data` names") == 3
+    assert page.count("Needed: the extra `aadsl[paper]`, and in the folder ") == 3
     for name, missing in {
         "CelebA": "the package `torchvision` is missing",
         "CivilComments": f"there is no `{comments.TABLE}`",
@@ -72,6 +73,15 @@ def test_what_is_missing_is_said_and_the_rest_goes_on(
         assert f"Missing: {missing}." in page.split(f"## {PAPERS[name].title}\n")[1].split("\n## ")[0]
         assert f"| {name}: here | not run | not run | not run |" in page
     assert capsys.readouterr().out.count("is left out. Missing:") == 3
+
+
+def test_a_package_that_was_built_for_another_one_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(package: str) -> None:
+        raise RuntimeError("operator torchvision::nms does not exist")
+
+    monkeypatch.setattr(settings, "import_module", broken)
+    with pytest.raises(NotAtHandError, match=r"`torchvision` cannot be imported \(operator torchvision::nms does not"):
+        settings.wanted("torchvision")
 
 
 def refused(setting: Setting, folder: Path, scale: Scale | None = None) -> str:
@@ -94,7 +104,9 @@ def test_each_thing_that_is_missing_is_named(data: Path, tmp_path: Path, monkeyp
     assert refused(comments.SETTING, tmp_path) == f"there is no model in `{comments.MODEL}/`"
     (tmp_path / "xrays" / "ChestX-ray14").mkdir(parents=True)
     (tmp_path / "xrays" / "ChestX-ray14" / "gone").touch()
-    assert ".png` is missing" in refused(xrays.SETTING, tmp_path)
+    assert re.fullmatch(
+        r"an image of ChestX-ray14 \(.* 'xrays/ChestX-ray14/\d+\.png'\)", refused(xrays.SETTING, tmp_path)
+    )
 
     def unreachable(weights: str) -> None:
         raise URLError("no route")

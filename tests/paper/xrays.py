@@ -30,7 +30,7 @@ def chests(folder: Path, seed: int, scale: Scale) -> Development:
             train[name] = stacked(shots, rows[: scale.examples], image, heart)
             tests[name] = stacked(shots, rows[scale.examples :], image, heart)
         except FileNotFoundError as error:
-            raise NotAtHandError(f"of {name} the image `{Path(str(error.filename)).name}` is missing") from error
+            raise NotAtHandError(f"an image of {name} ({error})".replace(f"{folder}/", "")) from error
     backbone = pretrained("densenet121").requires_grad_(False)
     torch.manual_seed(seed)
     backbone.classifier = nn.Linear(backbone.classifier.in_features, 2)
