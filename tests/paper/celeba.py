@@ -42,7 +42,7 @@ def split(folder: Path, name: str) -> Any:
     try:
         return vision.datasets.CelebA(folder, split=name, transform=shape.Compose(steps))
     except RuntimeError as error:
-        raise NotAtHandError("torchvision finds no CelebA, or files that are not its own") from error
+        raise NotAtHandError("`celeba/`, or some of it, or files are not those that torchvision knows") from error
 
 
 def attribute(faces: Any, name: str) -> np.ndarray:
@@ -59,13 +59,13 @@ def pretrained(name: str) -> Any:
     try:
         return getattr(wanted("torchvision").models, name)(weights="IMAGENET1K_V1")
     except URLError as error:
-        raise NotAtHandError(f"the weights of `{name}` are not in PyTorch's cache, nor can be downloaded") from error
+        raise NotAtHandError(f"the weights of `{name}`, neither in PyTorch's cache nor to be downloaded") from error
 
 
 SETTING = Setting(
     "CelebA, a ResNet-18",
-    "Blond or not, 64 × 64 pixels, weights of ImageNet and a new last layer, all of it trained. The test set has 100"
-    " faces of each sex and color of hair.",
+    "Blond or not, 64 × 64 pixels (the paper does not say), weights of ImageNet and a new last layer, all of it"
+    " trained. The test set has 100 faces of each sex and color of hair.",
     faces,
     Scale(examples=1000, batch=2, tests=400, rate=0.0005),
     {"DVEmb": (0.4406, 0.6304, 0.4203), "AA-Score": (0.5524, 0.6953, 0.8436)},

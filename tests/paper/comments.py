@@ -39,13 +39,13 @@ def columns(folder: Path) -> dict[str, np.ndarray]:
     """Return the columns that are needed: text, split, and what share of readers saw toxicity and each identity."""
     datasets, file = wanted("datasets"), folder / TABLE
     if not file.exists():
-        raise NotAtHandError(f"there is no `{TABLE}`")
+        raise NotAtHandError(f"`{TABLE}`")
     with tempfile.TemporaryDirectory() as cache:
         table = datasets.Dataset.from_csv(str(file), cache_dir=cache, keep_in_memory=True)
         needed = ("comment_text", "split", "toxicity", *IDENTITIES)
         if missing := set(needed) - set(table.column_names):
-            raise NotAtHandError(f"`{TABLE}` has no column {', '.join(sorted(missing))}")
-        return {name: np.array(table[name][:]) for name in needed}
+            raise NotAtHandError(f"in `{TABLE}` the column {', '.join(sorted(missing))}")
+        return {name: column.to_numpy() for name, column in table.to_pandas()[[*needed]].items()}
 
 
 def tokens_and_labels(tokenizer: Any, table: dict[str, np.ndarray], rows: np.ndarray) -> tuple[Tensor, Tensor]:
@@ -70,7 +70,7 @@ def pretrained(folder: Path, seed: int) -> tuple[Any, nn.Module]:
     """Return the tokenizer and the model that lie in the folder, the model with a new head of two classes."""
     transformers, place = wanted("transformers"), folder / MODEL
     if not (place / "config.json").exists():
-        raise NotAtHandError(f"there is no model in `{MODEL}/`")
+        raise NotAtHandError(f"a model in `{MODEL}/`")
     tokenizer = transformers.AutoTokenizer.from_pretrained(place)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -86,7 +86,7 @@ def pretrained(folder: Path, seed: int) -> tuple[Any, nn.Module]:
 SETTING = Setting(
     "CivilComments, a pretrained Transformer",
     "Toxic or not, 128 tokens, a pretrained model with a new head, all of it trained. Comments that mention Christians,"
-    " then those that mention black people, then men. The paper does not say how many; here 1,000 of each.",
+    " then those that mention black people, then men. The paper says neither how long nor how many they are.",
     comments,
     Scale(examples=1000, batch=50, tests=200, rate=0.0001),
     {"DVEmb": (0.7766, 0.9569, 0.8514), "AA-Score": (0.8576, 0.9789, 0.9746)},

@@ -16,7 +16,7 @@ from tests.paper.runs import Batch, Development, Job, in_order
 
 
 class NotAtHandError(Exception):
-    """Data or a package are missing; the message says which. What a setting needs is told in ``Setting.needs``."""
+    """Data or a package are missing; the message names what. All that is needed is in ``Setting.needs``."""
 
 
 class Scale(NamedTuple):
@@ -64,7 +64,9 @@ class Setting(NamedTuple):
     needs: str = ""
 
 
-def staged(model: nn.Module, train: Mapping[str, Batch], tests: Mapping[str, Batch], scale: Scale, **more: Any):
+def staged(
+    model: nn.Module, train: Mapping[str, Batch], tests: Mapping[str, Batch], scale: Scale, **more: Any
+) -> Development:
     """Return jobs that follow on each other, each a stage, momentum 0.9 and weight decay 1e-5 (appendix E)."""
     batches = in_order(scale.examples, scale.batch, scale.epochs)
     jobs = [Job(name, data, batches, scale.rate) for name, data in train.items()]
@@ -77,9 +79,9 @@ def wanted(package: str) -> Any:
     try:
         return import_module(package)
     except ModuleNotFoundError as error:
-        raise NotAtHandError(f"the package `{error.name}` is missing") from error
+        raise NotAtHandError(f"the package `{error.name}`") from error
     except (ImportError, OSError, RuntimeError) as error:  # such as one that was built for another PyTorch
-        raise NotAtHandError(f"the package `{package}` cannot be imported ({error})") from error
+        raise NotAtHandError(f"the package `{package}`, which cannot be imported ({error})") from error
 
 
 def drawn(draw: np.random.Generator, rows: NDArray[np.int64], count: int, what: str) -> NDArray[np.int64]:

@@ -41,7 +41,7 @@ def source(folder: Path, name: str) -> Any:
     """Return the X-rays of one source: images of one channel from −1024 to 1024, and a label for each pathology."""
     xrays, place = wanted("torchxrayvision"), folder / "xrays" / name
     if not place.is_dir():
-        raise NotAtHandError(f"there is no `xrays/{name}/`")
+        raise NotAtHandError(f"`xrays/{name}/`")
     sets = xrays.datasets
     shape = wanted("torchvision").transforms.Compose([sets.XRayCenterCrop(), sets.XRayResizer(SIDE)])
     return getattr(sets, SOURCES[name])(imgpath=str(place), transform=shape)
@@ -61,7 +61,8 @@ class Colored(nn.Module):
 
 SETTING = Setting(
     "Chest X-rays of three sources, a DenseNet-121",
-    "An enlarged heart or not, 224 × 224 pixels, weights of ImageNet of which a new last layer alone is trained.",
+    "An enlarged heart or not, 224 × 224 pixels, weights of ImageNet and a new last layer, which alone is trained;"
+    " the statistics of BatchNorm follow the data.",
     chests,
     Scale(examples=1000, batch=50, tests=200, rate=0.01, epochs=2),
     {"DVEmb": (0.9628, 0.9487, 0.7025), "AA-Score": (0.9326, 0.9809, 0.7414)},
