@@ -80,7 +80,9 @@ class Part:
         body, said = [*lines], f"`python -m tests.paper {self.name}`, nothing was measured."
         if self.told:
             seconds = sum(one["seconds"] for one in self.told)
-            said = f"`python -m tests.paper {self.name}`, {self.days}, {'; '.join(dict.fromkeys(self._all('machine')))};"
+            said = (
+                f"`python -m tests.paper {self.name}`, {self.days}, {'; '.join(dict.fromkeys(self._all('machine')))};"
+            )
             said += f" {seconds:,.0f} s of processor time."
         if self.toy:
             said = f"**Toy size: these numbers say nothing of the paper.** {said}"
