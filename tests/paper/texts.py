@@ -91,5 +91,5 @@ PRETRAINED = Setting(
     f"{ABOUT} Pretrained with Adam on other pieces of all three sources, 1,000 steps of 50; as in the paper the rate of"
     " the stages is then a lower one.",
     writings,
-    SCALE._replace(rate=0.01, pretraining=1000),
+    SCALE._replace(rate=0.01, pretraining=1000, seeds=1),
 )
