@@ -85,7 +85,9 @@ def pretrain(model: nn.Module, pieces: Tensor, draw: np.random.Generator, scale:
 ABOUT = """Python's manual, three of its modules' sources, Unicode's names of characters; pieces of 32 characters, width
 32, two layers. Effects are nats a character."""
 SCALE = Scale(examples=1000, batch=50, tests=200, rate=0.1, seeds=2)
-FROM_SCRATCH = Setting("Text of three sources, a Transformer", f"{ABOUT} From random weights.", writings, SCALE)
+FROM_SCRATCH = Setting(
+    "Text of three sources, a Transformer", f"{ABOUT} From random weights, as none of the paper's.", writings, SCALE
+)
 PRETRAINED = Setting(
     "Text of three sources, a pretrained Transformer",
     f"{ABOUT} Pretrained with Adam on other pieces of all three sources, 1,000 steps of 50; as in the paper the rate of"
