@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmarks import figures
+from tests.benchmarks import cost, figures, growth
 from tests.benchmarks.report import HERE, ROOT
 
 PAGES = runpy.run_path(str(ROOT / "tutorials" / "pages.py"))
@@ -45,3 +45,19 @@ def test_the_help_says_what_each_part_takes(capsys: pytest.CaptureFixture[str]) 
         figures.main(["--help"])
     said = capsys.readouterr().out
     assert all(f"{name:12} {part.takes}" in said for name, part in figures.PARTS.items())
+
+
+def test_growth_is_told_of_each_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = {"plain training": [1.0, 2.0], "recorded training": [1.5, 3.0]}
+    asked: list[int] = []
+
+    def measured(case: cost.Case, steps: int, rounds: int, memory: bool) -> cost.Measured:
+        asked.append(steps)
+        return cost.Measured({name: [9.0, 9.0] for name in seconds}, seconds, {}, 0, 0, 0)
+
+    monkeypatch.setattr(cost, "measure", measured)
+    monkeypatch.setattr(cost, "digits", lambda: None)
+    monkeypatch.setattr(growth, "agreement", lambda case, data, steps: 1 / steps)
+    head, _, *told = growth.rows(growth.CASES["mlp"], 2)
+    assert asked == [100, 200, 400] and head.startswith("| MLP") and "plain" in head and "Pearson's r" in head
+    assert told[0] == "| 2,000 examples | 100 | 1.50 s | 1.50 × | 0.0100 |" and len(told) == 3
