@@ -281,7 +281,7 @@ def test_a_flipped_byte(tmp_path: Path, name: str, where: float) -> None:
 def test_missing_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("aadsl.trajectory.record.journal.FLUSH_SECONDS", -1.0)
     monkeypatch.setattr("aadsl.trajectory.store.segments._mergeable", lambda *_: False)
-    monkeypatch.setattr("aadsl.trajectory.record.journal.merge", lambda *_: None)
+    monkeypatch.setattr("aadsl.trajectory.record.journal.merge_steps", lambda *_: None)
     record(tmp_path / "whole", steps=5)
     for name, said in [
         ("steps-2-3.nc", "steps from step 2 to 3 is missing"),
