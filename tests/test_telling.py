@@ -93,7 +93,7 @@ def test_no_work_is_long_without_a_word(
         return worked
 
     monkeypatch.setattr(StepMap, "evaluate", counted("steps", StepMap.evaluate))
-    monkeypatch.setattr(BatchReader, "at", counted("batches", BatchReader.at))
+    monkeypatch.setattr(BatchReader, "_find", counted("batches", BatchReader._find))
     monkeypatch.setattr(Folder, "digest", counted("digests", Folder.digest))
 
     def progress(what: str, done: int, total: int) -> None:

@@ -27,7 +27,7 @@ class ModelBuffers:
 
     def __init__(self, model: nn.Module, layout: Layout, integers: Sequence[str], like: Tensor) -> None:
         own, modules = dict(model.named_buffers()), dict(model.named_modules())
-        self._floating, self._size = AlignedTensors(layout, like), layout.size
+        self._floating = AlignedTensors(layout, like)
         for name, memory in zip(layout.names, self._floating.tensors, strict=True):
             if name in own:
                 own[name].data = memory
@@ -45,7 +45,7 @@ class ModelBuffers:
         for home, key, tensor in self._places:
             if home[key] is not tensor:
                 home[key] = tensor
-        if self._size:
+        if floating.numel():
             self._floating.load(floating)
         for place, value in enumerate(integers):
             if self._absent[place]:

@@ -31,8 +31,7 @@ def updated(
     taken = own_steps(layout, start, gradient, present, step) if as_recorded else {}
     pairs = []
     for group, (s, own, dynamics, hyper) in enumerate(zip(slices, start.slots, step.dynamics, step.hyper, strict=True)):
-        part = (start.parameters, gradient) if len(slices) == 1 else (start.parameters[s], gradient[s])
-        given = part[0], own, part[1], hyper
+        given = start.parameters if len(slices) == 1 else start.parameters[s], own, gradient[s], hyper
         if group in taken:
             pairs.append(taken[group])
         elif as_recorded and has_fused_step(dynamics, hyper):

@@ -226,9 +226,10 @@ def test_a_state_that_is_not_stored(tmp_path: Path) -> None:
     trajectory = open_trajectory(tmp_path)
     with pytest.raises(AadslError, match=r"before step 7 is not stored\nthe one before it is 5"):
         trajectory.state(7)
-    for call in (trajectory.hyperparameters, trajectory.batch_indices, trajectory.training):
-        with pytest.raises(AadslError, match="no step 8: the trajectory has steps 0 … 7"):
-            call(8)
+    for call in (trajectory.hyperparameters, trajectory.batch_indices, trajectory.micro_batches, trajectory.training):
+        for step in (8, -1):
+            with pytest.raises(AadslError, match=f"no step {step}: the trajectory has steps 0 … 7"):
+                call(step)
 
 
 @pytest.mark.parametrize("make", [lambda: every(0), lambda: every(1.5), lambda: budget("much"), lambda: budget("5 XB")])

@@ -35,10 +35,17 @@ class BatchReader:
         self._source = source
         self._segments = segments
         self._starts = [segment.start for segment in segments]
+        self._latest: tuple[int, tuple[Loaded, int, int]] | None = None
         self._loaded: OrderedDict[str, Loaded] = OrderedDict()
 
     def at(self, step: int) -> tuple[Loaded, int, int]:
         """Return the loaded segment of a step and its rows ``first <= row < last`` of micro-batches."""
+        # A step's indices, tensors and generator states are asked for one after the other.
+        if self._latest is None or self._latest[0] != step:
+            self._latest = step, self._find(step)
+        return self._latest[1]
+
+    def _find(self, step: int) -> tuple[Loaded, int, int]:
         place = bisect_right(self._starts, step) - 1
         if place < 0 or step >= self._segments[place].stop:
             raise AadslError(

@@ -78,7 +78,6 @@ class Trajectory:
     def __init__(self, runs: Sequence[RecordedRun], beginnings: Sequence[Beginning] = ()) -> None:
         self._chain = self.chain = Chain(runs, beginnings)
         self._runs, last = self._chain.runs, runs[-1].header
-        self._latest: tuple[int, list[tuple[Loaded, int]]] = -1, []
         self.path, self.length = runs[0].source.path, self._chain.starts[-1]
         self.stamp: tuple[int | str, ...] = (self.length, *(run.header.run for run in runs))
         self.optimizer, self.group_count = self._chain.optimizer, len(self._chain.groups)
@@ -167,11 +166,9 @@ class Trajectory:
 
     def _consumed(self, step: int) -> list[tuple[Loaded, int]]:
         """Return where the micro-batches of a step are: the loaded segment and the row of each."""
-        if self._latest[0] != step:  # all that is known of a step is asked for at once
-            number, local = self._chain.locate(step)
-            loaded, first, last = self._runs[number].batches.at(local)
-            self._latest = step, [(loaded, row) for row in range(first, last)]
-        return self._latest[1]
+        number, local = self._chain.locate(step)
+        loaded, first, last = self._runs[number].batches.at(local)
+        return [(loaded, row) for row in range(first, last)]
 
     def used(self, job: int) -> NDArray[np.int64]:
         """Return the positions in the data set that one of the :attr:`jobs` used, each once, ascending."""
