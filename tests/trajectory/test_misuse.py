@@ -218,6 +218,20 @@ def test_what_is_no_trajectory(tmp_path: Path) -> None:
         open_trajectory([])
 
 
+def test_what_steps_an_optimizer_within_it_is_told_from_a_wrapper(tmp_path: Path) -> None:
+    """It moves the weights itself (schedulefree's ScheduleFreeWrapper does): its optimizer's steps are not all."""
+
+    class Moving:
+        def __init__(self, base: torch.optim.Optimizer) -> None:
+            self.base, self.param_groups, self.step = base, base.param_groups, base.step
+
+    model = small_model()
+    with pytest.raises(AadslError, match=r"the optimizer is a Moving.*\n.*beside the optimizer within it"):
+        Recorder(tmp_path, model, Moving(sgd(model)))
+    with pytest.raises(AadslError, match=r"the optimizer is a Linear.*\n.*whose step\(\) the training loop calls"):
+        Recorder(tmp_path, model, torch.nn.Linear(1, 1))
+
+
 def test_a_state_that_is_not_stored(tmp_path: Path) -> None:
     model = small_model()
     optimizer = sgd(model)

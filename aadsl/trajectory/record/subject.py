@@ -35,10 +35,10 @@ def unwrapped_optimizer(optimizer: Any) -> Optimizer:
         optimizer = inner
     optimizer = optimizer if isinstance(optimizer, Optimizer) else given
     if not isinstance(optimizer, Optimizer):
-        raise AadslError(
-            f"the optimizer is a {type(optimizer).__name__}, not a torch.optim.Optimizer",
-            hint="pass the object whose step() the training loop calls",
-        )
+        hint = "pass the object whose step() the training loop calls"
+        if hasattr(optimizer, "step") and hasattr(optimizer, "param_groups"):
+            hint = "what moves weights beside the optimizer within it cannot be followed: train with a torch.optim one"
+        raise AadslError(f"the optimizer is a {type(optimizer).__name__}, not a torch.optim.Optimizer", hint=hint)
     return optimizer
 
 
