@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import traceback
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from aadsl.core.texts import told
 
@@ -61,6 +61,15 @@ class AadslError(Exception):
         self.problems = tuple(Problem(p, hint) if isinstance(p, str) else p for p in problems)
         self._shown = False
         super().__init__("\n".join(str(problem) for problem in self.problems))
+
+    def within(self, where: str) -> AadslError:
+        """Return the same problems, each with its own way out, told of a place.
+
+        >>> print(AadslError("the batch is empty", hint="leave it out").within("step 3"))
+        step 3: the batch is empty
+        leave it out
+        """
+        return AadslError(*(replace(problem, message=f"{where}: {problem.message}") for problem in self.problems))
 
     def _render_traceback_(self) -> list[str]:
         """IPython's hook: the message alone; asked for once more (``%tb``), with the Python frames."""

@@ -65,6 +65,23 @@ def test_wherever_a_disk_fills_every_step_taken_can_be_read(
     assert lengths == sorted(lengths) and lengths[0] < 3 < 10 < lengths[-1]
 
 
+def test_a_disk_that_filled_meanwhile_is_told_at_the_batch_with_the_way_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = small_model()
+    optimizer = sgd(model)
+    recorder = Recorder(tmp_path, model, optimizer, DATA)
+    train(recorder, model, optimizer, 2)
+    monkeypatch.setattr(files, "_replacing", disk_full)
+    recorder._loop.commit(True)
+    recorder._journal.flush()
+    with pytest.raises(AadslError, match=r"step 2: .*No space left on device") as caught:
+        recorder.batch(indices=[0, 1])
+    assert [problem.hint for problem in caught.value.problems] == ["what was committed before stays readable"]
+    with pytest.raises(AadslError, match="No space left on device"):
+        recorder.close()
+
+
 def test_a_disk_without_room_for_a_reserve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("aadsl.trajectory.record.reserve.os.fsync", disk_full)
     held = reserve.Reserve(tmp_path)

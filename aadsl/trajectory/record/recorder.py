@@ -156,7 +156,7 @@ class Recorder:
             given = tensors, indices, size, weight, metadata
             self._loop.announce(*announced(*given, self._vocabulary, self._data_length))
         except AadslError as error:
-            self._fail(AadslError(f"step {self.step}: {error}"))
+            self._fail(error.within(f"step {self.step}"))
         except Exception as error:
             self._fail(error)
 
