@@ -15,6 +15,7 @@ from aadsl.dynamics.lion import Lion
 from aadsl.dynamics.nadam import NAdam
 from aadsl.dynamics.own import OWN_SCALAR, Given, OwnGroup, OwnOptimizer, without_derivative
 from aadsl.dynamics.own_making import Make, options_of, prospects, scalars_of
+from aadsl.dynamics.own_modes import equal_but_for_swaps, trained_weights
 from aadsl.dynamics.own_state import leaves
 from aadsl.dynamics.radam import RAdam
 from aadsl.dynamics.rmsprop import RMSprop
@@ -22,8 +23,9 @@ from aadsl.dynamics.sgd import SGD
 
 __all__ = [
     "DYNAMICS", "OWN_SCALAR", "RESTING", "Dynamics", "Given", "Hyper", "Make", "OwnGroup", "OwnOptimizer", "Pausing",
-    "Slots", "class_of", "fused_step", "has_fused_kernels", "has_fused_step", "in_words", "kind_of", "leaves",
-    "options_of", "prospects", "scalars_of", "step_in_place", "without_derivative",
+    "Slots", "class_of", "equal_but_for_swaps", "fused_step", "has_fused_kernels", "has_fused_step", "in_words",
+    "kind_of", "leaves", "options_of", "prospects", "scalars_of", "step_in_place", "trained_weights",
+    "without_derivative",
 ]  # fmt: skip
 
 DYNAMICS: dict[str, Dynamics] = {

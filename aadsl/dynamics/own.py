@@ -15,6 +15,7 @@ from aadsl.core.errors import AadslError
 from aadsl.dynamics.base import Hyper, Slots
 from aadsl.dynamics.kinds import in_words
 from aadsl.dynamics.own_making import GroupOptions, Make, maker, put_scalars, require_no_closure, revived, unmade
+from aadsl.dynamics.own_modes import has_modes
 from aadsl.dynamics.own_state import StateVectors, leaves_of
 
 OWN_SCALAR = "scalar of the group: "
@@ -61,6 +62,8 @@ class OwnOptimizer:
         self._require_fit(lists)
         for group, own in zip(self.optimizer.param_groups, options, strict=True):
             group.update({name: revived(value, group.get(name)) for name, value in own.items()})
+        if self.has_modes:
+            self.optimizer.train()  # type: ignore[attr-defined]
         device, scalars = lists[0][0].device, [_besides_parameters(group) for group in self.optimizer.param_groups]
         begun, tried = self._states(), self._tried()
         # Scalars that its own steps change (a count, a distance) go on from what they are, not from what was recorded.
@@ -76,6 +79,11 @@ class OwnOptimizer:
             for vectors, states in zip(self.vectors, begun, strict=True)
         ]
 
+    @property
+    def has_modes(self) -> bool:
+        """Whether it evaluates other weights than it trains."""
+        return has_modes(self.optimizer)
+
     def initial(self, number: int) -> Slots:
         """Return the slots of a group before the first step."""
         return self._begun[number] | self.moving(number, {})
@@ -88,6 +96,27 @@ class OwnOptimizer:
 
     def step(self, given: Mapping[int, Given]) -> dict[int, tuple[Tensor, Slots]]:
         """Take one step of the groups that are given and return (θ', s') of each, θ' a vector in the order given."""
+        self._put(given)
+        self.optimizer.step()
+        states = self._states()
+        after = {}
+        for number, own in given.items():
+            vector = self._vector(number, own)
+            found = {name: leaves_of(state) for name, state in states[number].items()}
+            moving = self.moving(number, self.optimizer.param_groups[number])
+            after[number] = vector, self.vectors[number].packed(found, vector.device) | moving
+        return after
+
+    def evaluated(self, given: Mapping[int, Given]) -> dict[int, Tensor]:
+        """Return the weights that are evaluated in the place of those of the groups that are given, as vectors."""
+        self._put(given)
+        self.optimizer.eval()  # type: ignore[attr-defined]
+        vectors = {number: self._vector(number, own) for number, own in given.items()}
+        self.optimizer.train()  # type: ignore[attr-defined]
+        return vectors
+
+    def _put(self, given: Mapping[int, Given]) -> None:
+        """Give the optimizer what a step reads; groups that are not given have no gradient."""
         self.optimizer.state.clear()
         for number, parameters in enumerate(self._parameters):
             own = given.get(number)
@@ -102,15 +131,9 @@ class OwnOptimizer:
                 self.optimizer.state[parameters[name]] = state
             moved = {n: type(v)(own.slots[f"{OWN_SCALAR}{n}"].item()) for n, v in self._moving[number].items()}
             put_scalars(self.optimizer.param_groups[number], own.hyper | moved)
-        self.optimizer.step()
-        states = self._states()
-        after = {}
-        for number, own in given.items():
-            vector = torch.cat([self._parameters[number][name].detach().reshape(-1) for name in own.parameters])
-            found = {name: leaves_of(state) for name, state in states[number].items()}
-            moving = self.moving(number, self.optimizer.param_groups[number])
-            after[number] = vector, self.vectors[number].packed(found, vector.device) | moving
-        return after
+
+    def _vector(self, number: int, given: Given) -> Tensor:
+        return torch.cat([self._parameters[number][name].detach().reshape(-1) for name in given.parameters])
 
     def _states(self) -> list[dict[str, Mapping[Any, Any]]]:
         """Return what is kept of the parameters of each group by name."""

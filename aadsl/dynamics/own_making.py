@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from aadsl.core.errors import AadslError
 from aadsl.dynamics.base import Hyper
 from aadsl.dynamics.kinds import class_of, in_words
+from aadsl.dynamics.own_modes import has_modes
 
 Make: TypeAlias = Callable[[Any], Optimizer]
 """Returns the optimizer for parameters: a list of them, or of dictionaries where it has several parameter groups."""
@@ -48,6 +49,8 @@ def _tried(optimizer: Optimizer, kind: str) -> tuple[bool, str]:
         return False, ""
     parameter.grad = torch.ones(2, 2)
     try:
+        if has_modes(made):
+            made.train()  # type: ignore[attr-defined]
         made.step()
     except Exception as error:  # whatever a user's own code raises
         return True, f"takes no step by itself ({type(error).__name__}: {error})"

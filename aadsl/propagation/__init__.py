@@ -27,6 +27,7 @@ from aadsl.propagation.layout import Average, FlatState, Layout, alike, differen
 from aadsl.propagation.loss import LossFunction
 from aadsl.propagation.objective import Objective
 from aadsl.propagation.own_effects import own_effects
+from aadsl.propagation.own_update import evaluated
 from aadsl.propagation.readout import MetricFunction, Readout
 from aadsl.propagation.refusals import CannotAdvanceTogetherError
 from aadsl.propagation.rehearsal import Rehearsed, rehearse
@@ -83,6 +84,7 @@ __all__ = [
     "difference",
     "eigenpairs",
     "ensemble",
+    "evaluated",
     "example_shares",
     "example_sweep",
     "final_state",

@@ -1,7 +1,7 @@
 """Which model answers are about: the one that was shipped, where that is not the one that the run ended with.
 
-What is asked for, ``final``, comes as a number of steps, or several, as ``"averaged"``, ``"given"``, or as weights. It
-means one of three: a number of steps; several, whose mean it is; or ``"averaged"``.
+What is asked for, ``final``, comes as a number of steps, or several, as weights, or as ``"averaged"``, ``"trained"`` or
+``"given"``. It means one of four: a number of steps; several, whose mean it is; ``"averaged"``; or ``"trained"``.
 """
 
 from __future__ import annotations
@@ -18,11 +18,20 @@ from aadsl.core.arguments import shown
 from aadsl.core.errors import AadslError
 from aadsl.propagation import FlatState, forward
 from aadsl.replayed.averages import KeptAverage, MeanOfSteps, require_average
-from aadsl.replayed.given import NamedWeights, is_average, is_other, stored_step, weights_of
+from aadsl.replayed.given import (
+    AVERAGED,
+    GIVEN,
+    TRAINED,
+    NamedWeights,
+    is_average,
+    is_other,
+    is_trained_end,
+    stored_step,
+    weights_of,
+)
 from aadsl.replayed.history import History
 from aadsl.replayed.merged import merged_step
 
-GIVEN, AVERAGED = "given", "averaged"
 ROUNDED = 1e-2  # of the length of a step, that the replay of a state may be off by
 
 WhichModel = int | str | tuple[int, ...] | None
@@ -34,7 +43,8 @@ def asked_of(history: History, final: Any, model: nn.Module) -> WhichModel:
     Args:
         history: the run, of which nothing else was asked yet.
         final: a number of steps, or several; the weights themselves, as a state dict or in a model; ``"given"`` for
-            those of ``model``; ``"averaged"``; a model into whose base the adapters that were trained are merged.
+            those of ``model``; ``"averaged"``; ``"trained"``, where the optimizer evaluates other weights than it
+            trains; a model into whose base the adapters that were trained are merged.
         model: the model that was given.
 
     Raises:
@@ -43,12 +53,19 @@ def asked_of(history: History, final: Any, model: nn.Module) -> WhichModel:
     trajectory = history.trajectory
     if isinstance(final, (list, tuple, np.ndarray)) and len(final):
         steps = tuple(sorted({_step(one, trajectory.length) for one in final}))
+        if len(steps) > 1 and history.evaluated is not None:
+            raise AadslError(
+                f"final={list(steps)}: the mean of weights that optimizer.eval() sets cannot be followed",
+                hint="ask about one of these models: final=STEP",
+            )
         return steps if len(steps) > 1 else _unless_end(steps[0], trajectory.length)
     if isinstance(final, (int, np.integer)) and not isinstance(final, bool):
         return _unless_end(_step(final, trajectory.length), trajectory.length)
     if isinstance(final, str) and final == AVERAGED:
         require_average(trajectory)
         return AVERAGED
+    if isinstance(final, str) and final == TRAINED:
+        return None if history.evaluated is None else TRAINED
     weights = model if isinstance(final, str) and final == GIVEN else final
     if not isinstance(weights, (nn.Module, Mapping)):
         raise AadslError(
@@ -64,6 +81,8 @@ def asked_of(history: History, final: Any, model: nn.Module) -> WhichModel:
     known = weights_of(weights, trajectory)
     if is_average(trajectory, known):
         return AVERAGED
+    if history.evaluated is not None and is_trained_end(trajectory, known):
+        return TRAINED
     step = _step_of(history, known)
     if not step:
         raise AadslError(
@@ -82,7 +101,9 @@ def ask_about(history: History, asked: WhichModel, finish: Callable[[nn.Module],
         history.end = asked
     elif isinstance(asked, tuple):
         history.end, history.average = asked[-1], MeanOfSteps(asked, partial(_passed, history))
-    elif asked == AVERAGED:
+    if asked in (AVERAGED, TRAINED):
+        history.evaluated = None
+    if asked == AVERAGED:
         objective = history.objective
         layouts = objective.parameters, objective.buffers
         history.average = KeptAverage(history.trajectory, layouts, history.state(0).parameters)
@@ -130,17 +151,21 @@ def _step_of(history: History, weights: NamedWeights) -> int:
         AadslError: the run passes them nowhere there.
     """
     trajectory = history.trajectory
-    step = stored_step(trajectory, weights)
+    step = stored_step(trajectory, weights, history.evaluated)
     if step is not None:
         return step
+    evaluated = history.evaluated or (lambda state: state)
     layout, like = history.objective.parameters, history.state(0).parameters
     wanted = layout.flatten([weights[name] for name in layout.names], like)
+
+    def off(state: FlatState) -> float:
+        return float((evaluated(state).parameters - wanted).norm())
+
     steps = trajectory.checkpoints
-    nearest = min(range(len(steps)), key=lambda i: float((history.state(steps[i]).parameters - wanted).norm()))
+    nearest = min(range(len(steps)), key=lambda i: off(history.state(steps[i])))
     bounds = [*steps[max(0, nearest - 1) : nearest + 2], *([] if nearest + 1 < len(steps) else [trajectory.length])]
     for taken in forward(history, history.step_map, bounds[0], bounds[-1]):
-        off = (taken.after.parameters - wanted).norm()
-        if bool(off <= ROUNDED * taken.change.parameters.norm()):
+        if off(taken.after) <= ROUNDED * float(taken.change.parameters.norm()):
             return taken.step.index + 1
     raise AadslError(
         f"final: these weights are of no step that the run stored, nor of steps {bounds[0]} to {bounds[-1]}, "

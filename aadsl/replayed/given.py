@@ -5,35 +5,56 @@ Many runs do not ship their last weights: best ones are loaded at the end, or th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from aadsl.core.errors import AadslError, did_you_mean
 from aadsl.core.state import State
+from aadsl.dynamics import equal_but_for_swaps
 from aadsl.trajectory import Trajectory
 
 SEARCHED = 1 << 26  # bytes of weights in stored states that are looked through for the given ones
 WRAPPERS = ("_orig_mod.", "module.")  # what wrappers put before the names of parameters
 
+GIVEN, AVERAGED, TRAINED = "given", "averaged", "trained"  # what final= may say in words
+
 NamedWeights = Mapping[str, Tensor]
 
 
-def note_on_weights(trajectory: Trajectory, model: nn.Module, first: State, last: State) -> str:
+class OfStates(Protocol):
+    """The weights that stored states stand for, where these are others than were trained."""
+
+    def weights(self, step: int) -> NamedWeights:
+        """Return those of the state before a step by name."""
+        ...
+
+
+def note_on_weights(
+    trajectory: Trajectory, model: nn.Module, first: State, last: State, evaluated: OfStates | None = None
+) -> str:
     """Return what is to be said of the model's weights; "" where they are those of the run's start or of its end.
 
     Args:
         trajectory: the run.
         model: the model that was given.
         first, last: the first and the last state that were stored. Of a run that was not closed, the end is not known.
+        evaluated: the weights that its optimizer evaluates, where these are others than it trains.
     """
     own = {name: parameter.detach() for name, parameter in model.named_parameters() if name in trajectory.parameters}
     ended = trajectory.checkpoints[-1] == trajectory.length
     if not (ended or trajectory.closed) or any(p.is_meta for p in own.values()):
         return ""
-    if _equal(own, first) or (ended and _equal(own, last)):
+    at_end = evaluated is None and _equal(own, last.parameters)
+    if _equal(own, first.parameters) or (ended and (at_end or _is_evaluated(own, trajectory.length, evaluated))):
         return ""
+    if evaluated is not None and is_trained_end(trajectory, own):
+        return (
+            "the weights of the model that was given are those of training, before optimizer.eval(); answers are about "
+            f"those that it sets; to ask about the model that was given, say final={TRAINED!r}"
+        )
     if is_average(trajectory, own):
         return (
             "the weights of the model that was given are the average that the loop kept; answers are about the run's "
@@ -42,7 +63,7 @@ def note_on_weights(trajectory: Trajectory, model: nn.Module, first: State, last
     about = f"answers are about the run's end, the model after {trajectory.length} steps"
     between = trajectory.checkpoints[1:-1]
     searched = len(between) * sum(part.nbytes for part in first.parameters.values()) <= SEARCHED
-    step = stored_step(trajectory, own) if searched else None
+    step = stored_step(trajectory, own, evaluated) if searched else None
     if step is not None:
         return (
             f"the weights of the model that was given are those of step {step:,}: best weights were loaded at the end, "
@@ -58,10 +79,20 @@ def note_on_weights(trajectory: Trajectory, model: nn.Module, first: State, last
     )
 
 
-def stored_step(trajectory: Trajectory, weights: NamedWeights) -> int | None:
-    """Return the last stored step t whose θ_t these weights are; None where there is none."""
-    steps = reversed(trajectory.checkpoints)
-    return next((step for step in steps if _equal(weights, trajectory.state(step))), None)
+def stored_step(trajectory: Trajectory, weights: NamedWeights, evaluated: OfStates | None = None) -> int | None:
+    """Return the last stored step t whose θ_t, or what is evaluated in its place, these are; None where none is."""
+
+    def is_of(step: int) -> bool:
+        own = evaluated is None and _equal(weights, trajectory.state(step).parameters)
+        return own or _is_evaluated(weights, step, evaluated)
+
+    return next(filter(is_of, reversed(trajectory.checkpoints)), None)
+
+
+def is_trained_end(trajectory: Trajectory, weights: NamedWeights) -> bool:
+    """Return whether these are the weights that were trained, as they were at the end, where others are evaluated."""
+    last = trajectory.checkpoints[-1]
+    return last == trajectory.length and _equal(weights, trajectory.state(last).parameters, equal_but_for_swaps)
 
 
 def is_average(trajectory: Trajectory, weights: NamedWeights) -> bool:
@@ -101,8 +132,12 @@ def weights_of(given: nn.Module | NamedWeights, trajectory: Trajectory) -> dict[
     return {name: known[bare].detach() for bare, name in recorded.items()}
 
 
-def _equal(own: NamedWeights, state: State) -> bool:
-    return all(torch.equal(part.cpu(), state.parameters[name].cpu()) for name, part in own.items())
+def _is_evaluated(weights: NamedWeights, step: int, evaluated: OfStates | None) -> bool:
+    return evaluated is not None and _equal(weights, evaluated.weights(step), equal_but_for_swaps)
+
+
+def _equal(own: NamedWeights, weights: NamedWeights, same: Callable[[Tensor, Tensor], bool] = torch.equal) -> bool:
+    return all(same(part.cpu(), weights[name].cpu()) for name, part in own.items())
 
 
 def bare_name(name: str) -> str:

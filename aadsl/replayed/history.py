@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import _lru_cache_wrapper, cached_property, lru_cache
-from itertools import pairwise
 from typing import Any, cast
 
 import torch
@@ -15,7 +13,6 @@ from torch import Tensor, nn
 
 from aadsl.core.errors import AadslError, did_you_mean
 from aadsl.core.generators import NUMPY, PYTHON, OwnGenerator
-from aadsl.core.memory import free_memory
 from aadsl.core.progress import Progress, silent
 from aadsl.core.state import State
 from aadsl.core.units import bytes_of
@@ -36,8 +33,10 @@ from aadsl.replayed.batches import BatchLoader
 from aadsl.replayed.devices import device_of
 from aadsl.replayed.displacement import NextCheckpoint
 from aadsl.replayed.drawing import Drawing, losses_of, require_generators
+from aadsl.replayed.evaluated import Evaluated
 from aadsl.replayed.flattening import Flattening
-from aadsl.replayed.given import note_on_weights
+from aadsl.replayed.given import TRAINED, note_on_weights
+from aadsl.replayed.held_states import states_held
 from aadsl.replayed.joinings import joinings
 from aadsl.replayed.models import GivenLoss, GivenModel, Models
 from aadsl.replayed.rules import GivenOptimizer, Rules
@@ -47,7 +46,6 @@ from aadsl.replayed.waypoints import Waypoints
 from aadsl.replayed.weights import MicroBatchWeights
 from aadsl.trajectory import Trajectory
 
-LONGEST, HELD_BYTES = 64, 1 << 28  # steps between two kept states, and their memory, held without a second thought
 STEPS = 1 << 13  # steps kept, without their batches
 
 
@@ -70,7 +68,8 @@ class History:
         models: the model and the loss of each run; data: its examples; batches: what loads those of a step.
         asked: which model answers are about where that is not the run's end: see :mod:`aadsl.replayed.final`.
         end: after how many steps it was made, as a rule after all that were recorded; average: of which weights it is
-            the average, as a rule of none.
+            the average, as a rule of none; evaluated: makes of a state the one whose weights the optimizer evaluates,
+            where these are others than it trains, and are asked about.
         finish: what is done to it before it is shipped; given: what to know of its weights; as a rule nothing.
         drawn_from: all generators that the loss may draw from.
         witness: what is told where the replay of each stretch between two stored states ended.
@@ -116,7 +115,6 @@ class History:
         layout = Layout.of(*({n: getattr(s, field) for n, s in specs.items()} for field in fields))
         kinds = {name: spec.dtype for name, spec in trajectory.buffers.items()}
         first, last = (trajectory.state(t) for t in (0, trajectory.checkpoints[-1]))
-        self.given = "" if self.models.by_path else note_on_weights(trajectory, self.models.last, first, last)
         moving = fitting.moving_buffers(first, last)
         self._integers = tuple(name for name in moving if "int" in kinds[name])
         buffers = Layout.of({n: trajectory.buffers[n].shape for n in moving if n not in self._integers})
@@ -126,6 +124,10 @@ class History:
         for one in self.private_models:
             fitting.restore_constants(one, trajectory, first, moving)
         self._flattened = Flattening(trajectory, self._rules, (layout, buffers, self._integers), self.device)
+        evaluated = Evaluated(trajectory, self._rules, layout, self._flattened)
+        self.evaluated = evaluated if evaluated.differs else None
+        of_last = self.models.last, first, last, self.evaluated
+        self.given = "" if self.models.by_path else note_on_weights(trajectory, *of_last)
         self._final: FlatState | None = None
         self.witness: Callable[[int, int, FlatState], None] | None = None
         self.waypoints, self.replayed_steps = Waypoints(), 0
@@ -158,30 +160,15 @@ class History:
         """Which model answers are about, in words; "" where it is the one that the run ended with."""
         if self.average is not None:
             return self.average.words
-        return "" if self.end == self.trajectory.length else f"the model after {self.end:,} of its steps"
+        whole = "" if self.end == self.trajectory.length else f"the model after {self.end:,} of its steps"
+        if self.evaluated is not None:
+            return f"{whole or 'the model'} with the weights that optimizer.eval() sets"
+        return "the model with the weights of training, before optimizer.eval()" if self.asked == TRAINED else whole
 
     @cached_property
     def limit(self) -> int:
-        """How many states a sweep holds at a time: those of a gap where they are few or small, else about √gap.
-
-        √gap + 1 of them cost the least memory for replaying the gap once more. By default they take at most half of
-        what is free on the host, where those of a GPU wait, too.
-        """
-        # An observed step holds a state and a gradient; a gap of g steps rests at g / limit states besides.
-        first = self.state(0)
-        of_step = first.nbytes + first.parameters.nbytes
-        at_once = max(LONGEST, HELD_BYTES // of_step)
-        gaps = [b - a for a, b in pairwise((*self.checkpoints, self.length))]
-        wanted = max(2, *(math.isqrt(gap) + 1 if gap > at_once else gap for gap in gaps))
-        if self._memory is None:
-            return int(min(wanted, max(2, free_memory() / 2 // (2 * of_step))))
-        affordable = self._memory // (2 * of_step)
-        if affordable < 2:
-            raise AadslError(
-                f"memory={self._memory:,} bytes is too little: a sweep holds at least 4 states of {of_step:,} bytes",
-                hint="allow more, or restrict the estimator to some parameters",
-            )
-        return min(wanted, affordable)
+        """How many states a sweep holds at a time."""
+        return states_held(self.state(0), (*self.checkpoints, self.length), self._memory)
 
     @property
     def private_models(self) -> list[nn.Module]:
@@ -273,6 +260,7 @@ class History:
     def shipped(self, state: FlatState) -> FlatState:
         """Return the model that is read off where a run ends: its state, or an average that is part of it."""
         state = state if self.average is None else shipped(state, self.average.own_buffers)
+        state = state if self.evaluated is None else self.evaluated(state)
         return state if self.finish is None else self.finish(state)
 
     def placed(self, u: FlatState) -> FlatState:

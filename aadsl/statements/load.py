@@ -54,6 +54,8 @@ class Load(Statement):
     `generators` are random generators of one's own that the loss draws from, as Recorder(…, generators=[g]) had them.
     `finish` is done to the model after training, finish(model), as update_bn is; answers are then exact ones alone.
     final="averaged" is the average (EMA, SWA) that Recorder(…, averaged=ema) followed, final=[8, 12] the mean of two.
+    Where an optimizer evaluates other weights than it trains (a schedule-free one), answers are about those that its
+    eval() sets; final="trained" asks about the others.
     `joins` says how a run begins, where names and shapes do not: {"finetune": aadsl.fresh("head.*")}, a new head, or
     aadsl.lora_merged() instead, which says that adapters that the run before trained were merged into its weights.
     Scores are refused on a trajectory that fails verification, unless `unverified=true` is given; then they say so.

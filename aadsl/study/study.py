@@ -75,8 +75,7 @@ class Study(ExampleQuestions):
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``, or the number of a GPU.
         memory: how much the states held during a sweep may take, such as ``"4GiB"``.
         within: the time that an answer may take, such as ``"2 min"``; within it exact answers come first.
-        kept: how much disk the models trained without a stage may take beside the trajectory; those not used for
-            longest go first.
+        kept: how much disk models trained without a stage may take beside the trajectory; those used last stay.
         executor: any ``concurrent.futures.Executor`` that long exact answers and sweeps are spread over; such as
             ``dask.distributed.Client(…).get_executor()``, with the extra ``aadsl[dask]``.
         workers: how many local processes to spread them over instead.
@@ -86,9 +85,10 @@ class Study(ExampleQuestions):
             them; needed where its class has no derivative here and is not imported.
         final: the model that answers are about, unless it is the one that the run ended with: the number of steps after
             which it was kept (``final=1200`` where best weights were loaded at the end), its weights, as a state dict,
-            or ``"given"`` for the weights of ``model``; what came after it has no effect. ``"averaged"`` is the average
-            that ``Recorder(…, averaged=…)`` followed, a list of numbers of steps the mean of these models. A model into
-            whose base trained adapters were merged is told by what it computes.
+            or ``"given"`` for the weights of ``model``; a model into whose base adapters were merged is told by what it
+            computes. ``"averaged"`` is the average that ``Recorder(…, averaged=…)`` followed, a list of steps the mean
+            of these models, ``"trained"`` the weights that a schedule-free optimizer trains; else those that it
+            evaluates are meant. What came after the model has no effect.
         finish: what is done to the model after training, before it is shipped: ``finish(model)`` writes to its weights
             or statistics, as ``lambda model: update_bn(loader, model)`` does; answers are then exact ones alone.
         generators: the random generators of one's own that ``Recorder(…, generators=[…])`` was given, in that order, as

@@ -77,6 +77,46 @@ class Counting(Optimizer):
                     p.sub_(p.grad, alpha=group["lr"] / (group["k"] ** 0.5 + group["far"]))
 
 
+class ScheduleFree(Optimizer):
+    """Schedule-free SGD (Defazio and others, 2024): trains y = (1 − β)z + βx, and evaluates x, the mean of all z."""
+
+    def __init__(self, params: Any, lr: float, beta: float = 0.8, taken: int = 0, training: bool = False) -> None:
+        super().__init__(params, {"lr": lr, "beta": beta, "taken": taken, "training": training})
+
+    def train(self) -> ScheduleFree:
+        """Let the weights be y, which a step needs."""
+        return self._go(True)
+
+    def eval(self) -> ScheduleFree:
+        """Let the weights be x."""
+        return self._go(False)
+
+    @torch.no_grad()
+    def _go(self, training: bool) -> ScheduleFree:
+        for group in self.param_groups:
+            swapped, group["training"] = group["training"] != training, training
+            for p in group["params"] if swapped else ():
+                if "z" in self.state[p]:
+                    weight = 1 - group["beta"] if training else 1 - 1 / group["beta"]
+                    p.lerp_(self.state[p]["z"], weight)
+        return self
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        """Take a step of z, and let x go towards it."""
+        for group in self.param_groups:
+            if not group["training"]:
+                raise RuntimeError("call optimizer.train() before you train")
+            group["taken"] += 1
+            for p in group["params"]:
+                if p.grad is not None:
+                    z = self.state[p].setdefault("z", p.clone())
+                    x = z.lerp(p, 1 / group["beta"])
+                    z.sub_(p.grad, alpha=group["lr"])
+                    x.lerp_(z, 1 / group["taken"])
+                    p.copy_(z.lerp(x, group["beta"]))
+
+
 def relative(params: Any) -> Optimizer:
     """Return the Adafactor of transformers, which finds its learning rate itself: it has None."""
     made: Optimizer = pytest.importorskip("transformers.optimization").Adafactor(params)
@@ -95,4 +135,5 @@ OWN: dict[str, Callable[[Any], Optimizer]] = {
     "a subclass that steps otherwise": lambda params: Halting(params, lr=0.1, momentum=0.9, nesterov=True),
     "one that counts": lambda params: Counting(params, lr=0.3),
     "one whose groups go together": lambda params: Scaled(params, lr=0.2),
+    "one that evaluates other weights": lambda params: ScheduleFree(params, lr=0.5).train(),
 }

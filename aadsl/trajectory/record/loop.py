@@ -9,6 +9,7 @@ import torch
 from torch.optim import Optimizer
 
 from aadsl.core.errors import AadslError
+from aadsl.dynamics import equal_but_for_swaps, trained_weights
 from aadsl.trajectory.record.announcements import ComingStep, tell_unused
 from aadsl.trajectory.record.around import Surroundings, skips
 from aadsl.trajectory.record.journal import Tally
@@ -209,8 +210,7 @@ class Loop:
             self.noted.of_pass(self._watch, first=coming.number == self._first)
             if self._ranks is not None:
                 mode = Mode(self._watch.training, self._watch.off_mode, self._watch.autocast)
-                own = coming.used, coming.metadata, mode
-                coming.used, coming.of_all = self._ranks.together(coming.number, *own)
+                coming.used, coming.of_all = self._ranks.together(coming.number, coming.used, coming.metadata, mode)
         # With this the step is taken: whatever interrupts, before or after it, leaves nothing half done.
         coming.end()
         self._versions = self._subject.versions()
@@ -265,11 +265,12 @@ class Loop:
         What was written to, and has the same samples, had an average in it for a while: a replay tells otherwise.
         """
         stale = self._phase_due or self._next().stepping
-        moved = not all(map(torch.equal, self._end, self._subject.samples))  # versions do not tell of .data
         captured = self._captured == self._journal.step and self._subject.average is None  # which may have moved since
-        known = captured or self._journal.problem() is not None
-        if not (stale or moved or known or self._subject.change()):
-            self._capture()
+        if not (stale or captured or self._journal.problem() is not None or self._subject.change()):
+            with trained_weights(self._subject.optimizers) as swapped:
+                same = equal_but_for_swaps if swapped else torch.equal  # versions do not tell of .data
+                if all(map(same, self._end, self._subject.samples)):
+                    self._capture()
 
     def tell_what_is_left(self) -> None:
         """Say that batches were announced of which no step came."""
