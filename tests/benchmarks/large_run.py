@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from aadsl.core.units import sized
-from aadsl.replayed.history import HELD_BYTES, LONGEST
+from aadsl.replayed.held_states import HELD_BYTES, LONGEST
 from aadsl.trajectory.record.pace import SHARE
 from aadsl.trajectory.record.plans import SquareRoot, StatePlan, budget, every
 from tests.benchmarks.scale_points import SHORT, Found
