@@ -77,9 +77,11 @@ def explain_syntax(
         before=tuple(match.group() for match in lexemes if match.start() < start),
     )
     bracket = _never_closed(lexemes)
-    if bracket and bracket.start() < start and (at_end or (place.found in reserved and _ends(parser, place, bracket))):
-        where = "where it ends" if at_end else f"before `{place.found}`"
-        hint = f'write "{CLOSING[bracket.group()]}" {where}'
+    empty = bracket is not None and place.before[-1:] == (bracket.group(),)
+    cut_off = bracket is not None and place.found in reserved and (empty or _ends(parser, place, bracket))
+    if bracket and bracket.start() < start and (at_end or cut_off):
+        closing, where = CLOSING[bracket.group()], "where it ends" if at_end else f"before `{place.found}`"
+        hint = f'write what stands in it, and "{closing}"; or leave it out' if empty else f'write "{closing}" {where}'
         return source.problem(source.span(*bracket.span()), f'this "{bracket.group()}" is never closed', hint)
     span = source.span(start, start + max(1, len(place.found)))
     shown = place.found if place.found[:1] in QUOTES else f'"{place.found}"'
