@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from tests.engine.own_optimizers import Signed
+
 
 class Lion(torch.optim.Optimizer):
     """As its authors publish it, with the switches that others add; PyTorch has none."""
@@ -47,8 +49,8 @@ class Lion(torch.optim.Optimizer):
 
 
 def class_named(name: str) -> Any:
-    """Return the optimizer of a name: PyTorch's, or one from here."""
-    return getattr(torch.optim, name, None) or {"Lion": Lion}[name]
+    """Return the optimizer of a name: PyTorch's, or one of the tests."""
+    return getattr(torch.optim, name, None) or {"Lion": Lion, "Signed": Signed}[name]
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class Optimizer:
     cases: tuple[dict[str, Any], ...]
     smooth: dict[str, Any]
     fused: bool = field(default=False)  # whether PyTorch has fused kernels of it
+    decay: dict[str, Any] = field(default_factory=lambda: {"weight_decay": 0.02})  # where it knows of such a thing
 
 
 OPTIMIZERS: dict[str, Optimizer] = {
@@ -124,18 +127,38 @@ OPTIMIZERS: dict[str, Optimizer] = {
         ({"lr": 0.01}, {"lr": 0.01, "betas": (0.8, 0.95), "weight_decay": 0.1, "maximize": True}),
         {"lr": 0.02, "beta1": 0.9, "beta2": 0.99},
     ),
+    "Adadelta": Optimizer(
+        ({"lr": 1.0}, {"lr": 0.5, "rho": 0.8, "eps": 1e-4, "weight_decay": 0.1, "maximize": True}),
+        {"lr": 1.0, "rho": 0.9, "eps": 1e-2, "weight_decay": 0.01},
+    ),
+    "ASGD": Optimizer(
+        (
+            {"lr": 0.1},
+            {"lr": 0.1, "t0": 4, "lambd": 0.1, "weight_decay": 0.1},
+            {"lr": 0.1, "t0": 30, "alpha": 0.5, "maximize": True},
+        ),
+        {"lr": 0.2, "lambd": 0.05, "alpha": 0.5, "t0": 2},
+    ),
+    "Rprop": Optimizer(
+        ({"lr": 0.01}, {"lr": 0.01, "etas": (0.4, 1.3), "step_sizes": (0.008, 0.02), "maximize": True}),
+        {"lr": 0.02, "eta1": 0.5, "eta2": 1.2, "step_size1": 1e-6, "step_size2": 50.0},
+        decay={},
+    ),
 }
+
+PAIRS = ("beta", "eta", "step_size")
+"""Options that are pairs, ``betas``, of which recordings have ``beta1`` and ``beta2``."""
 
 CASES = [(name, options) for name, optimizer in OPTIMIZERS.items() for options in optimizer.cases]
 
 
 def torch_options(smooth: dict[str, Any]) -> dict[str, Any]:
     """Return options by the names that recordings have as those of the class in ``torch.optim``."""
-    plain = {name: value for name, value in smooth.items() if name not in ("beta1", "beta2")}
-    return plain | ({"betas": (smooth["beta1"], smooth["beta2"])} if "beta1" in smooth else {})
+    pairs = {f"{stem}s": (smooth[f"{stem}1"], smooth[f"{stem}2"]) for stem in PAIRS if f"{stem}1" in smooth}
+    return {name: value for name, value in smooth.items() if name[:-1] not in PAIRS} | pairs
 
 
 def hyper(group: dict[str, Any]) -> dict[str, Any]:
     """Return what a recording holds of a parameter group."""
-    scalars = {name: value for name, value in group.items() if name not in ("params", "betas")}
-    return scalars | dict(zip(("beta1", "beta2"), group.get("betas", ()), strict=False))
+    pairs = {f"{stem}{number}": value for stem in PAIRS for number, value in enumerate(group.get(f"{stem}s", ()), 1)}
+    return {name: value for name, value in group.items() if name != "params" and name[:-1] not in PAIRS} | pairs

@@ -134,6 +134,12 @@ def number(counter: Tensor) -> float | Tensor:
     return counter if counter.requires_grad else float(counter)
 
 
+def in_single(counter: Tensor) -> Tensor:
+    """Return a number of the state in the precision in which PyTorch keeps it; in double while it is differentiated."""
+    double = counter.requires_grad or torch.get_default_dtype() == torch.float64
+    return counter if double else counter.to(torch.float32)
+
+
 def added(fresh: Tensor, y: Tensor, scale: float | Tensor) -> Tensor:
     """Return fresh + scale·y in the memory of ``fresh``, with the operation of torch.optim if it is a number."""
     return fresh.add_(scale * y) if isinstance(scale, Tensor) else fresh.add_(y, alpha=scale)

@@ -7,7 +7,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from aadsl.dynamics.base import Hyper, Slots, add_quotient, by_foreach, counter, decayed, filled, number, shrunk, sqrt
+from aadsl.dynamics.base import (
+    Hyper,
+    Slots,
+    add_quotient,
+    by_foreach,
+    counter,
+    decayed,
+    filled,
+    in_single,
+    number,
+    shrunk,
+    sqrt,
+)
 
 
 @dataclass(frozen=True)
@@ -42,7 +54,7 @@ class NAdam:
         count = slots["step"] + 1
         n = number(count)
         mu, following = (beta1 * (1 - 0.5 * 0.96 ** (k * decay)) for k in (n, n + 1))
-        product = _kept(slots["mu_product"]) * mu
+        product = in_single(slots["mu_product"]) * mu
         pi, product = number(product), product.to(torch.float64)
 
         first = torch.lerp(slots["exp_avg"], gradient, 1 - beta1)
@@ -59,9 +71,3 @@ class NAdam:
     def linear(self, hyper: Hyper) -> bool:
         """Return False: it divides by a moment."""
         return False
-
-
-def _kept(product: Tensor) -> Tensor:
-    """Return π in the precision in which PyTorch keeps it; in double while it is being differentiated."""
-    double = product.requires_grad or torch.get_default_dtype() == torch.float64
-    return product if double else product.to(torch.float32)

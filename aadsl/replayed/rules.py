@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from aadsl.core.errors import AadslError
 from aadsl.dynamics import (
     DYNAMICS,
+    OF_MATRICES,
     RESTING,
     Dynamics,
     Hyper,
@@ -41,6 +42,7 @@ class Rules:
 
     Attributes:
         opaque: the names of the optimizers whose steps have no derivative, in words; empty where all have one.
+        of_matrices: the name of one whose step is none of single numbers; as a rule empty.
         made_of: what decides the steps of those: their classes, and what was given.
 
     Raises:
@@ -51,6 +53,7 @@ class Rules:
         self, trajectory: Trajectory, like: Callable[[int], Mapping[str, Tensor]], optimizer: GivenOptimizer = None
     ) -> None:
         self._trajectory, self._like, self._given = trajectory, like, optimizer
+        self.of_matrices = ""
         self._phases = {phase.start for phase in trajectory.phases if phase.start}
         self._starts = [job.start for job in trajectory.jobs if job.start < job.stop]
         left = [iter(rules) for rules in trajectory.rules]
@@ -72,11 +75,15 @@ class Rules:
 
     def _of_job(self, rules: Sequence[Rule | None]) -> tuple[Dynamics, ...]:
         """Return what trains each group in a run; groups of one class have one optimizer."""
-        found = [RESTING if rule is None else DYNAMICS.get(rule.optimizer, RESTING) for rule in rules]
+        found: list[Dynamics] = [DYNAMICS.get(rule.optimizer, RESTING) if rule else RESTING for rule in rules]
         unknown: dict[str, dict[int, Rule]] = {}
         for group, rule in enumerate(rules):
             if rule is not None and rule.optimizer in DYNAMICS:
                 _require_scalars(found[group], rule.optimizer, rule.hyperparameters)
+            elif rule is not None and rule.optimizer in OF_MATRICES:
+                shapes = [tuple(like.shape) for like in self._like(group).values()]
+                found[group] = OF_MATRICES[rule.optimizer](shapes, rule.options)
+                self.of_matrices = rule.optimizer
             elif rule is not None:
                 unknown.setdefault(rule.optimizer, {})[group] = rule
         for kind, own in unknown.items():
@@ -122,7 +129,11 @@ def classes_of(trajectory: Trajectory) -> dict[str, type[Optimizer]]:
     """Return the classes of the optimizers that have no step function, by the names that were recorded of them."""
     starts = [job.start for job in trajectory.jobs if job.start < job.stop]
     kinds = {kind for start in starts for kind in trajectory.optimizers_of_run(start) if kind is not None}
-    return {kind: found for kind in sorted(kinds - DYNAMICS.keys()) if (found := class_of(kind)) is not None}
+    return {
+        kind: found
+        for kind in sorted(kinds - DYNAMICS.keys() - OF_MATRICES.keys())
+        if (found := class_of(kind)) is not None
+    }
 
 
 def _require_scalars(dynamics: Dynamics, optimizer: str, hyper: Hyper) -> None:

@@ -24,8 +24,8 @@ LENGTH = 8
 STAGES = ([0, 1], [2], [5], [3, 4], [1, 6], [LENGTH - 1])
 
 
-def interventions() -> list[Any]:
-    return [INTERVENTIONS[name](**ARGUMENTS.get(name, {})) for name in FIXED]
+def intervention(name: str) -> Any:
+    return INTERVENTIONS[name](**ARGUMENTS.get(name, {}))
 
 
 def variations(intervention: Any, stages: Sequence[Sequence[int]] = STAGES) -> tuple[list[Variation], list[int]]:
@@ -33,7 +33,7 @@ def variations(intervention: Any, stages: Sequence[Sequence[int]] = STAGES) -> t
     return [counterfactual(intervention, member) for member in members], [min(stage) for stage in stages]
 
 
-def agree(run: TinyRun, varied: list[Variation], firsts: list[int], size: int = 4) -> None:
+def agree(run: TinyRun, varied: list[Variation], firsts: list[int], size: int = 4, *, moves: bool = True) -> None:
     alone = {end.position: end.state for end in reruns(run, run.step_map, varied, firsts)}
     together = {end.position: end for end in ensemble(run, run.step_map, varied, firsts, size=size)}
     assert together.keys() == alone.keys() == set(range(len(varied)))
@@ -43,13 +43,14 @@ def agree(run: TinyRun, varied: list[Variation], firsts: list[int], size: int = 
             for a, b in zip(found.tensors(), wanted.tensors(), strict=True):
                 torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11)
             assert all(torch.equal(a, b) for a, b in zip(found.integers, wanted.integers, strict=True))
-    assert any(not torch.allclose(alone[0].parameters, other.parameters) for other in alone.values())
+    assert any(not torch.allclose(alone[0].parameters, other.parameters) for other in alone.values()) is moves
 
 
-@pytest.mark.parametrize("intervention", interventions(), ids=FIXED)
+@pytest.mark.parametrize("name", FIXED)
 @pytest.mark.parametrize("optimizer", DYNAMICS)
-def test_every_optimizer_under_every_intervention(optimizer: str, intervention: Any) -> None:
-    agree(tiny_run(optimizer, LENGTH), *variations(intervention))
+def test_every_optimizer_under_every_intervention(optimizer: str, name: str) -> None:
+    varied, firsts = variations(intervention(name))
+    agree(tiny_run(optimizer, LENGTH), varied, firsts, moves=(optimizer, name) != ("Rprop", "reweight"))
 
 
 class Layers(nn.Module):

@@ -36,11 +36,9 @@ def loss(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
     return nn.functional.cross_entropy(model(batch[0]), batch[1])
 
 
-def groups_of(model: nn.Module, name: str) -> Any:
-    """Return two parameter groups, the head first; those of an optimizer of matrices have no biases."""
-    matrices = name == "Muon"
-    chosen = [(n, p) for n, p in model.named_parameters() if not matrices or p.dim() == 2]
-    head, body = ([p for n, p in chosen if n.startswith(part)] for part in ("2", "0"))
+def groups_of(model: nn.Module) -> Any:
+    """Return two parameter groups, the head first."""
+    head, body = ([p for n, p in model.named_parameters() if n.startswith(part)] for part in ("2", "0"))
     return [{"params": head[::-1]}, {"params": body, "lr": 0.03}]
 
 
@@ -53,17 +51,14 @@ def train(
 ) -> nn.Module:
     """Train as anyone would write it, with the intervention at the steps of the stage."""
     model, inside = network(dtype), set(stage) if intervention else set()
-    optimizer = OWN[name](groups_of(model, name))
-    chosen = {id(p) for group in optimizer.param_groups for p in group["params"]}
-    for parameter in model.parameters():
-        parameter.requires_grad_(id(parameter) in chosen)
+    optimizer = OWN[name](groups_of(model))
     recorder = aadsl.Recorder(folder, model, optimizer, data=data_of(dtype), states=4) if folder else None
     rates = [group["lr"] for group in optimizer.param_groups]
     for t in range(LENGTH):
         if t in inside and intervention in ("skip", "restart"):
             continue
         if intervention == "restart" and t - 1 in inside:
-            optimizer = OWN[name](groups_of(model, name))
+            optimizer = OWN[name](groups_of(model))
         x, y = data_of(dtype, OTHERS if t in inside and intervention == "replace" else Y)
         rows = torch.arange(6 * t, 6 * t + 6)
         optimizer.zero_grad()
@@ -81,7 +76,7 @@ def train(
     if recorder:
         recorder.close()
     getattr(optimizer, "eval", lambda: None)()
-    return model.requires_grad_()
+    return model
 
 
 def study_of(folder: Path, dtype: torch.dtype, **options: Any) -> aadsl.Study:
@@ -281,7 +276,7 @@ def test_what_makes_the_optimizer_is_a_part_of_what_answers_are_kept_under(tmp_p
 def test_of_two_of_one_class_each_rests_when_it_does(tmp_path: Path) -> None:
     def run(folder: Path | None, skipped: Iterable[int] = ()) -> nn.Module:
         model = network(torch.float64)
-        parts = [torch.optim.Adadelta(model[place].parameters(), lr=1.0) for place in (0, 2)]
+        parts = [torch.optim.Adafactor(model[place].parameters(), lr=0.05) for place in (0, 2)]
         recorder = aadsl.Recorder(folder, model, parts, data=data_of(torch.float64), states=4) if folder else None
         for t in range(LENGTH):
             if t in skipped:
