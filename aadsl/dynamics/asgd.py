@@ -24,8 +24,8 @@ class ASGD:
 
     def initial(self, parameter: Tensor, hyper: Hyper) -> Slots:
         """Return n = 0, μ = 1, a = 0; η becomes η₀ in the first step."""
-        nothing = counter(parameter)
-        return {"step": nothing, "eta": nothing, "mu": nothing + 1, "ax": torch.zeros_like(parameter)}
+        step, rate, weight = (counter(parameter) for _ in range(3))
+        return {"step": step, "eta": rate, "mu": weight + 1, "ax": torch.zeros_like(parameter)}
 
     def restore(self, recorded: Slots, initial: Slots) -> Slots:
         """Return the average and the counters as recorded."""
