@@ -11,6 +11,7 @@ from aadsl.dynamics.adam import Adam
 from aadsl.dynamics.adamax import Adamax
 from aadsl.dynamics.asgd import ASGD
 from aadsl.dynamics.base import Dynamics, Hyper, Pausing, Resting, Slots
+from aadsl.dynamics.derived import DERIVED
 from aadsl.dynamics.fused import fused_step, has_fused_kernels, has_fused_step, step_in_place
 from aadsl.dynamics.kinds import class_of, in_words
 from aadsl.dynamics.lion import Lion
@@ -26,7 +27,7 @@ from aadsl.dynamics.rprop import Rprop
 from aadsl.dynamics.sgd import SGD
 
 __all__ = [
-    "DYNAMICS", "OF_MATRICES", "OWN_SCALAR", "RESTING", "Dynamics", "Given", "Hyper", "Make", "OwnGroup",
+    "DERIVED", "DYNAMICS", "OF_MATRICES", "OWN_SCALAR", "RESTING", "Dynamics", "Given", "Hyper", "Make", "OwnGroup",
     "OwnOptimizer", "Pausing", "Slots", "class_of", "equal_but_for_swaps", "fused_step", "has_fused_kernels",
     "has_fused_step", "in_words", "kind_of", "leaves", "options_of", "prospects", "scalars_of",
     "step_in_place", "trained_weights", "without_derivative",

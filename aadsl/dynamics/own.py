@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from aadsl.core.errors import AadslError
 from aadsl.dynamics.base import Hyper, Slots
+from aadsl.dynamics.derived import DERIVED
 from aadsl.dynamics.kinds import in_words
 from aadsl.dynamics.own_making import GroupOptions, Make, maker, put_scalars, require_no_closure, revived, unmade
 from aadsl.dynamics.own_modes import has_modes
@@ -80,6 +81,11 @@ class OwnOptimizer:
         ]
 
     @property
+    def has_derivative(self) -> bool:
+        """Whether there is a formula of its steps."""
+        return self.kind in DERIVED
+
+    @property
     def has_modes(self) -> bool:
         """Whether it evaluates other weights than it trains."""
         return has_modes(self.optimizer)
@@ -105,6 +111,30 @@ class OwnOptimizer:
             found = {name: leaves_of(state) for name, state in states[number].items()}
             moving = self.moving(number, self.optimizer.param_groups[number])
             after[number] = vector, self.vectors[number].packed(found, vector.device) | moving
+        return after
+
+    def differentiable(self, given: Mapping[int, Given]) -> dict[int, tuple[Tensor, Slots]]:
+        """Return what :meth:`step` does, to rounding, as a differentiable function of all tensors that are given.
+
+        Raises:
+            AadslError: there is no formula of its steps.
+        """
+        formula = DERIVED.get(self.kind)
+        if formula is None:
+            raise without_derivative(in_words(self.kind))
+        after = {}
+        for number, own in given.items():
+            put_scalars(self.optimizer.param_groups[number], own.hyper)
+            group, known = self.optimizer.param_groups[number], self.vectors[number].kept(own.slots)
+            moved, found = {}, {}
+            for name, parameter in own.parameters.items():
+                gradient = own.gradients[name]
+                if gradient is None:
+                    moved[name] = parameter
+                else:
+                    moved[name], found[name] = formula(parameter, gradient, known[name], group)
+            vector = torch.cat([value.reshape(-1) for value in moved.values()])
+            after[number] = vector, self.vectors[number].joined(found, own.slots)
         return after
 
     def evaluated(self, given: Mapping[int, Given]) -> dict[int, Tensor]:

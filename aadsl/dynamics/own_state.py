@@ -99,6 +99,27 @@ class StateVectors:
                     found.setdefault(leaf.name, {})[path] = part.view(leaf.shape)
         return {name: _rebuilt(self._states[name], own, "") for name, own in found.items()}
 
+    def kept(self, slots: Slots) -> dict[str, dict[str, Tensor]]:
+        """Return the tensors and numbers of each parameter by path, as views; zeros where they are not there yet."""
+        found: dict[str, dict[str, Tensor]] = {}
+        for path, own in self._vectors.items():
+            parts = torch.split(slots[self._name(path)], [prod(leaf.shape) for leaf in own])
+            for leaf, part in zip(own, parts, strict=True):
+                found.setdefault(leaf.name, {})[path] = part.view(leaf.shape)
+        return found
+
+    def joined(self, found: Mapping[str, Mapping[str, Tensor]], before: Slots) -> Slots:
+        """Return ``before`` with what is ``found`` of some parameters in its place, and there from now on."""
+        kept, there = self.kept(before), []
+        after = dict(before)
+        for path, own in self._vectors.items():
+            parts = [found.get(leaf.name, kept[leaf.name])[path].reshape(-1) for leaf in own]
+            there += [leaf.name in found for leaf in own]
+            after[self._name(path)] = torch.cat(parts)
+        known = before[self._name("is_there")]
+        after[self._name("is_there")] = torch.where(torch.tensor(there, device=known.device), 1.0, known)
+        return after
+
     def _name(self, path: str) -> str:
         return f"{self._kind}.{path}"
 

@@ -53,10 +53,8 @@ def way_of(history: History, members: NDArray[np.bool_], intervention: Intervent
     firsts, kind = [first_step(intervention, member) for member in members], history.device.type
     if intervention.decides_anew:
         return Way(1, "one after the other: the model decides in each what it does next")
-    if history.opaque:
-        return Way(1, f"one after the other: {history.opaque} takes its steps itself")
-    if history.of_matrices:
-        return Way(1, f"one after the other: steps of {history.of_matrices} are those of whole matrices")
+    if history.alone:
+        return Way(1, f"one after the other: {history.alone}")
     if history.objective.runs:
         return Way(1, "one after the other: the runs have models or losses of their own")
     if history.average is not None:

@@ -14,15 +14,21 @@ OwnSteps = dict[int, tuple[Tensor, Slots]]
 """(θ', s') by parameter group."""
 
 
-def own_steps(layout: Layout, start: FlatState, gradient: Tensor, present: Tensor | None, step: Step) -> OwnSteps:
-    """Return (θ', s') of the groups whose optimizer takes its step itself; it is given no gradient where none is."""
+def own_steps(
+    layout: Layout, start: FlatState, gradient: Tensor, present: Tensor | None, step: Step, *, as_recorded: bool
+) -> OwnSteps:
+    """Return (θ', s') of the groups whose optimizer takes its step itself; it is given no gradient where none is.
+
+    Either to the bits, ``as_recorded``, or differentiable.
+    """
     owners, taken = _owners(step.dynamics), OwnSteps()
     if not owners:
         return taken
     there = None if present is None else {name: bool(own.all()) for name, own in layout.named_views(present).items()}
     gradients = {n: own if there is None or there[n] else None for n, own in layout.named_views(gradient).items()}
     for owner, groups in owners.items():
-        after = owner.step({number: _given(layout, start, group, step.hyper, gradients) for number, group in groups})
+        take = owner.step if as_recorded else owner.differentiable
+        after = take({number: _given(layout, start, group, step.hyper, gradients) for number, group in groups})
         taken |= {group: after[number] for number, group in groups}
     return taken
 

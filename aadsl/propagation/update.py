@@ -28,7 +28,7 @@ def updated(
         gradient = gradient * step.gradient_weight
     gradient = clipped(gradient, step, layout)
     slices = layout.group_slices
-    taken = own_steps(layout, start, gradient, present, step) if as_recorded else {}
+    taken = own_steps(layout, start, gradient, present, step, as_recorded=as_recorded)
     pairs = []
     for group, (s, own, dynamics, hyper) in enumerate(zip(slices, start.slots, step.dynamics, step.hyper, strict=True)):
         given = start.parameters if len(slices) == 1 else start.parameters[s], own, gradient[s], hyper

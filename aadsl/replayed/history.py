@@ -64,7 +64,7 @@ class History:
 
     Attributes:
         opaque: the names of the optimizers whose steps have no derivative, so that nothing can be swept; as a rule "".
-        of_matrices: the name of one whose steps are none of single numbers, so that runs do not advance together.
+        alone: why runs do not advance together, in words, where that lies with an optimizer; as a rule "".
         made_of: what decides the steps of those.
         models: the model and the loss of each run; data: its examples; batches: what loads those of a step.
         asked: which model answers are about where that is not the run's end: see :mod:`aadsl.replayed.final`.
@@ -111,7 +111,7 @@ class History:
         self.batches = BatchLoader(trajectory, self.data, self.device)
         self._rules = Rules(trajectory, self._like, optimizer)
         self.opaque, self.made_of = self._rules.opaque, self._rules.made_of
-        self.of_matrices = self._rules.of_matrices
+        self.alone = self._rules.alone
         specs = {name: trajectory.parameters[name] for name in self.models.ordered(trajectory)}
         fields = ("shape", "group", "memory_format")
         layout = Layout.of(*({n: getattr(s, field) for n, s in specs.items()} for field in fields))

@@ -42,7 +42,7 @@ class Rules:
 
     Attributes:
         opaque: the names of the optimizers whose steps have no derivative, in words; empty where all have one.
-        of_matrices: the name of one whose step is none of single numbers; as a rule empty.
+        alone: why runs do not advance together, in words; as a rule empty.
         made_of: what decides the steps of those: their classes, and what was given.
 
     Raises:
@@ -53,7 +53,7 @@ class Rules:
         self, trajectory: Trajectory, like: Callable[[int], Mapping[str, Tensor]], optimizer: GivenOptimizer = None
     ) -> None:
         self._trajectory, self._like, self._given = trajectory, like, optimizer
-        self.of_matrices = ""
+        self.alone = ""
         self._phases = {phase.start for phase in trajectory.phases if phase.start}
         self._starts = [job.start for job in trajectory.jobs if job.start < job.stop]
         left = [iter(rules) for rules in trajectory.rules]
@@ -62,7 +62,9 @@ class Rules:
             for kinds in map(trajectory.optimizers_of_run, self._starts)
         ]
         owners = [one.owner for of_job in self._of_jobs for one in of_job if isinstance(one, OwnGroup)]
-        self.opaque = " and ".join(dict.fromkeys(in_words(owner.kind) for owner in owners))
+        self.opaque = " and ".join(dict.fromkeys(in_words(one.kind) for one in owners if not one.has_derivative))
+        if owners:
+            self.alone = f"{' and '.join(dict.fromkeys(in_words(one.kind) for one in owners))} takes its steps itself"
         self.made_of: list[Any] = [*(type(owner.optimizer) for owner in owners), *([optimizer] if owners else [])]
         # Of each group what trained it, one a run, and its scalars.
         self._all: list[list[tuple[Dynamics, Hyper]]] = []
@@ -83,7 +85,7 @@ class Rules:
             elif rule is not None and rule.optimizer in OF_MATRICES:
                 shapes = [tuple(like.shape) for like in self._like(group).values()]
                 found[group] = OF_MATRICES[rule.optimizer](shapes, rule.options)
-                self.of_matrices = rule.optimizer
+                self.alone = f"{rule.optimizer} moves whole matrices"
             elif rule is not None:
                 unknown.setdefault(rule.optimizer, {})[group] = rule
         for kind, own in unknown.items():

@@ -310,7 +310,7 @@ OPAQUE = {
     "Signed first": [SIGNED, ADAM],
     "Signed again": [SIGNED, SIGNED],
     "one of a head": [ADAM, Job("Adafactor", {"lr": 0.05}, only="2", clip=0.2), MOMENTUM],
-    "two without a derivative": [ADAFACTOR, SIGNED, PLAIN],
+    "two that take their steps": [ADAFACTOR, SIGNED, PLAIN],
 }
 
 
@@ -319,7 +319,7 @@ OPAQUE = {
 def test_optimizers_without_a_step_function_have_their_place_in_a_chain(tmp_path: Path, name: str) -> None:
     jobs = OPAQUE[name]
     history = history_of(opened(jobs, tmp_path))
-    assert set(history.opaque.split(" and ")) == {job.optimizer for job in jobs} & {"Signed", "Adafactor"}
+    assert history.opaque == ("Signed" if SIGNED in jobs else "") and "takes its steps itself" in history.alone
     report = history.trajectory.verify(model=network(), loss=loss, data=(X, Y), samples=20, device="cpu")
     assert report.ok and "every bit the same" in str(report)
     for intervention in ("skip", "restart", "zero_gradient"):

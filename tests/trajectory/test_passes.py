@@ -16,6 +16,7 @@ from aadsl.trajectory import Recorder, open_trajectory
 from aadsl.trajectory.record import backward
 from aadsl.trajectory.record.matching import ForwardPass, matched
 from aadsl.trajectory.record.rows import MicroBatch
+from tests.engine.own_optimizers import Signed
 from tests.trajectory.loops import DATA, INPUTS, mean_loss, sgd, small_model, train
 
 TASK = 7
@@ -236,7 +237,7 @@ def test_parameters_that_others_took_the_place_of_are_refused_at_that_step(tmp_p
 
 def test_what_can_be_asked_is_told_before_the_training(tmp_path: Path) -> None:
     model = small_model()
-    message = r"with Adafactor exact answers can be had, using retraining\(\), but no est"
+    message = r"with Signed exact answers can be had, using retraining\(\), but no est"
     with pytest.warns(UserWarning, match=message) as told:
-        Recorder(tmp_path, model, torch.optim.Adafactor(model.parameters()), DATA).close()
+        Recorder(tmp_path, model, Signed(model.parameters(), lr=0.1), DATA).close()
     assert told[0].filename == __file__

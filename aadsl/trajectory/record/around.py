@@ -10,7 +10,7 @@ from weakref import WeakSet
 from torch.optim import Optimizer
 
 from aadsl.core.errors import AadslError
-from aadsl.dynamics import DYNAMICS, OF_MATRICES, kind_of, prospects
+from aadsl.dynamics import DERIVED, DYNAMICS, OF_MATRICES, in_words, kind_of, prospects
 from aadsl.trajectory.record.group_scalars import scalar_keys
 from aadsl.trajectory.record.subject import Subject
 from aadsl.trajectory.store.fingerprints import tensor_digest
@@ -19,9 +19,9 @@ from aadsl.trajectory.store.fingerprints import tensor_digest
 def warn_of_unknown(subject: Subject) -> None:
     """Say, before the training, what can be asked of it where steps of an optimizer have no derivative."""
     for kind, one in {kind_of(one): one for one in subject.optimizers}.items():
-        known = [*DYNAMICS, *OF_MATRICES]
+        known = [*DYNAMICS, *OF_MATRICES, *DERIVED]
         if kind not in known:
-            warnings.warn(prospects(one, kind, known), stacklevel=5)
+            warnings.warn(prospects(one, kind, dict.fromkeys(map(in_words, known))), stacklevel=5)
 
 
 def skips(optimizer: Optimizer) -> bool:
