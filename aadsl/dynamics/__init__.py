@@ -55,5 +55,5 @@ RESTING = Resting()
 
 
 def kind_of(optimizer: Optimizer) -> str:
-    """Return the name under which an optimizer is recorded: one of :data:`DYNAMICS` where it takes those steps."""
-    return agreement.kind_of(optimizer, DYNAMICS)
+    """Return the name under which an optimizer is recorded: that in a table here where it takes those steps."""
+    return agreement.kind_of(optimizer, {**DYNAMICS, **OF_MATRICES})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import nn
@@ -15,7 +16,7 @@ from aadsl.dynamics.own_making import arguments_of, scalars_of
 _STEPS = ("step", "_init_group")  # what decides a step: the second collects what the first works on
 
 
-def kind_of(optimizer: Optimizer, known: Mapping[str, Dynamics]) -> str:
+def kind_of(optimizer: Optimizer, known: Mapping[str, Any]) -> str:
     """Return the name under which the class of ``optimizer`` is recorded; ``known`` are the names in the table.
 
     A subclass that does not override ``step`` counts as its parent; a class that has no more than the name in common

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import aadsl
-from aadsl.dynamics import OF_MATRICES, scalars_of
+from aadsl.dynamics import OF_MATRICES, kind_of, scalars_of
 from aadsl.estimators import FirstOrder
 from aadsl.trajectory.record.group_scalars import scalar_keys
 
@@ -122,3 +122,15 @@ def test_effects_of_all_steps_are_estimated(study: aadsl.Study) -> None:
     estimates = study.step_effects(["right"], estimator=FirstOrder()).values.ravel()
     truths = study.retrain(steps, ["right"]).effect.values.ravel()
     assert np.corrcoef(estimates, truths)[0, 1] > 0.8
+
+
+def test_a_subclass_that_steps_alike_counts_as_it() -> None:
+    class Named(torch.optim.Muon):
+        """Has another name alone."""
+
+    class Other(torch.optim.Muon):
+        def step(self, closure: Any = None) -> None:
+            """Do nothing."""
+
+    weights = [nn.Parameter(torch.ones(2, 3))]
+    assert kind_of(Named(weights)) == "Muon" != kind_of(Other(weights))
