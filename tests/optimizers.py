@@ -146,6 +146,12 @@ OPTIMIZERS: dict[str, Optimizer] = {
     ),
 }
 
+OF_SIGNS = {"Lion", "Rprop"}
+"""Those that read of a gradient, or of a mean of gradients, nothing but signs."""
+
+WITHOUT_EFFECT = {("Rprop", "scale_lr"), ("Rprop", "reweight")}
+"""Interventions on what an optimizer does not read after its first step."""
+
 PAIRS = ("beta", "eta", "step_size")
 """Options that are pairs, ``betas``, of which recordings have ``beta1`` and ``beta2``."""
 

@@ -100,11 +100,13 @@ def test_by_default_states_take_half_of_what_is_free(tmp_path: Path, monkeypatch
     plenty = recorded(tmp_path / "run", length=30)
     state = plenty.history.state(0)
     expected = answer(plenty, FirstOrder(), [[2, 3], [9]]).effect
-    monkeypatch.setattr("aadsl.replayed.history.free_memory", lambda: 12.0 * (state.nbytes + state.parameters.nbytes))
+    monkeypatch.setattr(
+        "aadsl.replayed.held_states.free_memory", lambda: 12.0 * (state.nbytes + state.parameters.nbytes)
+    )
     scarce = recorded(tmp_path / "again", length=30)
     assert scarce.history.limit == 3 < plenty.history.limit
     assert np.array_equal(answer(scarce, FirstOrder(), [[2, 3], [9]]).effect, expected)
-    monkeypatch.setattr("aadsl.replayed.history.free_memory", lambda: 0.0)
+    monkeypatch.setattr("aadsl.replayed.held_states.free_memory", lambda: 0.0)
     assert recorded(tmp_path / "none", length=30).history.limit == 2
 
 

@@ -16,14 +16,10 @@ from aadsl.interventions import INTERVENTIONS, counterfactual
 from aadsl.propagation import CURVATURES, Point, Sweep, adjoint_sweep, final_state, inner, observed, reruns
 from tests.engine.tiny import TinyRun, dense_jacobian, dense_vector, tangents_at_end, tiny_run
 from tests.interventions import FIXED
-from tests.optimizers import OPTIMIZERS
+from tests.optimizers import OPTIMIZERS, WITHOUT_EFFECT
 
 EXACT = CURVATURES["exact"]()
 ARGUMENTS = {"scale_lr": {"factor": 0.5}, "reweight": {"weight": 2.0}, "replace": {"data": 1}}
-
-
-WITHOUT_EFFECT = {("Rprop", "scale_lr"), ("Rprop", "reweight")}
-"""Of what an optimizer does not read after its first step: how large a gradient is, or the learning rate."""
 
 
 def stage(run: TinyRun) -> np.ndarray:
