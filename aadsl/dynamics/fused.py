@@ -1,6 +1,7 @@
-"""Steps by PyTorch's fused kernels, ``fused=True``, which round otherwise than its other implementations.
+"""Steps by PyTorch's own functions: tensor by tensor, in place and without derivatives.
 
-They work tensor by tensor and in place, and have no derivatives: those are the same ones, to rounding.
+Its fused kernels, ``fused=True``, round otherwise than its other implementations; their derivatives are the same, to
+rounding. Its plain loops have the bits of the step functions here.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ Views = Callable[[Tensor], list[Tensor]]
 
 
 def has_fused_kernels(dynamics: Dynamics) -> bool:
-    """Return whether PyTorch has fused kernels of such steps."""
+    """Return whether PyTorch has fused kernels of such steps: those that :func:`step_in_place` takes."""
     return isinstance(dynamics, (SGD, Adam, Adagrad))
 
 
@@ -49,24 +50,26 @@ def step_in_place(
     gradients: list[Tensor],
     vectors: dict[str, list[Tensor]],
     hyper: Hyper,
+    fused: bool = True,
 ) -> Slots:
     """Write θ' and the slots that are vectors into ``parameters`` and ``vectors``; return the counters after it.
 
-    Each tensor is contiguous; of ``slots`` the counters are read, which are those of all.
+    Each tensor is contiguous; of ``slots`` the counters are read, which are those of all. Without ``fused`` it has the
+    bits of :meth:`Dynamics.step`.
     """
     tensors = parameters, gradients
     if isinstance(dynamics, SGD):
-        return _sgd(*tensors, slots, vectors, hyper)
+        return _sgd(*tensors, slots, vectors, hyper, fused)
     counters = [slots["step"].float() for _ in parameters]  # they are counted up
     if isinstance(dynamics, Adagrad):
         adagrad(
-            *tensors, vectors["sum"], counters, fused=True, lr=hyper["lr"], weight_decay=hyper["weight_decay"],
+            *tensors, vectors["sum"], counters, fused=fused, lr=hyper["lr"], weight_decay=hyper["weight_decay"],
             lr_decay=hyper["lr_decay"], eps=hyper["eps"], maximize=hyper["maximize"],
         )  # fmt: skip
     elif isinstance(dynamics, Adam):
         adam(
             *tensors, vectors["exp_avg"], vectors["exp_avg_sq"], vectors.get("max_exp_avg_sq", []), counters,
-            fused=True, amsgrad=hyper["amsgrad"], beta1=hyper["beta1"], beta2=hyper["beta2"], lr=hyper["lr"],
+            fused=fused, amsgrad=hyper["amsgrad"], beta1=hyper["beta1"], beta2=hyper["beta2"], lr=hyper["lr"],
             weight_decay=hyper["weight_decay"], eps=hyper["eps"], maximize=hyper["maximize"],
             decoupled_weight_decay=dynamics.decoupled or hyper.get("decoupled_weight_decay", False),
         )  # fmt: skip
@@ -79,13 +82,14 @@ def _sgd(
     slots: Slots,
     vectors: dict[str, list[Tensor]],
     hyper: Hyper,
+    fused: bool,
 ) -> Slots:
     """Take the step; where it is the first one with momentum, PyTorch makes the velocities."""
     moving = bool(hyper["momentum"])  # else slots may be there, of another optimizer of a chain of runs
     started = moving and bool(slots["momentum_started"])
     velocities: list[Tensor | None] = [*vectors["momentum_buffer"]] if started else [None for _ in parameters]
     sgd(
-        parameters, gradients, velocities, fused=True, lr=hyper["lr"], weight_decay=hyper["weight_decay"],
+        parameters, gradients, velocities, fused=fused, lr=hyper["lr"], weight_decay=hyper["weight_decay"],
         momentum=hyper["momentum"], dampening=hyper["dampening"], nesterov=hyper["nesterov"],
         maximize=hyper["maximize"],
     )  # fmt: skip
@@ -93,4 +97,4 @@ def _sgd(
         for kept, made in zip(vectors["momentum_buffer"], velocities, strict=True):
             if made is not None:
                 kept.copy_(made)
-    return {"momentum_started": torch.ones_like(slots["momentum_started"])} if moving else {}
+    return {"momentum_started": torch.ones_like(slots["momentum_started"])} if moving and not started else {}

@@ -11,8 +11,8 @@ import torch
 from aadsl.core.errors import AadslError
 from aadsl.core.progress import Progress, silent
 from aadsl.propagation.layout import FlatState
-from aadsl.propagation.replay import Variation
-from aadsl.propagation.step import Run
+from aadsl.propagation.replay import Variation, observed, steps_of
+from aadsl.propagation.step import Run, Step
 from aadsl.propagation.step_map import StepMap
 
 
@@ -69,10 +69,7 @@ def reruns(
         progress("retraining", done, total)
 
     def to_the_end(state: FlatState, first: int, variation: Variation) -> FlatState:
-        for t in range(first, run.length):
-            state = step_map(state, variation(run.step(t)))
-            stepped()
-        return state
+        return step_map.through(state, _steps(run, first, run.length, variation, stepped))
 
     unchanged = tuple(to_the_end(run.state(start), start, control) for control in controls)
     diverged = None
@@ -84,6 +81,13 @@ def reruns(
             diverged = divergence()
     if diverged is not None:
         raise diverged
+
+
+def _steps(run: Run, start: int, stop: int, variation: Variation, stepped: Callable[[], None]) -> Iterator[Step]:
+    """Yield the varied steps ``start`` … ``stop`` − 1; ``stepped`` is called after each."""
+    for step in steps_of(run, start, stop):
+        yield variation(step)
+        stepped()
 
 
 def divergence() -> AadslError:
@@ -126,8 +130,6 @@ class _Walk:
         if self._at is None or (self._jumps and stored > self._at[0]):
             self._at = stored, self._at_hand.get(stored) or self._run.state(stored)
         place, state = self._at
-        for t in range(place, first):
-            state = step_map(state, self._run.step(t))
-            stepped()
+        state = step_map.through(state, _steps(self._run, place, first, observed, stepped))
         self._at = first, state
         return state

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from aadsl.propagation.curvature import Curvature, Point
 from aadsl.propagation.deciding import decided
 from aadsl.propagation.evaluation import Evaluation
 from aadsl.propagation.example_products import example_products
+from aadsl.propagation.in_place import Memory
 from aadsl.propagation.layout import FlatState, Layout
 from aadsl.propagation.objective import Objective
 from aadsl.propagation.step import Step
@@ -39,12 +41,23 @@ class StepMap:
         """Return the state after ``step``."""
         return self.advance(state, step)[0]
 
+    def through(self, state: FlatState, steps: Iterable[Step]) -> FlatState:
+        """Return the state after all of ``steps``, one after the other, with the bits that they have one by one.
+
+        The states between share a memory and are never handed out; ``state`` stays as it is.
+        """
+        memory = Memory()
+        for step in steps:
+            state = self.advance(state, step, None, memory)[0]
+        return state
+
     def advance(
-        self, state: FlatState, step: Step, known: Evaluation | None = None
+        self, state: FlatState, step: Step, known: Evaluation | None = None, memory: Memory | None = None
     ) -> tuple[FlatState, Evaluation | None]:
         """Return the state after ``step`` and the evaluation it used (None where it needed none).
 
-        ``known`` is an evaluation of the same batches at the same parameters, which saves computing it again.
+        ``known`` is an evaluation of the same batches at the same parameters, which saves computing it again. With a
+        ``memory`` the state before may be gone, if that was made there: see :meth:`through`.
         """
         start = started(self.layout, state, step)
         if step.decides is not None:
@@ -53,9 +66,8 @@ class StepMap:
             return _averaged(displaced(start.bare, step), start, step), None
         evaluation = known or self.evaluate(start, step)
         with torch.no_grad():
-            parameters, slots = updated(
-                self.layout, start, evaluation.gradient, evaluation.present, step, as_recorded=True
-            )
+            take = partial(updated, as_recorded=True) if memory is None else memory.updated
+            parameters, slots = take(self.layout, start, evaluation.gradient, evaluation.present, step)
         after = displaced(FlatState(parameters, slots, evaluation.buffers, evaluation.integers), step)
         return _averaged(after, start, step), evaluation
 

@@ -24,8 +24,6 @@ def updated(
 
     ``present`` (P,) is false over parameters that got no gradient: they stay as they are, as PyTorch leaves them.
     """
-    if step.gradient_weight != 1.0:
-        gradient = gradient * step.gradient_weight
     gradient = clipped(gradient, step, layout)
     slices = layout.group_slices
     taken = own_steps(layout, start, gradient, present, step, as_recorded=as_recorded)
@@ -99,10 +97,12 @@ def _graph(layout: Layout, point: Point) -> tuple[list[Tensor], list[Tensor], li
 
 
 def clipped(gradient: Tensor, step: Step, layout: Layout) -> Tensor:
-    """Return the gradient (P,) after ``clip_grad_value_`` or ``clip_grad_norm_``, with their operations.
+    """Return w·g, (P,), after ``clip_grad_value_`` or ``clip_grad_norm_``, with their operations.
 
     The norm is that of ``model.parameters()``, in their order. Those that the step does not train have no part in it.
     """
+    if step.gradient_weight != 1.0:
+        gradient = gradient * step.gradient_weight
     clip = step.clip
     if clip is None:
         return gradient

@@ -30,7 +30,11 @@ class Waypoints:
         finally:
             self._wanted, self.states = frozenset(), {}
 
+    def within(self, start: int, stop: int) -> list[int]:
+        """Return the steps of ``start`` … ``stop`` − 1 before which the state is wanted, ascending."""
+        return sorted(step for step in self._wanted if start <= step < stop)
+
     def passed(self, step: int, state: FlatState) -> None:
-        """Take note of the state before a step."""
-        if step in self._wanted and (len(self.states) + 1) * state.nbytes <= HELD_BYTES:
+        """Keep the wanted state before a step, where memory allows."""
+        if (len(self.states) + 1) * state.nbytes <= HELD_BYTES:
             self.states[step] = state

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from functools import cached_property
+from itertools import pairwise
 from math import exp, inf, sqrt
 
 import torch
@@ -12,7 +13,8 @@ from torch import Tensor
 
 from aadsl.dynamics import OWN_SCALAR
 from aadsl.propagation.layout import FlatState
-from aadsl.propagation.replay import Variation, observed
+from aadsl.propagation.replay import Variation, observed, steps_of
+from aadsl.propagation.step import Step
 from aadsl.replayed.history import History
 
 # Rounding errors a step and element, in units of the dtype's precision.
@@ -84,20 +86,30 @@ class Stretch:
 
     def replay(self, varied: Variation, moved: Callable[[FlatState], FlatState] | None = None) -> FlatState:
         """Return where the stretch ends if its steps are ``varied``, and if states are ``moved`` before each."""
-        return deque(self.walk(varied, moved), maxlen=1).pop()
+        if moved is not None:
+            return deque(self.walk(varied, moved), maxlen=1).pop()
+        state, waypoints = self.before, self.history.waypoints
+        wanted = waypoints.within(self.start, self.stop) if varied is observed else []
+        for start, stop in pairwise(sorted({self.start, *wanted, self.stop})):
+            if start in wanted:
+                waypoints.passed(start, state)
+            state = self.history.step_map.through(state, self._steps(varied, start, stop))
+        return state
 
     def walk(self, varied: Variation, moved: Callable[[FlatState], FlatState] | None = None) -> Iterator[FlatState]:
         """Yield the state after each of the steps of :meth:`replay`."""
         state = self.before
-        for index in range(self.start, self.stop):
+        for step in self._steps(varied, self.start, self.stop):
+            state = self.history.step_map(moved(state) if moved else state, step)
+            yield state
+
+    def _steps(self, varied: Variation, start: int, stop: int) -> Iterator[Step]:
+        for step in steps_of(self.history, start, stop):
             if self.history.replayed_steps >= self.most:
                 raise SpentError
             self.history.replayed_steps += 1
-            if varied is observed and moved is None:
-                self.history.waypoints.passed(index, state)
-            state = self.history.step_map(moved(state) if moved else state, varied(self.history.step(index)))
+            yield varied(step)
             self._stepped()
-            yield state
 
     @cached_property
     def restarts(self) -> frozenset[int]:
