@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -46,13 +46,13 @@ def arranged(tensor: Tensor, name: str) -> Tensor:
     return tensor.to(memory_format=getattr(torch, name or "contiguous_format"))
 
 
-@contextmanager
-def called_in(model: nn.Module, name: str) -> Iterator[None]:
+def called_in(model: nn.Module, name: str) -> AbstractContextManager[None]:
     """Let a model be called on tensors in a memory format, "" for as they are."""
-    if not name:
-        yield
-        return
+    return _brought(model, name) if name else nullcontext()
 
+
+@contextmanager
+def _brought(model: nn.Module, name: str) -> Iterator[None]:
     def brought(module: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
         return tuple(arranged(one, name) if isinstance(one, Tensor) else one for one in given)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any
 
 import torch
@@ -71,13 +71,15 @@ def _read(names: Iterable[str]) -> dict[str, str]:
     return found
 
 
-@contextmanager
-def under(kernels: Kernels) -> Iterator[None]:
+def under(kernels: Kernels) -> AbstractContextManager[None]:
     """Turn the switches as they were; afterwards they are as before."""
     before = _read(name for name in kernels if name in _SWITCHES)
-    if before == kernels:  # as at most steps
-        yield
-        return
+    # At most steps they are already; a context of its own costs a step of a small network more than looking.
+    return nullcontext() if before == kernels else _turned(kernels, before)
+
+
+@contextmanager
+def _turned(kernels: Kernels, before: Kernels) -> Iterator[None]:
     moved = [name for name, position in before.items() if position != kernels[name]]
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     try:

@@ -101,7 +101,7 @@ class Layout:
     def flatten(self, tensors: Iterable[Tensor | None], like: Tensor) -> Tensor:
         """Return the tensors, in the order of ``names``, as one vector like ``like``; None is zero."""
         parts = [
-            like.new_zeros(count) if tensor is None else _dense(tensor).reshape(-1).to(like)
+            like.new_zeros(count) if tensor is None else _flat(tensor, like)
             for tensor, count in zip(tensors, self.counts, strict=True)
         ]
         return torch.cat(parts) if parts else like.new_zeros(0)
@@ -200,5 +200,7 @@ def zeros_like(state: FlatState) -> FlatState:
     return state.with_tensors(torch.zeros_like(t) for t in state.tensors())
 
 
-def _dense(tensor: Tensor) -> Tensor:
-    return tensor.to_dense() if tensor.is_sparse else tensor
+def _flat(tensor: Tensor, like: Tensor) -> Tensor:
+    flat = (tensor.to_dense() if tensor.is_sparse else tensor).reshape(-1)
+    # Looking takes a fraction of what a conversion to what it is takes.
+    return flat if flat.dtype == like.dtype and flat.device == like.device else flat.to(like)
