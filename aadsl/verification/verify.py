@@ -77,7 +77,7 @@ def verify_history(
     the next, instead of a sample.
     """
     trajectory = history.trajectory
-    findings = [*_files(trajectory, progress)]
+    findings = [*_files(trajectory, progress, into_states=samples is not None)]
     if not _failed(findings):
         findings += fitting(trajectory, history.private_models, history.data)
         if not _failed(findings):
@@ -90,8 +90,8 @@ def _failed(findings: list[Finding]) -> bool:
     return any(finding.outcome == "failed" for finding in findings)
 
 
-def _files(trajectory: Trajectory, progress: Progress) -> Iterator[Finding]:
-    problems = trajectory.violations(progress)
+def _files(trajectory: Trajectory, progress: Progress, *, into_states: bool = True) -> Iterator[Finding]:
+    problems = trajectory.violations(progress, into_states=into_states)
     for problem in problems:
         if problem.startswith("note: "):
             yield Finding("note", problem.removeprefix("note: "))

@@ -300,8 +300,12 @@ def test_files_of_another_run(tmp_path: Path) -> None:
     record(tmp_path / "a")
     record(tmp_path / "b")
     shutil.copy(tmp_path / "b" / "state-8.nc", tmp_path / "a" / "state-8.nc")
-    report = open_trajectory(tmp_path / "a").verify()
+    trajectory = open_trajectory(tmp_path / "a")
+    report = trajectory.verify()
     assert causes(report) == "schema" and "state-8.nc belongs to another run" in str(report)
+    assert not trajectory.violations(into_states=False)  # as before an answer, which reads what it needs
+    with pytest.raises(AadslError, match=r"state-8.nc is whole, but .* belongs to another run"):
+        trajectory.state(8)
 
 
 def test_a_state_under_another_name(tmp_path: Path) -> None:

@@ -250,9 +250,10 @@ class Trajectory:
         """The runs that make the trajectory, in order; together they cover all steps."""
         return self._chain.jobs({phase.start: phase.name for phase in self.phases})
 
-    def violations(self, progress: Progress = silent) -> list[str]:
-        """Return what is wrong with the files: damage, gaps, what the schema does not allow."""
-        return [one for run in self._runs for one in violations(run.source, progress)] or breaks(self._chain)
+    def violations(self, progress: Progress = silent, *, into_states: bool = True) -> list[str]:
+        """Return what is wrong with the files: damage, gaps, what the schema does not allow (in states, if asked)."""
+        found = [violations(run.source, progress, into_states=into_states) for run in self._runs]
+        return [one for own in found for one in own] or breaks(self._chain)
 
     def verify(self, model: Any = None, loss: Any = None, data: Any = None, **options: Any) -> Any:
         """Check files and schema and, given a model and a loss, replay sampled steps; say in plain words what differs.

@@ -34,6 +34,11 @@ def require(faults: Iterator[str]) -> None:
         raise ValueError(f"it {fault}" if not fault.startswith("variable") else fault)
 
 
+def is_of_other_run(dataset: Any, run: Header) -> bool:
+    """Return whether a file does not say that it is of this run."""
+    return str(getattr(dataset, "run", "")) != run.run
+
+
 def layout_of_steps(dataset: Any, segment: Segment) -> Iterator[str]:
     """Check which columns ``steps-<start>-<stop>.nc`` has; none is read."""
     length = len(dataset.dimensions.get("step", ()))
@@ -140,7 +145,9 @@ def faults_of_state(dataset: Any, step: int, run: Header) -> Iterator[str]:
 
 
 def layout_of_state(dataset: Any, step: int, run: Header) -> Iterator[str]:
-    """Check which tensors ``state-<t>.nc`` has."""
+    """Check which tensors ``state-<t>.nc`` has, and whose."""
+    if is_of_other_run(dataset, run):
+        yield "belongs to another run"
     yield from _required(dataset, STATE_VARIABLES)
     number = _values(dataset, "step")
     if number is not None and int(number) != step:

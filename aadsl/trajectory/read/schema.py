@@ -52,15 +52,18 @@ from numpy.typing import NDArray
 
 from aadsl.core.errors import AadslError
 from aadsl.core.progress import Progress, silent
-from aadsl.trajectory.read.rules import faults_of_batches, faults_of_state, faults_of_steps
+from aadsl.trajectory.read.rules import faults_of_batches, faults_of_state, faults_of_steps, is_of_other_run
 from aadsl.trajectory.read.source import RunSource
 from aadsl.trajectory.store import header
 from aadsl.trajectory.store.files import SCHEMA_VERSION
 from aadsl.trajectory.store.segments import Segment, cover, segments_in, state_name, states_in
 
 
-def violations(source: RunSource, progress: Progress = silent) -> list[str]:
-    """Return all that is wrong with the files of one run, in plain words; [] where nothing is."""
+def violations(source: RunSource, progress: Progress = silent, *, into_states: bool = True) -> list[str]:
+    """Return all that is wrong with the files of one run, in plain words; [] where nothing is.
+
+    Without a look ``into_states``, of these files the bytes alone are checked: whoever reads one looks into it.
+    """
     try:
         with source.open(header.NAME) as dataset:
             run = header.read_header(dataset)
@@ -73,7 +76,8 @@ def violations(source: RunSource, progress: Progress = silent) -> list[str]:
     checks += [(segment.name, partial(faults_of_batches, segment=segment)) for segment in batches]
     checks += [(state_name(step), partial(faults_of_state, step=step, run=run)) for step in states_in(names)]
     for done, (name, faults) in enumerate(checks, 1):
-        found += _checked(source, name, run, faults)
+        whole = faults.func is faults_of_state and not into_states
+        found += _changed(source, name) if whole else _checked(source, name, run, faults)
         progress("checking files", done, len(checks))
     return found or list(_disagreements(source, names))
 
@@ -108,13 +112,21 @@ def _gaps(names: list[str], length: int) -> Iterator[str]:
 def _checked(source: RunSource, name: str, run: header.Header, check: Callable[[Any], Iterator[str]]) -> list[str]:
     try:
         with source.open(name) as dataset:
-            if str(getattr(dataset, "run", "")) != run.run:
+            if is_of_other_run(dataset, run):
                 return [f"{name} belongs to another run"]
             if int(getattr(dataset, "aadsl_schema", 0)) not in range(1, SCHEMA_VERSION + 1):
                 return [f"{name} has no known schema version"]
             return [f"{name}: {problem}" for problem in check(dataset)]
     except AadslError as error:
         return [_said(error)]
+
+
+def _changed(source: RunSource, name: str) -> list[str]:
+    try:
+        source.digest(name)
+    except AadslError as error:
+        return [_said(error)]
+    return []
 
 
 def _disagreements(source: RunSource, names: list[str]) -> Iterator[str]:
