@@ -90,23 +90,23 @@ class StateVectors:
         """Return the state of each parameter of which there is one, in memory of its own."""
         if not self._vectors:
             return {}
-        there = iter(slots[self._name("is_there")].tolist())
         found: dict[str, dict[str, Tensor]] = {}
-        for path, own in self._vectors.items():
-            parts = torch.split(slots[self._name(path)], [prod(leaf.shape) for leaf in own])
-            for leaf, part in zip(own, parts, strict=True):
-                if next(there):
-                    found.setdefault(leaf.name, {})[path] = part.view(leaf.shape)
+        for (leaf, part), there in zip(self._parts(slots), slots[self._name("is_there")].tolist(), strict=True):
+            if there:
+                found.setdefault(leaf.name, {})[leaf.path] = part
         return {name: _rebuilt(self._states[name], own, "") for name, own in found.items()}
 
     def kept(self, slots: Slots) -> dict[str, dict[str, Tensor]]:
         """Return the tensors and numbers of each parameter by path, as views; zeros where they are not there yet."""
         found: dict[str, dict[str, Tensor]] = {}
+        for leaf, part in self._parts(slots):
+            found.setdefault(leaf.name, {})[leaf.path] = part
+        return found
+
+    def _parts(self, slots: Slots) -> Iterator[tuple[Leaf, Tensor]]:
         for path, own in self._vectors.items():
             parts = torch.split(slots[self._name(path)], [prod(leaf.shape) for leaf in own])
-            for leaf, part in zip(own, parts, strict=True):
-                found.setdefault(leaf.name, {})[path] = part.view(leaf.shape)
-        return found
+            yield from ((leaf, part.view(leaf.shape)) for leaf, part in zip(own, parts, strict=True))
 
     def joined(self, found: Mapping[str, Mapping[str, Tensor]], before: Slots) -> Slots:
         """Return ``before`` with what is ``found`` of some parameters in its place, and there from now on."""

@@ -69,7 +69,8 @@ def asked_of(history: History, final: Any, model: nn.Module) -> WhichModel:
     weights = model if isinstance(final, str) and final == GIVEN else final
     if not isinstance(weights, (nn.Module, Mapping)):
         raise AadslError(
-            f"final must be a number of steps, or several, a state dict, {GIVEN!r} or {AVERAGED!r}, not {shown(final)}",
+            f"final must be a number of steps, or several, a state dict, {GIVEN!r}, {AVERAGED!r} or {TRAINED!r}, "
+            f"not {shown(final)}",
             hint='final=1200 is the model after 1,200 steps, final="given" the one whose weights the model has',
         )
     if isinstance(weights, nn.Module) and is_other(weights, trajectory):

@@ -45,7 +45,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +57,9 @@ from aadsl.trajectory.read.source import RunSource
 from aadsl.trajectory.store import header
 from aadsl.trajectory.store.files import SCHEMA_VERSION
 from aadsl.trajectory.store.segments import Segment, cover, segments_in, state_name, states_in
+
+Check: TypeAlias = Callable[[Any], Iterator[str]]
+"""Yields what is wrong with an open file."""
 
 
 def violations(source: RunSource, progress: Progress = silent, *, into_states: bool = True) -> list[str]:
@@ -72,12 +75,16 @@ def violations(source: RunSource, progress: Progress = silent, *, into_states: b
     names = source.names()
     found = [*_gaps(names, run.length)]
     steps, batches = (cover(segments_in(names, kind)) for kind in ("steps", "batches"))
-    checks = [(segment.name, partial(faults_of_steps, segment=segment, run=run)) for segment in steps]
+    checks: list[tuple[str, Check | None]] = [
+        (segment.name, partial(faults_of_steps, segment=segment, run=run)) for segment in steps
+    ]
     checks += [(segment.name, partial(faults_of_batches, segment=segment)) for segment in batches]
-    checks += [(state_name(step), partial(faults_of_state, step=step, run=run)) for step in states_in(names)]
+    checks += [
+        (state_name(step), partial(faults_of_state, step=step, run=run) if into_states else None)
+        for step in states_in(names)
+    ]
     for done, (name, faults) in enumerate(checks, 1):
-        whole = faults.func is faults_of_state and not into_states
-        found += _changed(source, name) if whole else _checked(source, name, run, faults)
+        found += _changed(source, name) if faults is None else _checked(source, name, run, faults)
         progress("checking files", done, len(checks))
     return found or list(_disagreements(source, names))
 
@@ -109,7 +116,7 @@ def _gaps(names: list[str], length: int) -> Iterator[str]:
         yield f"note: the final state, {state_name(length)}, was not stored"
 
 
-def _checked(source: RunSource, name: str, run: header.Header, check: Callable[[Any], Iterator[str]]) -> list[str]:
+def _checked(source: RunSource, name: str, run: header.Header, check: Check) -> list[str]:
     try:
         with source.open(name) as dataset:
             if is_of_other_run(dataset, run):
