@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import aadsl
+from aadsl.dynamics import equal_but_for_swaps
 from tests.engine.own_optimizers import ScheduleFree
 from tests.shipped import runs
 from tests.shipped.runs import DATA, LENGTH, SIZE, fits, network
@@ -143,3 +144,10 @@ def test_means_of_such_weights_are_refused(run: tuple[Path, Weights]) -> None:
 def test_of_any_other_optimizer_those_of_training_are_the_end(tmp_path: Path) -> None:
     runs.recorded(tmp_path)
     assert runs.study_of(tmp_path, final="trained").notes == ()
+
+
+def test_weights_without_elements_are_the_same() -> None:
+    nothing, ones = torch.zeros(0, 3), torch.ones(3)
+    assert equal_but_for_swaps(nothing, nothing) and equal_but_for_swaps(ones, ones * (1 + 2**-22))
+    assert not equal_but_for_swaps(ones, ones * (1 + 2**-16)) and not equal_but_for_swaps(ones, ones * torch.nan)
+    assert not equal_but_for_swaps(torch.tensor([1]), torch.tensor([2]))
