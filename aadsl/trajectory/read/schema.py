@@ -58,7 +58,7 @@ from aadsl.trajectory.store import header
 from aadsl.trajectory.store.files import SCHEMA_VERSION
 from aadsl.trajectory.store.segments import Segment, cover, segments_in, state_name, states_in
 
-Check: TypeAlias = Callable[[Any], Iterator[str]]
+FaultsIn: TypeAlias = Callable[[Any], Iterator[str]]
 """Yields what is wrong with an open file."""
 
 
@@ -75,7 +75,7 @@ def violations(source: RunSource, progress: Progress = silent, *, into_states: b
     names = source.names()
     found = [*_gaps(names, run.length)]
     steps, batches = (cover(segments_in(names, kind)) for kind in ("steps", "batches"))
-    checks: list[tuple[str, Check | None]] = [
+    checks: list[tuple[str, FaultsIn | None]] = [
         (segment.name, partial(faults_of_steps, segment=segment, run=run)) for segment in steps
     ]
     checks += [(segment.name, partial(faults_of_batches, segment=segment)) for segment in batches]
@@ -116,14 +116,14 @@ def _gaps(names: list[str], length: int) -> Iterator[str]:
         yield f"note: the final state, {state_name(length)}, was not stored"
 
 
-def _checked(source: RunSource, name: str, run: header.Header, check: Check) -> list[str]:
+def _checked(source: RunSource, name: str, run: header.Header, faults: FaultsIn) -> list[str]:
     try:
         with source.open(name) as dataset:
             if is_of_other_run(dataset, run):
                 return [f"{name} belongs to another run"]
             if int(getattr(dataset, "aadsl_schema", 0)) not in range(1, SCHEMA_VERSION + 1):
                 return [f"{name} has no known schema version"]
-            return [f"{name}: {problem}" for problem in check(dataset)]
+            return [f"{name}: {problem}" for problem in faults(dataset)]
     except AadslError as error:
         return [_said(error)]
 
