@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+from hypothesis import given
+from hypothesis import strategies as st
 
 import aadsl
 import aadsl.study.answering
@@ -82,6 +84,29 @@ def test_threads_give_the_answers_of_one(run: Recorded) -> None:
     alone = answers(run)
     with ThreadPoolExecutor(2) as executor:
         equal(answers(run, executor=executor), alone)
+
+
+def test_an_executor_of_many_workers_gets_many_portions(run: Recorded, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spread, "PORTIONS", 1)
+    alone = answers(run)
+    with ThreadPoolExecutor(2) as executor:
+        for count, portions in ((0, 1), (2, 4), (50, 8)):
+            told: list[tuple[str, int, int]] = []
+            forget(run)
+            study = asked(run, executor=executor, workers=count)
+            found = study.score(["window"], ["reading", "right"], progress=lambda *seen: told.append(seen))  # noqa: B023
+            np.testing.assert_array_equal(found.effect, alone[0].effect)
+            assert ("retraining", portions, portions) in told
+
+
+@given(st.lists(st.integers(0, 1000), max_size=60), st.integers(1, 20))
+def test_portions_are_about_as_long_as_each_other(steps: list[int], most: int) -> None:
+    portions = spread.portions_of(np.array(steps, dtype=np.int64), most)
+    assert sorted(position for part in portions for position in part) == list(range(len(steps)))
+    assert len(portions) <= most and all(len(part) for part in portions)
+    order = [steps[position] for part in portions for position in part]
+    assert order == sorted(steps, reverse=True)  # who begins with the longest ends together
+    assert all(sum(steps[i] for i in part) <= sum(steps) / most + max(steps) for part in portions)
 
 
 def killed_once(honest: Callable[[History, Any], Any], mark: Path) -> Callable[[History, Any], Any]:

@@ -20,7 +20,8 @@ from aadsl.replayed.execution import Execution
 from aadsl.replayed.history import History
 from aadsl.replayed.workers import Workers
 
-PORTIONS = 16  # of a question at most: enough to keep a few workers busy to the end
+PORTIONS = 16  # of a question, if it is not known how many workers there are: enough to keep a few busy to the end
+FOR_EACH = 2  # portions for each of the workers, where there are more of these: none waits long for the last
 
 
 class RetrainedStages(NamedTuple):
@@ -41,14 +42,30 @@ class SweptSteps(NamedTuple):
 
 def spread_runs(workers: Workers, history: History, asked: RetrainedStages, progress: Progress) -> Iterator[End]:
     """Yield ζ_T of each stage as it comes back; stages that begin at about the same step are trained together."""
-    order = np.argsort([first_change(member) for member in asked.members], kind="stable")
-    portions = [part for part in np.array_split(order, min(len(order), PORTIONS)) if len(part)]
+    steps = [history.length - first_change(member) for member in asked.members]
+    portions = portions_of(np.array(steps), max(PORTIONS, FOR_EACH * workers.count))
     items = [asked._replace(members=asked.members[part]) for part in portions]
     like = history.final
     for number, ends in workers.map(retrained_there, items, progress, "retraining"):
         for end in ends:
             position = int(portions[number][end.position])
             yield End(position, _placed(end.state, like), tuple(_placed(one, like) for one in end.controls))
+
+
+def portions_of(steps: NDArray[np.int64], most: int) -> list[NDArray[np.int64]]:
+    """Return the positions of (n,) stages in at most so many portions, about as long as each other, long stages first.
+
+    Args:
+        steps: that are trained again without each.
+        most: the number of portions.
+    """
+    order = np.argsort(-steps, kind="stable")
+    if len(order) <= most:
+        return list(order[:, None])
+    trained = np.cumsum(steps[order])
+    # Each stage lies in the portion that the middle of its steps falls into.
+    number = np.minimum((trained - steps[order] / 2) * most // max(trained[-1], 1), most - 1)
+    return np.split(order, np.flatnonzero(np.diff(number)) + 1)
 
 
 def retrained_there(history: History, item: RetrainedStages) -> list[End]:

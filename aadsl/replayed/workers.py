@@ -24,8 +24,12 @@ class Workers:
         executor: any ``concurrent.futures.Executor``: of processes, of threads, of another library
             (``dask.distributed.Client(…).get_executor()``). Threads of one process take turns, because they share
             PyTorch's random generators and kernels.
-        count: without an executor, the number of local processes to start, each with one of PyTorch's threads. They
-            start with the first question, and end when they had nothing to do for some minutes.
+        count: the number of workers of the executor, 0 where that is not known; without one, of local processes to
+            start, each with one of PyTorch's threads. They start with the first question, and end when they had nothing
+            to do for some minutes.
+
+    Attributes:
+        count: it.
 
     Raises:
         AadslError: neither of the two was given, or ``executor`` is none.
@@ -38,9 +42,9 @@ class Workers:
                 f"executor= takes a concurrent.futures.Executor, not {type(executor).__name__}",
                 hint="give client.get_executor()" if client else "such as concurrent.futures.ProcessPoolExecutor()",
             )
-        if executor is None and count < 1:
+        if count < (executor is None):
             raise AadslError(f"{count} workers cannot work", hint="give executor=, or the number of local processes")
-        self.spec = spec
+        self.spec, self.count = spec, count
         self._place: Workplace = LocalPool(count) if executor is None else GivenExecutor(executor)
 
     def map(

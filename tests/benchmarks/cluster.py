@@ -18,7 +18,7 @@ import pandas as pd
 from aadsl.charts import theme
 from aadsl.charts.bundle import small_png
 from aadsl.charts.frame import table_chart
-from aadsl.estimators.spread import PORTIONS
+from aadsl.estimators.spread import FOR_EACH, PORTIONS, portions_of
 from tests.benchmarks import large_run
 from tests.benchmarks.large_run import PARAMETERS, SECONDS, STAGES, STEPS, Constants, counted, exact_tasks, hours
 from tests.benchmarks.report import write_section
@@ -39,32 +39,28 @@ def makespan(tasks: Iterable[float], workers: int) -> float:
     return max(free)
 
 
-def together(tasks: np.ndarray) -> list[float]:
-    """Return what exact answers take as a study hands them out: in portions, of stages that begin near each other."""
-    return [float(part.sum()) for part in np.array_split(tasks, min(len(tasks), PORTIONS))]
-
-
-def walls(known: Constants, stages: int, workers: int) -> tuple[float, float]:
-    """Return the trainings until the last exact answer: in a study's portions, and with a task for each stage.
+def wall(known: Constants, stages: int, workers: int) -> float:
+    """Return the trainings until the last exact answer, in the portions that a study hands out.
 
     The comparison of the whole recording comes before them, in the process that asks.
     """
     tasks = exact_tasks(known, stages)
-    return known.replay + makespan(together(tasks), workers), known.replay + makespan(tasks, workers)
+    portions = portions_of(np.round(tasks * STEPS).astype(np.int64), max(PORTIONS, FOR_EACH * workers))
+    return known.replay + makespan([float(tasks[part].sum()) for part in portions], workers)
 
 
 def cluster(known: Constants) -> Iterator[str]:
     """Hours until all exact answers are there, on a simulated cluster of so many workers that each train as one does.
 
-    In brackets the machine-hours that are paid for, idle ones too. A study hands out 16 portions at most; the last
-    rows show what a task for each stage would give. States are read by every worker from where the recording lies.
+    In brackets the machine-hours that are paid for, idle ones too. A study that is told of so many workers, by
+    `workers=` beside `executor=`, hands out two portions for each, of about the same length. States are read by every
+    worker from where the recording lies.
     """
     yield f"| | {' | '.join(counted(n, 'worker') for n in SHOWN)} |\n| --- {'| ---: ' * len(SHOWN)}|"
-    for way, name in enumerate(("", ", a task for each")):
-        for stages in STAGES[1:]:
-            spent = [(walls(known, stages, n)[way], n) for n in SHOWN]
-            cells = [f"{hours(one)} ({hours(n * one).removesuffix(' h')})" for one, n in spent]
-            yield f"| {stages:,} exact answers{name} | {' | '.join(cells)} |"
+    for stages in STAGES[1:]:
+        spent = [(wall(known, stages, n), n) for n in SHOWN]
+        cells = [f"{hours(one)} ({hours(n * one).removesuffix(' h')})" for one, n in spent]
+        yield f"| {stages:,} exact answers | {' | '.join(cells)} |"
     for behaviors in (1, 16):
         sweeps = [known.sweep + known.replay] * behaviors
         spent = [(makespan(sweeps, n), n) for n in SHOWN]
@@ -74,25 +70,19 @@ def cluster(known: Constants) -> Iterator[str]:
 
 def chart(known: Constants, told: str) -> Any:
     """Draw how long exact answers take on more and more workers."""
-    rows = [
-        (n, walls(known, stages, n)[way] * TRAINING, f"{stages:,} stages", name)
-        for stages in STAGES[1:]
-        for n in WORKERS
-        for way, name in enumerate(("as a study hands them out", "a task for each stage"))
-    ]
-    frame = pd.DataFrame(rows, columns=["workers", "hours", "stages", "way"])
+    rows = [(n, wall(known, stages, n) * TRAINING, f"{stages:,} stages") for stages in STAGES[1:] for n in WORKERS]
+    frame = pd.DataFrame(rows, columns=["workers", "hours", "stages"])
     x = alt.X("workers:Q", title="workers", scale=alt.Scale(type="log", base=2), axis=alt.Axis(values=list(WORKERS)))
     names = [f"{stages:,} stages" for stages in STAGES[1:]]
     color = alt.Color("stages:N", title=None, scale=alt.Scale(domain=names, range=list(theme.STAGES[: len(names)])))
-    dash = alt.StrokeDash("way:N", title=None, sort=["as a study hands them out"])
-    base = table_chart(frame).encode(x=x, y=logarithmic("y", frame["hours"], "hours"), color=color, detail="way:N")
-    lines = base.mark_line().encode(strokeDash=dash) + base.mark_point(filled=True, size=26)
+    base = table_chart(frame).encode(x=x, y=logarithmic("y", frame["hours"], "hours"), color=color)
+    lines = base.mark_line() + base.mark_point(filled=True, size=26)
     said = (
         f"{PARAMETERS:,} parameters, {STEPS:,} steps of {SECONDS:g} s: simulated from the times of tasks measured here."
     )
     title = alt.Title("Hours until all exact answers are there", subtitle=[said, told])
     drawn = lines.properties(width=theme.WIDTH - 180, height=240, title=title, usermeta=theme.OURS)
-    return drawn.properties(description=f"Hours over workers, falling until there is a worker for each portion. {said}")
+    return drawn.properties(description=f"Hours over workers, falling until there is a worker for each stage. {said}")
 
 
 def write(found: Sequence[Found], folder: Path) -> None:

@@ -127,7 +127,9 @@ def test_a_list_schedule_is_near_the_best_and_never_better() -> None:
             assert best <= cluster.makespan(order, workers) <= (2 - 1 / workers) * best
 
 
-def test_more_workers_than_portions_bring_a_study_nothing() -> None:
+def test_a_study_keeps_all_workers_busy() -> None:
     known = large_run.constants(planted())
-    portioned, single = zip(*(cluster.walls(known, 1000, workers) for workers in (1, 16, 64)), strict=True)
-    assert portioned[0] == pytest.approx(501) and portioned[1] == portioned[2] > single[1] > single[2]
+    alone = cluster.wall(known, 1000, 1) - known.replay
+    assert alone == pytest.approx(500)
+    for workers in (4, 16, 64):
+        assert alone / workers <= cluster.wall(known, 1000, workers) - known.replay < 1.2 * alone / workers
