@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from math import inf
 from typing import Any
@@ -16,6 +16,7 @@ from aadsl.core.errors import AadslError
 from aadsl.core.exclusive import one_at_a_time
 from aadsl.core.progress import Progress, silent
 from aadsl.replayed.history import History
+from aadsl.replayed.joins import joined
 from aadsl.replayed.models import Models
 from aadsl.replayed.training_data import TrainingData
 from aadsl.replayed.trial import require_loss
@@ -44,6 +45,8 @@ def verify(
     samples: int = 8,
     device: str | torch.device = "auto",
     optimizer: Callable[..., Optimizer] | None = None,
+    generators: Sequence[Any] = (),
+    joins: Mapping[str, Any] | None = None,
     progress: Progress = silent,
 ) -> Report:
     """Check a trajectory and say in plain words what does not match.
@@ -56,12 +59,18 @@ def verify(
         samples: how many stretches between stored states are replayed, spread over the run.
         device: where to replay.
         optimizer: makes the optimizer that trained, needed where :class:`aadsl.Study` needs it.
+        generators, joins: as that class takes them: random generators of one's own, how a run of several begins.
         progress: called after each file that was checked and each step that was replayed.
+
+    Raises:
+        AadslError: ``joins`` says nothing of how a run begins, or a generator is none.
     """
+    if model is not None:
+        trajectory, model = joined(trajectory, joins, model)
     findings = [*_files(trajectory, progress)]
     if model is not None and loss is not None and not _failed(findings):
-        given = {"model": model, "loss": loss, "optimizer": optimizer, "device": device}
-        findings += _joined(trajectory, given, data, samples, progress)
+        given = {"model": model, "loss": loss, "optimizer": optimizer, "device": device, "generators": generators}
+        findings += _replayed(trajectory, given, data, samples, progress)
     elif not _failed(findings):
         findings.append(Finding("note", "no step was replayed: that needs model=, loss= and data="))
     return Report(str(trajectory.path), tuple(findings))
@@ -109,7 +118,7 @@ def _file_cause(problem: str) -> str:
     return "changed file" if "digest" in problem or "cut short" in problem else "schema"
 
 
-def _joined(
+def _replayed(
     trajectory: Trajectory, given: dict[str, Any], data: Any, samples: int, progress: Progress
 ) -> Iterator[Finding]:
     try:

@@ -235,6 +235,8 @@ def test_a_new_head_of_the_same_size_is_said_to_be_one(tmp_path: Path) -> None:
     given: dict[str, Any] = {"model": second_model(), "loss": second_loss, "device": "cpu"}
     assert "did not begin where" in str(aadsl.Study(trajectory, **given).verify_trajectory())
     study = aadsl.Study(trajectory, **given, joins={"1": aadsl.fresh("head.*")})
+    assert not trajectory.verify(**given, samples=50).ok
+    assert trajectory.verify(**given, samples=50, joins={"1": aadsl.fresh("head.*")}).ok
     assert study.verify_trajectory(samples=50).ok and "head.weight@0" in study.trajectory.parameters
     study.behavior("likely", likely, on=SEEN)
     study.stage("early", [1, 2])

@@ -117,7 +117,9 @@ def test_own_generators_are_where_they_were_in_each_replayed_step(tmp_path: Path
         ends.append(right(train(None, net, sgd(net), noisy_loss(plain), without)))
     assert effect == pytest.approx(ends[0] - ends[1], abs=1e-6) != 0
 
-    report = aadsl.Study(trajectory, model=Shaken(anew[1]), loss=noisy_loss(anew), data=DATA).verify_trajectory()
+    given = {"model": Shaken(anew[1]), "loss": noisy_loss(anew), "data": DATA}
+    assert trajectory.verify(**given, generators=anew).ok and not trajectory.verify(**given).ok
+    report = aadsl.Study(trajectory, **given).verify_trajectory()
     assert not report.ok and "and generators= is not given" in str(report)
     with pytest.raises(AadslError, match="and the run was recorded with"):
         aadsl.Study(trajectory, model=Shaken(None), loss=noisy_loss(anew), data=DATA, generators=anew[2:])
