@@ -59,7 +59,7 @@ class Found(NamedTuple):
 
 def longer(parameters: int) -> int:
     """Return the steps of the longer run of a network: more of a small one, whose steps take no time."""
-    return SHORT * (1 + 2 * max(1, min(5, 10**7 // parameters)))
+    return SHORT * (1 + 2 * max(1, min(5, 10**8 // parameters)))
 
 
 def load(file: Path) -> list[Found]:

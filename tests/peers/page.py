@@ -155,12 +155,13 @@ def closer(answers: Answers, estimates: Mapping[str, Method], peer: str, name: s
         ours = [f for own in same if (f := answers.fidelity(task, "own", own, behavior, method.truth))]
         if theirs is None or not ours:
             continue
-        if theirs.pearson > (best := max(one.pearson for one in ours)):
-            yield f"Pearson {theirs.pearson:.3f} against {best:.3f} on {task}, {behavior}"
-        if theirs.spearman > (best := max(one.spearman for one in ours)):
-            yield f"Spearman {theirs.spearman:.3f} against {best:.3f} on {task}, {behavior}"
-        if method.nats and theirs.error < (best := min(one.error for one in ours)):
-            yield f"an error of {percent(theirs.error)} against {percent(best)} on {task}, {behavior}"
+        for what in ("pearson", "spearman"):
+            their, best = round(getattr(theirs, what), 3), round(max(getattr(one, what) for one in ours), 3)
+            if their > best:
+                yield f"{what.capitalize()} {their:.3f} against {best:.3f} on {task}, {behavior}"
+        their, best = round(theirs.error, 3), round(min(one.error for one in ours), 3)
+        if method.nats and their < best:
+            yield f"an error of {percent(their)} against {percent(best)} on {task}, {behavior}"
 
 
 def cheaper(answers: Answers, estimates: Mapping[str, Method], peer: str, name: str, method: Method) -> Iterator[str]:
