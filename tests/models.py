@@ -56,6 +56,44 @@ class Owned(Net):
         return self.scores(x)
 
 
+class Calling:
+    """Calls a function, as wrappers of libraries do; like some of these, it is not to be copied as it is."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        self.function = function
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.function(x)
+
+    def __copy__(self) -> None:
+        raise RuntimeError("a prepared model is not copied")
+
+
+class Head:
+    """Holds a layer of a model, what calls another one, and a lock."""
+
+    def __init__(self, model: Net) -> None:
+        self.layer, self.lock = model.net[2], threading.Lock()
+        self.before = Calling(lambda x: model.net[1](model.net[0](x)))
+
+    def scores(self, x: Tensor) -> Tensor:
+        with self.lock:
+            return self.layer(self.before(x))  # type: ignore[no-any-return]
+
+
+class Prepared(Net):
+    """Its forward was put into an object that is called, and in eval mode other objects and a list lead to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts, calling = Head(self), Calling(self.forward)
+        methods = {"forward": [calling]}
+        self.forward = lambda x: methods["forward"][0](x)  # type: ignore[method-assign]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x) if self.training else self.parts.scores(x)  # type: ignore[no-any-return]
+
+
 class Features(Net):
     """Reads in its forward pass what a hook, a function defined in ``__init__``, puts on it."""
 
@@ -168,8 +206,9 @@ def compiled_in_part(model: nn.Module) -> nn.Module:
 
 
 MODELS: dict[str, Callable[[], nn.Module]] = {
-    "hooks": WithHooks, "itself": Owned, "features": Features, "activation": Activation, "machinery": Machinery,
-    "statistics": Statistics, "checkpointing": Checkpointed, "autocast": Autocast, "LSTM": Recurrent, "lazy": lazy,
+    "hooks": WithHooks, "itself": Owned, "prepared": Prepared, "features": Features, "activation": Activation,
+    "machinery": Machinery, "statistics": Statistics, "checkpointing": Checkpointed, "autocast": Autocast,
+    "LSTM": Recurrent, "lazy": lazy,
     "pruned": changed(lambda layer: prune.l1_unstructured(layer, "weight", 0.3)),
     "weight norm": changed(parametrizations.weight_norm), "old weight norm": changed(weight_norm),
     "spectral norm": changed(parametrizations.spectral_norm), "old spectral norm": changed(spectral_norm),

@@ -99,7 +99,7 @@ def test_the_identity_of_a_run_stays_when_forward_passes_leave_something_behind(
     identity = before.now()
     asked.retrain(["skipped"], ["all"])
     assert before.now() == identity
-    assert identity.digest is not None or name == "machinery"
+    assert identity.digest is not None or name in ("machinery", "prepared")  # these hold locks
     assert study(tmp_path / "run", full)._answering.identifier.now() == identity
 
 

@@ -1,7 +1,8 @@
 """Copies of models as people keep them: with activations, locks, hooks and references to themselves.
 
 ``copy.deepcopy`` refuses a model that holds an activation, a lock or an open file, and lets the weak references and the
-functions of a copy (a hook defined inside ``__init__``, a wrapped ``forward``) lead back to the original.
+functions of a copy (a hook defined inside ``__init__``, a wrapped ``forward``) lead back to the original; so does an
+object that holds such a function, or that it cannot copy (Accelerate's wrapper of ``forward`` is both).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import weakref
 from collections import ChainMap, OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from types import CellType, FunctionType, MethodType
+from types import CellType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 from torch import Tensor, nn
@@ -29,7 +30,8 @@ def copied(model: nn.Module, shared: Iterable[Any] = ()) -> nn.Module:
     """Return a copy of a model, itself and its parts without their wrappers (``torch.compile``, data parallel).
 
     Its tensors are its own; activations come without their graph. What leads to the model leads to the copy. What
-    cannot be copied (a lock, an open file, an object that holds one) is shared, and what is in ``shared``.
+    cannot be copied (a lock, an open file, an object that holds one and does not lead to the model) is shared, and what
+    is in ``shared``.
 
     Raises:
         AadslError: a module copies itself (``__deepcopy__``), and fails.
@@ -98,6 +100,8 @@ class _Copier:
         return made
 
     def _object(self, value: Any) -> Any:
+        if _is_plain(value) and self._leads_home(value):
+            return self._attributes(value)
         trial: ChainMap[int, Any] = ChainMap({}, self.memo)  # a copy that fails halfway leaves nothing behind
         try:
             made = copy.deepcopy(value, trial)  # type: ignore[arg-type]
@@ -106,6 +110,15 @@ class _Copier:
         (new, _) = trial.maps
         self._alive.append(new.pop(id(trial), None))
         self.memo.update(new)
+        return made
+
+    def _attributes(self, value: Any) -> Any:
+        """Return an object whose attributes lead to the copy where those of this one lead to the model."""
+        try:
+            made = self.memo[id(value)] = object.__new__(type(value))
+        except TypeError:  # it is a dict, say, with attributes
+            return value
+        vars(made).update({name: self.copy(held) for name, held in vars(value).items()})
         return made
 
     def _mapping(self, value: dict[Any, Any]) -> dict[Any, Any]:
@@ -139,40 +152,53 @@ class _Copier:
     def _function(self, value: FunctionType) -> FunctionType:
         """Return a function that reads the copy where this one reads the model; one that does not may be shared."""
         old = value.__closure__ or ()
-        if not any(self._leads_home(held, set()) for held in _held(value)):
+        if not any(self._leads_home(held) for held in _held(value)):
             return value
-        cells = tuple(CellType() if self._leads_home(_content(cell), set()) else cell for cell in old)
+        cells = tuple(CellType() if self._leads_home(_content(cell)) else cell for cell in old)
         made = FunctionType(value.__code__, value.__globals__, value.__name__, None, cells)
         self.memo[id(value)] = made  # it may refer to itself
         for cell, original in zip(cells, old, strict=True):
             if cell is not original:
                 cell.cell_contents = self.copy(original.cell_contents)
         defaults = value.__defaults__
-        made.__defaults__ = defaults and tuple(self.copy(d) if self._leads_home(d, set()) else d for d in defaults)
+        made.__defaults__ = defaults and tuple(self.copy(d) if self._leads_home(d) else d for d in defaults)
         made.__kwdefaults__ = value.__kwdefaults__
         vars(made).update(vars(value))
         return made
 
-    def _leads_home(self, value: Any, met: set[int]) -> bool:
-        """Return whether a function or what it holds leads to a module that is being copied."""
-        kind = type(value)
-        if id(value) in met:
-            return False
-        met.add(id(value))
-        if issubclass(kind, nn.Module):
-            return id(value) in self.memo
-        if kind in _WEAK:
-            return id(_target(value)) in self.memo
-        return kind in (FunctionType, MethodType, partial) and any(self._leads_home(v, met) for v in _held(value))
+    def _leads_home(self, value: Any) -> bool:
+        """Return whether a value, or what it holds, leads to a module that is being copied."""
+        met, waiting = set[int](), [value]
+        while waiting:
+            one = waiting.pop()
+            if id(one) in met:
+                continue
+            met.add(id(one))
+            if issubclass(type(one), nn.Module) or type(one) in _WEAK:  # to a proxy isinstance() says what it is of
+                if id(_target(one) if type(one) in _WEAK else one) in self.memo:
+                    return True
+            else:
+                waiting += _held(one)
+        return False
 
 
 def _held(value: Any) -> list[Any]:
-    """Return what a function, a bound method or a partial function holds."""
+    """Return what a function, a bound method, a partial function, a container or an object holds."""
+    if isinstance(value, FunctionType):
+        return [*map(_content, value.__closure__ or ()), *(value.__defaults__ or ())]
     if isinstance(value, MethodType):
         return [value.__func__, value.__self__]
     if isinstance(value, partial):
         return [value.func, *value.args, *value.keywords.values()]
-    return [*map(_content, value.__closure__ or ()), *(value.__defaults__ or ())]
+    if type(value) in _CONTAINERS:
+        return [*value.values()] if isinstance(value, dict) else [*value]
+    return [*vars(value).values()] if _is_plain(value) else []
+
+
+def _is_plain(value: Any) -> bool:
+    """Return whether a value is an object of somebody's class that has attributes, and does not copy itself."""
+    special = isinstance(value, type | ModuleType) or hasattr(value, "__deepcopy__")
+    return not special and hasattr(value, "__dict__")
 
 
 def _content(cell: CellType) -> Any:

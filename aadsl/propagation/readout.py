@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from aadsl.core.calls import user_call
 from aadsl.core.errors import AadslError
+from aadsl.core.reading import Reads
 from aadsl.propagation.layout import FlatState, zeros_like
 from aadsl.propagation.objective import Objective
 
@@ -41,6 +43,31 @@ class Readout:
         self._load(state)
         with torch.no_grad():
             return torch.cat([self._numbers(batch).double() for batch in self.batches])
+
+    def require_reading(self, state: FlatState) -> None:
+        """Make sure that the first chunk's numbers are read off the model that the metric is given.
+
+        Raises:
+            AadslError: they are not: the metric uses another model, of which it says the same whatever is left out.
+        """
+        model, batch = self.objective.model, self.batches[0]
+        reads = Reads([*model.parameters(), *model.buffers()])
+        self._load(state)
+        with torch.no_grad():
+            with suppress(Exception), reads:  # some kernels (flexible attention) cannot be watched
+                self._numbers(batch)
+            if reads.any:
+                return
+            numbers = self._numbers(batch)
+            self._load(state._replace(parameters=2 * state.parameters + 1))
+            same = torch.equal(numbers, self._read(batch))
+        if same:
+            raise AadslError(
+                f'behavior "{self.name}" does not read the model that it is given, so that it is the same whatever is '
+                "left out of the training",
+                hint="use the argument, as in lambda model, batch: model(batch[0])…, not a model of your program; or "
+                "does the model's forward call another one?",
+            )
 
     def cotangent(self, state: FlatState) -> FlatState:
         """Return ∇γ of the mean over the examples: u_T, its optimizer part zero.

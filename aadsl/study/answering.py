@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -13,7 +14,7 @@ from aadsl.core.members import describe
 from aadsl.core.progress import Progress
 from aadsl.core.units import seconds_of
 from aadsl.estimators import Additive, Auto, Effects, Estimator, Query, Retraining, require_estimable, stage_sums
-from aadsl.estimators.base import Floats, no_estimate
+from aadsl.estimators.base import Behavior, Floats, no_estimate, require_reading
 from aadsl.interventions import Intervention
 from aadsl.propagation import FlatState, NotFiniteError
 from aadsl.replayed.history import History
@@ -66,7 +67,7 @@ class Answering:
         """
         if method.needs_gradient:
             require_estimable(self.history, query)
-        identity = self.identity(progress)
+        identity = self.identity(progress, query.behaviors)
         if isinstance(method, Auto):
             return self._within(identity, query, method, TimeBudget(seconds_of(method.budget)), progress)
         if isinstance(method, Retraining):
@@ -76,7 +77,7 @@ class Answering:
     def compared(self, query: Query, method: Estimator, progress: Progress) -> tuple[Outcome, Outcome]:
         """Return estimates beside exact answers, which later estimates get their intervals from."""
         require_estimable(self.history, query)
-        identity = self.identity(progress)
+        identity = self.identity(progress, query.behaviors)
         exact = self.exactly(identity, query, progress)
         return self._estimated(identity, query, method, progress), exact
 
@@ -92,7 +93,8 @@ class Answering:
                 f"{describe(method)} gives no effects of single steps", hint="use first_order(), which is additive"
             )
         alone = tuple(replace(behavior, per_example=False) for behavior in query.behaviors)
-        return self._estimated(self.identity(progress), replace(query, behaviors=alone), method, progress)
+        identity = self.identity(progress, query.behaviors)
+        return self._estimated(identity, replace(query, behaviors=alone), method, progress)
 
     def model(self, member: NDArray[np.bool_], intervention: Intervention, progress: Progress) -> FlatState:
         """Return ζ_T of one stage, (1, T) true at its steps."""
@@ -100,10 +102,15 @@ class Answering:
         identity, rides = self._vouched(self.identity(progress), query, progress)[:2]
         return self.exact.model(identity, query, progress, control=rides)
 
-    def identity(self, progress: Progress) -> Identity:
-        """Read the run's files and its end, which a killed run did not store; return the identity."""
+    def identity(self, progress: Progress, behaviors: Sequence[Behavior] = ()) -> Identity:
+        """Read the run's files and its end, which a killed run did not store; return the identity.
+
+        Raises:
+            AadslError: one of the ``behaviors`` has nothing to do with the model that it is given.
+        """
         identity = self.identifier.now(progress)
         self.history.replay_end(progress)
+        require_reading(self.history, behaviors)
         return identity
 
     def _vouched(self, identity: Identity, query: Query, progress: Progress) -> tuple[Identity, bool, dict[str, str]]:

@@ -114,7 +114,7 @@ def example_effects(
     """
     query, history = asked.query, answering.history
     require_estimable(history, query)
-    identity = answering.identity(progress)
+    identity = answering.identity(progress, query.behaviors)
     examples = consumed(history, asked.wanted)
     (scores, own, by, why), doubt = answering.spot_check.guarded(
         identity, progress, lambda marked: _swept(answering, marked, asked, len(examples.step), progress)

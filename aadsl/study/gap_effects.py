@@ -33,7 +33,8 @@ def gap_effects(answering: Answering, behaviors: tuple[Behavior, ...], progress:
         members = np.equal.outer(ends, np.arange(history.length))
         own = tuple(replace(behavior, per_example=False) for behavior in behaviors)
         query = Query(members, own, AsReplayed())
-        effect[beside] = answering.exactly(answering.identity(progress), query, progress).effects.effect
+        identity = answering.identity(progress, own)
+        effect[beside] = answering.exactly(identity, query, progress).effects.effect
     columns = {name: ("gap", [getattr(gap, name) for gap in gaps]) for name in FIELDS}
     described = {"long_name": "behavior(observed) - behavior(had the run gone on from where the gap ended)"}
     named = {"gap": [gap.steps for gap in gaps], "behavior": [behavior.name for behavior in behaviors]}

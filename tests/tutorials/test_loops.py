@@ -22,6 +22,9 @@ LOOPS = sorted((ROOT / "tutorials" / "loops").glob("*.py"))
 TOGETHER = {"data_parallel"}
 """Those that several processes run."""
 IMAGES = torch.tensor(aadsl.datasets.mnist10k().image.values[9000:9050])
+TOKENS = torch.arange(60).view(2, 30) + 2
+LANGUAGE = {"supervised_fine_tuning"}
+"""Those that train a language model."""
 
 
 def trained_together(rank: int, file: Path, folder: Path) -> None:
@@ -32,8 +35,9 @@ def trained_together(rank: int, file: Path, folder: Path) -> None:
 
 
 def read(model: nn.Module, batch: Any) -> Tensor:
-    outputs: Tensor = model(batch[0])[:, 3]
-    return outputs
+    outputs = model(batch[0])
+    scores: Tensor = outputs if isinstance(outputs, Tensor) else outputs.logits[:, -1]
+    return scores[:, 3]
 
 
 @pytest.mark.filterwarnings("ignore")  # of the libraries; and that batches are stored is told
@@ -47,19 +51,20 @@ def test_it_is_replayed_and_answered_for(file: Path, tmp_path: Path) -> None:
     else:
         model = loop["train"](tmp_path / "run")
         before = loop["train"](tmp_path / "short", **({"left_out": range(12)} if anew else {"epochs": 1}))
-    given = {"model": model, "loss": loop["loss_fn"], "data": loop["DATA"], "device": "cpu"} | loop.get("ASKED", {})
+    given = {"model": model, "loss": loop.get("loss_fn"), "data": loop["DATA"], "device": "cpu"} | loop.get("ASKED", {})
     study = aadsl.Study(aadsl.open_trajectory(tmp_path / "run"), **given)
     report = study.verify_trajectory()
     assert report.ok, report
     study.stage("epoch", study.steps["epoch"] // 1 == (0 if anew else 1))  # a Trainer's are fractions
-    study.behavior("three", read, on=(IMAGES,))
+    probes = (TOKENS if file.stem in LANGUAGE else IMAGES,)
+    study.behavior("three", read, on=probes)
     asked = {"intervention": INTERVENTIONS["rerun"](**loop["RERUN"])} if anew else {}
     answer = study.score(["epoch"], ["three"], **asked)
     assert answer.exact.values.all()
     if anew:
         assert answer.trust.item() == "high" and answer.effect.item() != study.score(["epoch"], ["three"]).effect.item()
     with torch.no_grad():
-        truth = read(model.eval(), (IMAGES,)).mean() - read(before.eval(), (IMAGES,)).mean()
+        truth = read(model.eval(), probes).mean() - read(before.eval(), probes).mean()
     assert answer.effect.item() == pytest.approx(float(truth), abs=2e-6) != 0
     assert len(file.read_text(encoding="utf-8").splitlines()) <= 50
 
