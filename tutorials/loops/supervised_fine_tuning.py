@@ -1,4 +1,4 @@
-"""TRL's ``SFTTrainer``: the callback of the ``Trainer`` records it, in bfloat16, its default; the loss is the trainer's."""
+"""TRL's ``SFTTrainer``: the ``Trainer``'s callback records it, in bfloat16, its default; the loss is the trainer's."""
 
 import inspect
 
