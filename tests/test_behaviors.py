@@ -119,60 +119,6 @@ def test_examples_of_another_precision_are_read_in_that_of_the_model(run: Record
     assert found == observed(study, metric, (images, labels))
 
 
-# --- of which model
-
-
-def numbers_of(model: nn.Module, batch: Any) -> Tensor:
-    return model(batch[0].flatten(1) if batch[0].dim() > 2 else batch[0])[:, 0]
-
-
-READING: dict[str, Any] = {
-    "its model": numbers_of,
-    "how far it is from another": lambda model, batch: numbers_of(model, batch) - numbers_of(OTHER["net"], batch),
-    "one weight": lambda model, batch: next(model.parameters()).flatten()[0].expand(len(batch[0])),
-    "a weight outside of PyTorch": lambda model, batch: torch.full(
-        (len(batch[0]),), float(np.abs(next(model.parameters()).data.numpy()).sum())
-    ),
-}
-NOT_READING: dict[str, Any] = {
-    "another model": lambda model, batch: numbers_of(OTHER["net"], batch),
-    "nothing": lambda model, batch: batch[0].flatten(1).sum(1),
-}
-OTHER: dict[str, nn.Module] = {}
-
-
-@pytest.mark.parametrize("name", READING)
-def test_a_behavior_reads_the_model_that_it_is_given(run: Recorded, name: str) -> None:
-    OTHER["net"] = run.net
-    study = run.study()
-    study.stage("early", slice(0, 2))
-    study.behavior("asked", READING[name], on=(run.data[0][:8], run.data[1][:8]))
-    alone = numbers_of if name == "how far it is from another" else READING[name]
-    study.behavior("alone", alone, on=(run.data[0][:8], run.data[1][:8]))
-    effects = study.retrain(["early"], ["asked", "alone"]).effect.values[0]
-    assert effects[0] == pytest.approx(effects[1], abs=1e-6) != 0
-
-
-@pytest.mark.parametrize("name", NOT_READING)
-@pytest.mark.parametrize("ask", ["score", "retrain", "step_effects", "examples"])
-def test_a_behavior_that_reads_another_model_is_refused(run: Recorded, name: str, ask: str) -> None:
-    """A lambda with a variable of the notebook in it, instead of its argument, has an effect of 0, exactly."""
-    OTHER["net"] = run.net
-    study = run.study()
-    study.stage("early", slice(0, 2))
-    study.behavior("asked", NOT_READING[name], on=(run.data[0][:8], run.data[1][:8]))
-    asked: dict[str, Any] = {
-        "score": lambda: study.score(["early"], ["asked"]),
-        "retrain": lambda: study.retrain(["early"], ["asked"]),
-        "step_effects": lambda: study.step_effects(["asked"]),
-        "examples": lambda: study.examples(["early"], ["asked"]),
-    }
-    with pytest.raises(
-        AadslError, match=r'behavior "asked" does not read the model .*\n.*lambda model, batch: model\('
-    ):
-        asked[ask]()
-
-
 def test_an_error_that_is_not_of_precision_stays_what_it_is(run: Recorded) -> None:
     study = run.study()
     with pytest.raises(AadslError, match="cannot be multiplied"):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from math import isnan, nan
 from typing import Any, TypeAlias
@@ -145,6 +145,15 @@ def left_as_they_were(generators: Iterable[Generator]) -> Iterator[None]:
     finally:
         for one, state in before.items():
             set_state(one, state)
+
+
+@contextmanager
+def beginning_with(seed: int, generators: Sequence[Generator]) -> Iterator[None]:
+    """Let generators begin with a seed, and put them back to their present states afterwards."""
+    with left_as_they_were(generators):
+        for one in generators:
+            set_state(one, reseeded(one, seed))
+        yield
 
 
 def seed_all(seed: int = 0) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -13,16 +13,22 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from aadsl.core.calls import user_call
 from aadsl.core.errors import AadslError
+from aadsl.core.generators import NUMPY, PYTHON, beginning_with
 from aadsl.core.reading import Reads
+from aadsl.core.untouched import as_it_was
 from aadsl.propagation.layout import FlatState, zeros_like
 from aadsl.propagation.objective import Objective
 
 MetricFunction = Callable[[nn.Module, Any], Tensor]
 """``metric(model, examples)``: one number an example, shape (n,)."""
+Watch = AbstractContextManager[Any]
 
 
 class Readout:
     """A behavior γ as a function of the state, evaluated in eval mode.
+
+    What the metric does to the model is undone each time, and the random numbers that it draws from the global
+    generators are the same for each state.
 
     Args:
         objective: whose private model is used.
@@ -42,25 +48,26 @@ class Readout:
         """Return γ of every example, (n,) float64."""
         self._load(state)
         with torch.no_grad():
-            return torch.cat([self._numbers(batch).double() for batch in self.batches])
+            return torch.cat([self._numbers(k).double() for k in range(len(self.batches))])
 
     def require_reading(self, state: FlatState) -> None:
-        """Make sure that the first chunk's numbers are read off the model that the metric is given.
+        """Make sure that the first chunk gives numbers, which are read off the model that the metric is given.
 
         Raises:
-            AadslError: they are not: the metric uses another model, of which it says the same whatever is left out.
+            AadslError: it does not, or the metric uses another model, of which it says the same whatever is left out.
         """
-        model, batch = self.objective.model, self.batches[0]
+        model = self.objective.model
         reads = Reads([*model.parameters(), *model.buffers()])
         self._load(state)
         with torch.no_grad():
-            with suppress(Exception), reads:  # some kernels (flexible attention) cannot be watched
-                self._numbers(batch)
+            try:
+                numbers = self._numbers(0, reads)
+            except Exception:  # some kernels (flexible attention) cannot be watched; or it fails anyway
+                numbers = self._numbers(0)
             if reads.any:
                 return
-            numbers = self._numbers(batch)
             self._load(state._replace(parameters=2 * state.parameters + 1))
-            same = torch.equal(numbers, self._read(batch))
+            same = torch.equal(numbers, self._read(0))
         if same:
             raise AadslError(
                 f'behavior "{self.name}" does not read the model that it is given, so that it is the same whatever is '
@@ -132,17 +139,18 @@ class Readout:
 
     def _graphs(self, state: FlatState) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield for each chunk its numbers and the buffers they read, inside a graph."""
-        for batch in self.batches:
+        for k in range(len(self.batches)):
             self._load(state)
             with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), self.objective.traced_buffers() as leaf:
-                yield self._numbers(batch), leaf
+                yield self._numbers(k), leaf
 
     def _load(self, state: FlatState) -> None:
         self.objective.load(state)
         self.objective.model.eval()
 
-    def _numbers(self, batch: Any) -> Tensor:
-        numbers = self._read(batch)
+    def _numbers(self, k: int, watched: Watch | None = None) -> Tensor:
+        """Return the numbers of the chunk k, ``watched``."""
+        numbers = self._read(k, watched)
         if not isinstance(numbers, Tensor) or numbers.dim() != 1:
             shape = tuple(numbers.shape) if isinstance(numbers, Tensor) else type(numbers).__name__
             raise AadslError(
@@ -157,7 +165,24 @@ class Readout:
             )
         return numbers
 
-    def _read(self, batch: Any) -> Any:
+    def _read(self, k: int, watched: Watch | None = None) -> Any:
+        """Return what the metric returns of the chunk k, ``watched``.
+
+        Raises:
+            AadslError: it freezes weights, and a gradient is wanted.
+        """
+        generators = list(dict.fromkeys(["cpu", _generator_of(self.objective.model), PYTHON, NUMPY]))
+        with as_it_was(self.objective.model), beginning_with(k, generators):
+            with watched or nullcontext():
+                found = self._asked(self.batches[k])
+            if torch.is_grad_enabled() and not all(leaf.requires_grad for leaf in self.objective.leaves):
+                raise AadslError(
+                    f'behavior "{self.name}" sets requires_grad=False, so these weights have no part in its gradient',
+                    hint="leave that out: nothing is trained by reading; or ask for the exact answer: retraining()",
+                )
+        return found
+
+    def _asked(self, batch: Any) -> Any:
         """Return what the metric returns; floats that the model refuses are given to it in its own precision."""
         model = self.objective.model
         if all(leaf.dtype == next(model.parameters()).dtype for leaf in _floats(batch)):
@@ -178,6 +203,11 @@ class Readout:
                 "this behavior has no gradient, so its effects cannot be estimated",
                 hint="ask for the exact answer, which needs none: retraining(); or for a smooth behavior like margin",
             )
+
+
+def _generator_of(model: nn.Module) -> str:
+    device = next(model.parameters()).device
+    return f"cuda:{device.index}" if device.type == "cuda" else "cpu"
 
 
 def _floats(batch: Any) -> list[Tensor]:
