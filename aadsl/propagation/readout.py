@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
 import torch
@@ -21,7 +21,6 @@ from aadsl.propagation.objective import Objective
 
 MetricFunction = Callable[[nn.Module, Any], Tensor]
 """``metric(model, examples)``: one number an example, shape (n,)."""
-Watch = AbstractContextManager[Any]
 
 
 class Readout:
@@ -60,10 +59,9 @@ class Readout:
         reads = Reads([*model.parameters(), *model.buffers()])
         self._load(state)
         with torch.no_grad():
-            try:
-                numbers = self._numbers(0, reads)
-            except Exception:  # some kernels (flexible attention) cannot be watched; or it fails anyway
-                numbers = self._numbers(0)
+            numbers = self._numbers(0)
+            with suppress(Exception):  # some kernels (flexible attention) cannot be watched
+                self._read(0, reads)  # the second time, for it may remember what it said of a model
             if reads.any:
                 return
             self._load(state._replace(parameters=2 * state.parameters + 1))
@@ -73,7 +71,7 @@ class Readout:
                 f'behavior "{self.name}" does not read the model that it is given, so that it is the same whatever is '
                 "left out of the training",
                 hint="use the argument, as in lambda model, batch: model(batch[0])…, not a model of your program; or "
-                "does the model's forward call another one?",
+                "does it keep what it once computed, or the model's forward call another model?",
             )
 
     def cotangent(self, state: FlatState) -> FlatState:
@@ -148,9 +146,9 @@ class Readout:
         self.objective.load(state)
         self.objective.model.eval()
 
-    def _numbers(self, k: int, watched: Watch | None = None) -> Tensor:
-        """Return the numbers of the chunk k, ``watched``."""
-        numbers = self._read(k, watched)
+    def _numbers(self, k: int) -> Tensor:
+        """Return the numbers of the chunk k."""
+        numbers = self._read(k)
         if not isinstance(numbers, Tensor) or numbers.dim() != 1:
             shape = tuple(numbers.shape) if isinstance(numbers, Tensor) else type(numbers).__name__
             raise AadslError(
@@ -165,7 +163,7 @@ class Readout:
             )
         return numbers
 
-    def _read(self, k: int, watched: Watch | None = None) -> Any:
+    def _read(self, k: int, watched: AbstractContextManager[Any] | None = None) -> Any:
         """Return what the metric returns of the chunk k, ``watched``.
 
         Raises:
