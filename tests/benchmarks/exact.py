@@ -9,13 +9,11 @@ exact.md beside this file, each part in the place of what it found before.
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from datetime import date
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -28,7 +26,7 @@ import aadsl
 from aadsl.propagation import rehearse
 from tests.benchmarks import models
 from tests.benchmarks.fidelity import SETTINGS, digits, loss, poisoned_study, trained
-from tests.benchmarks.report import sections_of, write_section
+from tests.benchmarks.report import rows_of, when, write_section
 
 REPORT = Path(__file__).with_suffix(".md")
 TITLE = "Exact answers: whether they come by default, and what they cost"
@@ -86,12 +84,12 @@ def costs(folder: Path, options: argparse.Namespace) -> Iterator[str]:
     """
     yield "| network | plain | first question | other stages | another behavior | a single step | together | asked |"
     yield "| --- | ---: | ---: | ---: | ---: | ---: | --- | --- |"
-    before = sections_of(REPORT).get("costs", "").splitlines()
+    before = rows_of(REPORT, "costs")
     for name, network in NETWORKS.items():
         if name in options.networks:
             yield f"| {name} | {cost_of(network, folder / name, options.rounds)} |"
-        else:
-            yield from (line for line in before if line.startswith(f"| {name} |"))
+        elif name in before:
+            yield before[name]
 
 
 def cost_of(network: Network, folder: Path, rounds: int) -> str:
@@ -117,7 +115,7 @@ def cost_of(network: Network, folder: Path, rounds: int) -> str:
             f"{median(row[0].wall for row in found):.2f} s, {network.steps} steps",
             *(f"{cpu:.2f} × ({wall:.2f})" for cpu, wall in ratios),
             f"16 at once: {together.gain:.2f} × as fast",
-            f"{date.today()}, {rounds} rounds, load {os.getloadavg()[0]:.1f}",
+            when(rounds),
         ]
     )
 

@@ -2,8 +2,8 @@
 
 Every round trains plainly, recorded and plainly again, so that a machine that grows slower meets both alike. Recording
 includes making the folder, and everything on disk by the time of ``close()``. What a round recorded is deleted before
-the next. With ``--disk 1`` states go to a disk of 1 MB/s; then what ``close()`` takes is told apart. Where all runs are
-measured as they are, the table is written to recording.md beside this file, and what is noted there besides stays.
+the next. With ``--disk 1`` states go to a disk of 1 MB/s; then what ``close()`` takes is told apart. Runs that are
+measured as they are get their rows in recording.md beside this file; the others, and what else is noted there, stay.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from aadsl.trajectory.store.tensors import Packed
 from tests.benchmarks import models
 from tests.benchmarks.cost import Batch, fit
 from tests.benchmarks.memory import peak_bytes
-from tests.benchmarks.report import stamp, write_section
+from tests.benchmarks.report import rows_of, stamp, when, write_section
 
 REPORT, TITLE = Path(__file__).with_suffix(".md"), "What recording costs, as ratios to plain training in the same run"
 HEAD = """\
-| run | plain | recorded, median (rounds) | processor time | peak memory | states | disk |
-| --- | ---: | ---: | ---: | ---: | ---: | ---: |"""
+| run | plain | recorded, median (rounds) | processor time | peak memory | states | disk | asked |
+| --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |"""
 
 
 @dataclass(frozen=True)
@@ -155,17 +155,23 @@ class Measured:
     states: list[int]
     disk: int
 
+    @property
+    def title(self) -> str:
+        """What it is called in the table."""
+        return f"{self.case.title}, {self.steps:,} steps"
+
     def line(self, memory: float) -> str:
         """Return it as a row of the table, with the peak memory as a ratio to plain training."""
         each = ", ".join(f"{ratio:.3f}" for ratio in self.ratios)
         cells = (
-            f"{self.case.title}, {self.steps:,} steps",
+            self.title,
             f"{self.plain:.3g} ms a step",
             f"{median(self.ratios):.3f} × ({each})",
             f"{median(self.cpu_ratios):.2f} ×",
             f"{memory:.2f} ×",
             f"{len(self.states)}",
             f"{self.disk / 1e6:,.1f} MB",
+            when(len(self.ratios)),
         )
         return f"| {' | '.join(cells)} |"
 
@@ -221,16 +227,17 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     print(f"{stamp()}\n\n{HEAD}", flush=True)
     closing = slow_disk(arguments.disk) if arguments.disk else None
-    lines = [HEAD]
+    rows = rows_of(REPORT, "ratios")
     for name in arguments.names:
         case = cases()[name]
         found = measure(case, arguments.steps or case.steps, arguments.rounds, closing)
-        lines.append(found.line(peak(name, True) / peak(name, False)))
+        rows[found.title] = found.line(peak(name, True) / peak(name, False))
         wanted = f"target {case.target}, at most {2 * sqrt(found.steps) + 2:.0f} states"
-        print(lines[-1], wanted, f"close(): {median(closing):.1f} s" if closing else "", flush=True)
-    if arguments.names == list(cases()) and not arguments.steps and not arguments.disk:
-        about = f"Medians of {arguments.rounds} rounds, each of which trains plainly, recorded, and plainly again."
-        write_section(REPORT, TITLE, "ratios", about, lines)
+        print(rows[found.title], wanted, f"close(): {median(closing):.1f} s" if closing else "", flush=True)
+    if not arguments.steps and not arguments.disk:
+        about = "Medians of rounds, each of which trains plainly, recorded, and plainly again."
+        titles = [f"{case.title}, {case.steps:,} steps" for case in cases().values()]
+        write_section(REPORT, TITLE, "ratios", about, [HEAD, *(rows[title] for title in titles if title in rows)])
 
 
 if __name__ == "__main__":

@@ -43,6 +43,17 @@ def write_section(file: Path, title: str, section: str, about: str, lines: Itera
     file.write_text(f"# {title}\n{text}", encoding="utf-8")
 
 
+def rows_of(file: Path, section: str) -> dict[str, str]:
+    """Return the rows of a section's table by their first cell: a call that asks about some keeps the others."""
+    lines = sections_of(file).get(section, "").splitlines()
+    return {line.split(" | ")[0].removeprefix("| "): line for line in lines if line.startswith("| ")}
+
+
+def when(rounds: int) -> str:
+    """Return the last cell of such a row: when it was asked, and how often."""
+    return f"{date.today()}, {rounds} round{'s' * (rounds > 1)}, load {os.getloadavg()[0]:.1f}"
+
+
 def sections_of(file: Path) -> dict[str, str]:
     """Return the text of each section of a file by its name; nothing where there is no file."""
     if not file.exists():
