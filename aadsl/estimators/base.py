@@ -166,15 +166,6 @@ def final_readouts(history: History, behaviors: Sequence[Behavior]) -> tuple[Fla
     return history.final, [behavior.readout(history) for behavior in behaviors]
 
 
-def require_reading(history: History, behaviors: Sequence[Behavior]) -> None:
-    """Raise AadslError where a behavior does not read the model that it is given: one look each."""
-    new = [behavior for behavior in behaviors if behavior not in history.read_by]
-    state, readouts = final_readouts(history, new)
-    for behavior, readout in zip(new, readouts, strict=True):
-        readout.require_reading(state)
-        history.read_by.add(behavior)
-
-
 def no_estimate(history: History, query: Query) -> str:
     """Return in words why nothing of a run, or under an intervention, can be estimated; "" where a sweep can."""
     anew = "what the model decides anew has no derivative" if query.intervention.decides_anew else ""

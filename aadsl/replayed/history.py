@@ -7,7 +7,6 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import _lru_cache_wrapper, cached_property, lru_cache
 from typing import Any, cast
-from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -75,7 +74,6 @@ class History:
         finish: what is done to it before it is shipped; given: what to know of its weights; as a rule nothing.
         drawn_from: all generators that the loss may draw from.
         witness: what is told where the replay of each stretch between two stored states ended.
-        read_by: the behaviors of which it is known that they read the model that they are given.
         waypoints: states that verification passes and others want; replayed_steps: how many steps it has replayed.
 
     Raises:
@@ -98,7 +96,6 @@ class History:
         self.asked: int | str | tuple[int, ...] | None = None
         self.end, self.average = trajectory.length, cast("ShippedAverage | None", None)
         self.finish: Callable[[FlatState], FlatState] | None = None
-        self.read_by: WeakSet[Any] = WeakSet()
         if not trajectory.length:
             raise AadslError(f"{trajectory.path} holds no steps", hint="record some, and commit them: recorder.close()")
         if not trajectory.checkpoints:

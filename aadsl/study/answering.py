@@ -14,7 +14,7 @@ from aadsl.core.members import describe
 from aadsl.core.progress import Progress
 from aadsl.core.units import seconds_of
 from aadsl.estimators import Additive, Auto, Effects, Estimator, Query, Retraining, require_estimable, stage_sums
-from aadsl.estimators.base import Behavior, Floats, no_estimate, require_reading
+from aadsl.estimators.base import Behavior, Floats, no_estimate
 from aadsl.interventions import Intervention
 from aadsl.propagation import FlatState, NotFiniteError
 from aadsl.replayed.history import History
@@ -103,14 +103,14 @@ class Answering:
         return self.exact.model(identity, query, progress, control=rides)
 
     def identity(self, progress: Progress, behaviors: Sequence[Behavior] = ()) -> Identity:
-        """Read the run's files and its end, which a killed run did not store; return the identity.
+        """Read the run's files, its end, which a killed run did not store, and behaviors off it; return the identity.
 
         Raises:
-            AadslError: one of the ``behaviors`` has nothing to do with the model that it is given.
+            AadslError: a behavior gives no numbers, or has nothing to do with the model that it is given.
         """
         identity = self.identifier.now(progress)
         self.history.replay_end(progress)
-        require_reading(self.history, behaviors)
+        self.cache.observed(identity, behaviors)
         return identity
 
     def _vouched(self, identity: Identity, query: Query, progress: Progress) -> tuple[Identity, bool, dict[str, str]]:

@@ -134,12 +134,17 @@ class EffectCache:
             self.entries.keep(named)
 
     def observed(self, identity: Identity, behaviors: Sequence[Behavior]) -> NDArray[np.float64]:
-        """Return (K,) each behavior of the run's end, read off it only where that was not done before."""
+        """Return (K,) each behavior of the run's end, read off it only where that was not done before.
+
+        Raises:
+            AadslError: one gives no numbers, or does not read the model that it is given.
+        """
         keys = self.keys_of(identity, ("observed",), behaviors)
         values = {k: value for k, key in enumerate(keys) if (value := self._value(key)) is not None}
         missing = [k for k in range(len(keys)) if k not in values]
         state, readouts = final_readouts(self.history, [behaviors[k] for k in missing])
         for k, readout in zip(missing, readouts, strict=True):
+            readout.require_reading(state)
             values[k] = np.array(float(readout.values(state).mean()))
         self.keep([keys[k] for k in missing], [{"observed": values[k]} for k in missing])
         return np.array([values[k] for k in range(len(keys))], dtype=np.float64)

@@ -78,8 +78,7 @@ class Study(ExampleQuestions):
         kept: how much disk models trained without a stage may take beside the trajectory; those used last stay.
         executor: any ``concurrent.futures.Executor`` that long exact answers and sweeps are spread over; such as
             ``dask.distributed.Client(…).get_executor()``, with the extra ``aadsl[dask]``.
-        workers: how many local processes to spread them over instead; beside ``executor``, how many workers that has,
-            for portions enough to keep all of them busy.
+        workers: how many local processes to spread them over instead; beside ``executor``, how many workers that has.
         decoders: how many processes decode the examples of data sets that compute them (images in files, say); they are
             decoded once, and held as long as they fit into a part of the memory.
         optimizer: ``optimizer(params)`` returns the optimizer that trained, for parameters as its constructor takes
