@@ -13,9 +13,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import aadsl
 from aadsl.core.errors import AadslError
 from aadsl.core.generators import beginning_with
-from tests.digits import Recorded, record
+from tests.digits import Recorded, loss_fn, network, record
 
 
 @pytest.fixture(scope="module")
@@ -168,3 +169,44 @@ def test_a_behavior_that_freezes_weights_has_no_gradient_of_all(run: Recorded) -
     study.behavior("frozen", without_requiring_gradients, on=(run.data[0][:8], run.data[1][:8]))
     with pytest.raises(AadslError, match=r'"frozen" sets requires_grad=False.*\n.*retraining\(\)'):
         study.step_effects(["frozen"])
+
+
+def zeroed(model: nn.Module, batch: Any) -> Tensor:
+    with torch.no_grad():
+        model[0].weight[:8] = 0
+    return model(batch[0])[:, 0]
+
+
+def zeroed_data(model: nn.Module, batch: Any) -> Tensor:
+    model[0].weight.data.mul_(0)
+    return model(batch[0])[:, 0]
+
+
+def with_zeros(model: nn.Module, batch: Any) -> Tensor:
+    changed = {"0.weight": torch.zeros_like(model[0].weight)}
+    return torch.func.functional_call(model, changed, (batch[0],))[:, 0]
+
+
+def test_a_behavior_that_writes_to_a_frozen_weight_is_refused_before_it_does(run: Recorded, tmp_path: Path) -> None:
+    """A state of the run does not hold it, so nothing would put it back."""
+    net, on = network(), (run.data[0][:8], run.data[1][:8])
+    net[0].requires_grad_(False)
+    optimizer = torch.optim.SGD(net[2].parameters(), lr=0.1)
+    with aadsl.Recorder(tmp_path / "run", net, optimizer, data=run.data) as recorder:
+        for t in range(8):
+            rows = torch.arange(10 * t, 10 * t + 10)
+            recorder.batch(indices=rows)
+            optimizer.zero_grad()
+            loss_fn(net, (run.data[0][rows], run.data[1][rows])).backward()
+            optimizer.step()
+    study = aadsl.Study(aadsl.open_trajectory(tmp_path / "run"), model=net, loss=loss_fn, data=run.data, device="cpu")
+    study.stage("early", slice(2, 5))
+    for metric in (zeroed, zeroed_data, with_zeros, numbers_of):
+        study.behavior(metric.__name__, metric, on=on)
+    for name in ("zeroed", "zeroed_data"):
+        with pytest.raises(AadslError, match=r'writes to "0\.weight", which was not trained.*\n.*functional_call'):
+            study.score(["early"], [name])
+    without = study.counterfactual("early")
+    for metric in (numbers_of, with_zeros):
+        truth = float((metric(net, on) - metric(without, on)).mean().detach())
+        assert study.score(["early"], [metric.__name__]).effect.item() == pytest.approx(truth, abs=1e-6) != 0

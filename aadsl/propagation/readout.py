@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+from aadsl.core.access import Access
 from aadsl.core.calls import user_call
 from aadsl.core.errors import AadslError
 from aadsl.core.generators import NUMPY, PYTHON, beginning_with
-from aadsl.core.reading import Reads
 from aadsl.core.untouched import as_it_was
 from aadsl.propagation.layout import FlatState, zeros_like
 from aadsl.propagation.objective import Objective
@@ -53,16 +53,23 @@ class Readout:
         """Make sure that the first chunk gives numbers, which are read off the model that the metric is given.
 
         Raises:
-            AadslError: it does not, or the metric uses another model, of which it says the same whatever is left out.
+            AadslError: it does not; or the metric uses another model, of which it says the same always; or
+                it writes to what no state holds.
         """
         model = self.objective.model
-        reads = Reads([*model.parameters(), *model.buffers()])
+        access = Access([*model.parameters(), *model.buffers()], _constants(self.objective))
         self._load(state)
         with torch.no_grad():
+            self._look(access)
+            if access.written:
+                raise AadslError(
+                    f'behavior "{self.name}" writes to "{access.written}", which was not trained, and is not put back',
+                    hint="give the model changed copies: torch.func.functional_call(model, {name: changed}, inputs)",
+                )
             numbers = self._numbers(0)
-            with suppress(Exception):  # some kernels (flexible attention) cannot be watched
-                self._read(0, reads)  # the second time, for it may remember what it said of a model
-            if reads.any:
+            access.read = False  # it may remember what it said of a model
+            self._look(access)
+            if access.read:
                 return
             self._load(state._replace(parameters=2 * state.parameters + 1))
             same = torch.equal(numbers, self._read(0))
@@ -73,6 +80,10 @@ class Readout:
                 hint="use the argument, as in lambda model, batch: model(batch[0])…, not a model of your program; or "
                 "does it keep what it once computed, or the model's forward call another model?",
             )
+
+    def _look(self, access: Access) -> None:
+        with suppress(Exception):  # some kernels (flexible attention) cannot be watched; what fails anyway, fails again
+            self._read(0, access)
 
     def cotangent(self, state: FlatState) -> FlatState:
         """Return ∇γ of the mean over the examples: u_T, its optimizer part zero.
@@ -201,6 +212,13 @@ class Readout:
                 "this behavior has no gradient, so its effects cannot be estimated",
                 hint="ask for the exact answer, which needs none: retraining(); or for a smooth behavior like margin",
             )
+
+
+def _constants(objective: Objective) -> dict[str, Tensor]:
+    """Return by name what no state holds of the private model: weights that were not trained, constant buffers."""
+    trained, moving = {id(leaf) for leaf in objective.leaves}, {*objective.buffers.names, *objective.integers}
+    weights = {name: weight for name, weight in objective.model.named_parameters() if id(weight) not in trained}
+    return weights | {name: one for name, one in objective.model.named_buffers() if name not in moving}
 
 
 def _generator_of(model: nn.Module) -> str:
