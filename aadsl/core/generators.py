@@ -10,6 +10,7 @@ import json
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from math import isnan, nan
 from typing import Any, TypeAlias
 
@@ -148,12 +149,17 @@ def left_as_they_were(generators: Iterable[Generator]) -> Iterator[None]:
 
 
 @contextmanager
-def beginning_with(seed: int, generators: Sequence[Generator]) -> Iterator[None]:
-    """Let generators begin with a seed, and put them back to their present states afterwards."""
+def beginning_with(seed: int, generators: Sequence[str]) -> Iterator[None]:
+    """Let global generators begin with a seed, and put them back to their present states afterwards."""
     with left_as_they_were(generators):
-        for one in generators:
-            set_state(one, reseeded(one, seed))
+        for name in generators:
+            set_state(name, _seeded(name, seed))
         yield
+
+
+@lru_cache(64)
+def _seeded(name: str, seed: int) -> Tensor:
+    return reseeded(name, seed)
 
 
 def seed_all(seed: int = 0) -> None:
