@@ -60,16 +60,18 @@ class Readout:
         access = Access([*model.parameters(), *model.buffers()], _constants(self.objective))
         self._load(state)
         with torch.no_grad():
-            self._look(access)
+            first = self._look(access)
             if access.written:
                 raise AadslError(
                     f'behavior "{self.name}" writes to "{access.written}", which was not trained, and is not put back',
                     hint="give the model changed copies: torch.func.functional_call(model, {name: changed}, inputs)",
                 )
-            numbers = self._numbers(0)
-            access.read = False  # it may remember what it said of a model
-            self._look(access)
-            if access.read:
+            read, access.read = access.read, False
+            if first is None:  # it cannot be watched, or fails
+                numbers = self._numbers(0)
+            else:
+                numbers, read = self._numbers(0, access), access.read  # it may remember what it said of a model
+            if read:
                 return
             self._load(state._replace(parameters=2 * state.parameters + 1))
             same = torch.equal(numbers, self._read(0))
@@ -81,9 +83,11 @@ class Readout:
                 "does it keep what it once computed, or the model's forward call another model?",
             )
 
-    def _look(self, access: Access) -> None:
-        with suppress(Exception):  # some kernels (flexible attention) cannot be watched; what fails anyway, fails again
-            self._read(0, access)
+    def _look(self, access: Access) -> Any:
+        """Return what the metric returns, watched; None where it fails, or a kernel cannot be (flexible attention)."""
+        with suppress(Exception):
+            return self._read(0, access)
+        return None
 
     def cotangent(self, state: FlatState) -> FlatState:
         """Return ∇γ of the mean over the examples: u_T, its optimizer part zero.
@@ -157,9 +161,9 @@ class Readout:
         self.objective.load(state)
         self.objective.model.eval()
 
-    def _numbers(self, k: int) -> Tensor:
-        """Return the numbers of the chunk k."""
-        numbers = self._read(k)
+    def _numbers(self, k: int, watched: AbstractContextManager[Any] | None = None) -> Tensor:
+        """Return the numbers of the chunk k, ``watched``."""
+        numbers = self._read(k, watched)
         if not isinstance(numbers, Tensor) or numbers.dim() != 1:
             shape = tuple(numbers.shape) if isinstance(numbers, Tensor) else type(numbers).__name__
             raise AadslError(
