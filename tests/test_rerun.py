@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 import aadsl
 from aadsl.estimators.retraining import ends
 from aadsl.estimators.spread import RetrainedStages, retrained_there
-from aadsl.interventions import Rerun
+from aadsl.interventions import INTERVENTIONS, Rerun
 from aadsl.replayed.execution import Execution
 from aadsl.replayed.parcels import pickled, unpickled
 from tests.trajectory.loops import DATA, INPUTS, TARGETS, mean_loss, sgd
@@ -201,6 +201,24 @@ def test_what_is_not_the_loop_is_refused(kind: str, both: aadsl.Study) -> None:
     rerun, said = WRONG[kind]
     with pytest.raises(aadsl.AadslError, match=said):
         both.score(["stage"], ["held"], intervention=rerun)
+
+
+def test_what_a_decision_does_to_the_model_is_undone(both: aadsl.Study) -> None:
+    def meddling(model: nn.Module, step: int) -> Batch:
+        batch = pseudo_labels(model, step)
+        model[3].p = 0.9  # type: ignore[index]
+        model[4].register_forward_hook(lambda module, inputs, output: 2 * output)  # type: ignore[index]
+        return batch
+
+    fixed, anew, meddled, after = (
+        both.score(["late"], ["held"], intervention=one).effect.item()
+        for one in ("skip", LOOPS["both"][1], Rerun(meddling, plateau, held_out), INTERVENTIONS["reweight"](weight=0.5))
+    )
+    assert meddled == anew != fixed
+    fresh = aadsl.Study(both.trajectory, model=network(), loss=mean_loss, device="cpu")
+    fresh.stage("late", [7])
+    fresh.behavior("held", "log_likelihood", on=DATA)
+    assert after == fresh.score(["late"], ["held"], intervention=INTERVENTIONS["reweight"](weight=0.5)).effect.item()
 
 
 def test_only_training_again_answers(both: aadsl.Study) -> None:

@@ -99,9 +99,9 @@ def test_an_executor_of_many_workers_gets_many_portions(run: Recorded, monkeypat
             assert ("retraining", portions, portions) in told
 
 
-@given(st.lists(st.integers(0, 1000), max_size=60), st.integers(1, 20))
-def test_portions_are_about_as_long_as_each_other(steps: list[int], most: int) -> None:
-    portions = spread.portions_of(np.array(steps, dtype=np.int64), most)
+@given(st.lists(st.integers(0, 1000), max_size=120), st.integers(0, 20))
+def test_portions_are_about_as_long_as_each_other(steps: list[int], workers: int) -> None:
+    portions, most = spread.portions_of(np.array(steps, dtype=np.int64), workers), max(16, 2 * workers)
     assert sorted(position for part in portions for position in part) == list(range(len(steps)))
     assert len(portions) <= most and all(len(part) for part in portions)
     order = [steps[position] for part in portions for position in part]

@@ -24,7 +24,7 @@ class Access(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has n
         written: the name of the latter that was to be written to first; "" where none was.
     """
 
-    supports_higher_order_operators = True
+    supports_higher_order_operators = True  # what is traced as a whole is let through
 
     def __init__(self, sought: Iterable[Tensor], guarded: Mapping[str, Tensor]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

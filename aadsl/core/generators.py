@@ -30,6 +30,12 @@ Generator: TypeAlias = str | OwnGenerator
 _WORDS = 625  # of Python's state: those of the Mersenne Twister, and the place in them
 
 
+def global_ones(device: torch.device) -> list[str]:
+    """Return the names of the global generators that a program on a device draws from."""
+    own = [] if device.type == "cpu" else [f"{device.type}:{device.index or 0}"]
+    return ["cpu", *own, PYTHON, NUMPY]
+
+
 def state_of(generator: Generator) -> bytes:
     """Return the state of a generator; nothing where one of NumPy's old kind is no Mersenne Twister."""
     if generator == "cpu":

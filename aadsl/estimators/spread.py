@@ -43,7 +43,7 @@ class SweptSteps(NamedTuple):
 def spread_runs(workers: Workers, history: History, asked: RetrainedStages, progress: Progress) -> Iterator[End]:
     """Yield ζ_T of each stage as it comes back; stages that begin at about the same step are trained together."""
     steps = [history.length - first_change(member) for member in asked.members]
-    portions = portions_of(np.array(steps), max(PORTIONS, FOR_EACH * workers.count))
+    portions = portions_of(np.array(steps), workers.count)
     items = [asked._replace(members=asked.members[part]) for part in portions]
     like = history.final
     for number, ends in workers.map(retrained_there, items, progress, "retraining"):
@@ -52,13 +52,14 @@ def spread_runs(workers: Workers, history: History, asked: RetrainedStages, prog
             yield End(position, _placed(end.state, like), tuple(_placed(one, like) for one in end.controls))
 
 
-def portions_of(steps: NDArray[np.int64], most: int) -> list[NDArray[np.int64]]:
-    """Return the positions of (n,) stages in at most so many portions, about as long as each other, long stages first.
+def portions_of(steps: NDArray[np.int64], workers: int) -> list[NDArray[np.int64]]:
+    """Return the positions of (n,) stages in portions about as long as each other, long stages first.
 
     Args:
         steps: that are trained again without each.
-        most: the number of portions.
+        workers: how many there are, 0 where that is not known.
     """
+    most = max(PORTIONS, FOR_EACH * workers)
     order = np.argsort(-steps, kind="stable")
     if len(order) <= most:
         return list(order[:, None])

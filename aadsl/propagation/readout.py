@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from aadsl.core.access import Access
 from aadsl.core.calls import user_call
 from aadsl.core.errors import AadslError
-from aadsl.core.generators import NUMPY, PYTHON, beginning_with
+from aadsl.core.generators import beginning_with, global_ones
 from aadsl.core.untouched import as_it_was
 from aadsl.propagation.layout import FlatState, zeros_like
 from aadsl.propagation.objective import Objective
@@ -53,25 +53,23 @@ class Readout:
         """Make sure that the first chunk gives numbers, which are read off the model that the metric is given.
 
         Raises:
-            AadslError: it does not; or the metric uses another model, of which it says the same always; or
-                it writes to what no state holds.
+            AadslError: it does not; or the metric uses another model, of which it says the same always; or it writes to
+                what no state holds.
         """
         model = self.objective.model
         access = Access([*model.parameters(), *model.buffers()], _constants(self.objective))
         self._load(state)
         with torch.no_grad():
-            first = self._look(access)
+            seen = self._look(access)
             if access.written:
                 raise AadslError(
                     f'behavior "{self.name}" writes to "{access.written}", which was not trained, and is not put back',
                     hint="give the model changed copies: torch.func.functional_call(model, {name: changed}, inputs)",
                 )
-            read, access.read = access.read, False
-            if first is None:  # it cannot be watched, or fails
-                numbers = self._numbers(0)
-            else:
-                numbers, read = self._numbers(0, access), access.read  # it may remember what it said of a model
-            if read:
+            if seen is not None:
+                access.read = False  # the second time counts: it may remember what it said of a model
+            numbers = self._numbers(0, None if seen is None else access)
+            if access.read:
                 return
             self._load(state._replace(parameters=2 * state.parameters + 1))
             same = torch.equal(numbers, self._read(0))
@@ -184,8 +182,8 @@ class Readout:
         Raises:
             AadslError: it freezes weights, and a gradient is wanted.
         """
-        generators = list(dict.fromkeys(["cpu", _generator_of(self.objective.model), PYTHON, NUMPY]))
-        with as_it_was(self.objective.model), beginning_with(k, generators):
+        model = self.objective.model
+        with as_it_was(model), beginning_with(k, global_ones(next(model.parameters()).device)):
             with watched or nullcontext():
                 found = self._asked(self.batches[k])
             if torch.is_grad_enabled() and not all(leaf.requires_grad for leaf in self.objective.leaves):
@@ -223,11 +221,6 @@ def _constants(objective: Objective) -> dict[str, Tensor]:
     trained, moving = {id(leaf) for leaf in objective.leaves}, {*objective.buffers.names, *objective.integers}
     weights = {name: weight for name, weight in objective.model.named_parameters() if id(weight) not in trained}
     return weights | {name: one for name, one in objective.model.named_buffers() if name not in moving}
-
-
-def _generator_of(model: nn.Module) -> str:
-    device = next(model.parameters()).device
-    return f"cuda:{device.index}" if device.type == "cuda" else "cpu"
 
 
 def _floats(batch: Any) -> list[Tensor]:

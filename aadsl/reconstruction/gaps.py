@@ -11,7 +11,7 @@ from pathlib import Path
 
 from aadsl.core.errors import AadslError
 from aadsl.core.exclusive import turn
-from aadsl.core.generators import NUMPY, PYTHON, left_as_they_were
+from aadsl.core.generators import global_ones, left_as_they_were
 from aadsl.core.progress import Progress, silent
 from aadsl.reconstruction.checkpoints import Checkpoint, GivenCheckpoint
 from aadsl.reconstruction.recipe import Recipe, Trainer
@@ -73,7 +73,7 @@ def train(recipe: Recipe, stint: Stint, progress: Progress = silent) -> None:
     Raises:
         AadslError: a checkpoint does not fit, or a step cannot be taken or recorded.
     """
-    with turn(progress), left_as_they_were({"cpu", PYTHON, NUMPY, _generator(recipe)}):
+    with turn(progress), left_as_they_were(global_ones(recipe.device)):
         _Training(recipe, stint, progress).run()
 
 
@@ -193,8 +193,3 @@ def _note(path: Path, gap: Gap, begun: str, aimed: str) -> None:
         header = read_header(dataset)
     note = {key: value for key, value in asdict(gap).items() if key not in ("start", "stop")}
     write_header(path, replace(header, reconstructed=note | {"begun": begun, "aimed": aimed}))
-
-
-def _generator(recipe: Recipe) -> str:
-    device = recipe.device
-    return str(device) if device.type == "cpu" or device.index is not None else f"{device.type}:0"

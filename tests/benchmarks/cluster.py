@@ -18,7 +18,7 @@ import pandas as pd
 from aadsl.charts import theme
 from aadsl.charts.bundle import small_png
 from aadsl.charts.frame import table_chart
-from aadsl.estimators.spread import FOR_EACH, PORTIONS, portions_of
+from aadsl.estimators.spread import portions_of
 from tests.benchmarks import large_run
 from tests.benchmarks.large_run import PARAMETERS, SECONDS, STAGES, STEPS, Constants, counted, exact_tasks, hours
 from tests.benchmarks.report import write_section
@@ -45,7 +45,7 @@ def wall(known: Constants, stages: int, workers: int) -> float:
     The comparison of the whole recording comes before them, in the process that asks.
     """
     tasks = exact_tasks(known, stages)
-    portions = portions_of(np.round(tasks * STEPS).astype(np.int64), max(PORTIONS, FOR_EACH * workers))
+    portions = portions_of(np.round(tasks * STEPS).astype(np.int64), workers)
     return known.replay + makespan([float(tasks[part].sum()) for part in portions], workers)
 
 

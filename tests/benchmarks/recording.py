@@ -51,6 +51,10 @@ class Case:
     steps: int
     target: float
 
+    def row(self, steps: int) -> str:
+        """Return what a row of the table is called."""
+        return f"{self.title}, {steps:,} steps"
+
 
 class LowRank(nn.Module):
     """A frozen linear layer with a trainable correction of rank 8."""
@@ -155,16 +159,11 @@ class Measured:
     states: list[int]
     disk: int
 
-    @property
-    def title(self) -> str:
-        """What it is called in the table."""
-        return f"{self.case.title}, {self.steps:,} steps"
-
     def line(self, memory: float) -> str:
         """Return it as a row of the table, with the peak memory as a ratio to plain training."""
         each = ", ".join(f"{ratio:.3f}" for ratio in self.ratios)
         cells = (
-            self.title,
+            self.case.row(self.steps),
             f"{self.plain:.3g} ms a step",
             f"{median(self.ratios):.3f} × ({each})",
             f"{median(self.cpu_ratios):.2f} ×",
@@ -231,13 +230,14 @@ def main() -> None:
     for name in arguments.names:
         case = cases()[name]
         found = measure(case, arguments.steps or case.steps, arguments.rounds, closing)
-        rows[found.title] = found.line(peak(name, True) / peak(name, False))
+        row = case.row(found.steps)
+        rows[row] = found.line(peak(name, True) / peak(name, False))
         wanted = f"target {case.target}, at most {2 * sqrt(found.steps) + 2:.0f} states"
-        print(rows[found.title], wanted, f"close(): {median(closing):.1f} s" if closing else "", flush=True)
+        print(rows[row], wanted, f"close(): {median(closing):.1f} s" if closing else "", flush=True)
     if not arguments.steps and not arguments.disk:
         about = "Medians of rounds, each of which trains plainly, recorded, and plainly again."
-        titles = [f"{case.title}, {case.steps:,} steps" for case in cases().values()]
-        write_section(REPORT, TITLE, "ratios", about, [HEAD, *(rows[title] for title in titles if title in rows)])
+        names = [case.row(case.steps) for case in cases().values()]
+        write_section(REPORT, TITLE, "ratios", about, [HEAD, *(rows[name] for name in names if name in rows)])
 
 
 if __name__ == "__main__":
